@@ -1,0 +1,1 @@
+"""Parley where people are: one adapter for each platform, thin, over the same core."""

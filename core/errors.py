@@ -1,0 +1,134 @@
+"""Everything that goes wrong, in one tree.
+
+::
+
+    ParleyError
+    ├── SettingsError             a setting is missing or wrong
+    ├── StorageError              Redis is away, too old, or refuses
+    ├── GenerationError           the model gave no whole answer
+    │   ├── ModelUnavailable        it cannot be reached, or is not ready        (retryable)
+    │   ├── ModelOverloaded         it asks us to come back later                (retryable)
+    │   ├── ModelTimeout            it was silent for too long, or took too long (retryable)
+    │   ├── ModelUnauthorized       it does not accept our key
+    │   ├── ModelRefused            it does not accept our request
+    │   │   └── PromptTooLong         because the prompt does not fit
+    │   └── StreamBroken            it fell silent in the middle of an answer    (retryable)
+    └── PlatformError             Slack or Discord refuses
+        ├── RateLimited             not now; ``retry_after`` says when
+        ├── MessageGone             the message, thread or channel is no more
+        ├── PlatformUnavailable     it cannot be reached, or has a fault of its own
+        └── PlatformUnauthorized    the token is wrong, or was revoked
+
+An error says three things: ``str(error)`` is what happened, for who runs Parley; ``remedy`` is what they can do;
+``plain`` is one sentence for the person who waits for an answer, with nothing in it that only an operator
+may know. ``retry_after`` is in seconds, where a server named it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ParleyError(Exception):
+    """The base of all errors that Parley raises on purpose."""
+
+    plain: ClassVar[str] = "Something went wrong on my side."
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, remedy: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+        self.retry_after = retry_after
+
+
+class SettingsError(ParleyError):
+    """A setting is missing or wrong; the message names it and the remedy shows an example."""
+
+
+class StorageError(ParleyError):
+    """Redis is away, too old, or refuses."""
+
+    plain = "My memory is not reachable right now. Please try again in a minute."
+    retryable = True
+
+
+class GenerationError(ParleyError):
+    """The model gave no whole answer."""
+
+    plain = "The model could not answer."
+
+
+class ModelUnavailable(GenerationError):
+    """The model's server cannot be reached, or is not ready."""
+
+    plain = "The model is not reachable right now."
+    retryable = True
+
+
+class ModelOverloaded(GenerationError):
+    """The model's server asks us to come back later."""
+
+    plain = "The model has too much to do right now."
+    retryable = True
+
+
+class ModelTimeout(GenerationError):
+    """The model was silent for too long, or took too long in all."""
+
+    plain = "The model took too long."
+    retryable = True
+
+
+class ModelUnauthorized(GenerationError):
+    """The model's server does not accept our key."""
+
+    plain = "The model's server does not let me in. Whoever runs me has to look at its key."
+
+
+class ModelRefused(GenerationError):
+    """The model's server does not accept our request."""
+
+    plain = "The model's server did not accept the request."
+
+
+class PromptTooLong(ModelRefused):
+    """The prompt does not fit into the model's context."""
+
+    plain = "This conversation has become too long for the model. `forget` starts afresh."
+
+
+class StreamBroken(GenerationError):
+    """The model's stream ended in the middle of an answer."""
+
+    plain = "The model broke off in the middle of its answer."
+    retryable = True
+
+
+class PlatformError(ParleyError):
+    """A platform refuses a call; ``code`` is its own word for why."""
+
+    def __init__(
+        self, message: str, *, code: str = "", remedy: str = "", retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, remedy=remedy, retry_after=retry_after)
+        self.code = code
+
+
+class RateLimited(PlatformError):
+    """Not now; ``retry_after`` seconds from now."""
+
+    retryable = True
+
+
+class MessageGone(PlatformError):
+    """The message, thread or channel is no more: there is nothing left to write to."""
+
+
+class PlatformUnavailable(PlatformError):
+    """The platform cannot be reached, or has a fault of its own."""
+
+    retryable = True
+
+
+class PlatformUnauthorized(PlatformError):
+    """The platform does not accept our token."""

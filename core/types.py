@@ -1,0 +1,314 @@
+"""The words of Parley, as values.
+
+Nothing here acts, waits or knows a platform. A value never changes once made; identity belongs to the
+platform that named a message and to Redis, which keeps it. What is stored goes through ``to_json`` and
+``from_json`` and carries the version ``v`` of its format, so that a newer Parley can read an older one's.
+
+Shapes and units: ``at`` is seconds since the epoch, ``tokens`` are the model's, sizes are in the units of
+the platform that counts them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Self
+from urllib.parse import quote, unquote
+
+FORMAT = 1
+"""Version ``v`` of every stored record."""
+
+
+class Role(StrEnum):
+    """Who speaks."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class Ending(StrEnum):
+    """How an answer came to its end."""
+
+    COMPLETE = "complete"
+    """The model said all that it wanted to say."""
+    LENGTH = "length"
+    """The model was cut off at the most tokens it may write."""
+    STOPPED = "stopped"
+    """A person stopped it; the text so far stands."""
+    INTERRUPTED = "interrupted"
+    """Something broke on the way; the text so far stands."""
+    FAILED = "failed"
+    """There is no text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """A person, as the platform names them: a stable ``id`` and a ``name`` to show."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One thing that was said.
+
+    ``id`` is the platform's identity of a person's message; an answer has the id of its first posted
+    message, and ``reply_to`` names the question. ``tokens`` is counted once, when it is stored.
+    """
+
+    role: Role
+    text: str
+    id: str = ""
+    author: Author | None = None
+    at: float = 0.0
+    tokens: int = 0
+    reply_to: str = ""
+    ending: Ending = Ending.COMPLETE
+
+    def to_json(self) -> str:
+        """Compact JSON, as kept in Redis; what has its default is left out."""
+        record: dict[str, Any] = {
+            "v": FORMAT,
+            "id": self.id,
+            "role": self.role,
+            "text": self.text,
+            "at": self.at,
+        }
+        if self.author:
+            record["uid"], record["name"] = self.author.id, self.author.name
+        if self.tokens:
+            record["tokens"] = self.tokens
+        if self.reply_to:
+            record["reply_to"] = self.reply_to
+        if self.ending is not Ending.COMPLETE:
+            record["ending"] = self.ending
+        return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read what ``to_json`` wrote; fields of a newer version are passed over."""
+        record = json.loads(text)
+        author = Author(record["uid"], record.get("name", "")) if "uid" in record else None
+        return cls(
+            role=Role(record["role"]),
+            text=record["text"],
+            id=record.get("id", ""),
+            author=author,
+            at=float(record.get("at", 0.0)),
+            tokens=int(record.get("tokens", 0)),
+            reply_to=record.get("reply_to", ""),
+            ending=Ending(record.get("ending", Ending.COMPLETE)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationKey:
+    """Where a conversation stands: what was said under one key is never read under another.
+
+    ``thread`` is empty for the channel itself (or a direct message).
+    """
+
+    platform: str
+    workspace: str
+    channel: str
+    thread: str = ""
+
+    def __str__(self) -> str:
+        """``slack:T1:C1`` or ``slack:T1:C1:1700.1``; parts are quoted, so that no name forges a scope."""
+        parts = [self.platform, self.workspace, self.channel]
+        if self.thread:
+            parts.append(self.thread)
+        return ":".join(quote(part, safe="@.-_") for part in parts)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what ``str`` wrote. Raises ValueError for anything else."""
+        parts = [unquote(part) for part in text.split(":")]
+        if len(parts) not in (3, 4):
+            raise ValueError(f"not a conversation key: {text!r}")
+        return cls(*parts)
+
+    @property
+    def parent(self) -> ConversationKey | None:
+        """The channel that a thread branched off; None for a channel."""
+        return replace(self, thread="") if self.thread else None
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What is remembered under one key, oldest first.
+
+    ``cut`` is the id of the oldest message that the model still sees ("" for all). ``epoch`` counts how often
+    the conversation was forgotten: what was loaded under an older epoch is not stored any more.
+    ``stranger`` says that this is a thread whose beginning Parley never saw.
+    """
+
+    key: ConversationKey
+    messages: tuple[Message, ...] = ()
+    cut: str = ""
+    epoch: int = 0
+    stranger: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message that is owed one reply.
+
+    ``id`` is made of the platform's own identity of the message, so that a redelivery is the same turn.
+    ``lane`` is what is answered in order: a thread, a direct message, or one person in a channel.
+    ``root`` and ``root_at`` name the message on which a thread hangs. ``place`` is the platform's business:
+    whatever its adapter needs to reply there. ``attempt`` counts the times a person asked to try again.
+    """
+
+    id: str
+    key: ConversationKey
+    lane: str
+    author: Author
+    text: str
+    at: float
+    root: str = ""
+    root_at: float = 0.0
+    place: Mapping[str, str] = field(default_factory=dict)
+    attempt: int = 0
+
+    def to_json(self) -> str:
+        """Compact JSON, as kept in Redis."""
+        record = {
+            "v": FORMAT,
+            "id": self.id,
+            "key": str(self.key),
+            "lane": self.lane,
+            "uid": self.author.id,
+            "name": self.author.name,
+            "text": self.text,
+            "at": self.at,
+            "root": self.root,
+            "root_at": self.root_at,
+            "place": dict(self.place),
+            "attempt": self.attempt,
+        }
+        return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read what ``to_json`` wrote."""
+        record = json.loads(text)
+        return cls(
+            id=record["id"],
+            key=ConversationKey.parse(record["key"]),
+            lane=record["lane"],
+            author=Author(record["uid"], record["name"]),
+            text=record["text"],
+            at=float(record["at"]),
+            root=record.get("root", ""),
+            root_at=float(record.get("root_at", 0.0)),
+            place=record.get("place", {}),
+            attempt=int(record.get("attempt", 0)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRef:
+    """A posted message: where it stands, and what the platform calls it."""
+
+    channel: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a person is told under a finished reply: a plain ``note`` ("" for none), and whether Retry is offered."""
+
+    ending: Ending
+    note: str = ""
+    retry: bool = False
+
+
+def code_points(text: str) -> int:
+    """Length as Python and most platforms count it."""
+    return len(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one platform's messages: ``size`` in the units that ``measure`` counts.
+
+    ``interval`` is the least number of seconds between two edits of one message.
+    """
+
+    size: int
+    measure: Callable[[str], int] = code_points
+    interval: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLimits:
+    """Of one model, as its server tells them, in tokens."""
+
+    max_input_tokens: int
+    max_total_tokens: int
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What the model sees of a conversation: the system prompt, then messages, the question last.
+
+    ``today`` stands with the newest message, so that what comes before it is the same text from turn to turn
+    and a server's prefix cache holds.
+    """
+
+    system: str
+    messages: tuple[Message, ...]
+    today: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A window, rendered for one family of models.
+
+    Servers that template by themselves take ``messages``; the others take ``text()``, which is made when asked for.
+    ``stops`` end the answer and are never part of it.
+    """
+
+    messages: tuple[Message, ...]
+    stops: tuple[str, ...]
+    text: Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """What a backend is asked for. A ``temperature`` of 0 is greedy."""
+
+    prompt: Prompt
+    max_new_tokens: int
+    temperature: float = 0.7
+    top_p: float | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """More visible text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the server counted them; None where it did not say."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The end of a stream: how it ended (``COMPLETE`` or ``LENGTH``), and what it cost."""
+
+    ending: Ending = Ending.COMPLETE
+    usage: Usage = Usage()

