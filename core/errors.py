@@ -107,9 +107,7 @@ class StreamBroken(GenerationError):
 class PlatformError(ParleyError):
     """A platform refuses a call; ``code`` is its own word for why."""
 
-    def __init__(
-        self, message: str, *, code: str = "", remedy: str = "", retry_after: float | None = None
-    ) -> None:
+    def __init__(self, message: str, *, code: str = "", remedy: str = "", retry_after: float | None = None) -> None:
         super().__init__(message, remedy=remedy, retry_after=retry_after)
         self.code = code
 

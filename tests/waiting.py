@@ -11,7 +11,7 @@ from typing import Any
 
 async def wait_until(
     condition: Callable[[], Any | Awaitable[Any]], *, description: str = "", timeout: float = 10.0
-) -> Any:  # noqa: ANN401 - whatever the condition gives
+) -> Any:
     """The first truthy value of ``condition``; fails with ``description`` after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while True:
