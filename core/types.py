@@ -221,11 +221,15 @@ class MessageRef:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a person is told under a finished reply: a plain ``note`` ("" for none), and whether Retry is offered."""
+    """What a person is told under a finished reply: a plain ``note`` ("" for none), and whether Retry is offered.
+
+    ``remember`` is False where question and answer are to be forgotten with the message that asked.
+    """
 
     ending: Ending
     note: str = ""
     retry: bool = False
+    remember: bool = True
 
 
 def code_points(text: str) -> int:
@@ -256,15 +260,10 @@ class ModelLimits:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What the model sees of a conversation: the system prompt, then messages, the question last.
-
-    ``today`` stands with the newest message, so that what comes before it is the same text from turn to turn
-    and a server's prefix cache holds.
-    """
+    """What the model sees of a conversation: the system prompt, then messages, the question last."""
 
     system: str
     messages: tuple[Message, ...]
-    today: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,113 @@
+"""Puts Parley together: the only place that chooses implementations.
+
+Platforms and backends are imported where they are chosen: each costs from half a second to ten, and a chat in a
+terminal needs none of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import structlog
+from redis.asyncio import Redis
+
+from core.assistant import Assistant, Manner
+from core.backends import Backend
+from core.errors import SettingsError
+from core.generation import Deadlines
+from core.memory import RedisMemory
+from core.prompts.falcon import FalconTemplate
+from core.redis import open_redis
+from core.settings import Settings
+from core.turns import Turns
+from core.types import ModelLimits
+
+log = structlog.get_logger()
+
+PLATFORMS = ("slack",)
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """Everything between a platform and a model, ready to use."""
+
+    settings: Settings
+    redis: Redis
+    memory: RedisMemory
+    turns: Turns
+    backend: Backend
+    assistant: Assistant
+
+
+@asynccontextmanager
+async def open_core(settings: Settings) -> AsyncIterator[Core]:
+    """Connect to Redis and the model's server, as the settings say.
+
+    Raises:
+        StorageError: there is no Redis to be had.
+    """
+    url = settings.redis_url.get_secret_value() if settings.redis_url else None
+    async with open_redis(url, settings.data_dir) as redis:
+        memory = RedisMemory(redis, retention=settings.retention_seconds)
+        backend = open_backend(settings)
+        assistant = Assistant(memory, backend, FalconTemplate(), manner(settings))
+        try:
+            yield Core(settings, redis, memory, Turns(redis), backend, assistant)
+        finally:
+            await backend.aclose()
+
+
+def open_backend(settings: Settings) -> Backend:
+    """The model's server, or the demo where there is none."""
+    if settings.backend == "demo":
+        from core.backends.demo import DemoBackend
+
+        return DemoBackend()
+    from core.backends.tgi import TgiBackend
+
+    assert settings.model_url  # noqa: S101 - Settings checked it
+    key = settings.model_api_key.get_secret_value() if settings.model_api_key else None
+    return TgiBackend(settings.model_url, api_key=key, auth=settings.model_auth)
+
+
+def manner(settings: Settings) -> Manner:
+    """How the assistant answers, as the settings say."""
+    return Manner(
+        system=settings.system_prompt,
+        temperature=settings.temperature,
+        max_new_tokens=settings.max_new_tokens,
+        limits=ModelLimits(settings.context_tokens, settings.context_tokens),
+        deadlines=Deadlines(settings.first_token_timeout, settings.between_tokens_timeout, settings.total_timeout),
+    )
+
+
+def configured(settings: Settings) -> list[str]:
+    """The platforms for which a token is set."""
+    return ["slack"] if settings.slack_bot_token or settings.slack_app_token else []
+
+
+async def run(settings: Settings, platforms: Sequence[str]) -> None:
+    """Serve platforms until SIGTERM or SIGINT, then let running answers end.
+
+    Raises:
+        ParleyError: a platform, Redis or a setting makes it impossible to begin.
+    """
+    if unknown := set(platforms) - set(PLATFORMS):
+        raise SettingsError(
+            f"there is no platform called {', '.join(sorted(unknown))}; there is {', '.join(PLATFORMS)}",
+        )
+    from bots.slack.platform import serve
+
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with open_core(settings) as core:
+        log.info("starting", version=version("parley"), platforms=list(platforms), model=settings.backend)
+        await serve(core, stopping)
+    log.info("stopped")

@@ -1,0 +1,34 @@
+"""Log lines with fields: for people on a terminal, as JSON everywhere else. Never a secret, never what anybody said."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+
+def configure_logging(level: str) -> None:
+    """Log to stderr from ``level`` on; libraries speak up from ``warning`` on, since their debug lines quote messages."""
+    threshold = getattr(logging, level.upper())
+    people = sys.stderr.isatty()
+    renderer: Any = (
+        # structlog's own tracebacks show local variables, and messages are among them.
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if people
+        else structlog.processors.JSONRenderer(ensure_ascii=False)
+    )
+    shared: list[Any] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if people else "iso", utc=not people, key="ts"),
+    ]
+    structlog.configure(
+        processors=[*shared, *([] if people else [structlog.processors.format_exc_info]), renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processor=renderer))
+    logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)

@@ -1,0 +1,70 @@
+"""Who is who in a workspace: names for ids, asked for once an hour at the most."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import structlog
+from slack_sdk.web.async_client import AsyncWebClient
+
+from bots.slack.errors import slack_errors
+from core.errors import PlatformError
+
+log = structlog.get_logger()
+
+TTL = 3600.0
+"""Seconds that a name is believed."""
+TTL_UNKNOWN = 60.0
+"""Seconds before Slack is asked again for a name that could not be had."""
+MOST = 10_000
+"""Names kept; users.info may be called 100 times a minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    name: str
+    until: float
+
+
+class Directory:
+    """Display names of people; several askers of one name share one call."""
+
+    def __init__(self, client: AsyncWebClient) -> None:
+        self._client = client
+        self._known: dict[str, _Entry] = {}
+        self._asking: dict[str, asyncio.Task[str]] = {}
+
+    async def names(self, ids: Iterable[str]) -> dict[str, str]:
+        """Names for ids; those that cannot be had are left out."""
+        wanted = list(dict.fromkeys(ids))
+        found = await asyncio.gather(*(self.name(user) for user in wanted))
+        return {user: name for user, name in zip(wanted, found, strict=True) if name}
+
+    async def name(self, user: str) -> str:
+        """The name that people see; "" if Slack does not tell."""
+        known = self._known.get(user)
+        if known and known.until > time.monotonic():
+            return known.name
+        if user not in self._asking:
+            self._asking[user] = asyncio.create_task(self._ask(user))
+        return await asyncio.shield(self._asking[user])
+
+    async def _ask(self, user: str) -> str:
+        name = ""
+        try:
+            with slack_errors("users.info"):
+                response = await self._client.users_info(user=user)
+            person = response["user"]
+            profile = person.get("profile", {})
+            name = profile.get("display_name") or profile.get("real_name") or person.get("real_name") or person["name"]
+        except PlatformError as error:
+            log.info("a name is not to be had", code=error.code)
+        finally:
+            del self._asking[user]
+            if len(self._known) >= MOST:
+                self._known.pop(next(iter(self._known)))
+            self._known[user] = _Entry(name, time.monotonic() + (TTL if name else TTL_UNKNOWN))
+        return name

@@ -1,0 +1,146 @@
+"""One reply in Slack: posted into its thread, edited while it grows, finished with what there is to say.
+
+The text goes into a ``markdown`` block: it takes 12,000 characters where ``text`` of chat.update takes 4,000, it shows
+Markdown as such, and edits of blocks do not carry Slack's "(edited)". Limits are those of
+docs.slack.dev/reference/block-kit/blocks/markdown-block and docs.slack.dev/reference/methods/chat.update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from slack_sdk.web.async_client import AsyncWebClient
+
+from bots.slack.errors import slack_errors
+from bots.slack.text import escape, fallback, safe_markdown
+from core.errors import PlatformError
+from core.types import Limits, MessageRef, Outcome, Turn
+
+log = structlog.get_logger()
+
+
+def utf16_units(text: str) -> int:
+    """Length as a browser counts it; never less than Slack's own count."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+LIMITS = Limits(size=10_000, measure=utf16_units, interval=1.0)
+"""Below the 12,000 of markdown blocks and the 13,200 or so of a whole payload, with room for broken mentions."""
+RETRY = "parley_retry"
+"""``action_id`` of the button."""
+
+
+class Signs:
+    """The status that Slack shows while an app works; switched off for good where the workspace does not have it."""
+
+    def __init__(self, client: AsyncWebClient) -> None:
+        self._client = client
+        self._works = True
+
+    async def show(self, turn: Turn, status: str) -> None:
+        """Set the session's status: ``processing`` or ``active``. Never raises PlatformError."""
+        if not self._works:
+            return
+        try:
+            with slack_errors("agents.sessions.setStatus"):
+                await self._client.agents_sessions_setStatus(
+                    channel_id=turn.place["channel"], thread_ts=turn.place.get("thread"), status=status
+                )
+        except PlatformError as error:
+            # A refusal for now is no reason to give up; "not_authorized", "feature_disabled" and the like are.
+            self._works = error.retryable
+            log.info("no status shown", code=error.code, again=error.retryable)
+
+
+class SlackEditor:
+    """Writes the reply to one turn. See ``core.delivery.MessageEditor``."""
+
+    limits = LIMITS
+
+    def __init__(self, client: AsyncWebClient, signs: Signs, turn: Turn) -> None:
+        self._client = client
+        self._signs = signs
+        self._turn = turn
+        self._channel = turn.place["channel"]
+        self._thread = turn.place.get("thread") or None
+
+    async def begin(self) -> None:
+        """Show that Parley is at work."""
+        if self._thread:
+            await self._signs.show(self._turn, "processing")
+
+    async def post(self, text: str) -> MessageRef:
+        """Post a message into the thread of the question."""
+        return await self._post(text, _blocks(text))
+
+    async def edit(self, ref: MessageRef, text: str) -> None:
+        """Put the newer text in place."""
+        await self._update(ref, text, _blocks(text))
+
+    async def finish(
+        self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome
+    ) -> tuple[MessageRef, ...]:
+        """The last part as it was generated, then the note and, where it helps, a Retry button."""
+        text = parts[-1] if parts else ""
+        blocks = [*_blocks(text), *_footer(outcome, f"{self._turn.key} {self._turn.id}", alone=not text)]
+        shown = text or outcome.note
+        last = max(len(parts), 1) - 1
+        if len(refs) > last:
+            await self._update(refs[last], shown, blocks)
+        else:
+            refs = (*refs, await self._post(shown, blocks))
+        if self._thread:
+            await self._signs.show(self._turn, "active")
+        return tuple(refs)
+
+    async def remove(self, ref: MessageRef) -> None:
+        """Delete a message of an earlier reply."""
+        with slack_errors("chat.delete"):
+            await self._client.chat_delete(channel=ref.channel, ts=ref.id)
+
+    async def _post(self, text: str, blocks: list[dict[str, Any]]) -> MessageRef:
+        with slack_errors("chat.postMessage"):
+            response = await self._client.chat_postMessage(
+                channel=self._channel,
+                thread_ts=self._thread,
+                text=fallback(text),
+                blocks=blocks,
+                unfurl_links=False,
+                unfurl_media=False,
+                link_names=False,
+                parse="none",
+            )
+        return MessageRef(response["channel"], response["ts"])
+
+    async def _update(self, ref: MessageRef, text: str, blocks: list[dict[str, Any]]) -> None:
+        with slack_errors("chat.update"):
+            await self._client.chat_update(
+                channel=ref.channel,
+                ts=ref.id,
+                text=fallback(text),
+                blocks=blocks,
+                unfurl_links=False,
+                unfurl_media=False,
+                link_names=False,
+                parse="none",
+            )
+
+
+def _blocks(text: str) -> list[dict[str, Any]]:
+    return [{"type": "markdown", "text": safe_markdown(text)}] if text.strip() else []
+
+
+def _footer(outcome: Outcome, value: str, *, alone: bool) -> list[dict[str, Any]]:
+    """The note, small under an answer or in full size where there is none, and the button."""
+    blocks: list[dict[str, Any]] = []
+    if outcome.note:
+        note = {"type": "mrkdwn", "text": escape(outcome.note)}
+        blocks.append({"type": "section", "text": note} if alone else {"type": "context", "elements": [note]})
+    if outcome.retry:
+        label = {"type": "plain_text", "text": "Retry"}
+        blocks.append(
+            {"type": "actions", "elements": [{"type": "button", "action_id": RETRY, "text": label, "value": value}]}
+        )
+    return blocks

@@ -1,0 +1,109 @@
+"""What an event of Slack means to Parley: pure, from the payload alone.
+
+One mention arrives twice, as ``message`` and as ``app_mention``, with two event ids but one channel and ``ts``; so a turn's
+identity is workspace, channel and ``ts``. A mention in a channel belongs to the channel's conversation, and its
+reply stands in a thread under it; a message inside a thread belongs to the thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bots.slack.text import without_mention
+from core.types import Author, ConversationKey, Turn
+
+Event = Mapping[str, Any]
+
+SPEECH = {None, "file_share", "thread_broadcast"}
+"""Subtypes of messages that a person wrote; the others are edits, joins, topics and the like."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Somebody addressed Parley; ``files`` are the names of what they attached."""
+
+    turn: Turn
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Somebody edited a message: it says ``text`` now; None if it was deleted."""
+
+    key: ConversationKey
+    message: str
+    text: str | None
+
+
+def identity(workspace: str, channel: str, ts: str) -> str:
+    """What Slack calls one message, for good."""
+    return f"slack:{workspace}:{channel}:{ts}"
+
+
+def workspace_of(body: Event) -> str:
+    """The workspace in which the app is installed that this event came to (an organisation, if it is installed there)."""
+    installed = (body.get("authorizations") or [{}])[0]
+    if installed.get("is_enterprise_install") and installed.get("enterprise_id"):
+        return str(installed["enterprise_id"])
+    return str(installed.get("team_id") or body.get("team_id") or "")
+
+
+def conversation(workspace: str, channel: str, event: Event) -> ConversationKey:
+    """Where a message belongs: to its thread, or to the channel if it is not inside one."""
+    thread = event.get("thread_ts") or ""
+    return ConversationKey("slack", workspace, channel, "" if thread == event.get("ts") else thread)
+
+
+def read_question(body: Event, bot: str) -> Asked | None:
+    """The turn in a ``message`` or ``app_mention`` event; None if nobody asks ``bot`` anything."""
+    event, workspace = body["event"], workspace_of(body)
+    by_person = event.get("user") and not event.get("bot_id") and event.get("subtype") in SPEECH
+    if not by_person or event["user"] == bot:
+        return None
+    text, channel, ts = event.get("text") or "", event["channel"], event["ts"]
+    direct = event.get("channel_type") == "im"
+    if not direct and f"<@{bot}" not in text:
+        return None
+    key = conversation(workspace, channel, event)
+    author = Author(event["user"], "")
+    own_lane = direct or key.thread
+    turn = Turn(
+        id=identity(workspace, channel, ts),
+        key=key,
+        lane=str(key) if own_lane else f"{key}/{author.id}",
+        author=author,
+        text=without_mention(text, bot),
+        at=float(ts),
+        root=identity(workspace, channel, key.thread) if key.thread else "",
+        root_at=float(key.thread or 0),
+        # A mention in a channel is answered in a thread under it; a direct message where it stands.
+        place={"channel": channel, "ts": ts, "thread": key.thread or ("" if direct else ts)},
+    )
+    return Asked(turn, tuple(file.get("name") or "a file" for file in event.get("files") or ()))
+
+
+def read_change(body: Event) -> Changed | None:
+    """What was edited or deleted, in a ``message`` event with such a subtype."""
+    event, workspace = body["event"], workspace_of(body)
+    before = event.get("previous_message") or {}
+    if event.get("subtype") == "message_deleted":
+        after, text = before, None
+        ts = event.get("deleted_ts") or before.get("ts")
+    elif event.get("subtype") == "message_changed":
+        after = event.get("message") or {}
+        ts = after.get("ts")
+        # Slack leaves a "tombstone" where a deleted message has replies.
+        text = None if after.get("subtype") == "tombstone" else after.get("text") or ""
+    else:
+        return None
+    if not ts or before.get("bot_id") or after.get("bot_id"):
+        return None
+    key = conversation(workspace, event["channel"], before if before.get("ts") else after)
+    return Changed(key, identity(workspace, event["channel"], ts), text)
+
+
+def is_external(body: Event) -> bool:
+    """Whether people of another organisation are in the channel."""
+    return bool(body.get("is_ext_shared_channel"))

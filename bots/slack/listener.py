@@ -1,0 +1,191 @@
+"""Slack's events, acknowledged once they are accepted, over Socket Mode.
+
+Bolt acknowledges an envelope when the listener has returned (``process_before_response``), so a listener only decides and
+accepts: claim the message in Redis, hand the turn over, return. If Redis is away it raises, nothing is
+acknowledged, and Slack delivers again. Everything that calls Slack happens in tasks of our own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+import structlog
+from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
+from slack_bolt.adapter.socket_mode.async_internals import run_async_bolt_app, send_async_response
+from slack_bolt.app.async_app import AsyncApp
+from slack_sdk.socket_mode.aiohttp import SocketModeClient
+from slack_sdk.socket_mode.request import SocketModeRequest
+
+from bots.slack.editor import RETRY
+from bots.slack.errors import slack_errors
+from bots.slack.events import Asked, is_external, read_change, read_question, workspace_of
+from bots.slack.surface import SlackSurface
+from bots.slack.text import escape, people, readable, without_mention
+from core.commands import days
+from core.errors import ParleyError
+from core.memory import Memory
+from core.settings import Settings
+from core.turns import Turns
+from core.types import ConversationKey
+from core.worker import WITHDRAWN, Worker
+
+log = structlog.get_logger()
+
+UNREAD = "I can't read files yet, only what you write. I have not looked at {files}."
+REFUSED = "I am not set up to answer {where}. Whoever runs me decides that."
+GONE = "I no longer have that question. Please ask it again."
+
+
+class SlackListener:
+    """Turns events into turns, for those who may ask."""
+
+    def __init__(self, settings: Settings, surface: SlackSurface, worker: Worker, turns: Turns, memory: Memory) -> None:
+        self._settings = settings
+        self._surface = surface
+        self._worker = worker
+        self._turns = turns
+        self._memory = memory
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def attach(self, app: AsyncApp) -> None:
+        """Register with Bolt."""
+        app.event("app_mention")(self.hear)
+        app.event("message")(self.hear)
+        app.event("member_joined_channel")(self.greet)
+        app.action(RETRY)(self.retry)
+        # What is not ours is acknowledged too; Slack would deliver it again.
+        app.event(re.compile(".*"))(_ignore)
+
+    async def hear(self, body: dict[str, Any]) -> None:
+        """A message: a question, an edit, a deletion, or nothing to us."""
+        if change := read_change(body):
+            if change.text is None:
+                self._worker.stop(change.message, WITHDRAWN)
+                await self._memory.withdraw(change.key, change.message)
+            else:
+                self._later(self._correct(change.key, change.message, change.text))
+        elif asked := read_question(body, self._surface.bot):
+            await self._accept(body, asked)
+
+    async def greet(self, body: dict[str, Any]) -> None:
+        """The bot was invited to a channel: say what it does, what it remembers, and how to make it forget."""
+        event = body["event"]
+        if event["user"] != self._surface.bot:
+            return
+        if await self._turns.claim(f"slack:{workspace_of(body)}:{event['channel']}:joined:{event.get('event_ts', '')}"):
+            kept = days(self._settings.retention_seconds)
+            text = (
+                f"Hello! Mention me (<@{self._surface.bot}>) with a question: I answer in a thread under it, with the "
+                f"team's own model.\nI remember what is said to me in this channel for {kept} after the last time, "
+                f"and nothing of it leaves this channel. `@me forget` makes me forget it, `@me help` says more."
+            )
+            self._later(self._post(event["channel"], "", text))
+
+    async def retry(self, ack: Callable[[], Awaitable[None]], body: dict[str, Any], action: dict[str, Any]) -> None:
+        """The Retry button: the same turn again, over the same messages."""
+        key, _, turn = action["value"].partition(" ")
+        kept = await self._turns.retry(ConversationKey.parse(key), turn)
+        await ack()
+        channel, user = body["channel"]["id"], body["user"]["id"]
+        if kept:
+            again, refs = kept
+            self._worker.submit(replace(again, attempt=again.attempt + 1), refs)
+        else:
+            self._later(self._whisper(channel, user, body.get("message", {}).get("thread_ts", ""), GONE))
+
+    async def drain(self) -> None:
+        """Let what was begun here come to its end."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=5)
+
+    async def _accept(self, body: dict[str, Any], asked: Asked) -> None:
+        """Claim the message, then answer it, or say why not."""
+        turn, channel = asked.turn, asked.turn.place["channel"]
+        thread = turn.key.thread
+        if asked.files and await self._turns.claim(f"{turn.id}:files"):
+            unread = UNREAD.format(files=", ".join(asked.files))
+            self._later(self._whisper(channel, turn.author.id, thread, escape(unread)))
+        if asked.files and not turn.text.strip():
+            return
+        if not await self._turns.claim(turn.id):
+            return
+        if refusal := self._refusal(body, asked):
+            log.info("refused", turn=turn.id, why=refusal)
+            self._later(self._whisper(channel, turn.author.id, thread, REFUSED.format(where=refusal)))
+            return
+        if asked.files:
+            turn = replace(turn, place={**turn.place, "files": ", ".join(asked.files)})
+        self._worker.submit(turn)
+
+    def _refusal(self, body: dict[str, Any], asked: Asked) -> str:
+        """Why this person is not answered here; "" if they are."""
+        settings, turn = self._settings, asked.turn
+        direct = body["event"].get("channel_type") == "im"
+        if is_external(body) and not settings.slack_allow_external:
+            return "in channels that are shared with another organisation"
+        if not direct and settings.slack_allow_channels and turn.key.channel not in settings.slack_allow_channels:
+            return "in this channel"
+        if settings.slack_allow_users and turn.author.id not in settings.slack_allow_users:
+            return "you"
+        return ""
+
+    async def _correct(self, key: ConversationKey, message: str, text: str) -> None:
+        """Remember an edited message as it reads now."""
+        bot = self._surface.bot
+        names = await self._surface.directory.names(people(text) - {bot})
+        await self._memory.correct(key, message, readable(without_mention(text, bot), names))
+
+    async def _whisper(self, channel: str, user: str, thread: str, text: str) -> None:
+        """One line for one person."""
+        with slack_errors("chat.postEphemeral"):
+            await self._surface.client.chat_postEphemeral(
+                channel=channel, user=user, text=text, thread_ts=thread or None
+            )
+
+    async def _post(self, channel: str, thread: str, text: str) -> None:
+        with slack_errors("chat.postMessage"):
+            await self._surface.client.chat_postMessage(
+                channel=channel, thread_ts=thread or None, text=text, unfurl_links=False, unfurl_media=False
+            )
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something after the acknowledgement; a refusal of Slack is logged, not lost."""
+
+        async def run() -> None:
+            try:
+                await work
+            except ParleyError as error:
+                log.warning("could not be said", error=str(error), remedy=error.remedy)
+
+        task = asyncio.create_task(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _ignore() -> None:
+    """Acknowledge, and no more."""
+
+
+class Socket(AsyncSocketModeHandler):
+    """Socket Mode that acknowledges everything that was not refused on purpose.
+
+    Bolt answers 404 to what no listener is registered for (a button of an older version, a new kind of envelope), and Socket
+    Mode then sends no acknowledgement, so Slack would deliver it again and again.
+    """
+
+    async def handle(self, client: SocketModeClient, req: SocketModeRequest) -> None:  # type: ignore[override]
+        """Run one envelope through Bolt and acknowledge it."""
+        response = await run_async_bolt_app(self.app, req)
+        if response.status == 404:
+            response.status, response.body = 200, ""
+        await send_async_response(client, req, response, 0.0)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the socket is open."""
+        session = self.client.current_session
+        return session is not None and not session.closed

@@ -1,0 +1,113 @@
+"""Slack, connected: from tokens to a bot that answers, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+import structlog
+from pydantic import SecretStr
+from slack_bolt.app.async_app import AsyncApp
+from slack_sdk.web.async_client import AsyncWebClient
+
+from bots.app import Core
+from bots.slack.errors import slack_errors
+from bots.slack.listener import SlackListener, Socket
+from bots.slack.surface import SlackSurface
+from core.errors import PlatformUnauthorized, PlatformUnavailable, RateLimited, SettingsError
+from core.settings import Settings
+from core.worker import Worker
+
+log = structlog.get_logger()
+
+CALL_TIMEOUT = 10
+"""Seconds that one call of the Web API may take; Slack answers in well under one."""
+WAITS = (1, 2, 4, 8, 15, 30)
+"""Seconds between tries to reach Slack at the start; the last one for ever."""
+
+
+def open_client(settings: Settings, session: aiohttp.ClientSession | None = None) -> AsyncWebClient:
+    """A client of the Web API, with the bot's token.
+
+    It does not try again by itself: its waits would hold back newer text, and a post that is sent twice appears twice.
+    """
+    return AsyncWebClient(
+        token=_token(settings.slack_bot_token, "SLACK_BOT_TOKEN", "xoxb-…"),
+        base_url=settings.slack_api_url,
+        timeout=CALL_TIMEOUT,
+        session=session,
+        retry_handlers=[],
+    )
+
+
+async def serve(core: Core, stopping: asyncio.Event) -> None:
+    """Answer in Slack until ``stopping`` is set; then take nothing new, and let running answers end.
+
+    Raises:
+        SettingsError: a token is missing.
+        PlatformUnauthorized: Slack does not accept a token.
+    """
+    settings = core.settings
+    app_token = _token(settings.slack_app_token, "SLACK_APP_TOKEN", "xapp-…")
+    async with aiohttp.ClientSession() as session:
+        client = open_client(settings, session)
+        who = await _reach(client, stopping)
+        if not who:
+            return
+        surface = SlackSurface(client, who["user_id"], who["user"], first_words=settings.first_words_ms / 1000)
+        worker = Worker(core.assistant, core.turns, {"slack": surface})
+        listener = SlackListener(settings, surface, worker, core.turns, core.memory)
+        secret = settings.slack_signing_secret
+        app = AsyncApp(
+            client=client,
+            signing_secret=secret.get_secret_value() if secret else None,
+            process_before_response=True,
+        )
+        listener.attach(app)
+        socket = Socket(app, app_token)
+        try:
+            await _connect(socket)
+            log.info("in Slack", workspace=who["team"], bot=who["user"])
+            await stopping.wait()
+        finally:
+            await socket.client.close()
+            await worker.drain()
+            await listener.drain()
+
+
+async def _reach(client: AsyncWebClient, stopping: asyncio.Event) -> dict[str, str] | None:
+    """Who we are in Slack. Waits for a Slack that is away; None if we are told to stop meanwhile."""
+    for attempt in range(1_000_000):
+        try:
+            with slack_errors("auth.test"):
+                response = await client.auth_test()
+            return {field: response[field] for field in ("user_id", "user", "team")}
+        except (PlatformUnavailable, RateLimited) as error:
+            wait = error.retry_after or WAITS[min(attempt, len(WAITS) - 1)]
+            log.warning("Slack is not reachable", error=str(error), again_in=wait)
+            try:
+                await asyncio.wait_for(stopping.wait(), wait)
+                return None
+            except TimeoutError:
+                continue
+    return None
+
+
+async def _connect(socket: Socket) -> None:
+    """Open the socket; from then on the client keeps it open by itself."""
+    try:
+        with slack_errors("apps.connections.open"):
+            socket.client.wss_uri = await socket.client.issue_new_wss_url()
+    except PlatformUnauthorized as error:
+        raise PlatformUnauthorized(
+            str(error),
+            code=error.code,
+            remedy="check SLACK_APP_TOKEN: an app-level token (xapp-…) with the scope connections:write",
+        ) from None
+    await socket.client.connect()
+
+
+def _token(secret: SecretStr | None, name: str, example: str) -> str:
+    if not secret:
+        raise SettingsError(f"{name}: is needed for Slack. Example: {name}={example}")
+    return secret.get_secret_value()

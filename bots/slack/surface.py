@@ -1,0 +1,99 @@
+"""Slack, as seen by whoever answers a turn: names, threads, editors and budgets of one workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import structlog
+from slack_sdk.web.async_client import AsyncWebClient
+
+from bots.slack.directory import Directory
+from bots.slack.editor import Signs, SlackEditor
+from bots.slack.errors import slack_errors
+from bots.slack.events import identity
+from bots.slack.text import people, readable
+from core.delivery import Pace
+from core.errors import PlatformError
+from core.pacing import Budget
+from core.types import Author, Message, Role, Turn
+from core.window import shorten
+
+log = structlog.get_logger()
+
+THREAD_MESSAGES = 50
+"""Of a thread that people held among themselves, the root and the newest are read."""
+THREAD_TOKENS = 500
+"""Of each of its messages, so much at the most."""
+
+
+class SlackSurface:
+    """One workspace. See ``core.surface.Surface``."""
+
+    def __init__(self, client: AsyncWebClient, bot: str, bot_name: str, *, first_words: float) -> None:
+        self.client = client
+        self.bot = bot
+        self.directory = Directory(client)
+        self._bot_name = bot_name
+        self._first_words = first_words
+        self._signs = Signs(client)
+        # chat.update may be called 50 times a minute for all replies of the workspace together: 20 at once while
+        # answers are young, then one every two seconds (docs.slack.dev/apis/web-api/rate-limits, tier 3).
+        self._updates = Budget(capacity=20, per_second=0.5)
+        # chat.postMessage: one a second for each channel (same page).
+        self._posts: dict[str, Budget] = {}
+
+    async def understand(self, turn: Turn) -> Turn:
+        """Names for ids, in the text and for its author."""
+        names = await self.directory.names([turn.author.id, *people(turn.text)])
+        author = Author(turn.author.id, names.get(turn.author.id, ""))
+        text = readable(turn.text, {**names, self.bot: self._bot_name})
+        files = turn.place.get("files")
+        if files:
+            text = f"{text}\n[Attached, and not readable to you: {files}]"
+        return replace(turn, author=author, text=text)
+
+    async def read_thread(self, turn: Turn) -> Sequence[Message]:
+        """The thread's root and its newest messages before the turn, read from Slack."""
+        said: list[dict[str, Any]] = []
+        try:
+            with slack_errors("conversations.replies"):
+                response = await self.client.conversations_replies(
+                    channel=turn.place["channel"],
+                    ts=turn.key.thread,
+                    latest=turn.place["ts"],
+                    inclusive=False,
+                    limit=THREAD_MESSAGES * 4,
+                )
+            said = [m for m in response["messages"] if m["ts"] != turn.place["ts"] and m.get("text")]
+        except PlatformError as error:
+            log.warning("a thread could not be read", code=error.code, remedy=error.remedy)
+        if len(said) > THREAD_MESSAGES:
+            said = [said[0], *said[1 - THREAD_MESSAGES :]]
+        mentioned = {user for message in said for user in (message.get("user", ""), *people(message["text"])) if user}
+        names = {**await self.directory.names(mentioned - {self.bot}), self.bot: self._bot_name}
+        return [self._message(turn, message, names) for message in said]
+
+    def open_editor(self, turn: Turn) -> SlackEditor:
+        """Where the reply to a turn is written."""
+        return SlackEditor(self.client, self._signs, turn)
+
+    def pace(self, turn: Turn) -> Pace:
+        """Edits are counted for the workspace, posts for the channel."""
+        channel = turn.place["channel"]
+        if channel not in self._posts:
+            self._posts[channel] = Budget(capacity=1, per_second=1)
+        return Pace(self._posts[channel], self._updates, self._first_words)
+
+    def _message(self, turn: Turn, message: dict[str, Any], names: dict[str, str]) -> Message:
+        """One message of a thread, as it is remembered."""
+        ours = message.get("user") == self.bot
+        author = Author(message.get("user", ""), names.get(message.get("user", "")) or message.get("username", ""))
+        return Message(
+            role=Role.ASSISTANT if ours else Role.USER,
+            text=shorten(readable(message["text"], names), THREAD_TOKENS),
+            id=identity(turn.key.workspace, turn.key.channel, message["ts"]),
+            author=None if ours else author,
+            at=float(message["ts"]),
+        )

@@ -1,0 +1,83 @@
+"""Slack's markup and plain Markdown: what comes in becomes readable, what goes out can ping nobody.
+
+Slack escapes ``&``, ``<`` and ``>`` in what people write and puts mentions, channels and links in angle brackets
+(docs.slack.dev/messaging/formatting-message-text). Answers go out as Markdown in ``markdown`` blocks. Whether
+those resolve mentions is not documented, so nothing that would be one leaves whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from core.markdown import plain_links
+
+ENTITY = re.compile(r"<([^<>\s][^<>]*)>")
+_PERSON = re.compile(r"<@([UW][A-Z0-9]+)(?:\|[^<>]*)?>")
+_PING = re.compile(r"<(?=!(?:channel|here|everyone|group|subteam\b)|[@#][A-Z0-9])", re.IGNORECASE)
+_BROADCAST = re.compile(r"(?<![\w@])@(?=(?:channel|here|everyone|group)\b)", re.IGNORECASE)
+BREAK = "\u200b"
+"""Zero-width space: breaks a mention, and is not seen."""
+FALLBACK = 300
+"""Characters of a reply that notifications show; the blocks carry the whole."""
+
+
+def people(text: str) -> set[str]:
+    """The ids of everybody mentioned."""
+    return set(_PERSON.findall(text))
+
+
+def readable(text: str, names: Mapping[str, str]) -> str:
+    """What a person wrote, as people read it: ``names`` for ids, bare links, no escapes."""
+    return unescape(ENTITY.sub(lambda match: _entity(match[1], names), text)).strip()
+
+
+def unescape(text: str) -> str:
+    """Undo Slack's three escapes."""
+    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+
+
+def escape(text: str) -> str:
+    """Escape for mrkdwn: afterwards nothing in it is a mention, a link or a command."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def safe_markdown(text: str) -> str:
+    """Markdown that pings nobody and loads no image; text without mentions or images is unchanged."""
+    return _BROADCAST.sub("@" + BREAK, _PING.sub("<" + BREAK, plain_links(text)))
+
+
+def fallback(text: str) -> str:
+    """The beginning of a reply in mrkdwn, for notifications and old clients."""
+    short = text if len(text) <= FALLBACK else text[:FALLBACK].rstrip() + " …"
+    return _BROADCAST.sub("@" + BREAK, escape(short)) or "…"
+
+
+def without_mention(text: str, user: str) -> str:
+    """Drop a mention of ``user`` from the beginning and the end, where it only addresses."""
+    mention = rf"<@{re.escape(user)}(?:\|[^<>]*)?>"
+    text = re.sub(rf"^\s*(?:{mention}[\s,:]*)+", "", text)
+    return re.sub(rf"(?:\s*{mention})+\s*$", "", text)
+
+
+def _entity(inside: str, names: Mapping[str, str]) -> str:
+    """One thing in angle brackets."""
+    target, _, label = inside.partition("|")
+    for sign, show in _SIGNS.items():
+        if target.startswith(sign):
+            return show(target.removeprefix(sign), label, names)
+    address = target.removeprefix("mailto:").removeprefix("tel:")
+    return address if not label or label in address else f"{label} ({address})"
+
+
+def _special(target: str, label: str, names: Mapping[str, str]) -> str:
+    """``<!here>``, ``<!subteam^S1|@team>``, ``<!date^…|yesterday>``."""
+    del names
+    return label or "@" + target.partition("^")[0]
+
+
+_SIGNS: dict[str, Callable[[str, str, Mapping[str, str]], str]] = {
+    "@": lambda target, label, names: "@" + (names.get(target) or label or target),
+    "#": lambda target, label, names: "#" + (label or names.get(target) or target),
+    "!": _special,
+}

@@ -1,0 +1,277 @@
+"""The whole story of one answer: remember, fit, render, generate, deliver, remember."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from core.backends import Backend
+from core.delivery import MessageEditor, Pace, deliver
+from core.draft import Draft
+from core.errors import GenerationError, MessageGone, ParleyError, PromptTooLong, StorageError
+from core.generation import Deadlines, generate
+from core.memory import Memory, Thread
+from core.prompts import PromptTemplate
+from core.tokens import TokenCounter, estimate
+from core.types import (
+    Conversation,
+    Delta,
+    Done,
+    Ending,
+    GenerationRequest,
+    Message,
+    MessageRef,
+    ModelLimits,
+    Outcome,
+    Role,
+    Turn,
+    Usage,
+)
+from core.window import STEP, Budget, Fit, fit, share
+
+log = structlog.get_logger()
+
+Stop = asyncio.Future[Outcome]
+"""Set its result to end an answer early, with that outcome."""
+ReadThread = Callable[[Turn], Awaitable[Sequence[Message]]]
+"""Reads what people said in a thread before Parley was asked into it."""
+
+JOINED = "You were asked into this thread just now. The {count} messages before this line were read from it, once."
+LIMITS_TIMEOUT = 5.0
+"""Seconds to wait for the server's word on its context length; the setting serves where it does not come."""
+LIMITS_TTL = 600.0
+"""Seconds after which the server is asked again: it may have been started anew with another model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How an assistant answers: its system prompt and the parameters of generation."""
+
+    system: str
+    temperature: float
+    max_new_tokens: int
+    limits: ModelLimits
+    """Where the server does not tell its own."""
+    deadlines: Deadlines = Deadlines()
+
+
+@dataclass(slots=True)
+class Answer:
+    """One answer as it came out; ``refs`` are its messages, none if it was deleted while it grew."""
+
+    outcome: Outcome
+    text: str = ""
+    refs: tuple[MessageRef, ...] = ()
+    usage: Usage = Usage()
+
+
+@dataclass(slots=True)
+class _Writing:
+    """What one answer knows while it is written."""
+
+    turn: Turn
+    draft: Draft = field(default_factory=Draft)
+    conversation: Conversation | None = None
+    heard: tuple[Message, ...] = ()
+    question: Message | None = None
+    cut: str = ""
+    shortened: bool = False
+    usage: Usage = Usage()
+    first_token: float = 0.0
+
+
+class Assistant:
+    """Answers turns on one model, with one memory."""
+
+    def __init__(
+        self,
+        memory: Memory,
+        backend: Backend,
+        template: PromptTemplate,
+        manner: Manner,
+        *,
+        count: TokenCounter = estimate,
+    ) -> None:
+        self.memory = memory
+        self.backend = backend
+        self.template = template
+        self.manner = manner
+        self._count = count
+        self._limits: ModelLimits | None = None
+        self._limits_until = 0.0
+
+    async def answer(
+        self,
+        turn: Turn,
+        editor: MessageEditor,
+        pace: Pace,
+        *,
+        read_thread: ReadThread | None = None,
+        refs: Sequence[MessageRef] = (),
+        stop: Stop | None = None,
+    ) -> Answer:
+        """Answer a turn: the reply grows in ``editor`` while the model writes, and both are remembered in the end.
+
+        Whatever goes wrong with the model or the memory is said in the reply, with the text so far kept.
+
+        Raises:
+            PlatformError: the reply could not be shown.
+        """
+        begun = time.monotonic()
+        writing = _Writing(turn)
+        try:
+            async with asyncio.TaskGroup() as group:
+                delivery = group.create_task(deliver(writing.draft, editor, pace, refs=refs))
+                writer = group.create_task(self._write(writing, read_thread))
+                if stop:
+                    stop.add_done_callback(lambda stopped: _end(writing.draft, writer, stopped))
+        except BaseExceptionGroup as group:
+            error = group.exceptions[0]
+            if not isinstance(error, MessageGone):
+                raise error from None
+            log.info("reply deleted while it grew", turn=turn.id, code=error.code)
+            return Answer(Outcome(Ending.STOPPED))
+        shown, outcome = delivery.result(), writing.draft.outcome
+        assert outcome  # noqa: S101 - a delivery ends after its draft
+        answer = Answer(outcome, writing.draft.text, tuple(shown.refs), writing.usage)
+        await self._remember(writing, answer)
+        log.info(
+            "answered",
+            turn=turn.id,
+            ending=outcome.ending,
+            characters=len(answer.text),
+            prompt_tokens=answer.usage.prompt_tokens,
+            tokens=answer.usage.completion_tokens,
+            messages=len(shown.refs),
+            first_token_ms=round(1000 * (writing.first_token - begun)) if writing.first_token else None,
+            ms=round(1000 * (time.monotonic() - begun)),
+        )
+        return answer
+
+    async def _write(self, writing: _Writing, read_thread: ReadThread | None) -> None:
+        """Write the draft to its end; an error becomes its outcome."""
+        turn, draft = writing.turn, writing.draft
+        try:
+            await self._recall(writing, read_thread)
+            ending = await self._generate(writing)
+        except (GenerationError, StorageError) as error:
+            log.warning(
+                "answer broke off", turn=turn.id, error=str(error), remedy=error.remedy, kind=type(error).__name__
+            )
+            draft.close(_explain(error, so_far=draft.text))
+        except Exception:
+            draft.close(_explain(ParleyError("a fault of ours"), so_far=draft.text))
+            log.exception("a fault of ours", turn=turn.id)
+        else:
+            if not draft.text:
+                draft.close(
+                    Outcome(Ending.FAILED, "The model had nothing to say. Try again, or ask differently.", retry=True)
+                )
+            else:
+                draft.close(Outcome(ending, _remark(ending, writing.shortened)))
+
+    async def _recall(self, writing: _Writing, read_thread: ReadThread | None) -> None:
+        """Load the conversation; a thread that began without us is read once."""
+        turn = writing.turn
+        thread = Thread(turn.root, turn.root_at) if turn.key.thread else None
+        conversation = await self.memory.load(turn.key, thread)
+        earlier = tuple(m for m in conversation.messages if turn.id not in (m.id, m.reply_to))  # asked again
+        if conversation.stranger and read_thread and (heard := await read_thread(turn)):
+            note = Message(Role.SYSTEM, JOINED.format(count=len(heard)), id=f"{turn.id}/joined", at=turn.at)
+            writing.heard = (*heard, note)
+        writing.conversation = replace(conversation, messages=(*earlier, *writing.heard))
+
+    async def _generate(self, writing: _Writing) -> Ending:
+        """Stream the model's words into the draft; a prompt that is refused as too long is cut once more."""
+        budget = await self._budget()
+        try:
+            return await self._stream(writing, budget)
+        except PromptTooLong:
+            if writing.draft.text:
+                raise
+            log.warning("prompt refused as too long; cutting it once more", turn=writing.turn.id)
+            return await self._stream(writing, replace(budget, prompt=int(budget.prompt * STEP)))
+
+    async def _stream(self, writing: _Writing, budget: Budget) -> Ending:
+        fitted = self._fit(writing, budget)
+        request = GenerationRequest(
+            self.template.render(fitted.window), max_new_tokens=budget.answer, temperature=self.manner.temperature
+        )
+        async with aclosing(generate(self.backend, request, self.manner.deadlines)) as stream:
+            async for event in stream:
+                match event:
+                    case Delta(text):
+                        writing.first_token = writing.first_token or time.monotonic()
+                        writing.draft.append(text)
+                    case Done(ending, usage):
+                        writing.usage = usage
+                        return ending
+        raise AssertionError("generate ends with Done")  # its promise
+
+    def _fit(self, writing: _Writing, budget: Budget) -> Fit:
+        """What the model sees; what it does not is noted for the memory and the person."""
+        turn = writing.turn
+        assert writing.conversation  # noqa: S101 - loaded before
+        question = Message(Role.USER, turn.text, id=turn.id, author=turn.author, at=turn.at)
+        fitted = fit(writing.conversation, question, self.manner.system, budget, count=self._count)
+        writing.question, writing.cut, writing.shortened = fitted.window.messages[-1], fitted.cut, fitted.shortened
+        return fitted
+
+    async def _budget(self) -> Budget:
+        """Tokens for prompt and answer: the server's word, where it can be had."""
+        if time.monotonic() > self._limits_until:
+            try:
+                async with asyncio.timeout(LIMITS_TIMEOUT):
+                    self._limits = await self.backend.limits()
+                self._limits_until = time.monotonic() + LIMITS_TTL
+            except (GenerationError, TimeoutError) as error:
+                log.warning("the model's limits are not to be had", error=str(error))
+        return share(self._limits or self.manner.limits, self.manner.max_new_tokens)
+
+    async def _remember(self, writing: _Writing, answer: Answer) -> None:
+        """Store question and answer as a pair. An answer without text is not stored: it is offered again."""
+        if not (answer.text and answer.outcome.remember and writing.conversation and writing.question):
+            return
+        turn = writing.turn
+        said = Message(
+            Role.ASSISTANT,
+            answer.text,
+            id=answer.refs[0].id if answer.refs else f"{turn.id}/answer",
+            at=time.time(),
+            reply_to=turn.id,
+            ending=answer.outcome.ending,
+        )
+        messages = (*writing.heard, writing.question, said)
+        try:
+            await self.memory.append(writing.conversation, messages, question=turn.id, cut=writing.cut)
+        except StorageError as error:
+            log.error("an answer was given and could not be remembered", turn=turn.id, error=str(error))
+
+
+def _end(draft: Draft, writer: asyncio.Task[None], stopped: Stop) -> None:
+    """End a draft from outside: what it says so far stands."""
+    if not stopped.cancelled() and not draft.outcome:
+        draft.close(stopped.result())
+        writer.cancel()
+
+
+def _explain(error: ParleyError, *, so_far: str) -> Outcome:
+    """What a person reads when an answer breaks off."""
+    if so_far:
+        return Outcome(Ending.INTERRUPTED, f"{error.plain} What is above is as far as it got.", retry=True)
+    return Outcome(Ending.FAILED, error.plain, retry=True)
+
+
+def _remark(ending: Ending, shortened: bool) -> str:
+    """What a person should know about an answer that came to its end."""
+    remarks = []
+    if ending is Ending.LENGTH:
+        remarks.append("I stopped here: that is as long as one answer may get. Say “continue” for more.")
+    if shortened:
+        remarks.append("Your message is longer than the model can read at once, so I left out its middle.")
+    return " ".join(remarks)

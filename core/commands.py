@@ -1,0 +1,69 @@
+"""What people can tell Parley to do instead of asking it: help, memory, forget."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from core.memory import Memory
+from core.types import ConversationKey, Turn
+
+Command = Callable[[Turn, Memory], Awaitable[str]]
+"""Does it and returns what to reply, as Markdown."""
+
+WORDS: dict[str, str] = {
+    "help": "what I can do",
+    "memory": "what I remember of this conversation",
+    "forget": "forget this conversation, and the threads that branched off it",
+}
+
+
+def find(text: str) -> Command | None:
+    """The command that a message is, if it is nothing else: ``forget``, ``Forget.``, ``/forget``. Empty means help."""
+    word = text.strip().lstrip("/!").rstrip(".!?").casefold()
+    return _COMMANDS.get(word or "help")
+
+
+def days(seconds: float) -> str:
+    """A time to live, as people say it."""
+    whole = round(seconds / 86_400)
+    if whole < 1:
+        return f"{max(1, round(seconds / 3600))} h"
+    return "1 day" if whole == 1 else f"{whole} days"
+
+
+async def _help(turn: Turn, memory: Memory) -> str:
+    del memory
+    where = "this thread" if turn.key.thread else "this conversation"
+    lines = [
+        "Ask me anything: I answer with the team's own model, and I write while you watch.",
+        f"I remember what is said to me in {where}, and nothing from anywhere else.",
+        "",
+        *(f"- `{word}`: {what}" for word, what in WORDS.items()),
+    ]
+    return "\n".join(lines)
+
+
+async def _memory(turn: Turn, memory: Memory) -> str:
+    kept = await memory.describe(turn.key)
+    if not kept.questions:
+        return f"I remember nothing of {_place(turn.key)} yet."
+    questions = "1 message" if kept.questions == 1 else f"{kept.questions} messages"
+    answers = "1 answer" if kept.answers == 1 else f"{kept.answers} answers"
+    return (
+        f"I remember {questions} and {answers} of {_place(turn.key)}, about {kept.tokens:,} tokens. "
+        f"I forget them {days(kept.seconds_left)} after the last one, or now if you say `forget`."
+    )
+
+
+async def _forget(turn: Turn, memory: Memory) -> str:
+    forgotten = await memory.forget(turn.key)
+    if not forgotten:
+        return f"There was nothing to forget in {_place(turn.key)}."
+    return f"Done: I have forgotten {_place(turn.key)} ({forgotten} message{'s' * (forgotten != 1)})."
+
+
+def _place(key: ConversationKey) -> str:
+    return "this thread" if key.thread else "this conversation"
+
+
+_COMMANDS: dict[str, Command] = {"help": _help, "memory": _memory, "forget": _forget}

@@ -1,0 +1,271 @@
+"""From a draft that grows to messages that people watch: newest text wins, and the end is always whole.
+
+One edit is in flight at a time, and the next one carries the newest text, so a slow platform costs freshness and
+never holds back the model. The first words go out early, because the first post is what a phone shows; edits
+notify nobody. When the text outgrows a message, that message gets its final form and the next one begins. Previews
+show healed Markdown; the end shows the text as it was generated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+import structlog
+
+from core.draft import Draft
+from core.errors import MessageGone, PlatformError, PlatformUnauthorized, PlatformUnavailable, RateLimited
+from core.markdown import Splitter, heal
+from core.pacing import Budget
+from core.types import Limits, MessageRef, Outcome
+
+log = structlog.get_logger()
+
+FIRST_WORDS = 30
+"""So many characters are posted at once, however little time they took to gather."""
+ATTEMPTS = 8
+"""Calls that fail for a passing reason are made so often before the delivery gives up."""
+PATIENCE = 8.0
+"""Seconds between two such calls at the most."""
+
+
+class MessageEditor(Protocol):
+    """How one reply is written on a platform.
+
+    Every method may raise RateLimited (call again later), PlatformUnavailable (a passing fault), MessageGone (stop) or
+    another PlatformError (this call will never work).
+    """
+
+    limits: Limits
+
+    async def begin(self) -> None:
+        """A sign of life: typing, or a status. Costs nothing that the reply needs; never raises PlatformError."""
+        ...
+
+    async def post(self, text: str) -> MessageRef:
+        """Post a message of the reply that still grows."""
+        ...
+
+    async def edit(self, ref: MessageRef, text: str) -> None:
+        """Put ``text``, always the full text of that message, in its place."""
+        ...
+
+    async def finish(
+        self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome
+    ) -> tuple[MessageRef, ...]:
+        """Make the reply final: ``refs[i]`` shows ``parts[i]`` already, but for the last part.
+
+        The last part is edited into its message, or posted if there is none yet, together with what the outcome has to
+        say; without any part the note is the reply. Returns the messages of the whole reply.
+        """
+        ...
+
+    async def remove(self, ref: MessageRef) -> None:
+        """Take away a message that an earlier, longer reply left behind."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Who may call when: budgets for ``posts`` and ``edits``, and seconds to gather the ``first_words``."""
+
+    posts: Budget
+    edits: Budget
+    first_words: float = 0.12
+
+
+async def deliver(draft: Draft, editor: MessageEditor, pace: Pace, *, refs: Sequence[MessageRef] = ()) -> Delivery:
+    """Show a draft while it grows, until its end is shown whole.
+
+    ``refs`` are messages of an earlier reply to the same question; they are written over before anything is posted.
+
+    Raises:
+        MessageGone: the reply was deleted, or the place it stands in.
+        PlatformError: the end could not be shown.
+    """
+    delivery = Delivery(draft, editor, pace, spare=deque(refs))
+    await delivery.run()
+    return delivery
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One reply on its way; ``refs`` are its messages so far and ``shown`` what each of them shows."""
+
+    draft: Draft
+    editor: MessageEditor
+    pace: Pace
+    spare: deque[MessageRef]
+    refs: list[MessageRef] = field(default_factory=list)
+    shown: list[str] = field(default_factory=list)
+    _reserved: bool = False
+    _edited_at: float = 0.0
+    _splitter: Splitter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._splitter = Splitter(self.editor.limits)
+
+    async def run(self) -> None:
+        """Gather, show, finish."""
+        sign = asyncio.create_task(self.editor.begin())
+        try:
+            await self._gather_first_words()
+            await self._grow()
+            await self._finish(await self.draft.closed())
+        finally:
+            sign.cancel()
+            if self._reserved:
+                self.pace.edits.release()
+
+    async def _gather_first_words(self) -> None:
+        """Wait for the first text, and then for a little more of it."""
+        await self.draft.grown(0)
+        try:
+            async with asyncio.timeout(self.pace.first_words):
+                await self.draft.grown(FIRST_WORDS - 1)
+        except TimeoutError:
+            pass
+
+    async def _grow(self) -> None:
+        """Show the newest text again and again, until there is no more to come."""
+        if not await self._before_the_end(self._reserve_the_end()):
+            return  # the budget has no last edit to spare: the reply is posted once, whole
+        while not self.draft.outcome:
+            seen = len(self.draft)
+            try:
+                await self._preview()
+            except (MessageGone, PlatformUnauthorized):
+                raise
+            except PlatformError as fault:
+                log.warning("preview failed", error=str(fault), code=fault.code)
+                if not fault.retryable:
+                    return  # the platform will not take this text as it is; the end has another chance
+            await self.draft.grown(seen)
+            await self._before_the_end(self._pause())
+
+    async def _preview(self) -> None:
+        """Bring the messages up to the text as it is now."""
+        parts = self._splitter.parts(self.draft.text)
+        while len(self.refs) < len(parts):
+            if self.refs:
+                await self._show(len(self.refs) - 1, parts[len(self.refs) - 1].text)
+            place = len(self.refs)
+            text = heal(parts[place].text) if place == len(parts) - 1 else parts[place].text
+            if not text.strip() or self.draft.outcome:
+                return  # nothing to be seen yet, or the end shows it
+            await self._post(text)
+        await self._show(len(parts) - 1, heal(parts[-1].text))
+
+    async def _show(self, place: int, text: str) -> None:
+        """Edit one message, unless it shows that text already or the end comes first."""
+        if self.shown[place] != text and await self._before_the_end(self.pace.edits.take()):
+            await self._edit(self.refs[place], text)
+            self.shown[place] = text
+
+    async def _edit(self, ref: MessageRef, text: str) -> None:
+        """One edit, already paid for."""
+        self._edited_at = asyncio.get_running_loop().time()
+        with _told(self.pace.edits):
+            await self.editor.edit(ref, text)
+
+    async def _post(self, text: str) -> None:
+        """Begin the next message, in the place of an earlier reply's if there is one."""
+        if self.spare:
+            await self.pace.edits.take()
+            await self._edit(self.spare[0], text)
+            self.refs.append(self.spare.popleft())
+        else:
+            await self.pace.posts.take()
+            self._edited_at = asyncio.get_running_loop().time()
+            with _told(self.pace.posts):
+                self.refs.append(await self.editor.post(text))
+        self.shown.append(text)
+
+    async def _pause(self) -> None:
+        """Let the platform's least interval pass since the last edit."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(max(0.0, self._edited_at + self.editor.limits.interval - loop.time()))
+
+    async def _finish(self, outcome: Outcome) -> None:
+        """Show all of the text, and what there is to say about its end."""
+        parts = [part.text for part in self._splitter.parts(self.draft.text)] if self.draft.text.strip() else []
+        for place, text in enumerate(parts[:-1]):
+            await self._insist(partial(self._complete, place, text))
+        await self._insist(partial(self._conclude, parts, outcome))
+        while self.spare:
+            await self._insist(partial(self.editor.remove, self.spare.popleft()))
+
+    async def _complete(self, place: int, text: str) -> None:
+        """Make sure that a message before the last shows its final text."""
+        if place == len(self.refs):
+            await self._post(text)
+        elif self.shown[place] != text:
+            await self.pace.edits.take()
+            await self._edit(self.refs[place], text)
+            self.shown[place] = text
+
+    async def _conclude(self, parts: Sequence[str], outcome: Outcome) -> None:
+        """The last call of a reply, with the edit that was reserved for it."""
+        if self.spare and len(self.refs) < max(len(parts), 1):
+            self.refs.append(self.spare.popleft())
+            self.shown.append("")
+        posts = len(self.refs) < max(len(parts), 1)
+        budget = self.pace.posts if posts else self.pace.edits
+        if posts or not self._reserved:
+            await budget.take()
+        else:
+            await budget.unblocked()
+        with _told(budget):
+            self.refs = list(await self.editor.finish(tuple(self.refs), parts, outcome))
+        if self._reserved and not posts:
+            self._reserved = False
+            budget.spend()
+
+    async def _insist(self, call: Callable[[], Awaitable[None]]) -> None:
+        """Call until it works; a fault that passes only delays it."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                await call()
+                return
+            except (RateLimited, PlatformUnavailable) as fault:
+                if attempt == ATTEMPTS:
+                    raise
+                log.warning("call failed; will call again", error=str(fault), attempt=attempt)
+                if isinstance(fault, PlatformUnavailable):
+                    await asyncio.sleep(min(PATIENCE, 0.25 * 2**attempt))
+
+    async def _reserve_the_end(self) -> None:
+        """Make sure of the edit that will show the end."""
+        await self.pace.edits.reserve()
+        self._reserved = True
+
+    async def _before_the_end(self, wait: Coroutine[Any, Any, None]) -> bool:
+        """Wait for something, but no longer than the draft grows. Whether it came; if both did, it did."""
+        waiting = asyncio.ensure_future(wait)
+        end = asyncio.ensure_future(self.draft.closed())
+        try:
+            await asyncio.wait({waiting, end}, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                waiting.result()
+                return True
+            return False
+        finally:
+            for task in (waiting, end):
+                task.cancel()
+            await asyncio.gather(waiting, end, return_exceptions=True)
+
+
+@contextmanager
+def _told(budget: Budget) -> Iterator[None]:
+    """Let a budget know what the platform said of it; the caller still sees the refusal."""
+    try:
+        yield
+    except RateLimited as refusal:
+        log.info("rate limited", retry_after=refusal.retry_after)
+        budget.refused(refusal.retry_after or 1.0)
+        raise

@@ -1,0 +1,182 @@
+"""The one way to ask a model: deadlines, stop strings and white space, around any backend alike.
+
+Servers differ in what they do with a stop string: TGI leaves it in the text, and misses it when a token runs on past
+it. So it is cut out here, whoever sends it. Nothing visible is held back, except what may become a stop string with
+the next token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from core.backends import Backend
+from core.errors import ModelTimeout, StreamBroken
+from core.types import Delta, Done, Ending, GenerationRequest, Usage
+
+ENDLESS = 200
+"""More white-space characters than this in a row are no answer any more, but a model that has lost its way."""
+
+_ENDLESS = re.compile(rf"\s{{{ENDLESS + 1},}}")
+_LATE = {
+    "first_token": "The model was silent for {:g} s after it was asked.",
+    "between_tokens": "The model fell silent for {:g} s in the middle of its answer.",
+    "total": "The model was not done after {:g} s in all.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Seconds to wait: for the first text, from one piece of text to the next, and for the whole answer."""
+
+    first_token: float = 60
+    between_tokens: float = 30
+    total: float = 600
+
+
+async def generate(
+    backend: Backend, request: GenerationRequest, deadlines: Deadlines
+) -> AsyncGenerator[Delta | Done, None]:
+    """Stream one answer: any number of ``Delta`` with visible text, then exactly one ``Done``.
+
+    The joined text is the model's, up to the first of ``request.prompt.stops`` and without white space before it. White
+    space waits until something visible follows; more than ``ENDLESS`` of it in a row ends the answer with ``LENGTH``,
+    because the model was cut off and did not end by itself. The server is let go before the last text is yielded.
+
+    Iterate under ``contextlib.aclosing``: closing the generator early closes the backend's stream.
+
+    Raises:
+        ModelTimeout: a deadline passed; the time that the caller takes counts for ``total`` alone.
+        StreamBroken: the backend's stream ended without ``Done``.
+        GenerationError: whatever else the backend raises. What was yielded before stands; what was held back is
+            dropped, because half a stop string is no text.
+    """
+    clock = asyncio.get_running_loop().time
+    overall = clock() + deadlines.total
+    stops, spaces = StopTrimmer(request.prompt.stops), SpaceTrimmer()
+    ending, usage = Ending.COMPLETE, Usage()
+    limit, deadline = "first_token", clock() + deadlines.first_token
+    async with aclosing(backend.stream(request)) as stream:
+        while True:
+            due, name = (deadline, limit) if deadline < overall else (overall, "total")
+            item = await _next(stream, due, name, deadlines)
+            if isinstance(item, Done):
+                ending, usage = item.ending, item.usage
+                shown = spaces.feed(stops.flush())
+                break
+            if not item.text:
+                continue
+            shown = spaces.feed(stops.feed(item.text))
+            if stops.stopped or spaces.endless:
+                break
+            if shown:
+                yield Delta(shown)
+            limit, deadline = "between_tokens", clock() + deadlines.between_tokens
+    if shown := shown + spaces.flush():
+        yield Delta(shown)
+    if spaces.endless:
+        ending = Ending.LENGTH
+    elif stops.stopped:
+        ending = Ending.COMPLETE
+    yield Done(ending, usage)
+
+
+async def _next(
+    stream: AsyncGenerator[Delta | Done, None], due: float, name: str, deadlines: Deadlines
+) -> Delta | Done:
+    """The stream's next item; ``name`` is the deadline that is ``due`` first, in the loop's time."""
+    try:
+        # A timeout for each step, not one for the whole: the caller may take the steps in different tasks.
+        async with asyncio.timeout_at(due) as timeout:
+            return await anext(stream)
+    except StopAsyncIteration:
+        raise StreamBroken(
+            "The model's stream ended without saying that the answer is complete.",
+            remedy="Look into the log of the model's server.",
+        ) from None
+    except TimeoutError:
+        if not timeout.expired():
+            raise
+        raise ModelTimeout(
+            _LATE[name].format(getattr(deadlines, name)),
+            remedy=f"Look at the load of the model's server, or raise {name.upper()}_TIMEOUT (seconds).",
+        ) from None
+
+
+class StopTrimmer:
+    """Cuts a text that comes in pieces at the first occurrence of any of ``stops``.
+
+    ``stopped`` says that one was found; what is fed after that is not read.
+    """
+
+    def __init__(self, stops: Iterable[str]) -> None:
+        self.stopped = False
+        self._stops = tuple(stop for stop in stops if stop)
+        self._firsts = frozenset(stop[0] for stop in self._stops)
+        self._longest = max(map(len, self._stops), default=0)
+        self._held = ""
+
+    def feed(self, text: str) -> str:
+        """What is safe to show now: all but an end that may still become a stop string."""
+        if self.stopped:
+            return ""
+        if not self._held and self._firsts.isdisjoint(text):
+            return text
+        text = self._held + text
+        found = self._find(text)
+        begun = self._begun(text)
+        # A longer stop string that began before the one found may still turn out to be the first.
+        self.stopped = found < len(text) and found <= begun
+        cut = min(found, begun)
+        self._held = "" if self.stopped else text[cut:]
+        return text[:cut]
+
+    def flush(self) -> str:
+        """The rest, when no more text comes."""
+        text, self._held = self._held, ""
+        found = self._find(text)
+        self.stopped = self.stopped or found < len(text)
+        return text[:found]
+
+    def _find(self, text: str) -> int:
+        """Where the first whole stop string begins; the length of ``text`` if there is none."""
+        return min((place for stop in self._stops if (place := text.find(stop)) >= 0), default=len(text))
+
+    def _begun(self, text: str) -> int:
+        """Where the first stop string begins that ``text`` breaks off; the length of ``text`` if there is none."""
+        for place in range(max(0, len(text) - self._longest + 1), len(text)):
+            if text[place] in self._firsts and any(stop.startswith(text[place:]) for stop in self._stops):
+                return place
+        return len(text)
+
+
+class SpaceTrimmer:
+    """Drops white space before a text that comes in pieces, and notices when nothing but white space comes.
+
+    ``endless`` says that a run of more than ``ENDLESS`` characters was met; the text ends before it.
+    """
+
+    def __init__(self) -> None:
+        self.endless = False
+        self._begun = False
+        self._held = ""
+
+    def feed(self, text: str) -> str:
+        """What is visible of the text so far and was not given yet."""
+        text = self._held + text
+        if len(text) > ENDLESS and (run := _ENDLESS.search(text)):
+            self.endless = True
+            text = text[: run.start()]
+        shown = text.rstrip()
+        self._held = "" if self.endless else text[len(shown) :]
+        if not self._begun:
+            shown = shown.lstrip()
+            self._begun = bool(shown)
+        return shown
+
+    def flush(self) -> str:
+        """The white space at the end, when no more text comes."""
+        return self._held if self._begun else ""

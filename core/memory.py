@@ -1,0 +1,179 @@
+"""What was said, per conversation, in Redis: one round trip to load, one to append.
+
+A conversation is a list of messages in the order in which they were committed, question and answer as a pair, bounded
+in number and bytes, with a time to live that every append renews. A thread branches off its channel the
+first time it is loaded, and from then on the two go their own ways; forgetting, correcting and withdrawing reach
+the copies too. Each operation is one Lua script (``core/lua``), so it happens whole or not at all, and may be
+repeated: the client sends a call again when a connection breaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from redis.asyncio import Redis
+
+from core.redis import Keys, redis_errors
+from core.tokens import TokenCounter, count_message, estimate
+from core.types import Conversation, ConversationKey, Message, Role
+
+MOST_MESSAGES = 200
+MOST_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """On which message a thread hangs, and when that was said (seconds since the epoch)."""
+
+    root: str
+    root_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What a person wants to know of a conversation's memory."""
+
+    questions: int
+    answers: int
+    tokens: int
+    seconds_left: int
+
+
+class Memory(Protocol):
+    """What was said under a key, and nothing that was said elsewhere."""
+
+    async def load(self, key: ConversationKey, thread: Thread | None = None) -> Conversation:
+        """All that is remembered, oldest first. A thread seen for the first time starts from its channel."""
+        ...
+
+    async def append(self, conversation: Conversation, messages: Sequence[Message], *, question: str, cut: str) -> bool:
+        """Add what was said to a conversation as it was loaded, and store the window's ``cut``.
+
+        What is stored already for the same ``question`` is replaced, so a call may be repeated. False, and nothing is
+        stored, if the conversation was forgotten since it was loaded.
+        """
+        ...
+
+    async def correct(self, key: ConversationKey, message: str, text: str) -> bool:
+        """Put ``text`` in the place of what that message said, in threads that copied it too. False if not found."""
+        ...
+
+    async def withdraw(self, key: ConversationKey, message: str) -> bool:
+        """Take a message out, and the answer to it, in threads that copied them too. False if not found."""
+        ...
+
+    async def forget(self, key: ConversationKey) -> int:
+        """Forget a conversation and the threads that branched off it. Returns how many messages that were."""
+        ...
+
+    async def describe(self, key: ConversationKey) -> Remembered:
+        """What is remembered, in numbers."""
+        ...
+
+
+class RedisMemory:
+    """The memory that all processes of a deployment share.
+
+    Raises StorageError from every method when Redis is away.
+    """
+
+    def __init__(self, redis: Redis, *, retention: int, count: TokenCounter = estimate) -> None:
+        """Keep conversations for ``retention`` seconds after the last append."""
+        self._redis = redis
+        self._retention = retention
+        self._count = count
+        self._load = redis.register_script(_script("load"))
+        self._append = redis.register_script(_script("append"))
+        self._swap = redis.register_script(_script("swap"))
+        self._forget = redis.register_script(_script("forget"))
+
+    async def load(self, key: ConversationKey, thread: Thread | None = None) -> Conversation:
+        """See ``Memory.load``."""
+        parent = key.parent if thread else None
+        branch = parent or key
+        keys = [Keys.messages(key), Keys.state(key), Keys.messages(branch), Keys.forks(branch)]
+        root, root_at = (thread.root, thread.root_at) if thread else ("", 0.0)
+        with redis_errors("load a conversation"):
+            entries, cut, epoch, stranger = await self._load(
+                keys=keys, args=["1" if parent else "0", root, root_at, self._retention, str(key)]
+            )
+        messages = tuple(Message.from_json(entry) for entry in entries)
+        return Conversation(key, messages, cut=cut, epoch=int(epoch), stranger=stranger == "1")
+
+    async def append(self, conversation: Conversation, messages: Sequence[Message], *, question: str, cut: str) -> bool:
+        """See ``Memory.append``; counts the tokens of messages that have none yet."""
+        key = conversation.key
+        counted = [m if m.tokens else replace(m, tokens=count_message(m, self._count)) for m in messages]
+        args: list[str | int] = [
+            conversation.epoch,
+            cut,
+            self._retention,
+            MOST_MESSAGES,
+            MOST_BYTES,
+            question,
+            min(len(counted), 2),
+        ]
+        with redis_errors("store a turn"):
+            added = await self._append(
+                keys=[Keys.messages(key), Keys.state(key)], args=[*args, *(m.to_json() for m in counted)]
+            )
+        return bool(added)
+
+    async def correct(self, key: ConversationKey, message: str, text: str) -> bool:
+        """See ``Memory.correct``."""
+        pairs: list[str] = []
+        for entry, old in await self._entries(key):
+            if old.id == message and old.text != text:
+                new = replace(old, text=text, tokens=0)
+                pairs += [entry, replace(new, tokens=count_message(new, self._count)).to_json()]
+        return await self._put(key, pairs)
+
+    async def withdraw(self, key: ConversationKey, message: str) -> bool:
+        """See ``Memory.withdraw``."""
+        pairs: list[str] = []
+        for entry, old in await self._entries(key):
+            if message in (old.id, old.reply_to):
+                pairs += [entry, ""]
+        return await self._put(key, pairs)
+
+    async def forget(self, key: ConversationKey) -> int:
+        """See ``Memory.forget``."""
+        keys = [Keys.messages(key), Keys.state(key), Keys.forks(key), Keys.retries(key)]
+        with redis_errors("forget a conversation"):
+            return int(await self._forget(keys=keys, args=[Keys.CONVERSATIONS, self._retention]))
+
+    async def describe(self, key: ConversationKey) -> Remembered:
+        """See ``Memory.describe``."""
+        with redis_errors("look at a conversation"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.lrange(Keys.messages(key), 0, -1)
+                pipe.ttl(Keys.messages(key))
+                entries, seconds = await pipe.execute()
+        messages = [Message.from_json(entry) for entry in entries]
+        answers = sum(message.role is Role.ASSISTANT for message in messages)
+        tokens = sum(message.tokens for message in messages)
+        return Remembered(len(messages) - answers, answers, tokens, max(int(seconds), 0))
+
+    async def _entries(self, key: ConversationKey) -> list[tuple[str, Message]]:
+        """Each message as it is stored, with what it says."""
+        with redis_errors("read a conversation"):
+            entries = await cast("Awaitable[list[str]]", self._redis.lrange(Keys.messages(key), 0, -1))
+        return [(entry, Message.from_json(entry)) for entry in entries]
+
+    async def _put(self, key: ConversationKey, pairs: Sequence[str]) -> bool:
+        """Swap stored messages for others wherever they stand."""
+        if not pairs:
+            return False
+        keys = [Keys.messages(key), Keys.state(key), Keys.forks(key)]
+        args: list[Any] = [Keys.CONVERSATIONS, *pairs]
+        with redis_errors("change a conversation"):
+            return bool(await self._swap(keys=keys, args=args))
+
+
+@cache
+def _script(name: str) -> str:
+    return Path(__file__).with_name("lua").joinpath(f"{name}.lua").read_text(encoding="utf-8")

@@ -1,0 +1,116 @@
+"""Budgets of platform calls: fair among answers, with one call kept for the end of each.
+
+A platform counts calls per method and workspace (or channel), so all answers there draw from one ``Budget``: a token
+bucket that serves in the order of asking. An answer reserves its last edit before it shows its first words;
+previews spend only what nobody reserved. So an answer that is done is never kept waiting by others that still grow,
+and one whose last edit cannot be had yet waits with its first words and may still be posted once, whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+
+_DUST = 1e-9
+"""Less than this of a call is rounding."""
+
+
+class Budget:
+    """``capacity`` calls at once, and ``per_second`` more each second.
+
+    At most ``capacity + 60 * per_second`` calls are made in any minute. One event loop, no threads.
+    """
+
+    def __init__(self, capacity: float, per_second: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.capacity = capacity
+        self.per_second = per_second
+        self._clock = clock
+        self._calls = capacity
+        self._counted_at = clock()
+        self._reserved = 0
+        self._blocked_until = 0.0
+        self._line: deque[tuple[asyncio.Future[None], bool]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def take(self) -> None:
+        """Wait for a call that nobody reserved, and spend it."""
+        await self._turn(reserve=False)
+
+    async def reserve(self) -> None:
+        """Wait for a call that nobody reserved, and keep it: for ``spend`` or ``release``, exactly one of them."""
+        await self._turn(reserve=True)
+
+    def spend(self) -> None:
+        """Account for a call that was made with what was reserved."""
+        self._count()
+        self._reserved -= 1
+        self._calls -= 1
+        self._serve()
+
+    def release(self) -> None:
+        """Give back the call that was reserved."""
+        self._reserved -= 1
+        self._serve()
+
+    def refused(self, retry_after: float) -> None:
+        """The platform refused a call: nobody calls for ``retry_after`` seconds, and our count was too high."""
+        self._count()
+        self._blocked_until = max(self._blocked_until, self._clock() + retry_after)
+        self._calls = min(self._calls, self._reserved)
+
+    async def unblocked(self) -> None:
+        """Wait until the platform lets us call again, after a refusal."""
+        await asyncio.sleep(max(0.0, self._blocked_until - self._clock()))
+
+    async def _turn(self, *, reserve: bool) -> None:
+        """Wait in line for a free call."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line.append((turn, reserve))
+        self._serve()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # served and cancelled in the same moment: give it back
+                if reserve:
+                    self._reserved -= 1
+                else:
+                    self._calls += 1
+                self._serve()
+            raise
+
+    def _serve(self) -> None:
+        """Give free calls to those who wait longest, and come back when there will be another."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        self._count()
+        while self._line:
+            turn, reserve = self._line[0]
+            if turn.done():  # cancelled while it waited
+                self._line.popleft()
+                continue
+            if (wait := self._seconds_to_a_call()) > 0:
+                self._timer = asyncio.get_running_loop().call_later(wait, self._serve)
+                return
+            self._line.popleft()
+            if reserve:
+                self._reserved += 1
+            else:
+                self._calls -= 1
+            turn.set_result(None)
+
+    def _seconds_to_a_call(self) -> float:
+        """Seconds until a call is free; 0 for now. Where all are reserved, whoever spends or releases one serves."""
+        blocked = self._blocked_until - self._clock()
+        missing = 1 - (self._calls - self._reserved)
+        if missing > _DUST and self._reserved + 1 > self.capacity:
+            return max(blocked, 1.0)
+        return max(blocked, missing / self.per_second if missing > _DUST else 0.0)
+
+    def _count(self) -> None:
+        """Add what has come in since the last count."""
+        now = self._clock()
+        self._calls = min(self.capacity, self._calls + (now - self._counted_at) * self.per_second)
+        self._counted_at = now

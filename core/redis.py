@@ -1,0 +1,252 @@
+"""Redis: the one connection of a process, and the names and lifetimes of all that is kept there."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
+from redis.maint_notifications import MaintNotificationsConfig
+
+from core.embedded import OLDEST, embedded_redis, parse_version
+from core.errors import StorageError
+from core.types import ConversationKey
+
+TURN_TTL = 24 * 3600
+"""Seconds that a turn is remembered: no platform redelivers an event later than that."""
+
+
+class Keys:
+    """Everything that Parley keeps in Redis.
+
+    ========================================  ======  ==================================  =============================
+    key                                       type    holds                               lives for
+    ========================================  ======  ==================================  =============================
+    ``{parley}:conv:<conversation>:messages`` LIST    messages as JSON, oldest first      RETENTION_DAYS after the last
+                                                                                          append
+    ``{parley}:conv:<conversation>:state``    HASH    bytes, cut, epoch, stranger         the same
+    ``{parley}:conv:<conversation>:forks``    SET     conversations that branched off it  RETENTION_DAYS after the last
+                                                                                          one
+    ``{parley}:conv:<conversation>:retries``  HASH    turn id to the turn and its reply   24 hours after the last one
+    ``{parley}:turn:<turn id>``               STRING  that the turn was accepted          24 hours
+    ========================================  ======  ==================================  =============================
+
+    ``<conversation>`` is a ConversationKey as text: ``slack:T1:C1`` or ``slack:T1:C1:1700.1``. All names share the
+    hash tag ``{parley}``, so that a script may touch any of them on a Redis Cluster too. Nothing lives for ever.
+    """
+
+    CONVERSATIONS = "{parley}:conv:"
+    """What the names of all conversations' keys begin with, for scripts that walk from one to another."""
+
+    @staticmethod
+    def messages(key: ConversationKey) -> str:
+        """What was said."""
+        return f"{Keys.CONVERSATIONS}{key}:messages"
+
+    @staticmethod
+    def state(key: ConversationKey) -> str:
+        """What is known about what was said."""
+        return f"{Keys.CONVERSATIONS}{key}:state"
+
+    @staticmethod
+    def forks(key: ConversationKey) -> str:
+        """Which threads copied from it."""
+        return f"{Keys.CONVERSATIONS}{key}:forks"
+
+    @staticmethod
+    def retries(key: ConversationKey) -> str:
+        """Which of its turns can be tried again."""
+        return f"{Keys.CONVERSATIONS}{key}:retries"
+
+    @staticmethod
+    def turn(turn: str) -> str:
+        """Whether a turn was accepted."""
+        return f"{{parley}}:turn:{turn}"
+
+
+class Patience(Retry):
+    """Tries again for as long as a restart of Redis takes, and not much longer.
+
+    A server that is away is given up after about 8 seconds. redis-py counts tries, and 12 tries at a server
+    that hangs would be a minute of timeouts: here no try begins more than ``seconds`` after the first.
+    """
+
+    def __init__(self, seconds: float = 10.0) -> None:
+        super().__init__(ExponentialWithJitterBackoff(base=0.05, cap=1), retries=12)
+        self._seconds = seconds
+
+    async def call_with_retry(
+        self,
+        do: Callable[[], Awaitable[Any]],
+        fail: Callable[..., Any],
+        is_retryable: Callable[[Exception], bool] | None = None,
+        with_failure_count: bool = False,
+    ) -> Any:
+        """See redis-py."""
+        deadline = time.monotonic() + self._seconds
+
+        async def fail_in_time(error: Exception, *count: int) -> None:
+            await fail(error, *count)
+            if time.monotonic() > deadline:
+                raise error
+
+        return await super().call_with_retry(do, fail_in_time, is_retryable, with_failure_count)
+
+
+_OPTIONS: dict[str, Any] = {
+    # A burst waits for a free connection, up to 5 seconds; redis-py's other pool would raise at once.
+    "max_connections": 50,
+    "timeout": 5,
+    "socket_timeout": 5,
+    "socket_connect_timeout": 5,
+    "health_check_interval": 15,
+    "protocol": 3,
+    "legacy_responses": False,
+    # All that is stored is text: JSON, ids and numbers.
+    "decode_responses": True,
+    # On by default; then redis-py no longer looks whether an idle connection is still alive, and only Redis
+    # Enterprise has anything to notify.
+    "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+}
+
+
+async def connect(url: str) -> Redis:
+    """A client for ``url``, after one look at the server; answers are ``str``.
+
+    The look fails within a few seconds where something is wrong; a server that is still loading its data is waited
+    for, a minute at the most. Afterwards a call rides out a restart of Redis: it raises after about 10 seconds. A
+    call may reach the server twice when a connection breaks, so it must not matter if it does.
+
+    Raises:
+        StorageError: Redis cannot be reached, refuses us, or is older than 6.2.
+    """
+    place = _place(url)
+    try:
+        await _look(url, place)
+        return _client(url, retry=Patience())
+    except AuthenticationError:
+        raise StorageError(
+            f"Redis at {place} does not accept the user name or the password.",
+            remedy="Correct them in REDIS_URL, for example redis://user:password@localhost:6379/0",
+        ) from None
+    except (RedisError, OSError) as error:
+        raise StorageError(
+            f"Redis at {place} does not answer as it should: {_reason(error)}",
+            remedy="Check that it runs and that REDIS_URL names it; without REDIS_URL, Parley starts one by itself.",
+        ) from error
+    except (TypeError, ValueError):
+        # These errors repeat parts of the address, and a password may be among them.
+        raise _wrong_address() from None
+
+
+@asynccontextmanager
+async def open_redis(url: str | None, data_dir: Path) -> AsyncIterator[Redis]:
+    """The Redis that REDIS_URL names, else one of our own with its memory in ``data_dir``.
+
+    Raises:
+        StorageError: as ``connect`` and ``embedded_redis`` do.
+    """
+    if not url:
+        async with embedded_redis(data_dir) as address, open_redis(address, data_dir) as client:
+            yield client
+        return
+    client = await connect(url)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+@contextmanager
+def redis_errors(operation: str) -> Iterator[None]:
+    """Turn whatever Redis raises inside into StorageError: "could not ``operation``", and nothing of the data."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise StorageError(
+            f"Redis could not {operation}: {_reason(error)}",
+            remedy="Check that Redis runs and has memory and disk left; without REDIS_URL it is Parley's own.",
+        ) from error
+
+
+def _client(url: str, **options: Any) -> Redis:
+    return Redis.from_pool(BlockingConnectionPool.from_url(url, **{**_OPTIONS, **options}))
+
+
+async def _look(url: str, place: str) -> None:
+    """Raise whatever is wrong with the server, at the first try."""
+    client: Any = _client(url, retry=Retry(NoBackoff(), 0), socket_timeout=2, socket_connect_timeout=2)
+    try:
+        # INFO would tell as well, but a user without @dangerous may not ask.
+        version = (await client.execute_command("HELLO"))["version"]
+        number = parse_version(version)
+        if number and number < OLDEST:
+            raise _too_old(place, f"is version {version}")
+        await _loaded(client)
+    except RedisError as error:
+        # A unix socket's handshake hides what the server said in a ConnectionError.
+        said = error.__cause__ if isinstance(error.__cause__, RedisError) else error
+        if isinstance(said, ResponseError) and "unknown command" in str(said).lower():
+            raise _too_old(place, "does not know HELLO") from None
+        raise said from None
+    finally:
+        await client.aclose()
+
+
+async def _loaded(client: Any) -> None:
+    """Return when the server has loaded its data."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return await client.ping()
+        except BusyLoadingError:
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(0.05)
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without what the server says in its own words: those may repeat a command's arguments."""
+    if isinstance(error, ResponseError):
+        code = re.match(r"[A-Z]{2,}\b", str(error))
+        return code[0] if code and type(error) is ResponseError else type(error).__name__
+    return f"{type(error).__name__}: {error}"
+
+
+def _place(url: str) -> str:
+    """Where a server is, in words that a log may hold."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise _wrong_address() from None
+    if parts.scheme == "unix" and parts.path:
+        return parts.path
+    # A password with an unquoted / ? or # in it ends the host early: the rest of it would be taken for a path.
+    if parts.scheme not in ("redis", "rediss") or "@" in parts.path + parts.query + parts.fragment:
+        raise _wrong_address()
+    return f"{host or 'localhost'}:{port or 6379}"
+
+
+def _wrong_address() -> StorageError:
+    return StorageError(
+        "REDIS_URL is not an address of a Redis.",
+        remedy="Write it like redis://user:password@localhost:6379/0 (rediss:// for TLS, unix:///path for a socket), "
+        "with special characters of the password percent-encoded.",
+    )
+
+
+def _too_old(place: str, what: str) -> StorageError:
+    return StorageError(
+        f"Redis at {place} {what}; Parley needs 6.2 or newer.",
+        remedy="Point REDIS_URL at a newer Redis, or leave it out: Parley then starts one by itself.",
+    )

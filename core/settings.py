@@ -1,0 +1,151 @@
+"""One typed ``Settings``, from the environment and ``.env``; the environment wins.
+
+Every setting has a description and an example here; ``.env.example`` documents the same names (a test compares).
+A wrong value becomes one line that names the setting, what is wrong with it, and an example; the value of a secret
+is never repeated, and ``repr`` shows secrets masked.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from core.errors import SettingsError
+
+SYSTEM_PROMPT = (
+    "You are Parley, the assistant of a team, in a chat that several people share. "
+    "Each message begins with the name of the person who wrote it. "
+    "Answer the newest message, briefly and to the point, in the language it is written in. "
+    "Use Markdown. If you do not know something, say so."
+)
+
+
+def _split_list(value: Any) -> Any:
+    """``C1, C2`` as people write lists in an environment."""
+    return frozenset(part for part in value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
+def _check_url(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("should begin with http:// or https://")
+    return value
+
+
+def _end_with_slash(value: str) -> str:
+    return value if value.endswith("/") else value + "/"
+
+
+def _check_prefix(prefix: str) -> AfterValidator:
+    def check(secret: SecretStr) -> SecretStr:
+        if not secret.get_secret_value().startswith(prefix):
+            raise ValueError(f"should begin with {prefix}")
+        return secret
+
+    return AfterValidator(check)
+
+
+Names = Annotated[frozenset[str], NoDecode, BeforeValidator(_split_list)]
+HttpUrl = Annotated[str, AfterValidator(_check_url)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class Settings(BaseSettings):
+    """All that can be set. See ``.env.example`` for the same list with more words."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        populate_by_name=True,
+        hide_input_in_errors=True,
+        frozen=True,
+    )
+
+    # Slack
+    slack_bot_token: Annotated[SecretStr, _check_prefix("xoxb-")] | None = Field(None, examples=["xoxb-1-2-abc"])
+    slack_app_token: Annotated[SecretStr, _check_prefix("xapp-")] | None = Field(None, examples=["xapp-1-A1-2-abc"])
+    slack_signing_secret: SecretStr | None = Field(None, examples=["8f742231b10e8888abcd99yyyzzz85a5"])
+    slack_api_url: Annotated[HttpUrl, AfterValidator(_end_with_slash)] = Field(
+        "https://slack.com/api/", examples=["https://slack-gov.com/api/"]
+    )
+    slack_allow_channels: Names = Field(frozenset(), examples=["C0123,C0456"])
+    slack_allow_users: Names = Field(frozenset(), examples=["U0123,U0456"])
+    slack_allow_external: bool = Field(False, examples=["true"])
+
+    # Redis
+    redis_url: SecretStr | None = Field(None, examples=["redis://:password@localhost:6379/0"])
+    data_dir: Path = Field(Path(".parley"), examples=["/var/lib/parley"])
+    retention_days: float = Field(30, gt=0, le=3650, examples=["30"])
+
+    # The model
+    model_api: Literal["tgi", "demo"] | None = Field(None, examples=["tgi"])
+    model_url: HttpUrl | None = Field(
+        None,
+        validation_alias=AliasChoices("model_url", "hf_api_falcom_base"),
+        examples=["http://localhost:8080"],
+    )
+    model_api_key: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("model_api_key", "hf_api_key"), examples=["hf_abc"]
+    )
+    model_auth: Literal["Bearer", "Basic"] = Field("Bearer", examples=["Basic"])
+    prompt_template: Literal["falcon"] = Field("falcon", examples=["falcon"])
+    system_prompt: str = Field(SYSTEM_PROMPT, examples=["You are a terse assistant."])
+    temperature: float = Field(0.7, ge=0, le=2, examples=["0.7"])
+    max_new_tokens: int = Field(1024, ge=1, le=1_000_000, examples=["1024"])
+    context_tokens: int = Field(4096, ge=256, le=100_000_000, examples=["8192"])
+    first_token_timeout: Seconds = Field(60, examples=["60"])
+    between_tokens_timeout: Seconds = Field(30, examples=["30"])
+    total_timeout: Seconds = Field(600, examples=["600"])
+
+    # Delivery
+    first_words_ms: int = Field(120, ge=0, le=60_000, examples=["120"])
+
+    # The process
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", examples=["debug"])
+
+    @model_validator(mode="after")
+    def _model_has_an_address(self) -> Self:
+        if self.model_api == "tgi" and not self.model_url:
+            raise ValueError("MODEL_URL: is needed with MODEL_API=tgi. Example: MODEL_URL=http://localhost:8080")
+        return self
+
+    @property
+    def backend(self) -> Literal["tgi", "demo"]:
+        """Which backend answers: as MODEL_API says, else a server if MODEL_URL is set, else the demo."""
+        return self.model_api or ("tgi" if self.model_url else "demo")
+
+    @property
+    def retention_seconds(self) -> int:
+        """How long a conversation is kept after it was last added to."""
+        return int(self.retention_days * 86_400)
+
+
+def load_settings(**values: Any) -> Settings:
+    """Read the environment and ``.env``; ``values`` go before both.
+
+    Raises:
+        SettingsError: with one line for each wrong setting.
+    """
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        lines = [_explain(details) for details in error.errors(include_url=False, include_input=False)]
+        raise SettingsError("\n".join(lines)) from None
+    except UnicodeDecodeError:
+        raise SettingsError(".env: is not UTF-8 text. Save it again as UTF-8") from None
+
+
+def _explain(details: ErrorDetails) -> str:
+    """One line: the setting, what is wrong, an example."""
+    said = details["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if not details["loc"]:
+        return said
+    name = str(details["loc"][0]).lower()
+    aliases = {"hf_api_falcom_base": "model_url", "hf_api_key": "model_api_key"}
+    example = (Settings.model_fields[aliases.get(name, name)].examples or [""])[0]
+    return f"{name.upper()}: {said}. Example: {name.upper()}={example}"

@@ -1,0 +1,109 @@
+"""What the model sees of a conversation: pure, and the same on every worker.
+
+A window is cut in steps. When a conversation outgrows its room, it is cut to about 60 % of it at once, and the id
+of the first message that stays is stored as the ``cut``. Until the next step every prompt begins with the same
+text, so that a server's prefix cache goes on serving it; dropping one message at a time would change the
+beginning of every prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from core.tokens import OVERHEAD, TokenCounter, count_message, estimate
+from core.types import Conversation, Message, ModelLimits, Role, Window
+
+STEP = 0.6
+"""Share of the room that is filled after a cut."""
+MARGIN = 64
+"""Tokens kept free for what a template adds: BOS, the date, the assistant's role."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Tokens that a turn may use: ``prompt`` for what the model reads, ``answer`` for what it writes."""
+
+    prompt: int
+    answer: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A window that fits, the ``cut`` to store with it, and whether the question had to be shortened."""
+
+    window: Window
+    cut: str
+    shortened: bool
+
+
+def share(limits: ModelLimits, max_new_tokens: int) -> Budget:
+    """Divide a model's context between question and answer; an answer never takes more than half of it."""
+    answer = max(1, min(max_new_tokens, limits.max_total_tokens // 2))
+    prompt = min(limits.max_input_tokens, limits.max_total_tokens - answer) - MARGIN
+    return Budget(prompt=max(prompt, 1), answer=answer)
+
+
+def fit(
+    conversation: Conversation,
+    question: Message,
+    system: str,
+    budget: Budget,
+    *,
+    count: TokenCounter = estimate,
+    step: float = STEP,
+) -> Fit:
+    """Choose what the model sees: the system prompt, the newest messages, and the question, always.
+
+    The estimated tokens of the window never exceed ``budget.prompt``. What is kept begins with a person's message
+    wherever one is there. A question that is larger than the room by itself is shortened in its middle; so is a system
+    prompt that would take more than half of it.
+    """
+    system = shorten(system, budget.prompt // 2 - OVERHEAD, count)
+    room = budget.prompt - count(system) - OVERHEAD
+    name = count(question.author.name) if question.author else 0
+    text = shorten(question.text, room - name - OVERHEAD, count)
+    shortened = text != question.text
+    question = replace(question, text=text, tokens=0)
+    question = replace(question, tokens=count_message(question, count))
+    messages = _since(conversation.messages, conversation.cut)
+    costs = [message.tokens or count_message(message, count) for message in messages]
+    start, cut = 0, conversation.cut
+    if sum(costs) + question.tokens > room:
+        start = _step(messages, costs, int(room * step) - question.tokens)
+        cut = messages[start].id if start < len(messages) else question.id
+    return Fit(Window(system, (*messages[start:], question)), cut, shortened)
+
+
+def _since(messages: Sequence[Message], cut: str) -> Sequence[Message]:
+    """The messages from the one that is called ``cut``; all of them if it is no longer there."""
+    for index, message in enumerate(messages):
+        if cut and message.id == cut:
+            return messages[index:]
+    return messages
+
+
+def _step(messages: Sequence[Message], costs: Sequence[int], room: int) -> int:
+    """Index of the first message to keep, so that the rest costs at most ``room`` and a person speaks first."""
+    start = len(messages)
+    while start and costs[start - 1] <= room:
+        start -= 1
+        room -= costs[start]
+    while start < len(messages) and messages[start].role is not Role.USER:
+        start += 1
+    return start
+
+
+def shorten(text: str, room: int, count: TokenCounter = estimate) -> str:
+    """Leave out the middle of ``text`` until it is at most ``room`` tokens, and say so where it was."""
+    if count(text) <= room:
+        return text
+    low, high = 0, len(text) // 2
+    while low < high:
+        kept = (low + high + 1) // 2
+        low, high = (kept, high) if count(_without_middle(text, kept)) <= room else (low, kept - 1)
+    return _without_middle(text, low) if low else ""
+
+
+def _without_middle(text: str, kept: int) -> str:
+    return f"{text[:kept]}\n[… {len(text) - 2 * kept:,} characters left out …]\n{text[-kept:]}"
