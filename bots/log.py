@@ -10,7 +10,7 @@ import structlog
 
 
 def configure_logging(level: str) -> None:
-    """Log to stderr from ``level`` on; libraries speak up from ``warning`` on, since their debug lines quote messages."""
+    """Log to stderr from ``level`` on; libraries only from ``warning`` on, since their debug lines quote messages."""
     threshold = getattr(logging, level.upper())
     people = sys.stderr.isatty()
     renderer: Any = (

@@ -169,6 +169,10 @@ class _Hold:
                     self._holders.close()
         except StorageError as error:
             log.warning("the embedded redis-server was left to the next process", error=str(error))
+        except OSError:
+            # The folder was removed under us: nobody will find this server any more.
+            if self._started:
+                self._started.terminate()
         finally:
             self._holders.close()
 
@@ -219,7 +223,7 @@ class _Hold:
             lock.close()
 
     def _spawn(self, server: Path, lock: _Lock) -> None:
-        _children[:] = [child for child in _children if child.poll() is None]
+        _reap()
         with (self.folder / "server.log").open("ab") as output:
             self._started = subprocess.Popen(
                 [server, *OPTIONS],
@@ -254,12 +258,11 @@ class _Hold:
         pause = 0.2
         while True:
             await asyncio.sleep(pause)
-            if not self._ended():
-                pause = 0.2
-                continue
-            log.warning("the embedded redis-server died and is started again", folder=str(self.folder))
             try:
-                await self._ensure()
+                if self._ended():
+                    log.warning("the embedded redis-server died and is started again", folder=str(self.folder))
+                    await self._ensure()
+                pause = 0.2
             except (StorageError, OSError) as error:
                 log.error("the embedded redis-server could not be started again", error=str(error))
                 pause = min(2 * pause, 5.0)
@@ -270,6 +273,7 @@ class _Hold:
         while not self._ended() and time.monotonic() < deadline:
             await self._say("SHUTDOWN NOSAVE")
             await asyncio.sleep(0.005)
+        _reap()
         if self.socket.parent != self.folder:
             with suppress(OSError):
                 self.socket.parent.unlink()
@@ -301,6 +305,10 @@ class _Hold:
         return StorageError("\n  ".join([f"{what}:", *last]), remedy=f"The whole story is in {file}")
 
 
+def _reap() -> None:
+    _children[:] = [child for child in _children if child.poll() is None]
+
+
 def _admit(server: Path, record: Path) -> None:
     """Write down which version writes the data from now on.
 
@@ -312,20 +320,20 @@ def _admit(server: Path, record: Path) -> None:
         said = run.stdout or run.stderr
     except (OSError, subprocess.SubprocessError) as error:
         said = str(error)
-    number = parse_version(said)
+    number = parse_version(said.partition(" v=")[2])
     if number < OLDEST:
         raise StorageError(
             f"{server} is no Redis of version 6.2 or newer: {said.strip()[:200]}",
             remedy="`make setup` brings one that is; or install a newer one, or set REDIS_URL.",
         )
     product = said.split()[0]
-    written = record.read_text() if record.exists() else ""
+    written = record.read_text().strip() if record.exists() else ""
     # Files change with a minor version at the earliest; Valkey went its own way after Redis 7.2.
     if written and (product != written.split()[0] or number[:2] < parse_version(written)[:2]):
         raise StorageError(
-            f"The memory in {record.parent} was written by {written.strip()}, which "
+            f"The memory in {record.parent} was written by {written}, which "
             f"{product} {'.'.join(map(str, number))} cannot read.",
-            remedy=f"Use {written.strip()} or newer (`make setup` brings a recent one), or move {record.parent} away "
+            remedy=f"Use {written} or newer (`make setup` brings a recent one), or move {record.parent} away "
             "to begin with an empty memory.",
         )
     if number > parse_version(written):

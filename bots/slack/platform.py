@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from itertools import count
 
 import aiohttp
 import structlog
@@ -77,7 +79,9 @@ async def serve(core: Core, stopping: asyncio.Event) -> None:
 
 async def _reach(client: AsyncWebClient, stopping: asyncio.Event) -> dict[str, str] | None:
     """Who we are in Slack. Waits for a Slack that is away; None if we are told to stop meanwhile."""
-    for attempt in range(1_000_000):
+    for attempt in count():
+        if stopping.is_set():
+            break
         try:
             with slack_errors("auth.test"):
                 response = await client.auth_test()
@@ -85,11 +89,8 @@ async def _reach(client: AsyncWebClient, stopping: asyncio.Event) -> dict[str, s
         except (PlatformUnavailable, RateLimited) as error:
             wait = error.retry_after or WAITS[min(attempt, len(WAITS) - 1)]
             log.warning("Slack is not reachable", error=str(error), again_in=wait)
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), wait)
-                return None
-            except TimeoutError:
-                continue
     return None
 
 

@@ -76,7 +76,7 @@ class DemoBackend:
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Delta | Done, None]:
         """Answer one request; a word, or a part of a very long one, counts as a token. Raises nothing."""
         text = reply(request.prompt.messages, request.max_new_tokens)
-        for stop in request.prompt.stops:
+        for stop in filter(None, request.prompt.stops):
             # Somebody's words, quoted here, must not end the answer.
             text = text.replace(stop, f"{stop[:1]}\u200b{stop[1:]}")
         clock = asyncio.get_running_loop().time
@@ -115,9 +115,7 @@ def reply(messages: Sequence[Message], most: int = 1024) -> str:
     asked = question.text[:_READ]
     parts = [
         f"Hello{_comma(question)}! {_INTRODUCTION}" if first else "",
-        f"You wrote: {_quote(question.text, 160)}"
-        if question.text.strip()
-        else "Your message is empty, as far as I can see.",
+        f"You wrote: {_quote(question.text, 160)}" if question.text.strip() else "You sent me nothing to read.",
     ]
     if _asks_name(asked):
         parts.append(_name(question, people))

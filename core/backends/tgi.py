@@ -81,7 +81,7 @@ class TgiBackend:
         idle_timeout: float = 60.0,
     ) -> None:
         # Costs a second or two, which only who talks to such a server should pay.
-        from text_generation import AsyncClient  # noqa: PLC0415
+        from text_generation import AsyncClient
 
         try:
             address = URL(url)

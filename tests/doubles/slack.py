@@ -51,7 +51,7 @@ class SlackDouble(Workspace, Unkindness):
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
         self.base = f"http://127.0.0.1:{self._runner.addresses[0][1]}/"
-        self._web.socket_url = f"{self.base.replace('http', 'ws', 1)}link/"
+        self._web.methods.socket_url = f"{self.base.replace('http', 'ws', 1)}link/"
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -72,11 +72,11 @@ class SlackDouble(Workspace, Unkindness):
     @property
     def tiers(self) -> bool:
         """Whether rate limits are enforced."""
-        return self._web.tiers
+        return self._web.methods.tiers
 
     @tiers.setter
     def tiers(self, enforced: bool) -> None:
-        self._web.tiers = enforced
+        self._web.methods.tiers = enforced
 
     # What people do.
 
@@ -151,7 +151,8 @@ class SlackDouble(Workspace, Unkindness):
             raise LookupError(f"no {action_id!r} under this message, only {[one.action_id for one in message.buttons]}")
         block_id, element = matching[0]
         chosen = {"type": element["type"], "action_id": action_id, "block_id": block_id, "action_ts": self.new_ts()}
-        chosen["value"] = element.get("value", "") if value is None else value
+        first = next(button.value for button in message.buttons if button.action_id == action_id)
+        chosen["value"] = first if value is None else value
         if "text" in element:
             chosen["text"] = element["text"]
         channel = self.channels[message.channel]
@@ -159,7 +160,7 @@ class SlackDouble(Workspace, Unkindness):
         container = {"type": "message", "message_ts": message.ts, "channel_id": channel.id, "is_ephemeral": False}
         if message.thread_ts:
             container["thread_ts"] = message.thread_ts
-        payload = {
+        payload: Json = {
             "type": "block_actions",
             "user": {
                 "id": user,
@@ -170,7 +171,7 @@ class SlackDouble(Workspace, Unkindness):
             "api_app_id": self.app_id,
             "token": "verification-token",
             "container": container,
-            "trigger_id": self._web.trigger(),
+            "trigger_id": self._web.methods.trigger(),
             "team": {"id": self.team, "domain": "double"},
             "enterprise": None,
             "is_enterprise_install": False,
@@ -202,7 +203,7 @@ class SlackDouble(Workspace, Unkindness):
             "api_app_id": self.app_id,
             "is_enterprise_install": "false",
             "response_url": self._web.response_url(self.base, channel, user, None),
-            "trigger_id": self._web.trigger(),
+            "trigger_id": self._web.methods.trigger(),
         }
         envelope = self.socket_mode.send("slash_commands", payload)
         await asyncio.sleep(0)

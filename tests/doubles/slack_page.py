@@ -87,7 +87,8 @@ def _message(slack: Workspace, message: Posted) -> str:
         said += '<span class="edited">(edited)</span>'
     app = '<span class="app">APP</span>' if user.is_bot else ""
     at = time.strftime("%H:%M", time.localtime(float(message.ts)))
-    avatar = f'<div class="avatar" style="background:{COLOURS.get(user.id, "#5b6b7b")}">{escape(user.display_name[:1])}</div>'
+    colour, letter = COLOURS.get(user.id, "#5b6b7b"), escape(user.display_name[:1])
+    avatar = f'<div class="avatar" style="background:{colour}">{letter}</div>'
     head = f'<span class="name">{escape(user.display_name)}</span>{app}<time>{at}</time>'
     kind = "message reply" if message.thread_ts else "message"
     return f'<div class="{kind}">{avatar}<div class="body"><div>{head}</div>{said}</div></div>'

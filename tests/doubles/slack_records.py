@@ -63,12 +63,10 @@ class Button:
     value: str
 
 
-def elements(node: Any) -> Iterator[tuple[str, Json]]:
+def elements(blocks: Sequence[Json]) -> Iterator[tuple[str, Json]]:
     """Every interactive element anywhere in blocks, with the ``block_id`` it stands in."""
-    blocks = node if isinstance(node, list) else [node]
     for block in blocks:
-        if isinstance(block, dict):
-            yield from ((block.get("block_id", ""), element) for element in _elements(block))
+        yield from ((block.get("block_id", ""), element) for element in _elements(block))
 
 
 def _elements(node: Any) -> Iterator[Json]:
@@ -85,11 +83,13 @@ def _elements(node: Any) -> Iterator[Json]:
 
 def buttons(blocks: Sequence[Json]) -> list[Button]:
     """All buttons, in reading order; a pair of feedback buttons is two with one ``action_id``."""
-    found = []
-    for _, element in elements(list(blocks)):
-        pair = [element.get("positive_button"), element.get("negative_button")]
-        for one in [one for one in pair if one] or [element]:
-            found.append(Button(element["action_id"], one.get("text", {}).get("text", ""), one.get("value", "")))
+    found: list[Button] = []
+    for _, element in elements(blocks):
+        pair = [element[key] for key in ("positive_button", "negative_button") if key in element]
+        found += [
+            Button(element["action_id"], one.get("text", {}).get("text", ""), one.get("value", ""))
+            for one in pair or [element]
+        ]
     return found
 
 

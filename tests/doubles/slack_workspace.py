@@ -68,8 +68,12 @@ class Workspace:
         self.add_dm("D0ADA", user="U0ADA")
 
     def add_user(self, user: str, name: str, *, display_name: str = "", is_bot: bool = False) -> User:
-        """A new member of the workspace, in every channel that is made later."""
-        return self.users.setdefault(user, User(user, name, display_name or name.title(), is_bot))
+        """A new member of the workspace and of all its channels."""
+        for channel in self.channels.values():
+            if not channel.user:
+                channel.members.add(user)
+        self.users[user] = User(user, name, display_name or name.title(), is_bot)
+        return self.users[user]
 
     def add_channel(self, channel: str, name: str, *, external: bool = False, private: bool = False) -> Channel:
         """A channel with everybody in it; ``external`` shares it with another company."""

@@ -214,7 +214,7 @@ class TgiDouble:
                 else:
                     self.running += 1
                     try:
-                        stream = seen.path == "/generate_stream" or bool(request.get("stream"))
+                        stream = seen.path == "/generate_stream" or (seen.path == "/" and bool(request.get("stream")))
                         await (self._stream if stream else self._whole)(seen, writer)
                     finally:
                         self.running -= 1
@@ -304,8 +304,8 @@ class TgiDouble:
             if seen.tokens_sent == fault.after and (name in IN_STREAM or name in ENDS):
                 return await self._break(name, wire)
             await self._pace(seen, 0.05 if name == "slow" else 0)
-            if event["details"]:
-                event["details"] |= {"padding": "x" * {"huge": 300_000, "too_huge": 600_000}.get(name, 0)}
+            if event["details"] and name in ("huge", "too_huge"):
+                event["padding"] = "x" * (300_000 if name == "huge" else 600_000)
             wire.event(event)
             await writer.drain()
         return wire.end()

@@ -1,0 +1,367 @@
+"""What every backend promises, and what the TGI backend makes of a server's bad days."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import pytest
+
+from core.backends import Backend
+from core.backends.demo import DemoBackend, reply
+from core.backends.tgi import TgiBackend
+from core.errors import (
+    GenerationError,
+    ModelOverloaded,
+    ModelRefused,
+    ModelTimeout,
+    ModelUnauthorized,
+    ModelUnavailable,
+    PromptTooLong,
+    SettingsError,
+    StreamBroken,
+)
+from core.types import Delta, Done, Ending, GenerationRequest, Message, ModelLimits, Prompt, Role, Usage
+from tests.doubles.tgi import TgiDouble
+from tests.waiting import wait_until
+
+KEY = "sesame-and-poppy"
+SECRET = "the launch code is 0000 and nobody may read it"
+
+
+def ask(
+    text: str, *stops: str, most: int = 1000, temperature: float = 0.7, top_p: float | None = None
+) -> GenerationRequest:
+    """A request with one message, the same for all backends."""
+    prompt = Prompt((Message(Role.USER, text),), stops, lambda: f"User: {text}\nAssistant:")
+    return GenerationRequest(prompt, most, temperature, top_p, seed=7)
+
+
+async def collect(backend: Backend, request: GenerationRequest) -> tuple[str, Done | GenerationError]:
+    """The text, and the end or the error that ended it; fails unless exactly one end came, last."""
+    items: list[Delta | Done] = []
+    try:
+        async with aclosing(backend.stream(request)) as stream:
+            items = [item async for item in stream if items.append(item) is None]  # type: ignore[func-returns-value]
+    except GenerationError as error:
+        end: Done | GenerationError = error
+    else:
+        last = items.pop()
+        assert isinstance(last, Done)
+        end = last
+    deltas = [item for item in items if isinstance(item, Delta)]
+    assert deltas == items
+    return "".join(delta.text for delta in deltas), end
+
+
+@pytest.fixture
+async def tgi() -> AsyncIterator[TgiDouble]:
+    """A double; when the test is over, no connection to it and no task is left."""
+    before = asyncio.all_tasks()
+    async with TgiDouble() as double:
+        yield double
+        await wait_until(lambda: not double.connections, description="connections to be closed")
+        await wait_until(lambda: asyncio.all_tasks() <= before, description="tasks to end")
+
+
+@dataclass
+class Subject:
+    """A backend under the contract, and the double behind it if there is one."""
+
+    backend: Backend
+    tgi: TgiDouble
+
+    def expected(self, text: str) -> str:
+        """What it should answer."""
+        if isinstance(self.backend, DemoBackend):
+            return reply([Message(Role.USER, text)])
+        return f" You said: {text}"
+
+
+@pytest.fixture(params=["demo", "tgi"])
+async def subject(request: pytest.FixtureRequest, tgi: TgiDouble) -> AsyncIterator[Subject]:
+    """Each backend in turn."""
+    backend: Backend = DemoBackend(rate=0) if request.param == "demo" else TgiBackend(tgi.url)
+    yield Subject(backend, tgi)
+    await backend.aclose()
+
+
+# The contract.
+
+
+@pytest.mark.parametrize("text", ["hello", "héllo, 世界 👩‍👩‍👧‍👦", "word " * 300, "half a pair \ud800"])
+async def test_the_pieces_are_the_answer_and_one_end_is_last(subject: Subject, text: str) -> None:
+    """Joined, the deltas are the whole text; then comes exactly one Done."""
+    answer, end = await collect(subject.backend, ask(text))
+    assert answer.replace("\ud800", "?") == subject.expected(text.strip()).replace("\ud800", "?")
+    assert isinstance(end, Done)
+    assert end.ending is Ending.COMPLETE
+    assert end.usage.completion_tokens
+
+
+async def test_the_limit_ends_an_answer_with_length(subject: Subject) -> None:
+    """No more tokens than were asked for, and the end says that it was cut."""
+    whole = subject.expected("hello")
+    answer, end = await collect(subject.backend, ask("hello", most=2))
+    assert whole.startswith(answer)
+    assert 0 < len(answer) < len(whole)
+    assert isinstance(end, Done)
+    assert (end.ending, end.usage.completion_tokens) == (Ending.LENGTH, 2)
+
+
+async def test_closing_early_frees_the_server(subject: Subject) -> None:
+    """Whoever stops reading stops the work; and may ask again."""
+    subject.tgi.rate, subject.tgi.answer = 200, "word " * 1000
+    async with aclosing(subject.backend.stream(ask("write 900 words"))) as stream:
+        assert isinstance(await anext(stream), Delta)
+    await wait_until(lambda: not subject.tgi.running, description="the server to stop")
+    assert all(seen.closed_early and seen.tokens_sent < 100 for seen in subject.tgi.requests)
+    subject.tgi.enqueue("again")
+    assert isinstance((await collect(subject.backend, ask("hello")))[1], Done)
+
+
+async def test_cancelling_frees_the_server(subject: Subject) -> None:
+    """The same in the middle of a wait for the next token."""
+    subject.tgi.rate, subject.tgi.answer = 100, "word " * 1000
+    started = asyncio.Event()
+
+    async def read() -> None:
+        async with aclosing(subject.backend.stream(ask("write 900 words"))) as stream:
+            async for _ in stream:
+                started.set()
+
+    task = asyncio.create_task(read())
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await wait_until(lambda: not subject.tgi.running, description="the server to stop")
+    assert all(seen.closed_early for seen in subject.tgi.requests)
+
+
+async def test_streams_at_once_do_not_mix(subject: Subject) -> None:
+    """Each request gets its own answer, and all of it."""
+    texts = [f"number {n}" for n in range(20)]
+    answers = await asyncio.gather(*(collect(subject.backend, ask(text)) for text in texts))
+    assert [answer for answer, _ in answers] == [subject.expected(text) for text in texts]
+
+
+async def test_it_is_healthy_and_tells_its_limits(subject: Subject) -> None:
+    """How long a conversation may be, from who has to know it."""
+    assert await subject.backend.healthy()
+    limits = await subject.backend.limits()
+    assert limits
+    assert 0 < limits.max_input_tokens < limits.max_total_tokens
+    assert limits.model
+
+
+async def test_letting_go_twice_is_no_error(subject: Subject) -> None:
+    """Also before anything was asked."""
+    await subject.backend.aclose()
+    await subject.backend.aclose()
+
+
+# TGI's bad days.
+
+TEXT = " one two three four five"
+SOME = " one two"
+BROKEN: dict[str, tuple[type[GenerationError], type[GenerationError]]] = {
+    # What goes wrong in a stream, and what that is after some text and before any.
+    name: (StreamBroken, ModelUnavailable)
+    for name in (
+        "drop", "reset", "silent", "half_event", "bad_utf8", "garbage", "done_event", "error", "incomplete",
+        "unknown_error", "strange_shape", "strange_finish",
+    )
+} | {"stall": (ModelTimeout, ModelTimeout), "overloaded": (ModelOverloaded, ModelOverloaded)}  # fmt: skip
+REFUSED: dict[str, type[GenerationError]] = {
+    # What goes wrong before there is a stream.
+    "400": ModelRefused, "401": ModelUnauthorized, "403": ModelUnauthorized, "404": ModelRefused, "422": ModelRefused,
+    "424": ModelUnavailable, "429": ModelOverloaded, "500": ModelUnavailable, "502": ModelUnavailable,
+    "503": ModelUnavailable, "504": ModelTimeout, "no_answer": ModelUnavailable, "html": ModelUnavailable,
+    "echo": ModelRefused,
+}  # fmt: skip
+
+
+def check(error: Done | GenerationError, kind: type[GenerationError], url: str) -> None:
+    """The error is of this kind exactly, says what was tried and what to do, and gives nothing away."""
+    assert type(error) is kind
+    assert url in str(error)
+    assert error.remedy
+    assert error.__cause__ is None
+    assert error.__suppress_context__
+    for words in (str(error), error.remedy):
+        assert KEY not in words
+        assert SECRET not in words
+
+
+@pytest.mark.parametrize("after", [2, 0])
+@pytest.mark.parametrize("fault", BROKEN)
+async def test_a_broken_stream_is_a_typed_error(tgi: TgiDouble, fault: str, after: int) -> None:
+    """What came before it stands."""
+    tgi.answer = TEXT
+    tgi.fault(fault, after=after)
+    text, error = await collect(TgiBackend(tgi.url, api_key=KEY, idle_timeout=0.1), ask(SECRET))
+    assert text == (SOME if after else "")
+    check(error, BROKEN[fault][0 if after else 1], tgi.url)
+
+
+@pytest.mark.parametrize("fault", REFUSED)
+async def test_a_refusal_is_a_typed_error(tgi: TgiDouble, fault: str) -> None:
+    """By its status, whatever the body; and with the time to wait where the server names one."""
+    tgi.fault(fault)
+    text, error = await collect(TgiBackend(tgi.url, api_key=KEY), ask(SECRET))
+    assert text == ""
+    check(error, REFUSED[fault], tgi.url)
+    assert isinstance(error, GenerationError)
+    assert error.retry_after == (7 if fault in ("429", "503") else None)
+
+
+async def test_too_large_an_event_is_a_broken_stream(tgi: TgiDouble) -> None:
+    """Larger than the client reads; the text came before it."""
+    tgi.answer = TEXT
+    tgi.fault("too_huge")
+    text, error = await collect(TgiBackend(tgi.url), ask("hi"))
+    assert text == TEXT
+    check(error, StreamBroken, tgi.url)
+
+
+@pytest.mark.parametrize("fault", ["split_utf8", "comments", "huge", "slow"])
+async def test_what_is_only_odd_is_read(tgi: TgiDouble, fault: str) -> None:
+    """Keep-alives, foreign fields, split characters, a large last event, and a steady stream past the idle time."""
+    tgi.answer = " häßlich 世界 👩‍👩‍👧‍👦" + TEXT
+    tgi.fault(fault)
+    text, end = await collect(TgiBackend(tgi.url, idle_timeout=0.2), ask("hi"))
+    assert text == tgi.answer
+    assert end == Done(Ending.COMPLETE, Usage(3, 9))
+
+
+@pytest.mark.parametrize(
+    ("words", "most", "kind"),
+    [(5000, 100, PromptTooLong), (4000, 100, PromptTooLong), (10, 5000, PromptTooLong)],
+    ids=["inputs", "together", "answer"],
+)
+async def test_a_prompt_that_does_not_fit_is_told_apart(
+    tgi: TgiDouble, words: int, most: int, kind: type[GenerationError]
+) -> None:
+    """By the server's own words, which are passed on."""
+    _, error = await collect(TgiBackend(tgi.url), ask("word " * words, most=most))
+    check(error, kind, tgi.url)
+    assert "`inputs`" in str(error)
+
+
+async def test_other_refusals_inside_a_stream_are_refusals(tgi: TgiDouble) -> None:
+    """Five stop strings are one too many there."""
+    _, error = await collect(TgiBackend(tgi.url), ask("hi", *"abcde"))
+    check(error, ModelRefused, tgi.url)
+    assert "4 stop sequences" in str(error)
+
+
+async def test_a_server_that_is_not_there(unused_tcp_port: int) -> None:
+    """Nothing listens: unavailable, not healthy, and no limits to tell."""
+    url = f"http://127.0.0.1:{unused_tcp_port}"
+    backend = TgiBackend(url)
+    _, error = await collect(backend, ask("hi"))
+    check(error, ModelUnavailable, url)
+    assert "MODEL_URL" in str(error.remedy)  # type: ignore[union-attr]
+    assert not await backend.healthy()
+    with pytest.raises(ModelUnavailable):
+        await backend.limits()
+
+
+# What is sent to TGI, and what is read from it.
+
+
+@pytest.mark.parametrize(
+    ("temperature", "top_p", "sent"),
+    [
+        (0, None, {"do_sample": False, "temperature": None, "top_p": None}),
+        (0.7, 1.0, {"do_sample": True, "temperature": 0.7, "top_p": None}),
+        (1.0, 0.9, {"do_sample": True, "temperature": 1.0, "top_p": 0.9}),
+    ],
+)
+async def test_sampling_is_sent_as_tgi_wants_it(
+    tgi: TgiDouble, temperature: float, top_p: float | None, sent: dict[str, object]
+) -> None:
+    """Zero is greedy, and what the server would refuse is left out."""
+    await collect(TgiBackend(tgi.url), ask("hi", "\nUser:", most=9, temperature=temperature, top_p=top_p))
+    (seen,) = tgi.requests
+    assert seen.inputs == "User: hi\nAssistant:"
+    assert seen.parameters.items() >= (sent | {"max_new_tokens": 9, "stop": ["\nUser:"], "seed": 7}).items()
+    assert "authorization" not in seen.headers
+
+
+async def test_special_tokens_are_not_shown(tgi: TgiDouble) -> None:
+    """The end of text is the server's business; it counts as a token all the same."""
+    tgi.answer = [" a", "", " b"]
+    assert await collect(TgiBackend(tgi.url), ask("hi")) == (" a b", Done(Ending.COMPLETE, Usage(3, 4)))
+
+
+@pytest.mark.parametrize(
+    ("key", "auth", "token"),
+    [
+        (KEY, "Bearer", KEY),
+        ("user:pass", "Basic", base64.b64encode(b"user:pass").decode()),
+        ("dXNlcjpwYXNz\n", "Basic", "dXNlcjpwYXNz"),
+    ],
+    ids=["bearer", "user and password", "encoded already"],
+)
+async def test_the_key_opens_the_server(tgi: TgiDouble, key: str, auth: str, token: str) -> None:
+    """As Bearer, or as Basic in either form; without it the remedy says which setting is missing."""
+    tgi.api_key, tgi.auth = token, auth  # type: ignore[assignment]
+    assert isinstance((await collect(TgiBackend(tgi.url, api_key=key, auth=auth), ask("hi")))[1], Done)  # type: ignore[arg-type]
+    for wrong in (None, KEY[::-1]):
+        _, error = await collect(TgiBackend(tgi.url, api_key=wrong, auth=auth), ask("hi"))  # type: ignore[arg-type]
+        check(error, ModelUnauthorized, tgi.url)
+        assert "MODEL_API_KEY" in error.remedy  # type: ignore[union-attr]
+
+
+async def test_credentials_in_the_url_are_used_and_not_repeated(tgi: TgiDouble) -> None:
+    """They are a Basic key, and an error names the address without them."""
+    backend = TgiBackend(tgi.url.replace("//", f"//user:{KEY}@") + "?token=" + KEY)
+    tgi.fault("500")
+    _, error = await collect(backend, ask("hi"))
+    check(error, ModelUnavailable, tgi.url)
+    assert tgi.requests[0].headers["authorization"] == "Basic " + base64.b64encode(f"user:{KEY}".encode()).decode()
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://host", "http://", "http://[", KEY])
+def test_what_is_no_address_is_a_wrong_setting(url: str) -> None:
+    """At once, not with the first message; and without repeating what may be a secret."""
+    with pytest.raises(SettingsError, match="MODEL_URL") as raised:
+        TgiBackend(url)
+    assert not url or url not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("info", "limits"),
+    [
+        ({"model_id": "m"}, ModelLimits(4095, 4096, "m")),
+        ({"max_input_tokens": None}, None),
+        (None, None),
+    ],
+    ids=["as it is", "nonsense", "none"],
+)
+async def test_limits_are_what_the_server_tells(
+    tgi: TgiDouble, info: dict[str, object] | None, limits: ModelLimits | None
+) -> None:
+    """None where it tells nothing."""
+    tgi.info = info
+    assert await TgiBackend(tgi.url).limits() == limits
+
+
+async def test_a_server_that_still_loads_is_not_healthy(tgi: TgiDouble) -> None:
+    """It listens, but it does not answer yet."""
+    tgi.ready = False
+    assert not await TgiBackend(tgi.url).healthy()
+
+
+def test_the_client_is_imported_only_where_it_is_used() -> None:
+    """It takes a second or two, which nobody pays who does not talk to such a server."""
+    check = "import sys, core.backends.tgi; print('text_generation' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

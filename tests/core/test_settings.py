@@ -1,0 +1,109 @@
+"""Settings are typed, come from the environment and .env, and a wrong one is one clear line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from core.errors import SettingsError
+from core.settings import Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An empty environment, and a folder without a .env."""
+    for name in list(os.environ):
+        if name.lower() in Settings.model_fields or name.startswith("HF_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def wrong(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> str:
+    """What is said about a wrong value."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    return str(caught.value)
+
+
+def test_nothing_needs_to_be_set() -> None:
+    """The demo answers, with a redis-server of our own."""
+    settings = load_settings()
+    assert (settings.backend, settings.redis_url, settings.temperature) == ("demo", None, 0.7)
+    assert settings.slack_api_url == "https://slack.com/api/"
+
+
+def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As everywhere."""
+    (tmp_path / ".env").write_text("TEMPERATURE=0.1\nMAX_NEW_TOKENS=20\nUNKNOWN=1\n", encoding="utf-8")
+    monkeypatch.setenv("TEMPERATURE", "0.9")
+    settings = load_settings()
+    assert (settings.temperature, settings.max_new_tokens) == (0.9, 20)
+
+
+def test_an_empty_value_is_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``MODEL_URL=`` in a .env means that it is not set."""
+    monkeypatch.setenv("MODEL_URL", "")
+    monkeypatch.setenv("TEMPERATURE", "")
+    assert load_settings().backend == "demo"
+
+
+def test_the_names_of_the_course_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HF_API_KEY and HF_API_FALCOM_BASE stand for the model's key and URL."""
+    monkeypatch.setenv("HF_API_KEY", "secret-key")
+    monkeypatch.setenv("HF_API_FALCOM_BASE", "http://falcon.example")
+    settings = load_settings()
+    assert (settings.backend, settings.model_url) == ("tgi", "http://falcon.example")
+    assert settings.model_api_key
+    assert settings.model_api_key.get_secret_value() == "secret-key"
+
+
+def test_lists_are_written_with_commas_or_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As people write them."""
+    monkeypatch.setenv("SLACK_ALLOW_CHANNELS", "C1, C2 C3,")
+    assert load_settings().slack_allow_channels == {"C1", "C2", "C3"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("TEMPERATURE", "hot", "TEMPERATURE: should be a valid number"),
+        ("TEMPERATURE", "3", "TEMPERATURE: should be less than or equal to 2"),
+        ("MAX_NEW_TOKENS", "0", "MAX_NEW_TOKENS: should be greater than or equal to 1"),
+        ("MODEL_API", "gpt", "MODEL_API: should be 'tgi' or 'demo'"),
+        ("MODEL_URL", "localhost:8080", "MODEL_URL: should begin with http:// or https://"),
+        ("HF_API_FALCOM_BASE", "localhost", "HF_API_FALCOM_BASE: should begin with http:// or https://"),
+        ("MODEL_AUTH", "Digest", "MODEL_AUTH: should be 'Bearer' or 'Basic'"),
+        ("LOG_LEVEL", "loud", "LOG_LEVEL: should be 'debug', 'info', 'warning' or 'error'"),
+        ("SLACK_ALLOW_EXTERNAL", "perhaps", "SLACK_ALLOW_EXTERNAL: should be a valid boolean"),
+    ],
+)
+def test_a_wrong_value_is_one_line_with_an_example(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    """It names the setting, what is wrong, and what it should look like."""
+    line = wrong(monkeypatch, name, value)
+    assert line.startswith(said)
+    assert f"Example: {name}=" in line
+    assert "\n" not in line
+
+
+def test_a_server_without_an_address_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anybody asks anything."""
+    assert wrong(monkeypatch, "MODEL_API", "tgi").startswith("MODEL_URL: is needed with MODEL_API=tgi")
+
+
+def test_two_wrong_values_are_two_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that is wrong is said at once."""
+    monkeypatch.setenv("TEMPERATURE", "hot")
+    assert len(wrong(monkeypatch, "MODEL_API", "gpt").splitlines()) == 2
+
+
+def test_secrets_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in repr nor in the error about a wrong one."""
+    monkeypatch.setenv("REDIS_URL", "redis://:canary1@localhost")
+    monkeypatch.setenv("MODEL_API_KEY", "canary2")
+    assert "canary" not in repr(load_settings())
+    assert "canary" not in wrong(monkeypatch, "SLACK_BOT_TOKEN", "canary3")
