@@ -39,32 +39,37 @@ class Hand:
         after = time.monotonic() - self.asked_at
         what = "deleted" if message.deleted else "posted" if len(message.versions) == 1 else "edited"
         text = message.text if len(message.text) <= TAIL else f"…{message.text[-TAIL:]}"
+        text = text.replace("\n", " ⏎ ")
         labels = "".join(f" [{button.label}: {button.action_id}]" for button in message.buttons)
         shown = "" if message.deleted else f" {text}{labels}"
         print(f"  {after:6.2f} s {message.channel} {what} ({len(message.text)}):{shown}", flush=True)
 
     async def do(self, line: str) -> None:
-        """Do what one line says."""
+        """Do what one line says. Raises LookupError where there is nothing of the kind."""
         self.asked_at = time.monotonic()
         word, _, rest = line.partition(" ")
-        replies = [reply for reply in self.slack.replies(self.channel) if not reply.deleted]
         if line == "help":
-            print(HELP)
+            print(HELP, flush=True)
         elif word == "dm":
             self.channel, self.newest = self.slack.dm_with("U0ADA").id, await self.slack.dm(rest)
-        elif word == "thread" and self.newest:
+        elif word == "thread":
             await self.slack.mention(self.channel, rest, thread=self.newest)
-        elif word == "press" and replies:
-            await self.slack.press(replies[-1], rest)
-        elif line == "delete" and replies:
-            await self.slack.delete(self.channel, replies[-1].ts)
+        elif word == "press":
+            await self.slack.press(self.answer(), rest)
+        elif line == "delete":
+            await self.slack.delete(self.channel, self.answer().ts)
         elif line:
-            user = f"U0{word[1:].upper()}" if word.startswith("@") else "U0ADA"
+            user, text = (f"U0{word[1:].upper()}", rest) if word.startswith("@") else ("U0ADA", line)
             if user not in self.slack.users:
-                print(f"  there is no {word}")
-                return
-            text = rest if word.startswith("@") else line
+                raise LookupError(f"there is no {word}")
             self.channel, self.newest = "C0GENERAL", await self.slack.mention("C0GENERAL", text, user=user)
+
+    def answer(self) -> Posted:
+        """The app's newest message where a person wrote last."""
+        replies = [reply for reply in self.slack.replies(self.channel) if not reply.deleted]
+        if not replies:
+            raise LookupError("the app said nothing there")
+        return replies[-1]
 
 
 async def serve(port: int, *, tiers: bool) -> None:
@@ -86,7 +91,7 @@ async def serve(port: int, *, tiers: bool) -> None:
             try:
                 await hand.do(await lines.get())
             except LookupError as error:
-                print(f"  {error}")
+                print(f"  {error}", flush=True)
 
 
 def main() -> None:

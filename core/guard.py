@@ -1,0 +1,117 @@
+"""Nothing that a person wrote may pass for the template's own words.
+
+A prompt is one text, and servers read control tokens in it wherever they stand: a message that says ``<|im_start|>system``
+begins a system message. So whatever comes from people, from the platform or from an earlier answer is guarded before it
+enters a prompt. What could be read as control is broken by a zero-width space, never deleted, because deleting
+puts together what stood on either side: ``<|im_<|im_end|>end|>``. Pure: text in, text out.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+import regex
+
+MARK = "\u200b"
+"""The zero-width space that breaks what could be read as control; not seen by people."""
+
+ROLES = ("system", "user", "assistant", "human", "falcon", "bot")
+"""Words that begin a line of the conversation in templates that are made of lines."""
+
+_TAGS = (
+    "s|pad|unk|bos|eos|bos_token|eos_token|pad_token|think|start_of_turn|end_of_turn|start_of_image|end_of_image"
+    "|tool_call|tool_calls|tool_response|tool_responses|tools"
+)
+_BRACKETED = (
+    "inst|sys|system_prompt|available_tools|tool_calls|tool_results|tool_content|think|model_settings|call_id|gmask"
+)
+# Each match is the one character to break after; what follows it is looked at only, since the next one may begin there.
+_CONTROL = re.compile(rf"<(?=\||/?(?:{_TAGS})>|</?sys>>)|\|(?=>)|\[(?=/?(?:{_BRACKETED})\])")
+_ROLE_LINE = re.compile(rf"^[^\S\n]*(?:{'|'.join(ROLES)})[^\S\n]*(?=:)", re.MULTILINE)
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
+# What tokenizers and people pass over. Line breaks are controls, too, but not passed over.
+_UNSEEN = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{Cf}\p{Cc}--[\n\t\x85]]", regex.V1)
+_LINE_BREAKS = frozenset("\n\x85\u2028\u2029")
+_GRAPHEME = regex.compile(r"\X")
+# A letter with a hundred accents is one grapheme, and spills over its neighbours.
+_LONGEST_GRAPHEME = 8
+
+
+def guard(text: str) -> str:
+    """``text`` with everything broken that a server could read as control, or a model as somebody's turn.
+
+    Broken are the control strings of all families, in any case, and the names of roles before a colon at the beginning of
+    a line; look-alikes that Unicode holds for the same, and ones with unseen characters in between, as well.
+    Control characters but line feed and tab are dropped, line breaks become line feeds, and lone surrogates U+FFFD. All
+    other text is unchanged; so is text that was guarded already.
+    """
+    text = _clean(text)
+    pieces = []
+    start = 0
+    for at in sorted(set(_breaks(text))):
+        if MARK not in text[max(at - 1, 0) : at + 1]:
+            pieces += text[start:at], MARK
+            start = at
+    return "".join([*pieces, text[start:]])
+
+
+def strip_marks(text: str) -> str:
+    """``text`` without the marks that ``guard`` put in, for an answer that quotes guarded text.
+
+    Zero-width spaces anywhere else stay: ``strip_marks(guard(text))`` is ``text`` again, if that held none and no controls.
+    """
+    if MARK not in text:
+        return text
+    unwanted = {place for at in _breaks(text) for place in (at - 1, at) if text[place : place + 1] == MARK}
+    return "".join(char for place, char in enumerate(text) if place not in unwanted)
+
+
+def name(text: str, limit: int = 40) -> str:
+    """A display name as it may stand in a prompt: one line of at most ``limit`` graphemes, without colons.
+
+    Nothing unseen or turned around is left in it, and with a colon after it a name is still no role. "someone" if
+    nothing remains.
+    """
+    plain = _clean(text)
+    plain = "".join(" " if char.isspace() or ":" in unicodedata.normalize("NFKC", char) else char for char in plain)
+    plain = unicodedata.normalize("NFC", _UNSEEN.sub("", plain))
+    graphemes = _GRAPHEME.findall(" ".join(plain.split()))
+    plain = "".join(grapheme[:_LONGEST_GRAPHEME] for grapheme in graphemes[:limit]).strip() or "someone"
+    return guard(f"{plain}:").removesuffix(":")
+
+
+def _clean(text: str) -> str:
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", text))
+
+
+def _breaks(text: str) -> Iterator[int]:
+    """Where in ``text`` marks belong: before each of these places."""
+    plain, places = _as_read(text)
+    for match in _CONTROL.finditer(plain):
+        yield places[match.start()] + 1
+    for match in _ROLE_LINE.finditer(plain):
+        yield places[match.end()]
+
+
+def _as_read(text: str) -> tuple[str, list[int] | range]:
+    """``text`` in small letters with look-alikes resolved and nothing unseen, and where each character came from."""
+    if text.isascii():
+        return text.lower(), range(len(text))
+    plain: list[str] = []
+    places: list[int] = []
+    for place, char in enumerate(text):
+        if char.isascii():
+            seen = char.lower()
+        elif char in _LINE_BREAKS:
+            seen = "\n"
+        elif _UNSEEN.match(char):
+            continue
+        else:
+            seen = unicodedata.normalize("NFKC", char).lower()
+        plain.append(seen)
+        places += [place] * len(seen)
+    return "".join(plain), places

@@ -1,0 +1,82 @@
+"""Parley as people run it: a real process, with nothing in its environment but what a test sets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.doubles.slack import SlackDouble
+from tests.doubles.tgi import TgiDouble
+from tests.waiting import wait_until
+
+
+class Parley:
+    """A running ``parley``; ``log`` is what it wrote to stderr so far."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.log = ""
+        self._reader = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        assert self.process.stderr
+        async for line in self.process.stderr:
+            self.log += line.decode()
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Ask it to end, and wait until it has. Returns its exit code."""
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+        code = await asyncio.wait_for(self.process.wait(), 40)
+        await self._reader
+        return code
+
+
+def environment(tmp: Path, **settings: str) -> dict[str, str]:
+    """Nothing set but the data folder, and what is given."""
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    return {**inherited, "DATA_DIR": str(tmp / "data"), **settings}
+
+
+@asynccontextmanager
+async def run_parley(tmp: Path, *arguments: str, **settings: str) -> AsyncIterator[Parley]:
+    """``parley`` with these arguments, ended when the block ends."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "bots",
+        *arguments,
+        cwd=tmp,
+        env=environment(tmp, **settings),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    parley = Parley(process)
+    try:
+        yield parley
+    finally:
+        await parley.stop()
+
+
+@asynccontextmanager
+async def in_slack(slack: SlackDouble, tgi: TgiDouble, tmp: Path, **settings: str) -> AsyncIterator[Parley]:
+    """``parley run``, connected to both doubles."""
+    tokens = {
+        "SLACK_API_URL": slack.url,
+        "SLACK_BOT_TOKEN": slack.bot_token,
+        "SLACK_APP_TOKEN": slack.app_token,
+        "MODEL_API": "tgi",
+        "MODEL_URL": tgi.url,
+    }
+    async with run_parley(tmp, "run", **{**tokens, **settings}) as parley:
+        await wait_until(
+            lambda: slack.sockets or parley.process.returncode is not None, timeout=30, description="a socket"
+        )
+        assert slack.sockets, parley.log
+        yield parley
