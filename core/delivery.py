@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -43,8 +43,8 @@ class MessageEditor(Protocol):
 
     limits: Limits
 
-    async def begin(self) -> None:
-        """A sign of life: typing, or a status. Costs nothing that the reply needs; never raises PlatformError."""
+    def working(self) -> AbstractAsyncContextManager[None]:
+        """A sign of life while inside: typing, or a status. Entering does not wait; never raises PlatformError."""
         ...
 
     async def post(self, text: str) -> MessageRef:
@@ -112,13 +112,12 @@ class Delivery:
 
     async def run(self) -> None:
         """Gather, show, finish."""
-        sign = asyncio.create_task(self.editor.begin())
         try:
-            await self._gather_first_words()
-            await self._grow()
-            await self._finish(await self.draft.closed())
+            async with self.editor.working():
+                await self._gather_first_words()
+                await self._grow()
+                await self._finish(await self.draft.closed())
         finally:
-            sign.cancel()
             if self._reserved:
                 self.pace.edits.release()
 
@@ -231,13 +230,14 @@ class Delivery:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 await call()
-                return
             except (RateLimited, PlatformUnavailable) as fault:
                 if attempt == ATTEMPTS:
                     raise
                 log.warning("call failed; will call again", error=str(fault), attempt=attempt)
                 if isinstance(fault, PlatformUnavailable):
-                    await asyncio.sleep(min(PATIENCE, 0.25 * 2**attempt))
+                    await asyncio.sleep(min(PATIENCE, 0.1 * 2**attempt))
+            else:
+                return
 
     async def _reserve_the_end(self) -> None:
         """Make sure of the edit that will show the end."""

@@ -1,16 +1,16 @@
 """Nothing that a person wrote may pass for the template's own words.
 
-A prompt is one text, and servers read control tokens in it wherever they stand: a message that says ``<|im_start|>system``
-begins a system message. So whatever comes from people, from the platform or from an earlier answer is guarded before it
-enters a prompt. What could be read as control is broken by a zero-width space, never deleted, because deleting
-puts together what stood on either side: ``<|im_<|im_end|>end|>``. Pure: text in, text out.
+A prompt is one text, and servers read control tokens in it wherever they stand: a message with ``<|im_start|>system``
+in it begins a system message. So whatever comes from people, from the platform or from an earlier answer is guarded
+before it enters a prompt. What could be read as control is broken by a zero-width space, never deleted, because
+deleting puts together what stood on either side: ``<|im_<|im_end|>end|>``. Pure: text in, text out.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from functools import lru_cache
 
 import regex
 
@@ -43,15 +43,15 @@ _LONGEST_GRAPHEME = 8
 def guard(text: str) -> str:
     """``text`` with everything broken that a server could read as control, or a model as somebody's turn.
 
-    Broken are the control strings of all families, in any case, and the names of roles before a colon at the beginning of
-    a line; look-alikes that Unicode holds for the same, and ones with unseen characters in between, as well.
-    Control characters but line feed and tab are dropped, line breaks become line feeds, and lone surrogates U+FFFD. All
-    other text is unchanged; so is text that was guarded already.
+    Broken are the control strings of all families, in any case, and the names of roles before a colon at the
+    beginning of a line; look-alikes that Unicode holds for the same, and ones with unseen characters in between, as
+    well. Control characters but line feed and tab are dropped, carriage returns become line feeds, and lone
+    surrogates U+FFFD. All other text is unchanged, and so is what was guarded already.
     """
     text = _clean(text)
-    pieces = []
+    pieces: list[str] = []
     start = 0
-    for at in sorted(set(_breaks(text))):
+    for at in _breaks(text):
         if MARK not in text[max(at - 1, 0) : at + 1]:
             pieces += text[start:at], MARK
             start = at
@@ -61,7 +61,7 @@ def guard(text: str) -> str:
 def strip_marks(text: str) -> str:
     """``text`` without the marks that ``guard`` put in, for an answer that quotes guarded text.
 
-    Zero-width spaces anywhere else stay: ``strip_marks(guard(text))`` is ``text`` again, if that held none and no controls.
+    Zero-width spaces anywhere else stay. Text that held none, and no controls, is itself again after both.
     """
     if MARK not in text:
         return text
@@ -88,30 +88,21 @@ def _clean(text: str) -> str:
     return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", text))
 
 
-def _breaks(text: str) -> Iterator[int]:
-    """Where in ``text`` marks belong: before each of these places."""
-    plain, places = _as_read(text)
-    for match in _CONTROL.finditer(plain):
-        yield places[match.start()] + 1
-    for match in _ROLE_LINE.finditer(plain):
-        yield places[match.end()]
+def _breaks(text: str) -> list[int]:
+    """Where in ``text`` marks belong: before each of these places, in order."""
+    table = {ord(char): _as_read(char) for char in set(text)}
+    plain = text.translate(table)
+    after = [match.start() for match in _CONTROL.finditer(plain)]
+    before = [match.end() for match in _ROLE_LINE.finditer(plain)]
+    if not after and not before:
+        return []
+    origin = [place for place, char in enumerate(text) for _ in table[ord(char)]]
+    return sorted({origin[place] + 1 for place in after} | {origin[place] for place in before})
 
 
-def _as_read(text: str) -> tuple[str, list[int] | range]:
-    """``text`` in small letters with look-alikes resolved and nothing unseen, and where each character came from."""
-    if text.isascii():
-        return text.lower(), range(len(text))
-    plain: list[str] = []
-    places: list[int] = []
-    for place, char in enumerate(text):
-        if char.isascii():
-            seen = char.lower()
-        elif char in _LINE_BREAKS:
-            seen = "\n"
-        elif _UNSEEN.match(char):
-            continue
-        else:
-            seen = unicodedata.normalize("NFKC", char).lower()
-        plain.append(seen)
-        places += [place] * len(seen)
-    return "".join(plain), places
+@lru_cache(maxsize=4096)
+def _as_read(char: str) -> str:
+    """A character as a careless reader takes it: small, a look-alike as what it looks like, nothing if unseen."""
+    if char in _LINE_BREAKS:
+        return "\n"
+    return "" if _UNSEEN.match(char) else unicodedata.normalize("NFKC", char).lower()

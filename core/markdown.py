@@ -64,7 +64,7 @@ def _close_block(text: str, fence: Fence) -> str:
     """``text`` with its open code block closed, without the half of a closing fence that may stand at its end."""
     line = text.rfind("\n") + 1
     last = text[line:].strip(" \t")
-    if last and line and fence.marks.startswith(last):
+    if last and len(last) < len(fence.marks) and fence.marks.startswith(last):
         text = text[:line]
     return f"{text}{'' if text.endswith(chr(10)) else chr(10)}{fence.indent}{fence.marks}"
 

@@ -49,6 +49,14 @@ class Budget:
         self._calls -= 1
         self._serve()
 
+    def spare(self, calls: int) -> bool:
+        """Spend so many calls if they are free now and nobody waits; False, and nothing is spent, if not."""
+        self._count()
+        if self._line or self._blocked_until > self._clock() or self._calls - self._reserved < calls:
+            return False
+        self._calls -= calls
+        return True
+
     def release(self) -> None:
         """Give back the call that was reserved."""
         self._reserved -= 1

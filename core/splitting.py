@@ -26,8 +26,8 @@ _SENTENCE_END = re.compile(
     r"|[\u3002\uff01\uff1f]+[\u201d\u2019\u300d\u300f\uff09]*[ \t]*"
 )
 _WORD_END = re.compile(r"[ \t\u2000-\u2006\u2008-\u200a\u3000]+")
-# What would begin a fence, or add to one, at the beginning of a line.
-_FENCELIKE = re.compile(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*[`~]")
+# At the beginning of a line, a fence, or what may become one.
+_FENCELIKE = re.compile(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*(?:`{3}|~{3}|(?:`{1,2}|~{1,2})\Z)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +68,15 @@ class Splitter:
 
     def _begin(self) -> None:
         self._frozen: list[Part] = []
-        self._done = ""
+        self._text = ""
+        self._end = 0
         self._fence: Fence | None = None
 
     def parts(self, text: str) -> list[Part]:
         """The same as ``split(text, limits)``. Text that does not go on from the last call's is begun anew."""
-        if not text.startswith(self._done):
+        if not text.startswith(self._text):
             self._begin()
-        at = len(self._done)
+        at = self._end
         while True:
             opening = self._opening(self._fence)
             room = self._fitting(text, at, opening)
@@ -87,7 +88,7 @@ class Splitter:
             raw, self._fence = view.text[:cut], view.fence_at(cut)
             self._frozen.append(Part(raw, opening + raw + self._closing(raw, self._fence)))
             at += cut
-        self._done = text[:at]
+        self._text, self._end = text, at
         rest = text[at:]
         return [*self._frozen, Part(rest, opening + rest)] if rest else []
 
@@ -127,15 +128,16 @@ class Splitter:
             return self._limits.measure(opening + raw + self._closing(raw, view.fence_at(cut))) <= self._limits.size
 
         kinds = (view.paragraphs, view.lines_of_prose, view.lines, view.sentences, view.words)
-        half = view.room // 2
         for kind in kinds:
-            if cut := _last(kind(), half, fits):
+            if cut := _last(kind(), view.room // 2, fits):
                 return cut
-        # A short part is better than a torn word, but not a tiny one.
+        # A short part is better than a torn word or a broken line of code, but not a tiny one.
         if cut := max(_last(kind(), view.room // 4, fits) for kind in kinds):
             return cut
-        anywhere: tuple[Callable[[], Iterator[int]], ...] = (view.clean_graphemes, view.graphemes, view.characters)
-        return next((cut for kind in anywhere if (cut := _last(kind(), 1, fits))), 1)
+        for kind in (view.words_of_code, view.clean_graphemes, view.graphemes, view.characters):
+            if cut := _last(kind(), 1, fits):
+                return cut
+        return 1
 
 
 def _last(cuts: Iterator[int], least: int, fits: Callable[[int], bool]) -> int:
@@ -189,11 +191,15 @@ class _View:
         return (cut for cut in self._within_lines(_SENTENCE_END) if not self.fence_at(cut))
 
     def words(self) -> Iterator[int]:
-        """After words."""
-        return self._within_lines(_WORD_END)
+        """After words outside code blocks."""
+        return (cut for cut in self._within_lines(_WORD_END) if not self.fence_at(cut))
+
+    def words_of_code(self) -> Iterator[int]:
+        """After words, in the later half."""
+        return (cut for cut in self._within_lines(_WORD_END) if cut >= self.room // 2)
 
     def clean_graphemes(self) -> Iterator[int]:
-        """Between grapheme clusters where nothing starts that the beginning of a line would give a meaning."""
+        """Between grapheme clusters, where the cut gives no new meaning to what stands beside it."""
         return (cut for cut in self.graphemes() if self._is_clean(cut))
 
     def graphemes(self) -> Iterator[int]:
@@ -214,8 +220,9 @@ class _View:
         return (end for end in reversed(ends) if end in borders and self._is_clean(end))
 
     def _is_clean(self, cut: int) -> bool:
-        """Whether neither side of a cut within a line becomes a fence by it, and no white space follows."""
-        if self.text[cut].isspace() or _FENCELIKE.match(self.text, cut):
+        """Whether a cut within a line makes no fence of either side, tears no marks apart, and no space follows."""
+        before, after = self.text[cut - 1], self.text[cut]
+        if after.isspace() or (before == after and after in "`~*_") or _FENCELIKE.match(self.text, cut):
             return False
         return self.fence_at(cut) == self._fence_before(self.text.rfind("\n", 0, cut) + 1)
 

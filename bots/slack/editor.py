@@ -7,7 +7,9 @@ docs.slack.dev/reference/block-kit/blocks/markdown-block and docs.slack.dev/refe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 import structlog
@@ -16,6 +18,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from bots.slack.errors import slack_errors
 from bots.slack.text import escape, fallback, safe_markdown
 from core.errors import PlatformError
+from core.pacing import Budget
 from core.types import Limits, MessageRef, Outcome, Turn
 
 log = structlog.get_logger()
@@ -28,6 +31,8 @@ def utf16_units(text: str) -> int:
 
 LIMITS = Limits(size=10_000, measure=utf16_units, interval=1.0)
 """Below the 12,000 of markdown blocks and the 13,200 or so of a whole payload, with room for broken mentions."""
+SIGN_TIMEOUT = 3
+"""Seconds that a status may take; nothing depends on it."""
 RETRY = "parley_retry"
 """``action_id`` of the button."""
 
@@ -38,20 +43,38 @@ class Signs:
     def __init__(self, client: AsyncWebClient) -> None:
         self._client = client
         self._works = True
+        # agents.sessions.setStatus: 50 a minute for the workspace, tier 3; two for each answer.
+        self._budget = Budget(capacity=20, per_second=0.5)
 
-    async def show(self, turn: Turn, status: str) -> None:
-        """Set the session's status: ``processing`` or ``active``. Never raises PlatformError."""
-        if not self._works:
+    @asynccontextmanager
+    async def working(self, turn: Turn) -> AsyncIterator[None]:
+        """Show that Parley is at work, where it can be had now; what happens inside does not wait for it."""
+        if not self._works or not self._budget.spare(2):
+            yield
             return
+        begun = asyncio.create_task(self._set(turn, "processing"))
+        try:
+            yield
+        finally:
+            # Slack does not take the status back by itself for an hour.
+            if await begun:
+                await self._set(turn, "active")
+
+    async def _set(self, turn: Turn, status: str) -> bool:
         try:
             with slack_errors("agents.sessions.setStatus"):
-                await self._client.agents_sessions_setStatus(
-                    channel_id=turn.place["channel"], thread_ts=turn.place.get("thread"), status=status
+                await asyncio.wait_for(
+                    self._client.agents_sessions_setStatus(
+                        channel_id=turn.place["channel"], thread_ts=turn.place["thread"], status=status
+                    ),
+                    SIGN_TIMEOUT,
                 )
         except PlatformError as error:
             # A refusal for now is no reason to give up; "not_authorized", "feature_disabled" and the like are.
             self._works = error.retryable
             log.info("no status shown", code=error.code, again=error.retryable)
+            return False
+        return True
 
 
 class SlackEditor:
@@ -66,10 +89,9 @@ class SlackEditor:
         self._channel = turn.place["channel"]
         self._thread = turn.place.get("thread") or None
 
-    async def begin(self) -> None:
-        """Show that Parley is at work."""
-        if self._thread:
-            await self._signs.show(self._turn, "processing")
+    def working(self) -> AbstractAsyncContextManager[None]:
+        """A status in the thread; a direct message outside of one has none."""
+        return self._signs.working(self._turn) if self._thread else nullcontext()
 
     async def post(self, text: str) -> MessageRef:
         """Post a message into the thread of the question."""
@@ -91,8 +113,6 @@ class SlackEditor:
             await self._update(refs[last], shown, blocks)
         else:
             refs = (*refs, await self._post(shown, blocks))
-        if self._thread:
-            await self._signs.show(self._turn, "active")
         return tuple(refs)
 
     async def remove(self, ref: MessageRef) -> None:

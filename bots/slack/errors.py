@@ -15,6 +15,7 @@ GONE = {
     "thread_not_found",
     "channel_not_found",
     "is_archived",
+    "is_inactive",
     "not_in_channel",
     "user_not_in_channel",
     "restricted_action",

@@ -24,6 +24,8 @@ log = structlog.get_logger()
 
 CALL_TIMEOUT = 10
 """Seconds that one call of the Web API may take; Slack answers in well under one."""
+PING_INTERVAL = 3
+"""Seconds between two pings of the socket: a broken one is noticed after one of them, a silent one after four."""
 WAITS = (1, 2, 4, 8, 15, 30)
 """Seconds between tries to reach Slack at the start; the last one for ever."""
 
@@ -66,11 +68,13 @@ async def serve(core: Core, stopping: asyncio.Event) -> None:
             process_before_response=True,
         )
         listener.attach(app)
-        socket = Socket(app, app_token)
+        socket = Socket(app, app_token, ping_interval=PING_INTERVAL)
         try:
             await _connect(socket)
             log.info("in Slack", workspace=who["team"], bot=who["user"])
+            watching = asyncio.create_task(_watch(socket))
             await stopping.wait()
+            watching.cancel()
         finally:
             await socket.client.close()
             await worker.drain()
@@ -106,6 +110,19 @@ async def _connect(socket: Socket) -> None:
             remedy="check SLACK_APP_TOKEN: an app-level token (xapp-…) with the scope connections:write",
         ) from None
     await socket.client.connect()
+
+
+async def _watch(socket: Socket) -> None:
+    """Give a client that cannot connect a new address.
+
+    An address of apps.connections.open is good for one connection and a short while. The client asks for one when the
+    socket breaks, and tries that one for ever if the connection fails after it was used up.
+    """
+    while True:
+        await asyncio.sleep(2 * PING_INTERVAL)
+        if not socket.connected:
+            log.warning("the socket is not connected")
+            socket.client.wss_uri = None
 
 
 def _token(secret: SecretStr | None, name: str, example: str) -> str:

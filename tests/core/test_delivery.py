@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -17,19 +18,20 @@ from core.types import Ending, Limits, MessageRef, Outcome
 from tests.waiting import wait_until
 
 DONE = Outcome(Ending.COMPLETE)
+SMALL = Limits(size=100, interval=0.0)
 
 
 @dataclass
 class Platform:
     """A small platform: keeps what each message showed over time, and can be slow or refuse."""
 
-    limits: Limits = Limits(size=100, interval=0.0)
+    limits: Limits = SMALL
     history: dict[str, list[str]] = field(default_factory=dict)
     outcome: Outcome | None = None
     removed: list[str] = field(default_factory=list)
     errors: list[PlatformError] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
-    begun: bool = False
+    at_work: bool | None = None
     in_flight: int = 0
     calls: Counter[str] = field(default_factory=Counter)
 
@@ -41,8 +43,11 @@ class Platform:
         """What each message shows now."""
         return [versions[-1] for versions in self.history.values()]
 
-    async def begin(self) -> None:
-        self.begun = True
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        self.at_work = True
+        yield
+        self.at_work = False
 
     async def post(self, text: str) -> MessageRef:
         await self._call("post")
@@ -99,6 +104,7 @@ async def test_the_first_words_are_posted_early_and_the_end_is_whole() -> None:
     delivery = start(draft, platform)
     draft.append("Hello")
     await wait_until(lambda: platform.shown == ["Hello"])
+    assert platform.at_work
     draft.append(", **wor")
     await wait_until(lambda: platform.shown == ["Hello, **wor**"], description="a healed preview")
     draft.append("ld**!")
@@ -106,7 +112,7 @@ async def test_the_first_words_are_posted_early_and_the_end_is_whole() -> None:
     await delivery
     assert platform.shown == ["Hello, **world**!"]
     assert platform.outcome is DONE
-    assert platform.begun
+    assert platform.at_work is False
 
 
 async def test_first_words_are_gathered_for_a_moment_or_until_there_are_enough() -> None:

@@ -24,7 +24,7 @@ from core.redis import connect
 from tests.waiting import wait_until
 
 HOLDER = """
-import asyncio, sys
+import asyncio, signal, sys
 from pathlib import Path
 from core.redis import connect
 from core.embedded import embedded_redis
@@ -42,8 +42,19 @@ async def main():
             await client.aclose()
             raise
 
+# Who runs the tests in the background has it ignored, and it would stay so.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 asyncio.run(main())
 """
+
+
+@pytest.fixture(autouse=True)
+async def no_server_stays(tmp_path: Path) -> AsyncIterator[None]:
+    """Not even where a test fails: whatever is left is adopted, and ended."""
+    yield
+    for data_dir in left_in(tmp_path):
+        async with embedded_redis(data_dir):
+            pass
 
 
 @asynccontextmanager
@@ -89,6 +100,11 @@ async def said(url: str, name: str = "said") -> str | None:
     value = await client.get(name)
     await client.aclose()
     return cast("str | None", value)
+
+
+def left_in(folder: Path) -> list[Path]:
+    """The data_dirs in which a server did not say goodbye."""
+    return [socket.parent.parent for socket in folder.rglob("redis.sock")]
 
 
 def lives(data_dir: Path) -> bool:

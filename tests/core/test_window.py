@@ -15,9 +15,9 @@ KEY = ConversationKey("terminal", "local", "me")
 SYSTEM = "You are a helpful assistant."
 
 
-def message(role: Role, text: str, id: str, author: Author | None = None) -> Message:
+def message(role: Role, text: str, name: str, author: Author | None = None) -> Message:
     """A message with its tokens counted."""
-    said = Message(role, text, id=id, author=author)
+    said = Message(role, text, id=name, author=author)
     return replace(said, tokens=count_message(said))
 
 

@@ -22,7 +22,7 @@ from typing import Any, Self
 from aiohttp import web
 
 from tests.doubles.slack_page import PAGE, live
-from tests.doubles.slack_records import Call, Channel, Envelope, Json, Posted, elements, escape
+from tests.doubles.slack_records import Call, Envelope, Json, Posted, elements, escape
 from tests.doubles.slack_refusals import Unkindness
 from tests.doubles.slack_web import WebApi
 from tests.doubles.slack_workspace import Workspace
@@ -289,10 +289,6 @@ class SlackDouble(Workspace, Unkindness):
 
     async def _live(self, request: web.Request) -> web.Response:
         return web.Response(text=live(self, request.query.get("channel", "")), content_type="text/html")
-
-    def channel(self, channel: str) -> Channel:
-        """A channel, to look at or to change."""
-        return self.channels[channel]
 
 
 if __name__ == "__main__":

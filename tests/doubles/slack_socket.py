@@ -42,6 +42,8 @@ class SocketMode:
         self.ack_deadline = 3.0
         # Slack tries again almost at once, after a minute and after five.
         self.retry_delays: Sequence[float] = (0.0, 60.0, 300.0)
+        self.hang_ups = 0
+        """So many of the next connections fail after their address was used up."""
         self._sockets: list[Socket] = []
         self._open: set[Socket] = set()
         self._tickets: set[str] = set()
@@ -69,6 +71,10 @@ class SocketMode:
         """Greet a client, answer its pings and note its acknowledgements, until it goes."""
         if request.query.get("ticket") not in self._tickets:
             raise web.HTTPForbidden(text="no such ticket: an address is good for one connection")
+        if self.hang_ups:
+            self.hang_ups -= 1
+            self._tickets.discard(request.query["ticket"])
+            raise web.HTTPServiceUnavailable(text="and the ticket is used up")
         ws = web.WebSocketResponse(autoping=False, timeout=0.5)
         await ws.prepare(request)
         self._tickets.discard(request.query["ticket"])

@@ -298,6 +298,20 @@ async def test_each_event_goes_to_one_of_the_sockets(slack: SlackDouble, client:
     assert len(one.bodies) == len(other.bodies) == 2
 
 
+async def test_an_address_is_good_for_one_of_ten_connections(slack: SlackDouble, client: AsyncWebClient) -> None:
+    """A used one is forbidden, and the eleventh connection is sent away."""
+    sockets = []
+    async with aiohttp.ClientSession() as session:
+        for number in range(1, 12):
+            url = (await client.apps_connections_open(app_token=slack.app_token))["url"]
+            sockets.append(await session.ws_connect(url))
+            first = await sockets[-1].receive_json()
+            assert first.get("num_connections") == (number if number <= 10 else None)
+            with pytest.raises(aiohttp.WSServerHandshakeError):
+                await session.ws_connect(url)
+        assert (first["type"], first["reason"], slack.sockets) == ("disconnect", "too_many_websockets", 10)
+
+
 async def test_a_press_of_a_button_arrives(slack: SlackDouble, client: AsyncWebClient) -> None:
     """With the message it stands under, and an address to answer to."""
     pair = {key: {"text": {"type": "plain_text", "text": key}, "value": key[:3]} for key in FEEDBACK}

@@ -44,6 +44,10 @@ IN_STREAM: dict[str, dict[str, Any]] = {
     "incomplete": {"error": "Incomplete generation", "error_type": "incomplete_generation"},
     "unknown_error": {"error": "Tool error", "error_type": "tool_error"},
     "overloaded": {"error": "Model is overloaded", "error_type": "overloaded"},
+    "validation": {
+        "error": "Input validation error: `max_new_tokens` must be <= 512. Given: 1000",
+        "error_type": "validation",
+    },
     "strange_shape": {"hello": "world"},
     "strange_finish": {
         "index": 1,
@@ -107,7 +111,8 @@ class TgiDouble:
     """``async with TgiDouble() as tgi`` listens on ``tgi.url``; ``tgi.requests`` is what was asked, oldest first.
 
     ``answer`` is what it says: a text, a list of tokens, or a function of the inputs; ``enqueue`` scripts the next
-    answers. ``rate`` is tokens per second (0: flat out), ``first_after`` seconds before the first.
+    answers. ``rate`` is tokens per second (0: flat out), ``first_after`` seconds before the first. ``info`` goes over
+    what /info says (None takes a field away), or is the HTTP status that it answers with.
     """
 
     def __init__(
@@ -118,7 +123,7 @@ class TgiDouble:
         self.api_key, self.auth = api_key, auth
         self.max_input_tokens, self.max_total_tokens, self.max_concurrent_requests = 4095, 4096, 128
         self.count: Callable[[str], int] = lambda text: len(text.split())
-        self.info: dict[str, Any] | None = {"model_id": "tests/double", "max_stop_sequences": 4, "version": "3.3.7"}
+        self.info: dict[str, Any] | int = {"model_id": "tests/double", "max_stop_sequences": 4, "version": "3.3.7"}
         self.ready = True
         self.requests: list[Seen] = []
         self.on_finished: Callable[[Seen], object] = lambda seen: None
@@ -200,9 +205,15 @@ class TgiDouble:
         match method, seen.path:
             case "GET", "/health":
                 writer.write(_response("200 OK" if self.ready else "503 Service Unavailable", b""))
-            case "GET", "/info" if self.info is not None:
-                limits = {"max_input_tokens": self.max_input_tokens, "max_total_tokens": self.max_total_tokens}
-                writer.write(_response("200 OK", limits | self.info))
+            case "GET", "/info" if isinstance(self.info, dict):
+                limits: dict[str, Any] = {
+                    "max_input_tokens": self.max_input_tokens,
+                    "max_total_tokens": self.max_total_tokens,
+                }
+                info = {name: value for name, value in (limits | self.info).items() if value is not None}
+                writer.write(_response("200 OK", info))
+            case "GET", "/info":
+                writer.write(_response(f"{self.info} Status", b""))
             case "POST", "/" | "/generate" | "/generate_stream" | "/tokenize":
                 request = json.loads(body)
                 seen.inputs, seen.parameters = request["inputs"], request.get("parameters") or {}

@@ -1,0 +1,175 @@
+"""What ``parley doctor`` looks at in Slack: both tokens, the scopes, and whether events can reach us."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from slack_sdk.web.async_client import AsyncWebClient
+from slack_sdk.web.async_slack_response import AsyncSlackResponse
+from yarl import URL
+
+from bots.checks import DEADLINE, Check, Say, ms
+from bots.slack.errors import slack_errors
+from bots.slack.manifest import NECESSARY, SCOPES
+from core.errors import PlatformError, PlatformUnauthorized, PlatformUnavailable, RateLimited
+from core.settings import Settings
+
+GET_BOT_KEY = (
+    "Copy the Bot User OAuth Token (xoxb-…) from api.slack.com/apps > OAuth & Permissions into SLACK_BOT_TOKEN."
+)
+GET_APP_KEY = (
+    "Make an app-level token (xapp-…) with the scope connections:write at api.slack.com/apps > Basic Information, "
+    "and set SLACK_APP_TOKEN to it."
+)
+REINSTALL = (
+    "Paste what `parley slack manifest` prints at api.slack.com/apps > App Manifest, then install the app again."
+)
+SOCKET_MODE = "Turn Socket Mode on at api.slack.com/apps > Socket Mode."
+HUNG_UP = {
+    "link_disabled": SOCKET_MODE,
+    "too_many_websockets": "An app may have ten connections: stop the Parleys that are too many.",
+}
+"""What to do about the reasons that Slack gives for closing a socket."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Half:
+    """What one of the two tokens brought to light; ``app`` is the app that it belongs to, where that is known."""
+
+    checks: list[Check]
+    app: str = ""
+
+
+async def examine_slack(settings: Settings, wrong: Collection[str], say: Say) -> None:
+    """Try both tokens at once. The socket is open for a moment: what Slack sends to it, it sends again."""
+    if "slack_api_url" in wrong:
+        say(Check("slack", "warning", "Slack", "not checked, because SLACK_API_URL is wrong"))
+        return
+    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+        token = settings.slack_bot_token
+        client = AsyncWebClient(
+            token=token.get_secret_value() if token else None,
+            base_url=settings.slack_api_url,
+            session=session,
+            retry_handlers=[],
+        )
+        bot = group.create_task(_examine_bot(settings, wrong, client))
+        app = group.create_task(_examine_app(settings, wrong, client, session))
+    for check in [*bot.result().checks, *app.result().checks]:
+        say(check)
+    ours, theirs = bot.result().app, app.result().app
+    if ours and theirs and ours != theirs:
+        found = f"the bot token is of the app {ours}, the app token of {theirs}: no event would come"
+        say(Check("slack.app", "error", "Slack, one app", found, "Take both tokens from the same app."))
+
+
+async def _examine_bot(settings: Settings, wrong: Collection[str], client: AsyncWebClient) -> _Half:
+    """Who the bot is, and what it may do."""
+    name, tried, began = "slack.bot", "Slack, bot token", time.perf_counter()
+    if not settings.slack_bot_token:
+        return _Half([_unset(name, tried, "SLACK_BOT_TOKEN", GET_BOT_KEY, wrong)])
+    try:
+        me = await _call("auth.test", client.auth_test())
+    except PlatformError as error:
+        return _Half([Check(name, "error", tried, *_refusal(error, GET_BOT_KEY, settings), ms(began))])
+    who = Check(name, "ok", tried, f"@{me.get('user')} in the workspace {me.get('team')}", ms=ms(began))
+    checks = [who, *_scopes(me)]
+    try:
+        about = await _call("bots.info", client.bots_info(bot=me.get("bot_id")))
+    except PlatformError:
+        return _Half(checks)
+    return _Half(checks, str((about.get("bot") or {}).get("app_id") or ""))
+
+
+def _scopes(me: AsyncSlackResponse) -> list[Check]:
+    """What was granted, against what the manifest asks for."""
+    name, tried = "slack.scopes", "Slack, scopes"
+    told = me.headers.get("x-oauth-scopes")
+    if told is None:
+        return [Check(name, "warning", tried, "Slack does not tell which were granted")]
+    granted = {scope.strip() for scope in told.split(",")}
+    missing = [scope for scope in SCOPES if scope not in granted]
+    if not missing:
+        return [Check(name, "ok", tried, f"all {len(SCOPES)} are granted")]
+    checks = []
+    if lacking := [scope for scope in missing if scope in NECESSARY]:
+        checks.append(Check(name, "error", tried, _without(lacking), REINSTALL))
+    if lacking := [scope for scope in missing if scope not in NECESSARY]:
+        checks.append(Check(name, "warning", tried, _without(lacking), REINSTALL))
+    return checks
+
+
+def _without(scopes: Collection[str]) -> str:
+    return "\n".join(["without these Parley cannot", *(f"  {SCOPES[scope]} ({scope})" for scope in scopes)])
+
+
+async def _examine_app(
+    settings: Settings, wrong: Collection[str], client: AsyncWebClient, session: aiohttp.ClientSession
+) -> _Half:
+    """Open a socket as the bot does, wait until Slack says hello, and close it."""
+    name, tried, began = "slack.socket", "Slack, Socket Mode", time.perf_counter()
+    if not settings.slack_app_token:
+        return _Half([_unset(name, tried, "SLACK_APP_TOKEN", GET_APP_KEY, wrong)])
+    token = settings.slack_app_token.get_secret_value()
+    try:
+        opened = await _call("apps.connections.open", client.apps_connections_open(app_token=token))
+    except PlatformError as error:
+        return _Half([Check(name, "error", tried, *_refusal(error, GET_APP_KEY, settings), ms(began))])
+    try:
+        with slack_errors("the socket"):
+            async with asyncio.timeout(DEADLINE):
+                hello = await _hello(session, client, str(opened.get("url")))
+    except PlatformError as error:
+        found = f"Slack gave an address, but no connection came about ({error})"
+        remedy = "Let this machine open secure WebSockets (wss, port 443) to Slack; a proxy is taken from HTTPS_PROXY."
+        return _Half([Check(name, "error", tried, found, remedy, ms(began))])
+    if hello.get("type") != "hello":
+        reason = str(hello.get("reason") or "it did not say hello")
+        remedy = HUNG_UP.get(reason, "Try again in a minute.")
+        return _Half([Check(name, "error", tried, f"Slack hung up: {reason}", remedy, ms(began))])
+    others = int(hello.get("num_connections") or 1) - 1
+    beside = f"; {others} more open, each event goes to one of them" if others else ""
+    found = f"connected, and Slack said hello after {ms(began):,} ms{beside}"
+    app = str((hello.get("connection_info") or {}).get("app_id") or "")
+    return _Half([Check(name, "ok", tried, found, ms=ms(began))], app)
+
+
+async def _hello(session: aiohttp.ClientSession, client: AsyncWebClient, url: str) -> dict[str, Any]:
+    """The first thing that Slack says over the socket; empty if it says nothing that we understand."""
+    close = aiohttp.ClientWSTimeout(ws_close=2)
+    async with session.ws_connect(url, proxy=client.proxy, timeout=close) as socket:
+        frame = await socket.receive()
+        said = frame.json() if frame.type is aiohttp.WSMsgType.TEXT else {}
+        return said if isinstance(said, dict) else {}
+
+
+async def _call(method: str, call: Awaitable[AsyncSlackResponse]) -> AsyncSlackResponse:
+    with slack_errors(method):
+        async with asyncio.timeout(DEADLINE):
+            return await call
+
+
+def _unset(name: str, tried: str, setting: str, remedy: str, wrong: Collection[str]) -> Check:
+    """A token that is not there, or not usable, which was said before."""
+    if setting.lower() in wrong:
+        return Check(name, "warning", tried, f"not checked, because {setting} is wrong")
+    return Check(name, "error", tried, f"{setting} is not set", remedy)
+
+
+def _refusal(error: PlatformError, token: str, settings: Settings) -> tuple[str, str]:
+    """What Slack's refusal means to who sets it up, and the remedy; ``token`` says how to get the right one."""
+    match error:
+        case PlatformUnauthorized():
+            return f"Slack does not accept it ({error})", token
+        case RateLimited():
+            return str(error), f"Try again in {error.retry_after or 1:g} s."
+        case PlatformUnavailable():
+            remedy = "Check this machine's way to it; a proxy is taken from HTTPS_PROXY."
+            return f"Slack cannot be reached at {URL(settings.slack_api_url).host} ({error})", remedy
+        case _:
+            return str(error), error.remedy or SOCKET_MODE

@@ -1,0 +1,258 @@
+"""A chat in a terminal: the same core as everywhere, for one person.
+
+Somebody who sits at a terminal gets the window of ``bots.terminal_screen``; pipes and files get the plain text of
+``bots.terminal_plain``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import re
+import signal
+import sys
+import time
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import TextIO
+from urllib.parse import urlsplit
+
+from bots.app import Core, open_core
+from core import commands
+from core.assistant import Answer, Stop
+from core.backends import Backend
+from core.delivery import MessageEditor, Pace
+from core.generation import Deadlines, generate
+from core.pacing import Budget
+from core.settings import Settings
+from core.types import (
+    Author,
+    ConversationKey,
+    Delta,
+    Done,
+    GenerationRequest,
+    Limits,
+    MessageRef,
+    ModelLimits,
+    Role,
+    Turn,
+)
+
+LIMITS = Limits(size=10**9, interval=0.05)
+"""A terminal takes all of an answer as one message, and a person sees no more than 20 frames per second."""
+COMMANDS = {
+    "help": "this list",
+    "memory": "what I remember of this conversation",
+    "forget": "forget this conversation",
+    "system": "the system prompt; `/system <text>` replaces it for this chat, `/system reset` brings it back",
+    "retry": "ask the last question again",
+    "quit": "leave; Ctrl-D does the same",
+}
+_COMMAND = re.compile(r"/([a-z]*)(?:\s+(.*))?", re.DOTALL | re.IGNORECASE)
+_BARE = re.compile(r"`(forget|help|memory)`")
+# All control characters but tab and line feed: an answer must not be able to command a terminal.
+_CONTROL = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)))
+_UNLIMITED = 1e9
+_NO_DEADLINES = Deadlines(_UNLIMITED, _UNLIMITED, _UNLIMITED)
+
+
+async def chat_in_terminal(settings: Settings) -> int:
+    """Chat until the input ends. The exit code: 1 if piped input got no whole answer, else 0.
+
+    Raises:
+        StorageError: there is no Redis to be had.
+    """
+    told: list[int] = []
+    _end_on_signals(told)
+    try:
+        async with open_core(settings) as core:
+            chat = Chat(core)
+            if _drawable(sys.stdin) and _drawable(sys.stdout):
+                from bots.terminal_screen import talk
+
+                return await talk(chat, settings.data_dir / "history")
+            from bots.terminal_plain import answer_input
+
+            return await answer_input(chat)
+    except asyncio.CancelledError:
+        if told:
+            return 128 + told[0]
+        raise
+
+
+class Chat:
+    """What one person says to Parley here, and what is done about it."""
+
+    def __init__(self, core: Core, person: str = "") -> None:
+        """Chat as ``person``, by default the user that this process runs as."""
+        self.key = ConversationKey("terminal", "local", person or _user())
+        self.heard = core.assistant.backend = Overheard(core.assistant.backend)
+        self.greeting = f"Parley, answering with {_model(core.settings)}. `/help` lists what else there is."
+        self._author = Author(self.key.channel, "")
+        self._assistant = core.assistant
+        self._memory = core.memory
+        self._system = core.assistant.manner.system
+        self._pace = Pace(Budget(_UNLIMITED, _UNLIMITED), Budget(_UNLIMITED, _UNLIMITED), first_words=0)
+        self._last: Turn | None = None
+
+    async def hear(self, line: str) -> Turn | str | None:
+        """What a line asks for: a turn to be answered, something to be said at once, or None to leave.
+
+        Only ``/words`` are commands here.
+
+        Raises:
+            StorageError: the memory is away.
+        """
+        command = _COMMAND.fullmatch(line.rstrip())
+        if not command:
+            self._last = self._turn(line)
+            return self._last
+        word, text = command[1].lower(), (command[2] or "").strip()
+        if word not in COMMANDS:
+            known = ", ".join(f"`/{known}`" for known in COMMANDS)
+            return f"There is no `/{word}`. There are {known}; a space before the slash makes it a message."
+        if text and word != "system":
+            return f"`/{word}` stands alone. A space before the slash makes it a message."
+        return await self._obey(word, text)
+
+    async def answer(self, turn: Turn, editor: MessageEditor, stop: Stop | None = None) -> Answer:
+        """Answer a turn in ``editor``. Raises what the editor raises."""
+        return await self._assistant.answer(turn, editor, self._pace, stop=stop)
+
+    async def _obey(self, word: str, text: str) -> Turn | str | None:
+        match word:
+            case "quit":
+                return None
+            case "retry":
+                return await self._again() or "There is no question to ask again."
+            case "system":
+                return self._set_system(text)
+            case "help":
+                return _help()
+            case _:
+                return await self._remembered(word)
+
+    def _turn(self, text: str) -> Turn:
+        return Turn(f"terminal:{uuid.uuid4().hex}", self.key, str(self.key), self._author, text, time.time())
+
+    async def _again(self) -> Turn | None:
+        """The last question; after a new start, the last one that is remembered."""
+        if not self._last:
+            kept = await self._memory.load(self.key)
+            asked = next((message for message in reversed(kept.messages) if message.role is Role.USER), None)
+            self._last = replace(self._turn(asked.text), id=asked.id) if asked else None
+        if self._last:
+            self._last = replace(self._last, at=time.time(), attempt=self._last.attempt + 1)
+        return self._last
+
+    def _set_system(self, text: str) -> str:
+        if not text:
+            return self._assistant.manner.system or "There is no system prompt."
+        system = self._system if text == "reset" else text
+        self._assistant.manner = replace(self._assistant.manner, system=system)
+        return "The system prompt is as it was." if text == "reset" else "The system prompt is replaced for this chat."
+
+    async def _remembered(self, word: str) -> str:
+        """Do what the same word does on every platform."""
+        command = commands.find(word)
+        assert command  # noqa: S101 - `memory` and `forget` are there
+        said = await command(self._turn(word), self._memory)
+        if word == "forget":
+            self._last = None
+        return slashed(said)
+
+
+class Overheard:
+    """A backend, and in ``text`` what it has said of its answer so far: what will be remembered, to the letter.
+
+    A preview shows healed Markdown, in which marks are closed, and hidden, that the next word may turn into something
+    else. What was printed cannot be taken back, so whoever prints goes by this text.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.text = ""
+        self._backend = backend
+
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Delta | Done, None]:
+        """See ``core.backends``. Stop strings and white space are trimmed already; a second time changes nothing."""
+        self.text = ""
+        async with aclosing(generate(self._backend, request, _NO_DEADLINES)) as stream:
+            async for event in stream:
+                if isinstance(event, Delta):
+                    self.text += event.text
+                yield event
+
+    async def limits(self) -> ModelLimits | None:
+        """See ``core.backends``."""
+        return await self._backend.limits()
+
+    async def healthy(self) -> bool:
+        """See ``core.backends``."""
+        return await self._backend.healthy()
+
+    async def aclose(self) -> None:
+        """See ``core.backends``."""
+        await self._backend.aclose()
+
+
+def visible(text: str) -> str:
+    """``text`` without what a terminal would obey instead of show."""
+    return text.translate(_CONTROL)
+
+
+def slashed(text: str) -> str:
+    """What the core says of a command, with the slash that the command needs here."""
+    return _BARE.sub(r"`/\1`", text)
+
+
+def answer_ref() -> MessageRef:
+    """A name for an answer, since a terminal gives it none."""
+    return MessageRef("terminal", f"terminal:{uuid.uuid4().hex}")
+
+
+def _help() -> str:
+    return "\n".join(
+        [
+            "I answer what you write, and I remember it here, and nowhere else.",
+            "",
+            *(f"- `/{word}`: {what}" for word, what in COMMANDS.items()),
+            "",
+            "Alt-Enter begins a new line, and so does Enter after a backslash. Ctrl-C stops an answer.",
+        ]
+    )
+
+
+def _model(settings: Settings) -> str:
+    """Who answers, in words that hold no secret."""
+    if settings.backend == "demo" or not settings.model_url:
+        return "the demo, since no model is connected: `MODEL_URL=…` in `.env` connects one"
+    parts = urlsplit(settings.model_url)
+    return f"the model at `{parts.netloc.rpartition('@')[2]}`"
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may run as a user that nobody wrote down
+        return str(os.getuid())
+
+
+def _drawable(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+
+
+def _end_on_signals(told: list[int]) -> None:
+    """Let SIGTERM and SIGHUP end this task, so that the embedded Redis ends with it; ``told`` gets their number."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task  # noqa: S101 - called from a coroutine
+
+    def end(number: int) -> None:
+        told.append(number)
+        task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP, and means it
+            loop.add_signal_handler(number, end, number)

@@ -1,0 +1,174 @@
+"""A chat in pipes and files: each line that comes in is a message, what goes out on stdout is the answers alone.
+
+Plain text, as UTF-8, whatever the locale says. What else there is to say goes to stderr.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import sys
+import threading
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, suppress
+from functools import partial
+from typing import TextIO
+
+from bots.terminal import LIMITS, Chat, Overheard, answer_ref, slashed, visible
+from core.errors import ParleyError
+from core.types import Ending, MessageRef, Outcome
+
+
+async def answer_input(chat: Chat) -> int:
+    """Answer what comes from stdin, on stdout. The exit code: 1 if anything got no whole answer, else 0."""
+    if sys.stdin and sys.stdin.isatty():
+        note(chat.greeting)
+    return await answer_lines(chat, lines(sys.stdin), partial(write, sys.stdout))
+
+
+class PlainEditor:
+    """Prints one answer as it is written, and takes nothing back. See ``core.delivery.MessageEditor``."""
+
+    limits = LIMITS
+
+    def __init__(self, heard: Overheard, write: Callable[[str], None]) -> None:
+        self._heard = heard
+        self._write = write
+        self._printed = 0
+
+    async def begin(self) -> None:
+        """Nothing but the answer is printed."""
+
+    async def post(self, text: str) -> MessageRef:
+        """Print the first words."""
+        del text
+        self._print(self._heard.text)
+        return answer_ref()
+
+    async def edit(self, ref: MessageRef, text: str) -> None:
+        """Print what is new."""
+        del ref, text
+        self._print(self._heard.text)
+
+    async def finish(
+        self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome
+    ) -> tuple[MessageRef, ...]:
+        """Print the rest, and end the line."""
+        if parts:
+            self._print("".join(parts).rstrip())
+            self._write("\n")
+        if outcome.note:
+            note(slashed(outcome.note))
+        return tuple(refs) or ((answer_ref(),) if parts else ())
+
+    async def remove(self, ref: MessageRef) -> None:
+        """Nothing was left behind: no reply is written over."""
+
+    def _print(self, text: str) -> None:
+        new = visible(text[self._printed :])
+        self._printed = max(self._printed, len(text))
+        if new:
+            self._write(new)
+
+
+async def answer_lines(chat: Chat, source: AsyncGenerator[str], out: Callable[[str], None]) -> int:
+    """Answer line after line, with a blank line between two answers. Returns the exit code.
+
+    Ends quietly when nobody reads the answers any more.
+    """
+    whole, separator = True, ""
+
+    def write_separated(text: str) -> None:
+        nonlocal separator
+        out(separator + text)
+        separator = ""
+
+    async with aclosing(source):
+        async for line in source:
+            if not line.strip():
+                continue
+            try:
+                heard = await chat.hear(line)
+                if heard is None:
+                    break
+                if isinstance(heard, str):
+                    note(heard)
+                    continue
+                answer = await chat.answer(heard, PlainEditor(chat.heard, write_separated))
+            except ParleyError as error:
+                note(f"{error} {error.remedy}".rstrip())
+                whole = False
+                continue
+            except BrokenPipeError:
+                break
+            except OSError as error:
+                note(f"The answer cannot be written: {error.strerror}.")
+                return 1
+            whole = whole and answer.outcome.ending not in (Ending.FAILED, Ending.INTERRUPTED)
+            separator = "\n" if answer.text else separator
+    return 0 if whole else 1
+
+
+async def lines(stream: TextIO | None) -> AsyncGenerator[str]:
+    """The lines of a stream, as they come; bytes that are no UTF-8 become U+FFFD. None for a stream that is closed."""
+    pieces: list[bytes] = []
+    while stream and (chunk := await _in_a_thread(partial(_read, stream.fileno()))):
+        first, *more = chunk.split(b"\n")
+        pieces.append(first)
+        for piece in more:
+            yield _decode(pieces)
+            pieces = [piece]
+    yield _decode(pieces)
+
+
+def note(text: str) -> None:
+    """Say something that is not an answer."""
+    with suppress(OSError):
+        write(sys.stderr, visible(text) + "\n")
+
+
+def write(stream: TextIO | None, text: str) -> None:
+    """Write at once, past buffers that would be flushed into a closed pipe at the end of the program."""
+    data = text.encode("utf-8", "replace") if stream else b""
+    while stream and data:
+        try:
+            data = data[os.write(stream.fileno(), data) :]
+        except BlockingIOError:
+            select.select([], [stream], [])
+
+
+async def _in_a_thread(read: Callable[[], bytes]) -> bytes:
+    """Wait for input without holding the program back.
+
+    Not ``asyncio.to_thread``: at the end of the program, that waits for threads that wait for a person.
+    """
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[bytes] = loop.create_future()
+
+    def settle(data: bytes) -> None:
+        if not result.done():
+            result.set_result(data)
+
+    def work() -> None:
+        data = read()
+        with suppress(RuntimeError):  # the program is gone already
+            loop.call_soon_threadsafe(settle, data)
+
+    threading.Thread(target=work, daemon=True).start()
+    return await result
+
+
+def _read(source: int) -> bytes:
+    """The next bytes; none at the end, and none if the terminal is gone."""
+    while True:
+        try:
+            return os.read(source, 65_536)
+        except BlockingIOError:
+            select.select([source], [], [])
+        except OSError:
+            return b""
+
+
+def _decode(pieces: list[bytes]) -> str:
+    return b"".join(pieces).decode("utf-8", "replace").removeprefix("\ufeff").rstrip("\r")

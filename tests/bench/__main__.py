@@ -1,0 +1,57 @@
+"""``make bench``: what Parley costs and how fast it shows text, measured here and now.
+
+Real processes and a real Redis against the doubles of Slack and TGI, on loopback. Compare figures of one run with each
+other; another machine gives others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Coroutine
+from importlib.metadata import version
+from pathlib import Path
+
+from tests.bench import crowd, memory, mention, start
+from tests.bench.figures import Figure
+
+SCENES: dict[str, Callable[[bool], Coroutine[None, None, list[Figure]]]] = {
+    "mention": mention.measure,
+    "crowd": crowd.measure,
+    "memory": memory.measure,
+    "start": start.measure,
+}
+
+
+def main() -> None:
+    """Run the scenes and print one table."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("scenes", nargs="*", help=f"which of {', '.join(SCENES)}; all without")
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions: to see that it works")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here, too")
+    options = parser.parse_args()
+    if unknown := set(options.scenes) - set(SCENES):
+        parser.error(f"no scene called {', '.join(sorted(unknown))}")
+    figures: list[Figure] = []
+    for name in options.scenes or SCENES:
+        print(f"\n{name}")
+        for figure in asyncio.run(SCENES[name](options.quick)):
+            figures.append(figure)
+            print(f"  {figure.name:<68} {figure.value:>10} {figure.unit}")
+    if options.json:
+        packages = ("parley", "slack-bolt", "text-generation", "redis", "aiohttp")
+        record = {
+            "at": time.strftime("%Y-%m-%d"),
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+            "versions": {name: version(name) for name in packages},
+            "figures": [figure.as_json() for figure in figures],
+        }
+        options.json.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
