@@ -97,9 +97,8 @@ def _show(console: Console, check: Check) -> None:
 def _summary(settings: Settings, checks: Sequence[Check]) -> str:
     failed = [check for check in checks if not check.ok]
     if failed:
-        first = next((check for check in failed if check.remedy), failed[0])
-        count = "1 thing to fix." if len(failed) == 1 else f"{len(failed)} things to fix."
-        return f"{count} Begin with {first.tried}: {first.remedy.splitlines()[0] if first.remedy else first.found}"
+        count = "1 thing to fix" if len(failed) == 1 else f"{len(failed)} things to fix"
+        return f"{count}. Begin with {failed[0].tried}, then run `parley doctor` again."
     warned = sum(check.level == "warning" for check in checks)
     but = f" ({warned} warning{'s' if warned > 1 else ''} above)" if warned else ""
     if configured(settings):

@@ -35,7 +35,7 @@ _LABEL_MARKS = re.compile(r"[\\*_~`<>\[\]]")
 _INLINE = re.compile(r"\\.|(?P<ticks>`+)|<https?://[^\s<>`]*>|(?P<html><[a-z/!?])", re.IGNORECASE)
 _TICKS = re.compile(r"`+")
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
-_PASSES = 8
+_PASSES = 5
 
 
 def plain_links(text: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import count
 
@@ -10,6 +12,7 @@ import aiohttp
 import structlog
 from pydantic import SecretStr
 from slack_bolt.app.async_app import AsyncApp
+from slack_bolt.authorization import AuthorizeResult
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bots.app import Core
@@ -62,8 +65,13 @@ async def serve(core: Core, stopping: asyncio.Event) -> None:
         worker = Worker(core.assistant, core.turns, {"slack": surface})
         listener = SlackListener(settings, surface, worker, core.turns, core.memory)
         secret = settings.slack_signing_secret
+        # Bolt warns at each start that it makes no use of SLACK_BOT_TOKEN, which is as it should be.
+        bolt_log = logging.getLogger("bots.slack.bolt")
+        bolt_log.setLevel(logging.ERROR)
         app = AsyncApp(
+            logger=bolt_log,
             client=client,
+            authorize=_authorize(who, client),
             signing_secret=secret.get_secret_value() if secret else None,
             process_before_response=True,
         )
@@ -89,13 +97,33 @@ async def _reach(client: AsyncWebClient, stopping: asyncio.Event) -> dict[str, s
         try:
             with slack_errors("auth.test"):
                 response = await client.auth_test()
-            return {field: response[field] for field in ("user_id", "user", "team")}
+            return {field: response[field] for field in ("user_id", "user", "team", "team_id", "bot_id")}
         except (PlatformUnavailable, RateLimited) as error:
             wait = error.retry_after or WAITS[min(attempt, len(WAITS) - 1)]
             log.warning("Slack is not reachable", error=str(error), again_in=wait)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), wait)
     return None
+
+
+def _authorize(who: dict[str, str], client: AsyncWebClient) -> Callable[..., Awaitable[AuthorizeResult]]:
+    """One workspace, one token, known from the start.
+
+    Bolt's own way calls auth.test for every event that comes before the first of these calls is answered: a burst after
+    a start is held up by it.
+    """
+    result = AuthorizeResult(
+        enterprise_id=None,
+        team_id=who["team_id"],
+        bot_token=client.token,
+        bot_id=who["bot_id"],
+        bot_user_id=who["user_id"],
+    )
+
+    async def authorize() -> AuthorizeResult:
+        return result
+
+    return authorize
 
 
 async def _connect(socket: Socket) -> None:

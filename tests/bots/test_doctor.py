@@ -182,7 +182,7 @@ async def test_three_things_wrong_are_three_things_to_fix(tmp_path: Path, slack:
     for number, setting in zip(wrong, ("REDIS_URL", "MODEL_URL", "SLACK_BOT_TOKEN"), strict=True):
         assert setting in lines[number + 1]
     assert any(line.startswith("✓ Slack, Socket Mode") for line in lines)
-    assert lines[-1].startswith("3 things to fix. Begin with Redis: ")
+    assert lines[-1] == "3 things to fix. Begin with Redis, then run `parley doctor` again."
 
 
 async def test_an_evicting_redis_is_wrong(tmp_path: Path, redis_url: str, client: Redis) -> None:

@@ -208,7 +208,8 @@ async def test_a_broken_stream_is_a_typed_error(tgi: TgiDouble, fault: str, afte
     """What came before it stands."""
     tgi.answer = TEXT
     tgi.fault(fault, after=after)
-    text, error = await collect(TgiBackend(tgi.url, api_key=KEY, idle_timeout=0.1), ask(SECRET))
+    backend = TgiBackend(tgi.url, api_key=KEY, idle_timeout=0.1 if fault == "stall" else 10)
+    text, error = await collect(backend, ask(SECRET))
     assert text == (SOME if after else "")
     check(error, BROKEN[fault][0 if after else 1], tgi.url)
 
@@ -236,7 +237,7 @@ async def test_what_is_only_odd_is_read(tgi: TgiDouble, fault: str) -> None:
     """Keep-alives, foreign fields, split characters, a large last event, and a steady stream past the idle time."""
     tgi.answer = " häßlich 世界 👩‍👩‍👧‍👦" + TEXT
     tgi.fault(fault)
-    text, end = await collect(TgiBackend(tgi.url, idle_timeout=0.2), ask("hi"))
+    text, end = await collect(TgiBackend(tgi.url, idle_timeout=0.35), ask("hi"))
     assert text == tgi.answer
     assert end == Done(Ending.COMPLETE, Usage(3, 9))
 
@@ -274,6 +275,18 @@ async def test_what_the_client_itself_refuses_is_a_refusal(tgi: TgiDouble) -> No
     _, error = await collect(TgiBackend(tgi.url), replace(ask("hi"), seed=-1))
     assert "`seed` must be positive" in str(check(error, ModelRefused, tgi.url))
     assert not tgi.requests
+
+
+async def test_a_deadline_frees_the_server(tgi: TgiDouble) -> None:
+    """A server that stalls is let go of, long before the connection itself would notice."""
+    tgi.answer = TEXT
+    tgi.fault("stall", after=2)
+    async with aclosing(generate(TgiBackend(tgi.url), ask("hi"), Deadlines(between_tokens=0.1))) as stream:
+        assert [await anext(stream), await anext(stream)] == [Delta("one"), Delta(" two")]
+        with pytest.raises(ModelTimeout, match="in the middle"):
+            await anext(stream)
+    await wait_until(lambda: not tgi.running, description="the server to stop")
+    assert tgi.requests[0].closed_early
 
 
 async def test_a_stop_that_the_server_misses_frees_it(tgi: TgiDouble) -> None:

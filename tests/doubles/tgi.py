@@ -206,11 +206,9 @@ class TgiDouble:
             case "GET", "/health":
                 writer.write(_response("200 OK" if self.ready else "503 Service Unavailable", b""))
             case "GET", "/info" if isinstance(self.info, dict):
-                limits: dict[str, Any] = {
-                    "max_input_tokens": self.max_input_tokens,
-                    "max_total_tokens": self.max_total_tokens,
-                }
-                info = {name: value for name, value in (limits | self.info).items() if value is not None}
+                most: dict[str, Any] = {"max_input_tokens": self.max_input_tokens}
+                most["max_total_tokens"] = self.max_total_tokens
+                info = {name: value for name, value in (most | self.info).items() if value is not None}
                 writer.write(_response("200 OK", info))
             case "GET", "/info":
                 writer.write(_response(f"{self.info} Status", b""))

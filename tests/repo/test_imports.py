@@ -1,0 +1,52 @@
+"""Who may import whom, and what is not imported until it is needed."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PLATFORMS = {"slack_bolt", "slack_sdk", "discord", "gradio"}
+
+
+def imported(path: Path) -> set[str]:
+    """Every module that a file imports, wherever it does."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def test_the_core_names_no_platform_and_nothing_of_bots() -> None:
+    """It would serve any other."""
+    for path in Path("core").rglob("*.py"):
+        tops = {name.split(".")[0] for name in imported(path)}
+        assert not tops & (PLATFORMS | {"bots"}), path
+
+
+def test_adapters_do_not_know_each_other() -> None:
+    """Each is thin, over the core."""
+    for path in Path("bots", "slack").rglob("*.py"):
+        assert not any(name.startswith(("bots.discord", "bots.terminal", "bots.web")) for name in imported(path)), path
+
+
+def test_nothing_is_pickled() -> None:
+    """What is stored is JSON."""
+    for folder in ("core", "bots"):
+        for path in Path(folder).rglob("*.py"):
+            assert not imported(path) & {"pickle", "marshal", "shelve"}, path
+
+
+@pytest.mark.parametrize("module", ["bots.cli", "bots.app", "bots.terminal", "core.backends.tgi", "core.worker"])
+def test_heavy_packages_are_imported_only_where_they_are_used(module: str) -> None:
+    """Each costs from half a second to ten."""
+    heavy = ("slack_bolt", "slack_sdk", "text_generation", "discord", "gradio", "huggingface_hub")
+    code = f"import sys, {module}; print(*[name for name in {heavy} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""
