@@ -19,16 +19,18 @@ def configure_logging(level: str) -> None:
         if people
         else structlog.processors.JSONRenderer(ensure_ascii=False)
     )
+    traceback: list[Any] = [] if people else [structlog.processors.format_exc_info]
     shared: list[Any] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if people else "iso", utc=not people, key="ts"),
     ]
     structlog.configure(
-        processors=[*shared, *([] if people else [structlog.processors.format_exc_info]), renderer],
+        processors=[*shared, *traceback, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler()
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processor=renderer))
+    last = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *traceback, renderer]
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)

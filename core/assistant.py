@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from core.backends import Backend
-from core.delivery import MessageEditor, Pace, deliver
+from core.delivery import BeforeTheEnd, MessageEditor, Pace, deliver
 from core.draft import Draft
 from core.errors import GenerationError, MessageGone, ParleyError, PromptTooLong, StorageError
 from core.generation import Deadlines, generate
@@ -114,6 +114,7 @@ class Assistant:
         read_thread: ReadThread | None = None,
         refs: Sequence[MessageRef] = (),
         stop: Stop | None = None,
+        before_the_end: BeforeTheEnd | None = None,
     ) -> Answer:
         """Answer a turn: the reply grows in ``editor`` while the model writes, and both are remembered in the end.
 
@@ -126,7 +127,9 @@ class Assistant:
         writing = _Writing(turn)
         try:
             async with asyncio.TaskGroup() as group:
-                delivery = group.create_task(deliver(writing.draft, editor, pace, refs=refs))
+                delivery = group.create_task(
+                    deliver(writing.draft, editor, pace, refs=refs, before_the_end=before_the_end)
+                )
                 writer = group.create_task(self._write(writing, read_thread))
                 if stop:
                     stop.add_done_callback(lambda stopped: _end(writing.draft, writer, stopped))

@@ -79,7 +79,18 @@ class Pace:
     first_words: float = 0.12
 
 
-async def deliver(draft: Draft, editor: MessageEditor, pace: Pace, *, refs: Sequence[MessageRef] = ()) -> Delivery:
+BeforeTheEnd = Callable[[Sequence[MessageRef], Outcome], Awaitable[None]]
+"""Called with the messages so far, before people see how a reply ended."""
+
+
+async def deliver(
+    draft: Draft,
+    editor: MessageEditor,
+    pace: Pace,
+    *,
+    refs: Sequence[MessageRef] = (),
+    before_the_end: BeforeTheEnd | None = None,
+) -> Delivery:
     """Show a draft while it grows, until its end is shown whole.
 
     ``refs`` are messages of an earlier reply to the same question; they are written over before anything is posted.
@@ -88,7 +99,7 @@ async def deliver(draft: Draft, editor: MessageEditor, pace: Pace, *, refs: Sequ
         MessageGone: the reply was deleted, or the place it stands in.
         PlatformError: the end could not be shown.
     """
-    delivery = Delivery(draft, editor, pace, spare=deque(refs))
+    delivery = Delivery(draft, editor, pace, spare=deque(refs), before_the_end=before_the_end)
     await delivery.run()
     return delivery
 
@@ -101,6 +112,7 @@ class Delivery:
     editor: MessageEditor
     pace: Pace
     spare: deque[MessageRef]
+    before_the_end: BeforeTheEnd | None = None
     refs: list[MessageRef] = field(default_factory=list)
     shown: list[str] = field(default_factory=list)
     _reserved: bool = False
@@ -195,6 +207,8 @@ class Delivery:
         parts = [part.text for part in self._splitter.parts(self.draft.text)] if self.draft.text.strip() else []
         for place, text in enumerate(parts[:-1]):
             await self._insist(partial(self._complete, place, text))
+        if self.before_the_end:
+            await self.before_the_end(tuple(self.refs), outcome)
         await self._insist(partial(self._conclude, parts, outcome))
         while self.spare:
             await self._insist(partial(self.editor.remove, self.spare.popleft()))

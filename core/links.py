@@ -26,9 +26,10 @@ _TARGET_PIECE = re.compile(r"[^\s()\\]++|\\.|[()]")
 _TARGET_END = re.compile(r"""(?:\s++(?:"[^"]*"|'[^']*'|\([^()]*\)))?+\s*+\)""")
 _ANGLED_TARGET = re.compile(r"<((?:[^<>\\\n]|\\.)*+)>")
 _DEEPEST = 32
+# Without a scheme only what is hardly ever anything else: there are README.md, ASP.NET and Socket.IO.
 _ADDRESS = re.compile(
     r"(?:[a-z][a-z0-9+.-]{0,30}://|www\.)\S+"
-    r"|(?<![\w.@-])(?:[\w-]{1,63}\.){1,9}(?:com|org|net|edu|gov|io|co|ai|app|dev|info|me)\b\S*",
+    r"|(?<![\w.@-])(?:[\w-]{1,63}\.){1,9}(?:com|org|edu|gov)\b\S*",
     re.IGNORECASE,
 )
 _LABEL_MARKS = re.compile(r"[\\*_~`<>\[\]]")
@@ -102,9 +103,9 @@ def _link_edit(text: str, opening: int, closing: int) -> tuple[int, int, str] | 
     label = text[opening + 1 : closing]
     if text[closing + 1 : closing + 2] in ("[", ":"):
         # By reference. Where it leads may not have been written yet, so an address is no name for it.
-        return (opening, closing + 1, _bare(label)) if _shown_address(label) else None
+        return (opening, closing + 1, _bare(label)) if _shown_addresses(label) else None
     target = _target(text, closing + 1)
-    if not target or not (shown := _shown_address(label)) or _leads_to(shown, target[0]):
+    if not target or all(_leads_to(shown, target[0]) for shown in _shown_addresses(label)):
         return None
     instead = _bare(target[0] or label)
     before, after = text[opening - 1 : opening], text[target[1] : target[1] + 1]
@@ -136,12 +137,11 @@ def _target(text: str, at: int) -> tuple[str, int] | None:
     return (text[start:stop], end.end()) if end else None
 
 
-def _shown_address(label: str) -> str:
-    """The address that somebody reads in ``label``; empty if there is none."""
+def _shown_addresses(label: str) -> list[str]:
+    """The addresses that somebody reads in ``label``."""
     shown = unicodedata.normalize("NFKC", html.unescape(label))
     shown = "".join(char for char in shown if unicodedata.category(char) != "Cf")
-    address = _ADDRESS.search(_LABEL_MARKS.sub("", shown))
-    return address[0] if address else ""
+    return _ADDRESS.findall(_LABEL_MARKS.sub("", shown))
 
 
 def _leads_to(shown: str, target: str) -> bool:
@@ -152,7 +152,7 @@ def _leads_to(shown: str, target: str) -> bool:
 
 def _comparable(address: str) -> str:
     address = _LABEL_MARKS.sub("", address).lower()
-    return re.sub(r"^(?:https?://)?(?:www\.)?", "", address).rstrip("/.,;:!?")
+    return re.sub(r"^(?:https?://)?(?:www\.)?", "", address).rstrip("/.,;:!?)'\"")
 
 
 def _certain_code(text: str) -> Iterator[tuple[int, int]]:

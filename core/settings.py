@@ -140,6 +140,8 @@ def load_settings(**values: Any) -> Settings:
         raise SettingsError("\n".join(lines)) from None
     except UnicodeDecodeError:
         raise SettingsError(".env: is not UTF-8 text. Save it again as UTF-8") from None
+    except OSError as error:
+        raise SettingsError(f".env: cannot be read ({error.strerror}). Make it readable, or take it away") from None
 
 
 def _explain(details: ErrorDetails) -> str:

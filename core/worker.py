@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
@@ -13,7 +14,7 @@ from core import commands
 from core.assistant import Assistant, Stop
 from core.delivery import deliver
 from core.draft import Draft
-from core.errors import ParleyError
+from core.errors import ParleyError, StorageError
 from core.surface import Surface
 from core.turns import Turns
 from core.types import Ending, MessageRef, Outcome, Turn
@@ -125,8 +126,20 @@ class Worker:
                 draft.close(Outcome(Ending.FAILED, error.plain))
             await deliver(draft, editor, pace, refs=job.refs)
             return
-        answer = await self.assistant.answer(
-            turn, editor, pace, read_thread=surface.read_thread, refs=job.refs, stop=job.stop
+        await self.assistant.answer(
+            turn,
+            editor,
+            pace,
+            read_thread=surface.read_thread,
+            refs=job.refs,
+            stop=job.stop,
+            before_the_end=partial(self._offer_retry, job.turn),
         )
-        if answer.outcome.retry:
-            await self.turns.keep(job.turn, answer.refs)
+
+    async def _offer_retry(self, turn: Turn, refs: Sequence[MessageRef], outcome: Outcome) -> None:
+        """Keep a turn before people see the button that asks for it again."""
+        if outcome.retry:
+            try:
+                await self.turns.keep(turn, refs)
+            except StorageError as error:
+                log.warning("Retry will not work", turn=turn.id, error=str(error))

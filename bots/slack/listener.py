@@ -14,11 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 import structlog
-from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
-from slack_bolt.adapter.socket_mode.async_internals import run_async_bolt_app, send_async_response
 from slack_bolt.app.async_app import AsyncApp
-from slack_sdk.socket_mode.aiohttp import SocketModeClient
-from slack_sdk.socket_mode.request import SocketModeRequest
 
 from bots.slack.editor import RETRY
 from bots.slack.errors import slack_errors
@@ -30,7 +26,7 @@ from core.errors import ParleyError
 from core.memory import Memory
 from core.settings import Settings
 from core.turns import Turns
-from core.types import ConversationKey
+from core.types import ConversationKey, MessageRef
 from core.worker import WITHDRAWN, Worker
 
 log = structlog.get_logger()
@@ -93,7 +89,10 @@ class SlackListener:
         channel, user = body["channel"]["id"], body["user"]["id"]
         if kept:
             again, refs = kept
-            self._worker.submit(replace(again, attempt=again.attempt + 1), refs)
+            pressed = MessageRef(channel, body["message"]["ts"])  # it may have been posted with the button
+            self._worker.submit(
+                replace(again, attempt=again.attempt + 1), refs if pressed in refs else (*refs, pressed)
+            )
         else:
             self._later(self._whisper(channel, user, body.get("message", {}).get("thread_ts", ""), GONE))
 
@@ -168,24 +167,3 @@ class SlackListener:
 
 async def _ignore() -> None:
     """Acknowledge, and no more."""
-
-
-class Socket(AsyncSocketModeHandler):
-    """Socket Mode that acknowledges everything that was not refused on purpose.
-
-    Bolt answers 404 to what no listener is registered for (a button of an older version, a new kind of envelope), and
-    Socket Mode then sends no acknowledgement, so Slack would deliver it again and again.
-    """
-
-    async def handle(self, client: SocketModeClient, req: SocketModeRequest) -> None:  # type: ignore[override]
-        """Run one envelope through Bolt and acknowledge it."""
-        response = await run_async_bolt_app(self.app, req)
-        if response.status == 404:
-            response.status, response.body = 200, ""
-        await send_async_response(client, req, response, 0.0)
-
-    @property
-    def connected(self) -> bool:
-        """Whether the socket is open."""
-        session = self.client.current_session
-        return session is not None and not session.closed

@@ -17,9 +17,10 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from bots.app import Core
 from bots.slack.errors import slack_errors
-from bots.slack.listener import SlackListener, Socket
+from bots.slack.listener import SlackListener
+from bots.slack.socket import Socket
 from bots.slack.surface import SlackSurface
-from core.errors import PlatformUnauthorized, PlatformUnavailable, RateLimited, SettingsError
+from core.errors import PlatformUnavailable, RateLimited, SettingsError
 from core.settings import Settings
 from core.worker import Worker
 
@@ -27,8 +28,6 @@ log = structlog.get_logger()
 
 CALL_TIMEOUT = 10
 """Seconds that one call of the Web API may take; Slack answers in well under one."""
-PING_INTERVAL = 3
-"""Seconds between two pings of the socket: a broken one is noticed after one of them, a silent one after four."""
 WAITS = (1, 2, 4, 8, 15, 30)
 """Seconds between tries to reach Slack at the start; the last one for ever."""
 
@@ -76,15 +75,13 @@ async def serve(core: Core, stopping: asyncio.Event) -> None:
             process_before_response=True,
         )
         listener.attach(app)
-        socket = Socket(app, app_token, ping_interval=PING_INTERVAL)
+        socket = Socket(app, app_token)
         try:
-            await _connect(socket)
+            await socket.open()
             log.info("in Slack", workspace=who["team"], bot=who["user"])
-            watching = asyncio.create_task(_watch(socket))
             await stopping.wait()
-            watching.cancel()
         finally:
-            await socket.client.close()
+            await socket.close()
             await worker.drain()
             await listener.drain()
 
@@ -124,33 +121,6 @@ def _authorize(who: dict[str, str], client: AsyncWebClient) -> Callable[..., Awa
         return result
 
     return authorize
-
-
-async def _connect(socket: Socket) -> None:
-    """Open the socket; from then on the client keeps it open by itself."""
-    try:
-        with slack_errors("apps.connections.open"):
-            socket.client.wss_uri = await socket.client.issue_new_wss_url()
-    except PlatformUnauthorized as error:
-        raise PlatformUnauthorized(
-            str(error),
-            code=error.code,
-            remedy="check SLACK_APP_TOKEN: an app-level token (xapp-…) with the scope connections:write",
-        ) from None
-    await socket.client.connect()
-
-
-async def _watch(socket: Socket) -> None:
-    """Give a client that cannot connect a new address.
-
-    An address of apps.connections.open is good for one connection and a short while. The client asks for one when the
-    socket breaks, and tries that one for ever if the connection fails after it was used up.
-    """
-    while True:
-        await asyncio.sleep(2 * PING_INTERVAL)
-        if not socket.connected:
-            log.warning("the socket is not connected")
-            socket.client.wss_uri = None
 
 
 def _token(secret: SecretStr | None, name: str, example: str) -> str:

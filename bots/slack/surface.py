@@ -41,7 +41,7 @@ class SlackSurface:
         # chat.update may be called 50 times a minute for all replies of the workspace together: 20 at once while
         # answers are young, then one every two seconds (docs.slack.dev/apis/web-api/rate-limits, tier 3).
         self._updates = Budget(capacity=20, per_second=0.5)
-        # chat.postMessage: one a second for each channel (same page).
+        # chat.postMessage: one a second for each channel, and a little more for a moment (same page).
         self._posts: dict[str, Budget] = {}
 
     async def understand(self, turn: Turn) -> Turn:
@@ -83,7 +83,7 @@ class SlackSurface:
         """Edits are counted for the workspace, posts for the channel."""
         channel = turn.place["channel"]
         if channel not in self._posts:
-            self._posts[channel] = Budget(capacity=1, per_second=1)
+            self._posts[channel] = Budget(capacity=2, per_second=1)
         return Pace(self._posts[channel], self._updates, self._first_words)
 
     def _message(self, turn: Turn, message: dict[str, Any], names: dict[str, str]) -> Message:

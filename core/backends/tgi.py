@@ -95,9 +95,10 @@ class TgiBackend:
             api_key, auth = f"{address.user}:{address.password or ''}", "Basic"
         self._url = address.with_user(None)
         self._where = str(self._url.with_query(None))
-        self._secret = api_key or ""
         self._idle = idle_timeout
-        self._headers = {"Authorization": _authorization(api_key, auth)} if api_key else {}
+        token = _token(api_key or "", auth)
+        self._secrets = {secret for secret in (api_key, token) if secret}
+        self._headers = {"Authorization": f"{auth} {token}"} if token else {}
         self._client = AsyncClient(str(self._url), headers=self._headers)
         self._client.timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=idle_timeout)
 
@@ -184,36 +185,37 @@ class TgiBackend:
         """The typed error for what the client raised; ``spoke`` says that text had come before."""
         response = _response(error)
         name = type(error).__name__
-        if type(error).__module__ != "text_generation.errors":
-            said = ""
-        elif said := self._quote(str(error), prompt):
-            said = f": {said}"
+        said = str(error) if type(error).__module__ == "text_generation.errors" else ""
+        quoted = self._quote(said, prompt)
         if response is not None and response.status != 200:
-            what = f"answered HTTP {response.status} {response.reason or ''}".rstrip() + said
-            return self._refusal(response.status, what, _seconds(response.headers.get("Retry-After")))
+            what = f"answered HTTP {response.status} {response.reason or ''}".rstrip() + quoted
+            return self._refusal(response.status, what, said, _seconds(response.headers.get("Retry-After")))
         for base, kind, what in _BY_BASE:
             if isinstance(error, base):
                 return self._error(kind, what.format(name=name, idle=self._idle))
         if said and name in _BY_NAME:
-            return self._refused(_BY_NAME[name], f"refused the request{said}")
+            return self._refused(_BY_NAME[name], f"refused the request{quoted}", said)
         if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError)):
             return self._broken(f"dropped the connection ({name})", spoke)
         if response is None:
             return self._error(ModelUnavailable, f"could not be asked ({name})")
-        return self._broken(f"reported a fault{said}" if said else f"sent what is not TGI's protocol ({name})", spoke)
+        what = f"reported a fault{quoted}" if said else f"sent what is not TGI's protocol ({name})"
+        return self._broken(what, spoke)
 
-    def _refusal(self, status: int, what: str, retry_after: float | None = None) -> GenerationError:
+    def _refusal(self, status: int, what: str, said: str = "", retry_after: float | None = None) -> GenerationError:
         """The error for an HTTP status."""
         kind = _BY_STATUS.get(status, ModelUnavailable if status >= 500 else ModelRefused)
-        return self._refused(kind, what, retry_after)
+        return self._refused(kind, what, said, retry_after)
 
-    def _refused(self, kind: type[GenerationError], what: str, retry_after: float | None = None) -> GenerationError:
-        """A refusal, told apart by its words where they say more than its status."""
-        if kind is not ModelRefused:
-            return self._error(kind, what, retry_after=retry_after)
-        if _TOO_LONG.search(what):
-            return self._error(PromptTooLong, what)
-        return self._error(kind, what, "Lower MAX_NEW_TOKENS." if "max_new_tokens" in what else "")
+    def _refused(
+        self, kind: type[GenerationError], what: str, said: str, retry_after: float | None = None
+    ) -> GenerationError:
+        """A refusal, told apart by what the server ``said`` where that is more than its status."""
+        if kind is ModelRefused and _TOO_LONG.search(said):
+            kind = PromptTooLong
+        elif kind is ModelRefused and "max_new_tokens" in said:
+            return self._error(kind, what, "Lower MAX_NEW_TOKENS.")
+        return self._error(kind, what, retry_after=retry_after)
 
     def _broken(self, what: str, spoke: bool) -> GenerationError:
         """A stream that broke: in the middle of an answer, or before there was any."""
@@ -223,27 +225,25 @@ class TgiBackend:
         self, kind: type[GenerationError], what: str, remedy: str = "", retry_after: float | None = None
     ) -> GenerationError:
         """``what`` completes a sentence that begins with the server."""
-        if kind is ModelUnauthorized and not self._secret:
+        if kind is ModelUnauthorized and not self._secrets:
             remedy = "The server wants a key: set MODEL_API_KEY."
         return kind(
             f"The model's server at {self._where} {what}", remedy=remedy or _REMEDIES[kind], retry_after=retry_after
         )
 
     def _quote(self, said: str, prompt: str) -> str:
-        """What the server said, if it is fit for a log: on one line, and without our key or anybody's words."""
+        """What the server said, after a colon; nothing if it repeats our key or anybody's words."""
         said = " ".join(said.split())[:200]
-        pieces = (said[start : start + 24] for start in range(max(1, len(said) - 23)))
-        if (self._secret and self._secret in said) or any(len(piece) == 24 and piece in prompt for piece in pieces):
+        pieces = (said[start : start + 24] for start in range(len(said) - 23))
+        if not said or any(secret in said for secret in self._secrets) or any(piece in prompt for piece in pieces):
             return ""
-        return said
+        return f": {said}"
 
 
-def _authorization(key: str, auth: str) -> str:
-    """The header's value; for Basic, ``user:password`` is encoded and anything else taken as encoded already."""
+def _token(key: str, auth: str) -> str:
+    """What follows ``auth`` in the header; for Basic, anything but ``user:password`` is taken as encoded already."""
     key = key.strip()
-    if auth == "Basic" and ":" in key:
-        key = base64.b64encode(key.encode()).decode()
-    return f"{auth} {key}"
+    return base64.b64encode(key.encode()).decode() if auth == "Basic" and ":" in key else key
 
 
 def _done(event: Any, events: Any) -> Done:

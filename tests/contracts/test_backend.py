@@ -186,7 +186,7 @@ REFUSED: dict[str, type[GenerationError]] = {
     "400": ModelRefused, "401": ModelUnauthorized, "403": ModelUnauthorized, "404": ModelRefused, "422": ModelRefused,
     "424": ModelUnavailable, "429": ModelOverloaded, "500": ModelUnavailable, "502": ModelUnavailable,
     "503": ModelUnavailable, "504": ModelTimeout, "no_answer": ModelUnavailable, "html": ModelUnavailable,
-    "echo": ModelRefused,
+    "echo": ModelRefused, "echo_key": ModelRefused, "echo_too_long": PromptTooLong,
 }  # fmt: skip
 
 
@@ -332,6 +332,12 @@ async def test_sampling_is_sent_as_tgi_wants_it(
     assert "authorization" not in seen.headers
 
 
+async def test_an_empty_answer_is_an_answer(tgi: TgiDouble) -> None:
+    """The model may have nothing to say."""
+    tgi.answer = []
+    assert await collect(TgiBackend(tgi.url), ask("hi")) == ("", Done(Ending.COMPLETE, Usage(3, 1)))
+
+
 async def test_special_tokens_are_not_shown(tgi: TgiDouble) -> None:
     """The end of text is the server's business; it counts as a token all the same."""
     tgi.answer = [" a", "", " b"]
@@ -357,12 +363,21 @@ async def test_the_key_opens_the_server(tgi: TgiDouble, key: str, auth: Literal[
         assert "MODEL_API_KEY" in check(error, ModelUnauthorized, tgi.url).remedy
 
 
+async def test_an_encoded_key_is_not_repeated_either(tgi: TgiDouble) -> None:
+    """A server that quotes the header back is not quoted."""
+    tgi.fault("echo_key")
+    _, error = await collect(TgiBackend(tgi.url, api_key=f"user:{KEY}", auth="Basic"), ask("hi"))
+    assert base64.b64encode(f"user:{KEY}".encode()).decode() not in str(check(error, ModelRefused, tgi.url))
+
+
 async def test_credentials_in_the_url_are_used_and_not_repeated(tgi: TgiDouble) -> None:
     """They are a Basic key, and an error names the address without them."""
     backend = TgiBackend(tgi.url.replace("//", f"//user:{KEY}@") + "?token=" + KEY)
     tgi.fault("500")
     _, error = await collect(backend, ask("hi"))
     check(error, ModelUnavailable, tgi.url)
+    await backend.limits()
+    assert tgi.targets == [f"/?token={KEY}", f"/info?token={KEY}"]
     assert tgi.requests[0].headers["authorization"] == "Basic " + base64.b64encode(f"user:{KEY}".encode()).decode()
 
 

@@ -122,6 +122,8 @@ class SlackDouble(Workspace, Unkindness):
         place.members.add(self.bot_user)
         event = {"type": "member_joined_channel", "user": self.bot_user, "channel": channel, "inviter": inviter}
         kind = "G" if place.private else "C"
+        if f"{place.scope}:read" not in self.scopes:
+            return  # Slack tells only apps that may look at channels
         await self.send_event(event | {"channel_type": kind, "team": self.team, "event_ts": self.new_ts()})
 
     async def open_home(self, user: str = "U0ADA", *, tab: str = "messages") -> None:

@@ -61,8 +61,8 @@ ENDS = frozenset({"drop", "reset", "silent", "half_event", "bad_utf8", "garbage"
 """Faults that end the stream in other ways, or never."""
 ODD = frozenset({"split_utf8", "comments", "huge", "too_huge", "slow", "endless", "endless_space"})
 """Odd behaviour of a whole stream; all but ``too_huge`` is legal."""
-INSTEAD = frozenset({"no_answer", "html", "echo"})
-"""Faults in place of a stream: a connection closed at once, a page, a refusal that repeats the prompt."""
+INSTEAD = frozenset({"no_answer", "html", "echo", "echo_key", "echo_too_long"})
+"""Faults in place of a stream: a connection closed at once, a page, refusals that repeat the prompt or the key."""
 
 
 @dataclass
@@ -126,6 +126,7 @@ class TgiDouble:
         self.info: dict[str, Any] | int = {"model_id": "tests/double", "max_stop_sequences": 4, "version": "3.3.7"}
         self.ready = True
         self.requests: list[Seen] = []
+        self.targets: list[str] = []
         self.on_finished: Callable[[Seen], object] = lambda seen: None
         self.running = 0
         self._scripted: deque[Answer] = deque()
@@ -185,6 +186,7 @@ class TgiDouble:
         """Read one request, answer it, and notice if the client goes away before the end."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         method, path, _ = head[0].split(" ")
+        self.targets.append(path)
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         seen = Seen(path.partition("?")[0], headers)
@@ -296,8 +298,12 @@ class TgiDouble:
         name = fault.name
         if name in STATUS:
             return writer.write(_response(f"{name} {STATUS[name][0]}", STATUS[name][1], name in ("429", "503")))
-        if name == "echo":
-            return writer.write(_response("422 Unprocessable Entity", {"error": f"Cannot read {seen.inputs}"}))
+        if name in ("echo", "echo_key"):
+            said = seen.inputs if name == "echo" else seen.headers.get("authorization", "")
+            return writer.write(_response("422 Unprocessable Entity", {"error": f"Cannot read {said}"}))
+        if name == "echo_too_long":
+            said = f"`inputs` must have less than 5 tokens. Given: {seen.inputs}"
+            return writer.write(_response("200 OK", f"data:{json.dumps({'error': said, 'error_type': 'validation'})}"))
         if name == "html":
             return writer.write(_response("200 OK", "<html>\n<h1>Welcome</h1>\n</html>\n"))
         if name == "no_answer":

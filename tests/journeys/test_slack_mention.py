@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bots.slack.manifest import SCOPES
 from tests.doubles.slack import SlackDouble
 from tests.doubles.slack_records import Posted
 from tests.doubles.tgi import TgiDouble
@@ -20,8 +21,9 @@ STREAM = " ".join(f"word{i}" for i in range(120)) + "."
 
 @pytest.fixture
 async def slack() -> AsyncIterator[SlackDouble]:
-    """Slack, with its rate tiers."""
+    """Slack, with its rate tiers, and the app installed as its manifest says."""
     async with SlackDouble() as double:
+        double.scopes = list(SCOPES)
         yield double
 
 

@@ -1,0 +1,93 @@
+"""Socket Mode: every envelope acknowledged, a socket that comes back, and an end that cuts nothing off."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
+from slack_bolt.adapter.socket_mode.async_internals import run_async_bolt_app, send_async_response
+from slack_bolt.app.async_app import AsyncApp
+from slack_sdk.socket_mode.aiohttp import SocketModeClient
+from slack_sdk.socket_mode.request import SocketModeRequest
+
+from bots.slack.errors import slack_errors
+from core.errors import PlatformUnauthorized
+
+log = structlog.get_logger()
+
+PING_INTERVAL = 3
+"""Seconds between two pings of the socket: a broken one is noticed after one of them, a silent one after four."""
+CLOSING = 3.0
+"""Seconds that envelopes which came before the end get to be acknowledged."""
+
+
+class Socket(AsyncSocketModeHandler):
+    """Socket Mode that acknowledges everything that was not refused on purpose.
+
+    Bolt answers 404 to what no listener is registered for (a button of an older version, a new kind of envelope), and
+    Socket Mode then sends no acknowledgement, so Slack would deliver it again and again.
+    """
+
+    def __init__(self, app: AsyncApp, app_token: str) -> None:
+        super().__init__(app, app_token, ping_interval=PING_INTERVAL)
+        self._closing = False
+        self._handling: set[asyncio.Task[None] | None] = set()
+        self._watching: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Connect; from then on the client keeps the socket open by itself.
+
+        Raises:
+            PlatformUnauthorized: Slack does not accept the app-level token.
+            PlatformError: Slack cannot be reached.
+        """
+        try:
+            with slack_errors("apps.connections.open"):
+                self.client.wss_uri = await self.client.issue_new_wss_url()
+        except PlatformUnauthorized as error:
+            raise PlatformUnauthorized(
+                str(error),
+                code=error.code,
+                remedy="Check SLACK_APP_TOKEN: an app-level token (xapp-…) with the scope connections:write.",
+            ) from None
+        await self.client.connect()
+        self._watching = asyncio.create_task(self._watch())
+
+    async def close(self) -> None:
+        """Take nothing new, acknowledge what is being accepted, hang up. Slack sends elsewhere what comes meanwhile."""
+        self._closing = True
+        if handling := {task for task in self._handling if task}:
+            await asyncio.wait(handling, timeout=CLOSING)
+        if self._watching:
+            self._watching.cancel()
+        await self.client.close()
+
+    async def handle(self, client: SocketModeClient, req: SocketModeRequest) -> None:  # type: ignore[override]
+        """Run one envelope through Bolt and acknowledge it."""
+        if self._closing:
+            return
+        task = asyncio.current_task()
+        self._handling.add(task)
+        try:
+            response = await run_async_bolt_app(self.app, req)
+            if response.status == 404:
+                response.status, response.body = 200, ""
+            await send_async_response(client, req, response, 0.0)
+        except ConnectionError:
+            log.info("the socket broke before an acknowledgement; Slack will deliver the event again")
+        finally:
+            self._handling.discard(task)
+
+    async def _watch(self) -> None:
+        """Give a client that cannot connect a new address.
+
+        An address of apps.connections.open is good for one connection and a short while. The client asks for one when
+        the socket breaks, and tries that one for ever if the connection fails after it was used up.
+        """
+        while True:
+            await asyncio.sleep(2 * PING_INTERVAL)
+            session = self.client.current_session
+            if session is None or session.closed:
+                log.warning("the socket is not connected")
+                self.client.wss_uri = None

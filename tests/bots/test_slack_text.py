@@ -1,0 +1,84 @@
+"""Slack's markup becomes readable on the way in, and harmless on the way out."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bots.slack.text import fallback, people, readable, safe_markdown, without_mention
+from tests.doubles.slack_records import Version
+
+NAMES = {"U0BOB": "Bob", "U0PARLEY": "parley"}
+MARKUP = st.sampled_from(
+    ["<!channel>", "<!here|here>", "<!everyone>", "<!subteam^S1|@team>", "<@U0BOB>", "<@W1>", "<#C1|general>", "@here",
+     "@channel", "<", ">", "!", "@", "`", "```\n", "&lt;", "![x](http://e.example/?a=b)", "<!", "<@", "|", " ", "\u200b"]
+)  # fmt: skip
+ANYTHING = st.lists(st.one_of(MARKUP, st.text(max_size=20)), max_size=30).map("".join)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("hello <@U0BOB>", "hello @Bob"),
+        ("hello <@U0EVE|eve>", "hello @eve"),
+        ("hello <@U0EVE>", "hello @U0EVE"),
+        ("in <#C1|general> or <#C2>", "in #general or #C2"),
+        ("<https://a.example/x>", "https://a.example/x"),
+        ("<https://a.example/x|the page>", "the page (https://a.example/x)"),
+        ("<http://a.example|a.example>", "http://a.example"),
+        ("<mailto:a@b.example|a@b.example>", "a@b.example"),
+        ("<!here> and <!subteam^S1|@team>", "@here and @team"),
+        ("<!date^1392734382^{date}|yesterday>", "yesterday"),
+        ("1 &lt; 2 &amp;&amp; 3 &gt; 2", "1 < 2 && 3 > 2"),
+        ("&amp;lt; stays &lt;@U0BOB&gt;", "&lt; stays <@U0BOB>"),
+        ("a < b", "a < b"),
+    ],
+)
+def test_what_people_write_is_read_as_they_see_it(written: str, read: str) -> None:
+    """Names, channels, links and escapes."""
+    assert readable(written, NAMES) == read
+
+
+def test_a_mention_that_only_addresses_is_dropped_and_one_that_speaks_of_us_stays() -> None:
+    """At the beginning and at the end, however it is punctuated."""
+    assert without_mention("<@U0PARLEY> what is up?", "U0PARLEY") == "what is up?"
+    assert without_mention(" <@U0PARLEY|parley>: hi <@U0PARLEY>", "U0PARLEY") == "hi"
+    assert without_mention("ask <@U0PARLEY> please", "U0PARLEY") == "ask <@U0PARLEY> please"
+    assert people("<@U0BOB> and <@W1|w>, not <#C1>") == {"U0BOB", "W1"}
+
+
+@given(ANYTHING)
+def test_no_text_pings_anybody(text: str) -> None:
+    """Whatever a model says; judged by the double, which believes the worst."""
+    version = Version(0.0, fallback(text), [{"type": "markdown", "text": safe_markdown(text)}], {})
+    assert version.notifies == []
+    assert Version(0.0, fallback(text), [], {}).notifies == []
+    assert not re.search(r"@(channel|here|everyone)\b", safe_markdown(text) + fallback(text), re.IGNORECASE)
+
+
+@given(ANYTHING)
+def test_making_text_safe_twice_changes_nothing_more(text: str) -> None:
+    """An edit shows what the edit before it showed."""
+    assert safe_markdown(safe_markdown(text)) == safe_markdown(text)
+
+
+@given(st.text(alphabet=st.characters(blacklist_characters="<>@![]`~"), max_size=300))
+def test_ordinary_text_is_posted_as_it_was_generated(text: str) -> None:
+    """To the letter."""
+    assert safe_markdown(text) == text
+
+
+def test_code_stays_code() -> None:
+    """Comparisons, decorators and doctypes are no mentions."""
+    code = "```html\n<!DOCTYPE html>\n<a href='x'> a<b && c>d\n```\n```python\n@cache\ndef f(): ...\n```"
+    assert safe_markdown(code) == code
+
+
+def test_the_fallback_is_short_and_never_empty() -> None:
+    """It is what a notification shows."""
+    assert len(fallback("word " * 5000)) < 500
+    assert fallback("") == "…"
+    assert fallback("a < b & c") == "a &lt; b &amp; c"
