@@ -72,7 +72,8 @@ def open_backend(settings: Settings) -> Backend:
 
     assert settings.model_url  # noqa: S101 - Settings checked it
     key = settings.model_api_key.get_secret_value() if settings.model_api_key else None
-    return TgiBackend(settings.model_url, api_key=key, auth=settings.model_auth)
+    silence = max(settings.first_token_timeout, settings.between_tokens_timeout)
+    return TgiBackend(settings.model_url, api_key=key, auth=settings.model_auth, idle_timeout=silence)
 
 
 def manner(settings: Settings) -> Manner:

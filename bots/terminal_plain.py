@@ -11,7 +11,7 @@ import select
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
 from functools import partial
 from typing import TextIO
 
@@ -37,8 +37,9 @@ class PlainEditor:
         self._write = write
         self._printed = 0
 
-    async def begin(self) -> None:
+    def working(self) -> AbstractAsyncContextManager[None]:
         """Nothing but the answer is printed."""
+        return nullcontext()
 
     async def post(self, text: str) -> MessageRef:
         """Print the first words."""
@@ -56,7 +57,7 @@ class PlainEditor:
     ) -> tuple[MessageRef, ...]:
         """Print the rest, and end the line."""
         if parts:
-            self._print("".join(parts).rstrip())
+            self._print("".join(parts))
             self._write("\n")
         if outcome.note:
             note(slashed(outcome.note))
@@ -66,6 +67,7 @@ class PlainEditor:
         """Nothing was left behind: no reply is written over."""
 
     def _print(self, text: str) -> None:
+        text = text.rstrip()  # at the end of an answer it would spoil the blank line after it
         new = visible(text[self._printed :])
         self._printed = max(self._printed, len(text))
         if new:

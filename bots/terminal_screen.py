@@ -12,7 +12,7 @@ import signal
 import sys
 import termios
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,7 +23,9 @@ from prompt_toolkit.completion import WordCompleter
 from prompt_toolkit.enums import DEFAULT_BUFFER
 from prompt_toolkit.filters import has_focus
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.input import Input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.output import Output
 from prompt_toolkit.shortcuts import CompleteStyle
 from rich.console import Console, JustifyMethod
 from rich.markdown import Heading, Markdown, MarkdownElement
@@ -52,7 +54,7 @@ async def talk(chat: Chat, history: Path) -> int:
     if reconfigure := getattr(sys.stdout, "reconfigure", None):
         reconfigure(errors="replace")
     console = Console(theme=THEME)
-    prompt = _prompt(history)
+    prompt = open_prompt(history)
     _say(console, chat.greeting)
     while True:
         try:
@@ -93,9 +95,10 @@ class ScreenEditor:
         self._region = Region(_writer(console))
         self._kept = 0
 
-    async def begin(self) -> None:
-        """Show that the model is being waited for."""
+    def working(self) -> AbstractAsyncContextManager[None]:
+        """Show that the model is being waited for; the first words take its place."""
         self._region.draw([""], render(self._console, "…", style="dim"))
+        return nullcontext()
 
     async def post(self, text: str) -> MessageRef:
         """Show the first words."""
@@ -130,7 +133,7 @@ class ScreenEditor:
         done = [*render(self._console, text[:cut]), ""] if cut else []
         self._kept += cut
         room = max(1, self._console.height - 2)
-        self._region.draw(done, render(self._console, heal(text[cut:]))[-room:])
+        self._region.draw(done, render(self._console, heal(newest(text[cut:], room)))[-room:])
 
 
 class Region:
@@ -191,6 +194,13 @@ def last_block(text: str) -> int:
     return sum(len(line) for line in lines[: tops[-1]]) + tops[-1] if tops else 0
 
 
+def newest(block: str, lines: int) -> str:
+    """``block``, or of a long code block the newest ``lines``: to colour all of it in every frame is too slow."""
+    first, *code = block.split("\n")
+    fence = [token.type for token in _PARSER.parse(first)] == ["fence"]
+    return "\n".join([first, *code[-lines:]]) if fence else block
+
+
 def _plain(token: Token) -> Token | None:
     """What to show for a part of a line."""
     if token.type == "softbreak":
@@ -215,7 +225,7 @@ def _writer(console: Console) -> Callable[[str], None]:
     return write
 
 
-def _prompt(history: Path) -> PromptSession[str]:
+def open_prompt(history: Path, keyboard: Input | None = None, output: Output | None = None) -> PromptSession[str]:
     """A prompt in which Enter sends, and Alt-Enter or a backslash before Enter begins a new line."""
     keys = KeyBindings()
     typing = has_focus(DEFAULT_BUFFER)
@@ -239,6 +249,8 @@ def _prompt(history: Path) -> PromptSession[str]:
         prompt_continuation="  ",
         key_bindings=keys,
         history=_history(history),
+        input=keyboard,
+        output=output,
         completer=WordCompleter([f"/{word}" for word in COMMANDS], sentence=True),
         complete_while_typing=False,
         complete_style=CompleteStyle.READLINE_LIKE,

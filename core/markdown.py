@@ -22,7 +22,9 @@ HEADROOM = 16
 """How many characters ``heal`` adds at the most, unless the marks that it has to repeat are unusually long."""
 
 _BLOCK_START = re.compile(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)]|#{1,6})[ \t]+|\|)")
-_RULE = re.compile(r"[ \t]*([-*_])(?:[ \t]*\1){2,}[ \t]*")
+_RULE = re.compile(r"[ \t]*([-*_])(?:\1{2,}|(?:[ \t]+\1){2,})[ \t]*")
+# Under a paragraph, a lone "-" would make a heading of it.
+_HALF_ITEM = re.compile(r"[ \t]*(?:[-*+]|--|==?|#{1,6})[ \t]*")
 _TICKS = re.compile(r"`+")
 _TOKEN = re.compile(
     r"""
@@ -35,10 +37,11 @@ _TOKEN = re.compile(
     """,
     re.DOTALL | re.VERBOSE,
 )
-_HALF_TARGET = re.compile(r'\((?:<[^<>\n]*|[^\s<>]*(?:[ \t]+(?:"[^"\n]*)?)?)\Z')
+_HALF_TARGET = re.compile(r'\((?:<[^<>\n]*|[^\s<>]*(?:[ \t]+(?:"[^"\n]*"?[ \t]*)?)?)\Z')
 # Beyond these it is a paragraph that merely mentions a bracket; and looking back stays cheap.
 _LONGEST_LABEL = 200
 _LONGEST_TARGET = 2000
+_PASSES = 4
 
 
 def heal(text: str) -> str:
@@ -46,14 +49,27 @@ def heal(text: str) -> str:
 
     Closed are a code block and, in the last paragraph, code, bold, italic and struck-out text. Hidden are marks
     at the very end of which nobody knows yet what they become: the brackets and the address of half a link, asterisks
-    with nothing after them, half a fence. Text that leaves nothing open is returned as it is. For previews only:
-    what is hidden may turn out to have been meant as it stood.
+    with nothing after them, half a fence, a bullet without an item. Text that leaves nothing open is returned as it
+    is. For previews only: what is hidden may turn out to have been meant as it stood.
     """
+    for _ in range(_PASSES):
+        healed = _healed(text)
+        if len(healed) >= len(text):
+            return healed
+        # What is hidden may leave something else at the end.
+        text = healed
+    return text
+
+
+def _healed(text: str) -> str:
     fence, floor = None, 0
     for line, after in fence_lines(text):
         fence, floor = after, line.end()
     if fence:
         return _close_block(text, fence)
+    start = max(text.rfind("\n") + 1, floor)
+    if _HALF_ITEM.fullmatch(text, start):
+        return text[:start]
     start = _last_block(text, floor)
     healed = _heal_inline(text[start:])
     # Taking a bracket away can turn the rest of its line into a fence.

@@ -15,7 +15,7 @@ from core.markdown import plain_links
 ENTITY = re.compile(r"<([^<>\s][^<>]*)>")
 _PERSON = re.compile(r"<@([UW][A-Z0-9]+)(?:\|[^<>]*)?>")
 _PING = re.compile(r"<(?=!(?:channel|here|everyone|group|subteam\b)|[@#][A-Z0-9])", re.IGNORECASE)
-_BROADCAST = re.compile(r"(?<![\w@])@(?=(?:channel|here|everyone|group)\b)", re.IGNORECASE)
+_BROADCAST = re.compile(r"(?<!\w)@(?=(?:channel|here|everyone|group)\b)", re.IGNORECASE)
 BREAK = "\u200b"
 """Zero-width space: breaks a mention, and is not seen."""
 FALLBACK = 300

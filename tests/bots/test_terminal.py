@@ -1,0 +1,602 @@
+"""The terminal: what a line means, what goes to stdout, and what a screen shows while an answer grows."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from prompt_toolkit.input import create_pipe_input
+from prompt_toolkit.output import DummyOutput
+from redis.asyncio import Redis
+from rich.console import Console
+
+from bots.app import Core, manner
+from bots.terminal import COMMANDS, LIMITS, Chat, Overheard, visible
+from bots.terminal_plain import PlainEditor, answer_lines, lines
+from bots.terminal_screen import THEME, Region, ScreenEditor, last_block, newest, open_prompt, render
+from core.assistant import Assistant
+from core.backends import Backend
+from core.backends.demo import DemoBackend
+from core.delivery import MessageEditor, Pace, deliver
+from core.draft import Draft
+from core.errors import ModelUnavailable, StorageError, StreamBroken
+from core.generation import Deadlines, generate
+from core.memory import RedisMemory
+from core.pacing import Budget
+from core.prompts.falcon import FalconTemplate
+from core.settings import load_settings
+from core.turns import Turns
+from core.types import Delta, Done, Ending, GenerationRequest, ModelLimits, Outcome, Prompt, Role, Turn
+from tests.waiting import wait_until
+
+
+class Says:
+    """A backend that says these pieces, and then fails if it was given an error."""
+
+    def __init__(self, *pieces: str, error: Exception | None = None) -> None:
+        self.pieces = pieces
+        self.error = error
+        self.asked: list[GenerationRequest] = []
+
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Delta | Done, None]:
+        self.asked.append(request)
+        for piece in self.pieces:
+            await asyncio.sleep(0)
+            yield Delta(piece)
+        if self.error:
+            raise self.error
+        yield Done()
+
+    async def limits(self) -> ModelLimits | None:
+        return None
+
+    async def healthy(self) -> bool:
+        return True
+
+    async def aclose(self) -> None:
+        return None
+
+
+@pytest.fixture
+def chat_with(client: Redis, tmp_path: Path) -> Callable[..., Chat]:
+    """Chats over a real Redis, with any backend."""
+
+    def build(backend: Backend | None = None, **values: str) -> Chat:
+        config = load_settings(data_dir=tmp_path, **values)
+        memory = RedisMemory(client, retention=3600)
+        backend = backend or DemoBackend(rate=0)
+        assistant = Assistant(memory, backend, FalconTemplate(), manner(config))
+        return Chat(Core(config, client, memory, Turns(client), backend, assistant), "ada")
+
+    return build
+
+
+async def of(*said: str) -> AsyncGenerator[str, None]:
+    """Lines, as from a pipe."""
+    for line in said:
+        yield line
+
+
+async def shown_by(editor: MessageEditor, heard: Overheard, *, stops: tuple[str, ...] = ()) -> str:
+    """Have an answer shown as it is generated; returns it whole."""
+    draft = Draft()
+    unlimited = Budget(1e9, 1e9)
+    showing = asyncio.create_task(deliver(draft, editor, Pace(unlimited, unlimited, first_words=0)))
+    request = GenerationRequest(Prompt((), stops, str), max_new_tokens=10)
+    async for event in generate(heard, request, Deadlines()):
+        if isinstance(event, Delta):
+            draft.append(event.text)
+        await asyncio.sleep(0)
+    draft.close(Outcome(Ending.COMPLETE))
+    await showing
+    return draft.text
+
+
+# What a line means.
+
+
+@pytest.mark.parametrize("line", ["hello", "help", "forget", "/etc/hosts is what?", " /forget", "1/2", "x /quit"])
+async def test_only_slash_words_are_commands(chat_with: Callable[..., Chat], line: str) -> None:
+    """What chat platforms take for a command is a message here, unless it begins with a slash."""
+    heard = await chat_with().hear(line)
+    assert isinstance(heard, Turn)
+    assert heard.text == line
+
+
+async def test_each_question_is_a_turn_of_its_own(chat_with: Callable[..., Chat]) -> None:
+    """The same words twice are two turns, by the same nameless author in the same conversation."""
+    chat = chat_with()
+    one, two = await chat.hear("hello"), await chat.hear("hello")
+    assert isinstance(one, Turn)
+    assert isinstance(two, Turn)
+    assert one.id != two.id
+    assert str(one.key) == "terminal:local:ada"
+    assert (one.author.id, one.author.name) == ("ada", "")
+
+
+async def test_an_unknown_command_is_answered_with_those_that_there_are(chat_with: Callable[..., Chat]) -> None:
+    """A mistyped command does not reach the model."""
+    said = await chat_with().hear("/hlep")
+    assert isinstance(said, str)
+    assert "\n" not in said
+    assert all(f"`/{word}`" in said for word in COMMANDS)
+
+
+async def test_a_command_with_words_after_it_does_nothing(chat_with: Callable[..., Chat]) -> None:
+    """`/forget what I said about tea` is no reason to forget everything."""
+    chat = chat_with()
+    await answer_lines(chat, of("My name is Ada."), lambda text: None)
+    assert "stands alone" in str(await chat.hear("/forget what I said about tea"))
+    assert "1 message and 1 answer" in str(await chat.hear("/memory"))
+
+
+async def test_help_names_every_command(chat_with: Callable[..., Chat]) -> None:
+    """/help is complete."""
+    said = str(await chat_with().hear("/HELP"))
+    assert all(f"`/{word}`" in said for word in COMMANDS)
+
+
+async def test_quit_is_none(chat_with: Callable[..., Chat]) -> None:
+    """/quit leaves."""
+    assert await chat_with().hear("/quit") is None
+
+
+async def test_forget_says_how_much_and_forgets_the_question_too(chat_with: Callable[..., Chat]) -> None:
+    """After /forget there is nothing left to try again."""
+    chat = chat_with()
+    await answer_lines(chat, of("one", "two"), lambda text: None)
+    assert "4 messages" in str(await chat.hear("/forget"))
+    assert "nothing" in str(await chat.hear("/memory"))
+    assert await chat.hear("/retry") == "There is no question to ask again."
+
+
+async def test_commands_are_named_with_their_slash(chat_with: Callable[..., Chat]) -> None:
+    """What the core says of `forget` is what has to be typed here."""
+    chat = chat_with()
+    await answer_lines(chat, of("one"), lambda text: None)
+    assert "`/forget`" in str(await chat.hear("/memory"))
+
+
+async def test_retry_asks_the_last_question_again_and_replaces_its_answer(chat_with: Callable[..., Chat]) -> None:
+    """The same turn, once more: the memory holds one question and one answer."""
+    chat = chat_with()
+    await answer_lines(chat, of("one", "/retry", "/retry"), lambda text: None)
+    assert "1 message and 1 answer" in str(await chat.hear("/memory"))
+    again = await chat.hear("/retry")
+    assert isinstance(again, Turn)
+    assert (again.text, again.attempt) == ("one", 3)
+
+
+async def test_retry_works_after_a_new_start(chat_with: Callable[..., Chat]) -> None:
+    """A new process asks again what was asked last in the one before."""
+    await answer_lines(chat_with(), of("one", "two"), lambda text: None)
+    chat = chat_with()
+    again = await chat.hear("/retry")
+    assert isinstance(again, Turn)
+    assert again.text == "two"
+    await answer_lines(chat, of("/retry"), lambda text: None)
+    assert "2 messages and 2 answers" in str(await chat.hear("/memory"))
+
+
+async def test_system_replaces_the_system_prompt_until_it_is_reset(chat_with: Callable[..., Chat]) -> None:
+    """/system shows it, /system <text> replaces it, /system reset brings back the setting's."""
+    backend = Says("yes")
+    chat = chat_with(backend)
+    usual = await chat.hear("/system")
+    assert "You are Parley" in str(usual)
+    await chat.hear("/system You are a pirate.\nSay arr.")
+    await answer_lines(chat, of("hello"), lambda text: None)
+    assert "System: You are a pirate.\nSay arr." in backend.asked[0].prompt.text()
+    assert await chat.hear("/system") == "You are a pirate.\nSay arr."
+    await chat.hear("/system reset")
+    assert await chat.hear("/system") == usual
+
+
+async def test_the_greeting_says_who_answers_and_no_secret(chat_with: Callable[..., Chat]) -> None:
+    """The demo gives its hint; a model's address is shown without the credentials in it."""
+    assert "MODEL_URL" in chat_with(model_api="demo").greeting
+    greeting = chat_with(model_url="http://me:secret@gpu.example:8080/v1").greeting
+    assert "gpu.example:8080" in greeting
+    assert "secret" not in greeting
+
+
+# Plain text.
+
+MARKED = st.lists(
+    st.sampled_from(
+        [*"ab .*_`~[]()!#>|-1\n", "\n\n", "```", "**", "](", "http://x", "é漢👩‍👩‍👧", "\x1b[31m", "\r\n", "\x00"]
+    ),
+    max_size=40,
+).map("".join)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    text=MARKED,
+    sizes=st.lists(st.integers(1, 7), min_size=1, max_size=5),
+    stops=st.sampled_from([(), ("\nUser:", "ab")]),
+)
+@example(text="see [foo](http://x), **bold** and `code`", sizes=[1], stops=())
+@example(text="```\ncode\n``` a\n```", sizes=[1, 3], stops=())
+def test_what_is_printed_is_the_answer_to_the_letter(text: str, sizes: list[int], stops: tuple[str, ...]) -> None:
+    """However the answer comes in and whatever its preview looks like, nothing printed has to be taken back."""
+    pieces: list[str] = []
+    at = 0
+    while at < len(text):
+        size = sizes[len(pieces) % len(sizes)]
+        pieces.append(text[at : at + size])
+        at += size
+    heard = Overheard(Says(*pieces))
+    printed: list[str] = []
+    editor = PlainEditor(heard, printed.append)
+    editor.limits = replace(LIMITS, interval=0)
+    answer = asyncio.run(shown_by(editor, heard, stops=stops))
+    assert "".join(printed) == (visible(answer.rstrip()) + "\n" if answer.strip() else "")
+
+
+async def test_an_answer_is_printed_while_it_grows(chat_with: Callable[..., Chat]) -> None:
+    """Plain text streams."""
+    printed: list[str] = []
+    chat = chat_with(DemoBackend(rate=200))
+    await answer_lines(chat, of("Write 60 words"), printed.append)
+    assert len(printed) > 3
+    assert printed[0].startswith("Hello!")
+
+
+async def test_answers_are_separated_by_a_blank_line_and_nothing_else(
+    chat_with: Callable[..., Chat], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Empty lines get no answer; what commands say goes to stderr."""
+    printed: list[str] = []
+    code = await answer_lines(
+        chat_with(Says("yes ", "sir \n")), of("a", " ", "", "/memory", "b", "/quit", "c"), printed.append
+    )
+    assert code == 0
+    assert "".join(printed) == "yes sir\n\nyes sir\n"
+    out, err = capfd.readouterr()
+    assert not out
+    assert err.startswith("I remember 1 message")
+
+
+@pytest.mark.parametrize(
+    ("backend", "printed", "note"),
+    [
+        (Says(error=ModelUnavailable("no host gpu-7")), "", "The model is not reachable right now.\n"),
+        (Says("Well,", " so", error=StreamBroken("x")), "Well, so\n", "broke off in the middle"),
+        (Says(), "", "nothing to say"),
+    ],
+)
+async def test_an_answer_that_failed_is_a_note_on_stderr_and_exit_code_1(
+    chat_with: Callable[..., Chat], capfd: pytest.CaptureFixture[str], backend: Says, printed: str, note: str
+) -> None:
+    """In plain words; the text so far stays, and the other lines are answered."""
+    written: list[str] = []
+    chat = chat_with(backend)
+    assert await answer_lines(chat, of("hello", "/quit"), written.append) == 1
+    assert "".join(written) == printed
+    assert note in capfd.readouterr().err
+
+
+async def test_a_memory_that_is_away_is_said_and_the_rest_goes_on(
+    chat_with: Callable[..., Chat], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that cannot be done is a failure, not the end."""
+
+    async def away(*_: object) -> None:
+        raise StorageError("Redis could not say", remedy="Start it.")
+
+    written: list[str] = []
+    chat = chat_with(Says("yes"))
+    monkeypatch.setattr(chat._memory, "describe", away)
+    assert await answer_lines(chat, of("/memory", "hello"), written.append) == 1
+    assert written == ["yes", "\n"]
+    assert capfd.readouterr().err == "Redis could not say Start it.\n"
+
+
+async def test_a_reader_that_left_is_no_failure(chat_with: Callable[..., Chat]) -> None:
+    """`| head -1` ends the chat quietly."""
+
+    def write(text: str) -> None:
+        raise BrokenPipeError
+
+    assert await answer_lines(chat_with(), of("a", "b"), write) == 0
+
+
+async def test_a_full_disk_is_said(chat_with: Callable[..., Chat], capfd: pytest.CaptureFixture[str]) -> None:
+    """Answers that cannot be written are not asked for."""
+
+    def write(text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    assert await answer_lines(chat_with(), of("a", "b"), write) == 1
+    assert capfd.readouterr().err == "The answer cannot be written: No space left on device.\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        (b"", [""]),
+        (b"a\nb", ["a", "b"]),
+        (b"a\r\n\r\nb\n", ["a", "", "b", ""]),
+        ("\ufeffé 漢字 👩‍👩‍👧\n".encode(), ["é 漢字 👩‍👩‍👧", ""]),
+        (b"\xff\xc3(\n", ["\ufffd\ufffd(", ""]),
+        (b"a\x00\x1b[31mb\x0b", ["a\x00\x1b[31mb\x0b"]),
+        (b"x" * 200_000 + b"\ny", ["x" * 200_000, "y"]),
+    ],
+)
+async def test_lines_are_utf_8_and_end_with_a_line_feed(sent: bytes, read: list[str]) -> None:
+    """Whatever the locale; what is no UTF-8 is replaced, and nothing else ends a line."""
+    source, sink = os.pipe()
+    with open(source, encoding="latin-1") as stream:  # noqa: ASYNC230, PTH123 - a pipe of our own
+        writing = asyncio.create_task(asyncio.to_thread(_write_all, sink, sent))
+        assert [line async for line in lines(stream)] == read
+        await writing
+
+
+async def test_a_stdin_that_is_closed_has_no_lines() -> None:
+    """`<&-` is an empty input."""
+    assert [line async for line in lines(None)] == [""]
+
+
+def _write_all(sink: int, data: bytes) -> None:
+    with open(sink, "wb") as file:
+        file.write(data)
+
+
+def test_a_terminal_shows_control_characters_and_does_not_obey_them() -> None:
+    """Only tabs and line feeds are left of them."""
+    everything = "".join(map(chr, range(256)))
+    assert visible(everything) == "\t\n" + "".join(map(chr, [*range(32, 127), *range(160, 256)]))
+
+
+def test_a_plain_chat_loads_no_platform_and_no_screen() -> None:
+    """`echo hello | parley chat` starts at once, because what it does not need is not imported."""
+    heavy = ("slack_bolt", "discord", "text_generation", "aiohttp", "prompt_toolkit", "rich", "markdown_it")
+    code = f"import sys, bots.cli, bots.terminal, bots.terminal_plain; print([m for m in {heavy} if m in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said == "[]\n"
+
+
+# The screen.
+
+
+class Terminal:
+    """Enough of a terminal to see what a person sees: ``lines`` is all of it, scrollback first, without colours."""
+
+    def __init__(self, height: int) -> None:
+        self.height = height
+        self.lines = [""]
+        self._row = self._column = 0
+
+    def write(self, text: str) -> None:
+        for token in re.findall(r"\x1b\[[?0-9;]*[A-Za-z]|\n|[^\x1b\n]+", text):
+            if token == "\n":
+                self._row, self._column = self._row + 1, 0
+                if self._row == len(self.lines):
+                    self.lines.append("")
+            elif up := re.fullmatch(r"\x1b\[(\d+)A", token):
+                self._row = max(self._row - int(up[1]), len(self.lines) - self.height, 0)
+            elif token == "\x1b[J":
+                self.lines[self._row :] = [self.lines[self._row][: self._column]]
+            elif not token.startswith("\x1b"):
+                assert len(self.lines[self._row]) == self._column, "written over"
+                self.lines[self._row] += token
+                self._column += len(token)
+
+
+FRAMES = st.lists(
+    st.tuples(
+        st.lists(st.sampled_from(["", "a", "b"]), max_size=6), st.lists(st.sampled_from(["", "c", "d"]), max_size=5)
+    ),
+    max_size=12,
+)
+
+
+@given(FRAMES)
+def test_a_screen_holds_what_is_done_and_the_newest_of_what_grows(frames: list[tuple[list[str], list[str]]]) -> None:
+    """Whatever was drawn before, and however much has scrolled away."""
+    terminal = Terminal(height=6)
+    region = Region(terminal.write)
+    done: list[str] = []
+    for finished, growing in frames:
+        region.draw(finished, growing)
+        done += finished
+        assert terminal.lines == [*done, *growing, ""]
+
+
+ANSWER = """\
+# A title
+
+Some **bold** text with `code`,
+a [link](http://example.org/a_b) and <http://example.org>.
+
+- one
+- two
+  with more
+
+  1. deep
+
+```python
+def f(x: int) -> str:
+    return f"{x}"
+
+# no title
+```
+
+| a | b |
+|---|---|
+| 1 | 漢字 |
+
+> quoted
+
+The <b>end</b>."""
+
+
+def console(height: int = 12, width: int = 60) -> Console:
+    """A console of that size whose output goes nowhere."""
+    return Console(theme=THEME, file=io.StringIO(), force_terminal=True, width=width, height=height)
+
+
+async def test_a_grown_answer_looks_like_one_that_was_printed_at_once() -> None:
+    """Letter by letter on a screen that is smaller than the answer, in the end it stands there whole."""
+    heard = Overheard(Says(*ANSWER, "\n\n```\n", *(f"line {n}\n" for n in range(40)), "```\n\nAfter."))
+    screen = console()
+    terminal = Terminal(screen.height)
+    screen.file = Writes(terminal.write)
+    editor = ScreenEditor(screen, heard)
+    editor.limits = replace(LIMITS, interval=0)
+    answer = await shown_by(editor, heard)
+    assert terminal.lines == ["", *map(plain, render(screen, answer)), "", ""]
+
+
+async def test_a_note_stands_under_the_text_and_says_what_can_be_done() -> None:
+    """A failed answer names /retry; one that was stopped does not."""
+    for outcome, note in (
+        (Outcome(Ending.INTERRUPTED, "It broke off."), "It broke off."),
+        (
+            Outcome(Ending.FAILED, "Not now.", retry=True),
+            "Not now. /retry asks again, parley doctor looks for the cause.",
+        ),
+    ):
+        screen = console(width=100)
+        terminal = Terminal(screen.height)
+        screen.file = Writes(terminal.write)
+        editor = ScreenEditor(screen, Overheard(Says()))
+        await editor.finish((), ["So far"], outcome)
+        assert terminal.lines == ["So far", "", note, "", ""]
+
+
+@settings(max_examples=150, deadline=None)
+@given(MARKED)
+def test_any_answer_can_be_shown(text: str) -> None:
+    """Every beginning of it has lines to show, none wider than the screen, and nothing that a terminal would obey."""
+    shown = visible(text)
+    assert 0 <= last_block(shown) <= len(shown)
+    for line in render(console(width=20), shown):
+        assert not re.search(r"[\x00-\x1f\x7f-\x9f]", plain(line))
+
+
+def test_what_was_written_is_what_is_shown() -> None:
+    """Line breaks, tags and addresses stay; headings are not centred."""
+    lines_ = [plain(line) for line in render(console(), ANSWER)]
+    assert lines_[:4] == [
+        "A title",
+        "",
+        "Some bold text with code,",
+        "a link (http://example.org/a_b) and http://example.org.",
+    ]
+    assert lines_[-1] == "The <b>end</b>."
+    assert [plain(line) for line in render(console(), "![a cat](http://x/cat.png)")] == ["a cat (http://x/cat.png)"]
+
+
+def test_no_line_is_wider_than_a_hundred_columns() -> None:
+    """However wide the terminal is."""
+    assert max(len(plain(line)) for line in render(console(width=300), "word " * 200)) <= 100
+
+
+def test_of_long_code_only_the_newest_lines_are_coloured_while_it_grows() -> None:
+    """The first line stays, since it names the language; text is taken whole."""
+    code = "```python\n" + "\n".join(f"x = {n}" for n in range(100))
+    assert newest(code, 3) == "```python\nx = 97\nx = 98\nx = 99"
+    assert newest("a\nb\nc", 1) == "a\nb\nc"
+    assert newest("\n", 1) == "\n"
+
+
+class Writes(io.StringIO):
+    """A file that hands on what is written."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        super().__init__()
+        self._to = write
+
+    def write(self, text: str) -> int:
+        self._to(text)
+        return len(text)
+
+
+def plain(line: str) -> str:
+    """A line without its colours, as ``Terminal`` keeps it."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", line)
+
+
+# The prompt.
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("hello\r", "hello"),
+        ("one\\\rtwo\r", "one\ntwo"),
+        ("one\x1b\rtwo\r", "one\ntwo"),
+        ("\x1b[200~one\r\ntwo\x1b[201~\r", "one\ntwo"),
+        ("helo\x1b[Dl\r", "hello"),
+        ("/fo\t\r", "/forget"),
+        ("\x1b[A\r", "from before"),
+    ],
+)
+async def test_a_line_can_be_edited_continued_pasted_and_recalled(tmp_path: Path, typed: str, line: str) -> None:
+    """Enter sends; Alt-Enter, and Enter after a backslash, begin a new line; a paste keeps its lines."""
+    history = tmp_path / "parley" / "history"
+    history.parent.mkdir()
+    history.write_text("\n# yesterday\n+from before\n")
+    with create_pipe_input() as keys:
+        keys.send_text(typed)
+        assert await open_prompt(history, keys, DummyOutput()).prompt_async() == line
+
+
+async def test_the_history_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """Its file is 0600, also one that was not, and so is the folder's."""
+    history = tmp_path / "parley" / "history"
+    with create_pipe_input() as keys:
+        keys.send_text("a secret\r")
+        await open_prompt(history, keys, DummyOutput()).prompt_async()
+    assert "+a secret\n" in history.read_text()
+    assert stat.S_IMODE(history.stat().st_mode) == 0o600
+    assert stat.S_IMODE(history.parent.stat().st_mode) == 0o700
+    history.chmod(0o644)
+    with create_pipe_input() as keys:
+        open_prompt(history, keys, DummyOutput())
+    assert stat.S_IMODE(history.stat().st_mode) == 0o600
+
+
+async def test_a_history_that_cannot_be_kept_is_done_without(tmp_path: Path) -> None:
+    """A folder where the file should be, or a file that is gone, stops nobody."""
+    for history in (tmp_path, tmp_path / "gone" / "history"):
+        with create_pipe_input() as keys:
+            prompt = open_prompt(history, keys, DummyOutput())
+            if history != tmp_path:
+                history.unlink()
+                history.parent.rmdir()
+            keys.send_text("hello\r")
+            assert await prompt.prompt_async() == "hello"
+
+
+async def test_a_stopped_answer_is_remembered_as_far_as_it_got(chat_with: Callable[..., Chat]) -> None:
+    """What a person saw is what the model will know of."""
+    chat = chat_with(DemoBackend(rate=100))
+    heard = await chat.hear("Write 500 words")
+    assert isinstance(heard, Turn)
+    printed: list[str] = []
+    stop: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    answering = asyncio.create_task(chat.answer(heard, PlainEditor(chat.heard, printed.append), stop))
+    await wait_until(lambda: printed)
+    stop.set_result(Outcome(Ending.STOPPED))
+    answer = await answering
+    assert answer.outcome.ending is Ending.STOPPED
+    kept = (await chat._memory.load(chat.key)).messages
+    assert [(message.role, message.ending) for message in kept] == [
+        (Role.USER, Ending.COMPLETE),
+        (Role.ASSISTANT, Ending.STOPPED),
+    ]
+    assert kept[1].text == answer.text == "".join(printed).rstrip("\n")

@@ -1,0 +1,127 @@
+"""What the README says can be done, can be done."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.journeys.process import environment
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CHANGELOG.md")]
+
+
+def run(tmp_path: Path, *arguments: str, said: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+    """``parley`` in an empty folder."""
+    command = [sys.executable, "-m", "bots", *arguments]
+    return subprocess.run(
+        command, cwd=tmp_path, env=environment(tmp_path, **settings), input=said, capture_output=True, text=True,
+        timeout=30, check=False,
+    )  # fmt: skip
+
+
+def test_every_command_in_the_readme_is_run_here() -> None:
+    """A new one needs a test."""
+    written = set(re.findall(r"`((?:parley|make|python -m)[^`…]*)`", README))
+    written |= {line.split("#")[0].strip() for line in re.findall(r"^(make .*)$", README, re.MULTILINE)}
+    assert {command.replace("\\", "") for command in written} == {
+        "make run",
+        "make test",
+        "make check",
+        "make bench",
+        "make setup",
+        "parley",
+        "parley chat",
+        "parley run",
+        "parley doctor",
+        "parley slack manifest",
+        "python -m tests.doubles.slack",
+    }
+
+
+@pytest.mark.parametrize("target", ["run", "test", "check", "bench", "setup"])
+def test_make_knows_the_target(target: str) -> None:
+    """Without doing it: the tests run in what `make test` set up."""
+    subprocess.run(["make", "--dry-run", "--always-make", target], cwd=ROOT, capture_output=True, check=True)
+
+
+def test_parley_is_where_the_readme_says() -> None:
+    """In the virtual environment, as a command and as a module."""
+    parley = Path(sys.executable).with_name("parley")
+    result = subprocess.run([parley, "--version"], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"parley \d+\.\d+\.\d+\n", result.stdout)
+
+
+def test_with_nothing_configured_and_piped_input_run_is_a_plain_chat(tmp_path: Path) -> None:
+    """And it remembers from one line to the next."""
+    result = run(tmp_path, "run", said="My name is Ada.\nWhat is my name?\n")
+    assert result.returncode == 0, result.stderr
+    assert "Your name is Ada" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+def test_echo_into_chat(tmp_path: Path) -> None:
+    """One line in, one answer out."""
+    assert "demo" in run(tmp_path, "chat", said="hello\n").stdout
+
+
+def test_doctor_says_what_the_readme_shows(tmp_path: Path) -> None:
+    """Line by line, but for paths and times."""
+    shown = re.search(r"\$ parley doctor\n(.*?)```", README, re.DOTALL)
+    assert shown
+    said = run(tmp_path, "doctor").stdout
+
+    def gist(text: str) -> list[str]:
+        return [
+            re.sub(r"[\d.]+ ms|[^ ]*redis-server|\S+/redis$|[\d.]+:", "·", line.rstrip()) for line in text.splitlines()
+        ]
+
+    assert gist(said) == gist(shown[1])
+
+
+def test_the_manifest_is_json(tmp_path: Path) -> None:
+    """With and without what is not needed."""
+    assert json.loads(run(tmp_path, "slack", "manifest").stdout)["settings"]["socket_mode_enabled"] is True
+    minimal = run(tmp_path, "slack", "manifest", "--minimal")
+    assert "channels:history" not in json.loads(minimal.stdout)["oauth_config"]["scopes"]["bot"]
+    assert "channels:history" in minimal.stderr
+
+
+def test_a_wrong_setting_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    """For every command."""
+    for command in (["run"], ["chat"]):
+        result = run(tmp_path, *command, TEMPERATURE="hot")
+        assert result.returncode == 2
+        assert result.stderr.strip().splitlines() == [
+            "TEMPERATURE: should be a valid number, unable to parse string as a number. Example: TEMPERATURE=0.7"
+        ]
+
+
+def test_a_missing_token_is_named(tmp_path: Path) -> None:
+    """With what it looks like."""
+    result = run(tmp_path, "run", "slack", SLACK_BOT_TOKEN="xoxb-1")
+    assert (result.returncode, "SLACK_APP_TOKEN" in result.stderr) == (2, True)
+    result = run(tmp_path, "run", "teams")
+    assert (result.returncode, "teams" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_and_files_named_in_documents_exist(document: Path) -> None:
+    """A document that points nowhere is not read again."""
+    for target in re.findall(r"\]\((?!https?:|#)([^)]+)\)", document.read_text(encoding="utf-8")):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_double_of_slack_runs_by_hand() -> None:
+    """It says what to set, until it is told to stop."""
+    command = [sys.executable, "-m", "tests.doubles.slack", "--port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as double:
+        assert double.stdout
+        assert double.stdout.readline().startswith("SLACK_API_URL=http://127.0.0.1:")
+        double.terminate()
