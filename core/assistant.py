@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from core.backends import Backend
-from core.delivery import BeforeTheEnd, MessageEditor, Pace, deliver
+from core.delivery import BeforeTheEnd, Delivery, MessageEditor, Pace, deliver
 from core.draft import Draft
 from core.errors import GenerationError, MessageGone, ParleyError, PromptTooLong, StorageError
 from core.generation import Deadlines, generate
@@ -127,9 +127,7 @@ class Assistant:
         writing = _Writing(turn)
         try:
             async with asyncio.TaskGroup() as group:
-                delivery = group.create_task(
-                    deliver(writing.draft, editor, pace, refs=refs, before_the_end=before_the_end)
-                )
+                delivery = group.create_task(_deliver(writing.draft, editor, pace, refs, before_the_end))
                 writer = group.create_task(self._write(writing, read_thread))
                 if stop:
                     stop.add_done_callback(lambda stopped: _end(writing.draft, writer, stopped))
@@ -161,7 +159,7 @@ class Assistant:
         turn, draft = writing.turn, writing.draft
         try:
             await self._recall(writing, read_thread)
-            ending = await self._generate(writing)
+            ending = Ending.STOPPED if draft.outcome else await self._generate(writing)
         except (GenerationError, StorageError) as error:
             log.warning(
                 "answer broke off", turn=turn.id, error=str(error), remedy=error.remedy, kind=type(error).__name__
@@ -207,6 +205,8 @@ class Assistant:
         )
         async with aclosing(generate(self.backend, request, self.manner.deadlines)) as stream:
             async for event in stream:
+                if writing.draft.outcome:
+                    break  # ended from outside, see _end
                 match event:
                     case Delta(text):
                         writing.first_token = writing.first_token or time.monotonic()
@@ -214,7 +214,7 @@ class Assistant:
                     case Done(ending, usage):
                         writing.usage = usage
                         return ending
-        raise AssertionError("generate ends with Done")  # its promise
+        return Ending.STOPPED
 
     def _fit(self, writing: _Writing, budget: Budget) -> Fit:
         """What the model sees; what it does not is noted for the memory and the person."""
@@ -256,8 +256,26 @@ class Assistant:
             log.error("an answer was given and could not be remembered", turn=turn.id, error=str(error))
 
 
+async def _deliver(
+    draft: Draft,
+    editor: MessageEditor,
+    pace: Pace,
+    refs: Sequence[MessageRef],
+    before_the_end: BeforeTheEnd | None,
+) -> Delivery:
+    """Deliver, and end the draft with the delivery: nobody writes what cannot be shown."""
+    try:
+        return await deliver(draft, editor, pace, refs=refs, before_the_end=before_the_end)
+    finally:
+        draft.close(Outcome(Ending.STOPPED))
+
+
 def _end(draft: Draft, writer: asyncio.Task[None], stopped: Stop) -> None:
-    """End a draft from outside: what it says so far stands."""
+    """End a draft from outside: what it says so far stands.
+
+    The writer looks at the draft as well: before Python 3.12, asyncio.wait_for drops a cancellation that comes as its
+    future completes, and Redis's client awaits every call in one.
+    """
     if not stopped.cancelled() and not draft.outcome:
         draft.close(stopped.result())
         writer.cancel()

@@ -204,7 +204,9 @@ class Delivery:
 
     async def _finish(self, outcome: Outcome) -> None:
         """Show all of the text, and what there is to say about its end."""
-        parts = [part.text for part in self._splitter.parts(self.draft.text)] if self.draft.text.strip() else []
+        parts = [part.text for part in self._splitter.parts(self.draft.text)]
+        while parts and not parts[-1].strip():
+            parts.pop()  # white space makes no message
         for place, text in enumerate(parts[:-1]):
             await self._insist(partial(self._complete, place, text))
         if self.before_the_end:

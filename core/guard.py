@@ -29,7 +29,7 @@ _BRACKETED = (
 )
 # Each match is the one character to break after; what follows it is looked at only, since the next one may begin there.
 _CONTROL = re.compile(rf"<(?=\||/?(?:{_TAGS})>|</?sys>>)|\|(?=>)|\[(?=/?(?:{_BRACKETED})\])")
-_ROLE_LINE = re.compile(rf"^[^\S\n]*(?:{'|'.join(ROLES)})[^\S\n]*(?=:)", re.MULTILINE)
+_ROLE_LINE = re.compile(rf"^[^\S\n]*(?:{'|'.join(ROLES)})\s*(?=:)", re.MULTILINE)
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 # What tokenizers and people pass over. Line breaks are controls, too, but not passed over.

@@ -82,7 +82,8 @@ def _close_block(text: str, fence: Fence) -> str:
     last = text[line:].strip(" \t")
     if last and len(last) < len(fence.marks) and fence.marks.startswith(last):
         text = text[:line]
-    return f"{text}{'' if text.endswith(chr(10)) else chr(10)}{fence.indent}{fence.marks}"
+    line_end = "" if text.endswith("\n") else "\n"
+    return f"{text}{line_end}{fence.indent}{fence.marks}"
 
 
 def _last_block(text: str, floor: int) -> int:

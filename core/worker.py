@@ -25,6 +25,8 @@ SLOTS = 64
 """Answers written at the same time; the model's server has its own queue behind that."""
 GRACE = 25.0
 """Seconds that running answers get to end when the process is asked to; below the 30 s of most supervisors."""
+CLOSING = 10.0
+"""Seconds in which the others say that they were interrupted."""
 RESTARTED = Outcome(Ending.INTERRUPTED, "I was restarted in the middle of this answer.", retry=True)
 WITHDRAWN = Outcome(Ending.STOPPED, "Stopped: the message that asked for this was deleted.", remember=False)
 
@@ -87,7 +89,7 @@ class Worker:
             if not job.stop.done():
                 job.stop.set_result(RESTARTED)
         if late:
-            await asyncio.wait(late, timeout=grace)
+            await asyncio.wait(late, timeout=CLOSING)
 
     async def _run_lane(self, lane: str) -> None:
         jobs = self._lanes[lane]
