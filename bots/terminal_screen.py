@@ -13,6 +13,7 @@ import sys
 import termios
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -55,33 +56,46 @@ async def talk(chat: Chat, history: Path) -> int:
         reconfigure(errors="replace")
     console = Console(theme=THEME)
     prompt = open_prompt(history)
-    _say(console, chat.greeting)
-    while True:
-        try:
-            line = await prompt.prompt_async(set_exception_handler=False)
-        except KeyboardInterrupt:
-            if not prompt.default_buffer.text:
-                _say(console, "Ctrl-D or `/quit` to leave.")
-            continue
-        except EOFError:
-            return 0
-        line = line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        try:
-            if line.strip() and not await _exchange(chat, line, console):
+    with _no_echo(), _interrupts() as interrupts:
+        _say(console, chat.greeting)
+        while True:
+            try:
+                line = await prompt.prompt_async(set_exception_handler=False, handle_sigint=False)
+            except KeyboardInterrupt:
+                if not prompt.default_buffer.text:
+                    _say(console, "Ctrl-D or `/quit` to leave.")
+                continue
+            except EOFError:
                 return 0
-        except ParleyError as error:
-            _say(console, f"{error} {error.remedy}", style="yellow")
+            line = line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            try:
+                if line.strip() and not await _exchange(chat, line, console, interrupts):
+                    return 0
+            except ParleyError as error:
+                _say(console, f"{error} {error.remedy}", style="yellow")
 
 
-async def _exchange(chat: Chat, line: str, console: Console) -> bool:
+async def _exchange(chat: Chat, line: str, console: Console, interrupts: Interrupts) -> bool:
     """Do what a line asks for. False if that is to leave."""
     heard = await chat.hear(line)
     if isinstance(heard, str):
         _say(console, heard)
     elif heard:
-        with _no_echo(), _interrupts() as stop:
-            await chat.answer(heard, ScreenEditor(console, chat.heard), stop)
+        interrupts.stop = asyncio.get_running_loop().create_future()
+        await chat.answer(heard, ScreenEditor(console, chat.heard), interrupts.stop)
     return heard is not None
+
+
+@dataclass
+class Interrupts:
+    """What Ctrl-C stops: the answer that is being written, if there is one."""
+
+    stop: Stop | None = None
+
+    def interrupt(self) -> None:
+        """Ctrl-C was pressed outside of the prompt."""
+        if self.stop and not self.stop.done():
+            self.stop.set_result(STOPPED)
 
 
 class ScreenEditor:
@@ -277,22 +291,17 @@ def _history(file: Path) -> History:
 
 
 @contextmanager
-def _interrupts() -> Iterator[Stop]:
-    """What Ctrl-C stops, instead of the program."""
+def _interrupts() -> Iterator[Interrupts]:
+    """Keep Ctrl-C from ending the program, also a second one that comes when the answer has just ended."""
     loop = asyncio.get_running_loop()
-    stop: Stop = loop.create_future()
-
-    def interrupt() -> None:
-        if not stop.done():
-            stop.set_result(STOPPED)
-
-    python = signal.getsignal(signal.SIGINT)
-    loop.add_signal_handler(signal.SIGINT, interrupt)
+    interrupts = Interrupts()
+    before = signal.getsignal(signal.SIGINT)
+    loop.add_signal_handler(signal.SIGINT, interrupts.interrupt)
     try:
-        yield stop
+        yield interrupts
     finally:
         loop.remove_signal_handler(signal.SIGINT)
-        signal.signal(signal.SIGINT, python)
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -306,4 +315,5 @@ def _no_echo() -> Iterator[None]:
     try:
         yield
     finally:
-        termios.tcsetattr(terminal, termios.TCSANOW, before)
+        with suppress(termios.error):  # the terminal may be gone
+            termios.tcsetattr(terminal, termios.TCSANOW, before)

@@ -35,13 +35,16 @@ async def measure(quick: bool) -> list[Figure]:
                 await memory.append(conversation, pair, question=f"q{turn}", cut="")
                 loads.append(loaded - began)
                 appends.append(time.perf_counter() - loaded)
+            before = (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
             kept = await memory.load(key)
+            await memory.append(kept, (), question="none", cut="")
+            calls = (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"] - before
             raw = sum(len(message.text.encode()) for message in kept.messages)
             used = await redis.memory_usage(Keys.messages(key), samples=0)
             await redis.aclose()
     return [
         milliseconds("load a conversation of up to 200 messages", loads[turns // 2 :]),
         milliseconds("append a pair to it", appends[turns // 2 :]),
-        Figure("round trips of a turn", 2, ""),
+        Figure("calls to Redis of a turn, to load and to append", calls, ""),
         Figure("bytes in Redis to bytes of text", round((used or 0) / raw, 2), "to 1"),
     ]

@@ -14,7 +14,8 @@ from tests.doubles.slack_records import Version
 NAMES = {"U0BOB": "Bob", "U0PARLEY": "parley"}
 MARKUP = st.sampled_from(
     ["<!channel>", "<!here|here>", "<!everyone>", "<!subteam^S1|@team>", "<@U0BOB>", "<@W1>", "<#C1|general>", "@here",
-     "@channel", "<", ">", "!", "@", "`", "```\n", "&lt;", "![x](http://e.example/?a=b)", "<!", "<@", "|", " ", "\u200b"]
+     "@channel", "<", ">", "!", "@", "`", "```\n", "&lt;", "![x](http://e.example/?a=b)", "<!", "<@", "|",
+     " ", "\u200b"]
 )  # fmt: skip
 ANYTHING = st.lists(st.one_of(MARKUP, st.text(max_size=20)), max_size=30).map("".join)
 

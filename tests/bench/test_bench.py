@@ -1,0 +1,20 @@
+"""The bench runs, and what it measures holds in kind; how fast is for people to judge."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_every_scene_runs(tmp_path: Path) -> None:
+    """Nothing is refused, every answer is whole, and the figures are written down."""
+    file = tmp_path / "figures.json"
+    command = [sys.executable, "-m", "tests.bench", "--quick", "--json", str(file)]
+    root = Path(__file__).parents[2]
+    subprocess.run(command, cwd=root, check=True, capture_output=True, timeout=55)
+    figures = {figure["name"]: figure["value"] for figure in json.loads(file.read_text())["figures"]}
+    assert all(value == 0 for name, value in figures.items() if "refused" in name or "differ" in name)
+    assert figures["5 at once: answers whole"] == 5
+    assert figures["calls to Redis of a turn, to load and to append"] == 2
