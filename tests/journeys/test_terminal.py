@@ -56,6 +56,11 @@ class Window:
         """What was written so far."""
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", self.raw.decode("utf-8", "replace"))
 
+    @property
+    def echoes(self) -> bool:
+        """Whether the terminal shows what is typed, as it did before the program came."""
+        return bool(termios.tcgetattr(self._master)[3] & termios.ECHO)
+
     def read(self) -> None:
         """Take what is there."""
         try:
@@ -220,6 +225,7 @@ async def test_a_person_talks_stops_an_answer_and_leaves(tmp_path: Path) -> None
         chat.type("What is my name?\r/quit\r")
         assert await chat.left() == 0
         assert "You have not told me here." in chat.text
+        assert chat.echoes
     assert "+Write 400 words\n" in (tmp_path / "data" / "history").read_text()
 
 
