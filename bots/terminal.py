@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import platform
 import pwd
 import re
 import signal
 import sys
 import time
 import uuid
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import replace
 from typing import TextIO
 from urllib.parse import urlsplit
@@ -23,26 +22,14 @@ from urllib.parse import urlsplit
 from bots.app import Core, open_core
 from core import commands
 from core.assistant import Answer, Stop
-from core.backends import Backend
 from core.delivery import MessageEditor, Pace
-from core.generation import Deadlines, generate
 from core.pacing import Budget
 from core.settings import Settings
-from core.types import (
-    Author,
-    ConversationKey,
-    Delta,
-    Done,
-    GenerationRequest,
-    Limits,
-    MessageRef,
-    ModelLimits,
-    Role,
-    Turn,
-)
+from core.types import Author, ConversationKey, Limits, MessageRef, Role, Turn
 
-LIMITS = Limits(size=10**9, interval=0.05)
-"""A terminal takes all of an answer as one message, and a person sees no more than 20 frames per second."""
+LIMITS = Limits(size=10**9, interval=0.05, heals=False)
+"""A terminal takes all of an answer as one message, a person sees no more than 20 frames per second, and what was
+printed cannot be taken back."""
 COMMANDS = {
     "help": "this list",
     "memory": "what I remember of this conversation",
@@ -56,7 +43,6 @@ _BARE = re.compile(r"`(forget|help|memory)`")
 # All control characters but tab and line feed: an answer must not be able to command a terminal.
 _CONTROL = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)))
 _UNLIMITED = 1e9
-_NO_DEADLINES = Deadlines(_UNLIMITED, _UNLIMITED, _UNLIMITED)
 
 
 async def chat_in_terminal(settings: Settings) -> int:
@@ -88,8 +74,7 @@ class Chat:
 
     def __init__(self, core: Core, person: str = "") -> None:
         """Chat as ``person``, by default the user that this process runs as."""
-        self.key = ConversationKey("terminal", "local", person or _user())
-        self.heard = core.assistant.backend = Overheard(core.assistant.backend)
+        self.key = ConversationKey("terminal", platform.node() or "local", person or _user())
         self.greeting = f"Parley, answering with {_model(core.settings)}. `/help` lists what else there is."
         self._author = Author(self.key.channel, "")
         self._assistant = core.assistant
@@ -163,39 +148,6 @@ class Chat:
         if word == "forget":
             self._last = None
         return slashed(said)
-
-
-class Overheard:
-    """A backend, and in ``text`` what it has said of its answer so far: what will be remembered, to the letter.
-
-    A preview shows healed Markdown, in which marks are closed, and hidden, that the next word may turn into something
-    else. What was printed cannot be taken back, so whoever prints goes by this text.
-    """
-
-    def __init__(self, backend: Backend) -> None:
-        self.text = ""
-        self._backend = backend
-
-    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Delta | Done, None]:
-        """See ``core.backends``. Stop strings and white space are trimmed already; a second time changes nothing."""
-        self.text = ""
-        async with aclosing(generate(self._backend, request, _NO_DEADLINES)) as stream:
-            async for event in stream:
-                if isinstance(event, Delta):
-                    self.text += event.text
-                yield event
-
-    async def limits(self) -> ModelLimits | None:
-        """See ``core.backends``."""
-        return await self._backend.limits()
-
-    async def healthy(self) -> bool:
-        """See ``core.backends``."""
-        return await self._backend.healthy()
-
-    async def aclose(self) -> None:
-        """See ``core.backends``."""
-        await self._backend.aclose()
 
 
 def visible(text: str) -> str:

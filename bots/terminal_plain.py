@@ -15,7 +15,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppr
 from functools import partial
 from typing import TextIO
 
-from bots.terminal import LIMITS, Chat, Overheard, answer_ref, slashed, visible
+from bots.terminal import LIMITS, Chat, answer_ref, slashed, visible
 from core.errors import ParleyError
 from core.types import Ending, MessageRef, Outcome
 
@@ -32,8 +32,7 @@ class PlainEditor:
 
     limits = LIMITS
 
-    def __init__(self, heard: Overheard, write: Callable[[str], None]) -> None:
-        self._heard = heard
+    def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
         self._printed = 0
 
@@ -43,14 +42,13 @@ class PlainEditor:
 
     async def post(self, text: str) -> MessageRef:
         """Print the first words."""
-        del text
-        self._print(self._heard.text)
+        self._print(text)
         return answer_ref()
 
     async def edit(self, ref: MessageRef, text: str) -> None:
         """Print what is new."""
-        del ref, text
-        self._print(self._heard.text)
+        del ref
+        self._print(text)
 
     async def finish(
         self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome
@@ -97,7 +95,7 @@ async def answer_lines(chat: Chat, source: AsyncGenerator[str], out: Callable[[s
                 if isinstance(heard, str):
                     note(heard)
                     continue
-                answer = await chat.answer(heard, PlainEditor(chat.heard, write_separated))
+                answer = await chat.answer(heard, PlainEditor(write_separated))
             except ParleyError as error:
                 note(f"{error} {error.remedy}".rstrip())
                 whole = False

@@ -32,7 +32,7 @@ from rich.console import Console, JustifyMethod
 from rich.markdown import Heading, Markdown, MarkdownElement
 from rich.theme import Theme
 
-from bots.terminal import COMMANDS, LIMITS, Chat, Overheard, answer_ref, slashed, visible
+from bots.terminal import COMMANDS, LIMITS, Chat, answer_ref, slashed, visible
 from core.assistant import Stop
 from core.errors import ParleyError
 from core.markdown import heal
@@ -82,7 +82,7 @@ async def _exchange(chat: Chat, line: str, console: Console, interrupts: Interru
         _say(console, heard)
     elif heard:
         interrupts.stop = asyncio.get_running_loop().create_future()
-        await chat.answer(heard, ScreenEditor(console, chat.heard), interrupts.stop)
+        await chat.answer(heard, ScreenEditor(console), interrupts.stop)
     return heard is not None
 
 
@@ -103,9 +103,8 @@ class ScreenEditor:
 
     limits = LIMITS
 
-    def __init__(self, console: Console, heard: Overheard) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self._heard = heard
         self._region = Region(_writer(console))
         self._kept = 0
 
@@ -116,14 +115,13 @@ class ScreenEditor:
 
     async def post(self, text: str) -> MessageRef:
         """Show the first words."""
-        del text
-        self._grow()
+        self._grow(text)
         return answer_ref()
 
     async def edit(self, ref: MessageRef, text: str) -> None:
         """Show what is new."""
-        del ref, text
-        self._grow()
+        del ref
+        self._grow(text)
 
     async def finish(
         self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome
@@ -140,9 +138,9 @@ class ScreenEditor:
     async def remove(self, ref: MessageRef) -> None:
         """Nothing was left behind: no reply is written over."""
 
-    def _grow(self) -> None:
+    def _grow(self, text: str) -> None:
         """Print the blocks that are done, and draw the last one again."""
-        text = visible(self._heard.text)[self._kept :]
+        text = visible(text)[self._kept :]
         cut = last_block(text)
         done = [*render(self._console, text[:cut]), ""] if cut else []
         self._kept += cut

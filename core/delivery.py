@@ -161,16 +161,17 @@ class Delivery:
 
     async def _preview(self) -> None:
         """Bring the messages up to the text as it is now."""
-        parts = self._splitter.parts(self.draft.text)
-        while len(self.refs) < len(parts):
+        texts = [part.text for part in self._splitter.parts(self.draft.text)]
+        if self.editor.limits.heals:
+            texts[-1] = heal(texts[-1])
+        while len(self.refs) < len(texts):
             if self.refs:
-                await self._show(len(self.refs) - 1, parts[len(self.refs) - 1].text)
-            place = len(self.refs)
-            text = heal(parts[place].text) if place == len(parts) - 1 else parts[place].text
+                await self._show(len(self.refs) - 1, texts[len(self.refs) - 1])
+            text = texts[len(self.refs)]
             if not text.strip() or self.draft.outcome:
                 return  # nothing to be seen yet, or the end shows it
             await self._post(text)
-        await self._show(len(parts) - 1, heal(parts[-1].text))
+        await self._show(len(texts) - 1, texts[-1])
 
     async def _show(self, place: int, text: str) -> None:
         """Edit one message, unless it shows that text already or the end comes first."""

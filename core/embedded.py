@@ -231,6 +231,8 @@ class _Hold:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                # redis-server ends at once if LANG names a locale that is not installed here, as over ssh.
+                env={**os.environ, "LC_ALL": "C"},
                 start_new_session=True,
                 pass_fds=[lock.fd],
             )

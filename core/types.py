@@ -241,12 +241,14 @@ def code_points(text: str) -> int:
 class Limits:
     """Of one platform's messages: ``size`` in the units that ``measure`` counts.
 
-    ``interval`` is the least number of seconds between two edits of one message.
+    ``interval`` is the least number of seconds between two edits of one message. ``heals`` says that previews show
+    healed Markdown; where what was shown cannot be taken back, they show the text as it was generated.
     """
 
     size: int
     measure: Callable[[str], int] = code_points
     interval: float = 1.0
+    heals: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import platform
 import re
 import stat
 import subprocess
@@ -22,7 +23,7 @@ from redis.asyncio import Redis
 from rich.console import Console
 
 from bots.app import Core, manner
-from bots.terminal import COMMANDS, LIMITS, Chat, Overheard, visible
+from bots.terminal import COMMANDS, LIMITS, Chat, visible
 from bots.terminal_plain import PlainEditor, answer_lines, lines
 from bots.terminal_screen import THEME, Region, ScreenEditor, last_block, newest, open_prompt, render
 from core.assistant import Assistant
@@ -37,7 +38,7 @@ from core.pacing import Budget
 from core.prompts.falcon import FalconTemplate
 from core.settings import load_settings
 from core.turns import Turns
-from core.types import Delta, Done, Ending, GenerationRequest, ModelLimits, Outcome, Prompt, Role, Turn
+from core.types import ConversationKey, Delta, Done, Ending, GenerationRequest, ModelLimits, Outcome, Prompt, Role, Turn
 from tests.waiting import wait_until
 
 
@@ -88,13 +89,13 @@ async def of(*said: str) -> AsyncGenerator[str, None]:
         yield line
 
 
-async def shown_by(editor: MessageEditor, heard: Overheard, *, stops: tuple[str, ...] = ()) -> str:
+async def shown_by(editor: MessageEditor, backend: Backend, *, stops: tuple[str, ...] = ()) -> str:
     """Have an answer shown as it is generated; returns it whole."""
     draft = Draft()
     unlimited = Budget(1e9, 1e9)
     showing = asyncio.create_task(deliver(draft, editor, Pace(unlimited, unlimited, first_words=0)))
     request = GenerationRequest(Prompt((), stops, str), max_new_tokens=10)
-    async for event in generate(heard, request, Deadlines()):
+    async for event in generate(backend, request, Deadlines()):
         if isinstance(event, Delta):
             draft.append(event.text)
         await asyncio.sleep(0)
@@ -121,7 +122,7 @@ async def test_each_question_is_a_turn_of_its_own(chat_with: Callable[..., Chat]
     assert isinstance(one, Turn)
     assert isinstance(two, Turn)
     assert one.id != two.id
-    assert str(one.key) == "terminal:local:ada"
+    assert one.key == ConversationKey("terminal", platform.node(), "ada")
     assert (one.author.id, one.author.name) == ("ada", "")
 
 
@@ -237,11 +238,10 @@ def test_what_is_printed_is_the_answer_to_the_letter(text: str, sizes: list[int]
         size = sizes[len(pieces) % len(sizes)]
         pieces.append(text[at : at + size])
         at += size
-    heard = Overheard(Says(*pieces))
     printed: list[str] = []
-    editor = PlainEditor(heard, printed.append)
+    editor = PlainEditor(printed.append)
     editor.limits = replace(LIMITS, interval=0)
-    answer = asyncio.run(shown_by(editor, heard, stops=stops))
+    answer = asyncio.run(shown_by(editor, Says(*pieces), stops=stops))
     assert "".join(printed) == (visible(answer.rstrip()) + "\n" if answer.strip() else "")
 
 
@@ -448,13 +448,13 @@ def console(height: int = 12, width: int = 60) -> Console:
 
 async def test_a_grown_answer_looks_like_one_that_was_printed_at_once() -> None:
     """Letter by letter on a screen that is smaller than the answer, in the end it stands there whole."""
-    heard = Overheard(Says(*ANSWER, "\n\n```\n", *(f"line {n}\n" for n in range(40)), "```\n\nAfter."))
+    backend = Says(*ANSWER, "\n\n```\n", *(f"line {n}\n" for n in range(40)), "```\n\nAfter.")
     screen = console()
     terminal = Terminal(screen.height)
     screen.file = Writes(terminal.write)
-    editor = ScreenEditor(screen, heard)
+    editor = ScreenEditor(screen)
     editor.limits = replace(LIMITS, interval=0)
-    answer = await shown_by(editor, heard)
+    answer = await shown_by(editor, backend)
     assert terminal.lines == ["", *map(plain, render(screen, answer)), "", ""]
 
 
@@ -470,7 +470,7 @@ async def test_a_note_stands_under_the_text_and_says_what_can_be_done() -> None:
         screen = console(width=100)
         terminal = Terminal(screen.height)
         screen.file = Writes(terminal.write)
-        editor = ScreenEditor(screen, Overheard(Says()))
+        editor = ScreenEditor(screen)
         await editor.finish((), ["So far"], outcome)
         assert terminal.lines == ["So far", "", note, "", ""]
 
@@ -587,7 +587,7 @@ async def test_a_stopped_answer_is_remembered_as_far_as_it_got(chat_with: Callab
     assert isinstance(heard, Turn)
     printed: list[str] = []
     stop: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-    answering = asyncio.create_task(chat.answer(heard, PlainEditor(chat.heard, printed.append), stop))
+    answering = asyncio.create_task(chat.answer(heard, PlainEditor(printed.append), stop))
     await wait_until(lambda: printed)
     stop.set_result(Outcome(Ending.STOPPED))
     answer = await answering

@@ -132,7 +132,7 @@ def test_a_name_is_remembered_over_lines_and_processes_until_it_is_forgotten(tmp
 async def test_any_bytes_are_a_message(tmp_path: Path) -> None:
     """No UTF-8, control characters, CRLF, 100 kB and no line feed at the end, in whatever locale."""
     said = b"caf\xc3\xa9 \xff \x1b[31m\x00 \xe6\xbc\xa2\r\n\r\n" + b"x" * 100_000 + b" end"
-    locale = {"LC_CTYPE": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "latin-1"}
+    locale = {"LANG": "xx_XX.latin1", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "latin-1"}
     async with TgiDouble() as tgi:
         tgi.enqueue("naïve \x1b[2J\x07漢", "2")
         answered = await asyncio.to_thread(piped, tmp_path, said, MODEL_URL=tgi.url, **locale)
