@@ -44,6 +44,8 @@ ReadThread = Callable[[Turn], Awaitable[Sequence[Message]]]
 JOINED = "You were asked into this thread just now. The {count} messages before this line were read from it, once."
 LIMITS_TIMEOUT = 5.0
 """Seconds to wait for the server's word on its context length; the setting serves where it does not come."""
+LIMITS_PAUSE = 10.0
+"""Seconds before a server that did not tell is asked again, so that turns do not wait for it one after another."""
 LIMITS_TTL = 600.0
 """Seconds after which the server is asked again: it may have been started anew with another model."""
 
@@ -104,6 +106,7 @@ class Assistant:
         self._count = count
         self._limits: ModelLimits | None = None
         self._limits_until = 0.0
+        self._asking = asyncio.Lock()
 
     async def answer(
         self,
@@ -227,13 +230,15 @@ class Assistant:
 
     async def _budget(self) -> Budget:
         """Tokens for prompt and answer: the server's word, where it can be had."""
-        if time.monotonic() > self._limits_until:
-            try:
-                async with asyncio.timeout(LIMITS_TIMEOUT):
-                    self._limits = await self.backend.limits()
-                self._limits_until = time.monotonic() + LIMITS_TTL
-            except (GenerationError, TimeoutError) as error:
-                log.warning("the model's limits are not to be had", error=str(error))
+        async with self._asking:  # one asks for all
+            if time.monotonic() > self._limits_until:
+                try:
+                    async with asyncio.timeout(LIMITS_TIMEOUT):
+                        self._limits = await self.backend.limits()
+                    self._limits_until = time.monotonic() + LIMITS_TTL
+                except (GenerationError, TimeoutError) as error:
+                    log.warning("the model's limits are not to be had", error=str(error))
+                    self._limits_until = time.monotonic() + LIMITS_PAUSE
         return share(self._limits or self.manner.limits, self.manner.max_new_tokens)
 
     async def _remember(self, writing: _Writing, answer: Answer) -> None:

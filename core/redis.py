@@ -105,8 +105,9 @@ class Patience(Retry):
 
 
 _OPTIONS: dict[str, Any] = {
-    # Of the blocking pool; redis-py's other one would raise at once when a burst needs more.
-    "max_connections": 50,
+    # A burst waits for a free one: more of them cost a handshake each and make one Redis no faster. The pool blocks;
+    # redis-py's other one would raise at once.
+    "max_connections": 16,
     "timeout": 5,
     "socket_timeout": 5,
     "socket_connect_timeout": 5,

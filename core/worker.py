@@ -21,7 +21,7 @@ from core.types import Ending, MessageRef, Outcome, Turn
 
 log = structlog.get_logger()
 
-SLOTS = 64
+SLOTS = 128
 """Answers written at the same time; the model's server has its own queue behind that."""
 GRACE = 25.0
 """Seconds that running answers get to end when the process is asked to; below the 30 s of most supervisors."""
