@@ -123,29 +123,19 @@ class SlackEditor:
     async def _post(self, text: str, blocks: list[dict[str, Any]]) -> MessageRef:
         with slack_errors("chat.postMessage"):
             response = await self._client.chat_postMessage(
-                channel=self._channel,
-                thread_ts=self._thread,
-                text=fallback(text),
-                blocks=blocks,
-                unfurl_links=False,
-                unfurl_media=False,
-                link_names=False,
-                parse="none",
+                channel=self._channel, thread_ts=self._thread, **_content(text, blocks)
             )
         return MessageRef(response["channel"], response["ts"])
 
     async def _update(self, ref: MessageRef, text: str, blocks: list[dict[str, Any]]) -> None:
         with slack_errors("chat.update"):
-            await self._client.chat_update(
-                channel=ref.channel,
-                ts=ref.id,
-                text=fallback(text),
-                blocks=blocks,
-                unfurl_links=False,
-                unfurl_media=False,
-                link_names=False,
-                parse="none",
-            )
+            await self._client.chat_update(channel=ref.channel, ts=ref.id, **_content(text, blocks))
+
+
+def _content(text: str, blocks: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a message shows, with everything off by which a text could reach out of it."""
+    quiet = {"unfurl_links": False, "unfurl_media": False, "link_names": False, "parse": "none"}
+    return {"text": fallback(text), "blocks": blocks, **quiet}
 
 
 def _blocks(text: str) -> list[dict[str, Any]]:

@@ -16,11 +16,12 @@ from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.bench import crowd, memory, mention, start
+from tests.bench import crowd, long, memory, mention, start
 from tests.bench.figures import Figure
 
 SCENES: dict[str, Callable[[bool], Coroutine[None, None, list[Figure]]]] = {
     "mention": mention.measure,
+    "long": long.measure,
     "crowd": crowd.measure,
     "memory": memory.measure,
     "start": start.measure,

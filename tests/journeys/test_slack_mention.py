@@ -152,6 +152,7 @@ async def test_bots_and_talk_that_is_not_for_us_are_ignored(slack: SlackDouble, 
     )  # fmt: skip
     await slack.send_event({"type": "reaction_added", "user": "U0ADA", "reaction": "eyes"})
     await slack.open_home()
+    await slack.command("/unknown")
     await wait_until(lambda: not slack.unacked(), description="all acknowledged, unknown ones too")
     assert tgi.requests == []
 
