@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -187,15 +187,20 @@ class Delivery:
 
     async def _post(self, text: str) -> None:
         """Begin the next message, in the place of an earlier reply's if there is one."""
-        if self.spare:
+        while self.spare:
             await self.pace.edits.take()
-            await self._edit(self.spare[0], text)
+            try:
+                await self._edit(self.spare[0], text)
+            except MessageGone:
+                self.spare.popleft()  # somebody deleted it since; a place that is gone is noticed when we post
+                continue
             self.refs.append(self.spare.popleft())
-        else:
-            await self.pace.posts.take()
-            self._edited_at = asyncio.get_running_loop().time()
-            with _told(self.pace.posts):
-                self.refs.append(await self.editor.post(text))
+            self.shown.append(text)
+            return
+        await self.pace.posts.take()
+        self._edited_at = asyncio.get_running_loop().time()
+        with _told(self.pace.posts):
+            self.refs.append(await self.editor.post(text))
         self.shown.append(text)
 
     async def _pause(self) -> None:
@@ -214,7 +219,8 @@ class Delivery:
             await self.before_the_end(tuple(self.refs), outcome)
         await self._insist(partial(self._conclude, parts, outcome))
         while self.spare:
-            await self._insist(partial(self.editor.remove, self.spare.popleft()))
+            with suppress(MessageGone):
+                await self._insist(partial(self.editor.remove, self.spare.popleft()))
 
     async def _complete(self, place: int, text: str) -> None:
         """Make sure that a message before the last shows its final text."""
@@ -228,8 +234,8 @@ class Delivery:
     async def _conclude(self, parts: Sequence[str], outcome: Outcome) -> None:
         """The last call of a reply, with the edit that was reserved for it."""
         if self.spare and len(self.refs) < max(len(parts), 1):
-            self.refs.append(self.spare.popleft())
-            self.shown.append("")
+            # In the place of an earlier reply's message, if that is still there.
+            await self._post(parts[-1] if parts else outcome.note)
         posts = len(self.refs) < max(len(parts), 1)
         budget = self.pace.posts if posts else self.pace.edits
         if posts or not self._reserved:

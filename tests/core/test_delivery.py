@@ -276,6 +276,20 @@ async def test_a_second_try_writes_over_the_messages_of_the_first() -> None:
     assert platform.calls["post"] == 0
 
 
+async def test_a_second_try_passes_over_messages_that_were_deleted_since() -> None:
+    """Its words go into what is left of the first, or into a new message."""
+    draft, platform = Draft(), Platform()
+    platform.history = {"0": ["old"], "1": ["old"]}
+    platform.errors.append(MessageGone("message_not_found"))
+    delivery = start(draft, platform, refs=[MessageRef("C1", name) for name in "01"])
+    draft.append("new text")
+    await wait_until(lambda: platform.history["1"][-1] == "new text")
+    draft.close(DONE)
+    done = await delivery
+    assert [ref.id for ref in done.refs] == ["1"]
+    assert platform.shown == ["old", "new text"]
+
+
 async def test_nothing_stays_reserved_when_a_delivery_is_cancelled() -> None:
     """Budgets are for everybody."""
     how = pace(edits=1, refill=0.0001)
