@@ -32,6 +32,18 @@ log = structlog.get_logger()
 PLATFORMS = ("slack",)
 
 
+class Stopping:
+    """That somebody asks the process to stop: once, to let running answers end, and once more, to stop at once."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.hurried = asyncio.Event()
+
+    def ask(self) -> None:
+        """Ask, or ask once more."""
+        (self.hurried if self.asked.is_set() else self.asked).set()
+
+
 @dataclass(frozen=True, slots=True)
 class Core:
     """Everything between a platform and a model, ready to use."""
@@ -104,10 +116,10 @@ async def run(settings: Settings, platforms: Sequence[str]) -> None:
         )
     from bots.slack.platform import serve
 
-    stopping = asyncio.Event()
+    stopping = Stopping()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, stopping.ask)
     async with open_core(settings) as core:
         log.info("starting", version=version("parley"), platforms=list(platforms), model=settings.backend)
         await serve(core, stopping)

@@ -71,8 +71,11 @@ def ms(began: float) -> int:
 # Redis.
 
 
-async def examine_redis(settings: Settings, say: Say) -> None:
+async def examine_redis(settings: Settings, wrong: Collection[str], say: Say) -> None:
     """Connect as the bot does (which may start a server), and look whether memory is safe there."""
+    if "redis_url" in wrong:
+        say(Check("redis", "warning", "Redis", "not checked, because REDIS_URL is wrong"))
+        return
     url = settings.redis_url.get_secret_value() if settings.redis_url else None
     began = time.perf_counter()
     try:
@@ -112,7 +115,7 @@ def _who(settings: Settings, redis: Redis, info: dict[str, Any], took: int) -> C
         where = reached.get("path") or f"{reached.get('host', 'localhost')}:{reached.get('port', 6379)}"
         return Check("redis", "ok", "Redis", f"at {where}, {what}", ms=took)
     binary = info.get("executable") or find_server()
-    found = f"our own, {what}: {binary} with its memory in {settings.data_dir / 'redis'}"
+    found = f"our own, {what}: {binary} with its memory in {settings.data_dir.absolute() / 'redis'}"
     return Check("redis", "ok", "Redis", found, ms=took)
 
 

@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
-from difflib import get_close_matches
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-from dotenv.parser import parse_stream
-from pydantic import AliasChoices
 from rich.console import Console
 from rich.text import Text
 
 from bots.app import configured
 from bots.checks import BUG, Check, Level, Say, examine_model, examine_redis
+from bots.envfile import Vain, env_file, look_into_env_file, setting_names
 from core.errors import SettingsError
 from core.settings import Settings, load_settings
 
 MARKS: dict[Level, tuple[str, str]] = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "bold red")}
+
+OVERVIEW = "settings"
+"""The name of the check that sums the settings up; that of a single one is ``settings.TEMPERATURE``."""
 
 Part = Callable[[Say], Awaitable[None]]
 
@@ -46,7 +45,7 @@ async def examine(*, as_json: bool = False) -> int:
     for check in noticed:
         say(check)
     parts: dict[str, Part] = {
-        "Redis": lambda say: examine_redis(settings, say),
+        "Redis": lambda say: examine_redis(settings, wrong, say),
         "Model": lambda say: examine_model(settings, wrong, say),
         "Slack": lambda say: _examine_slack(settings, wrong, say),
     }
@@ -95,6 +94,8 @@ def _show(console: Console, check: Check) -> None:
 
 
 def _summary(settings: Settings, checks: Sequence[Check]) -> str:
+    # The overview is as bad as what follows it, and nothing to fix by itself.
+    checks = [check for check in checks if check.name != OVERVIEW]
     failed = [check for check in checks if not check.ok]
     if failed:
         count = "1 thing to fix" if len(failed) == 1 else f"{len(failed)} things to fix"
@@ -124,7 +125,10 @@ def read_settings() -> tuple[Settings, frozenset[str], list[Check]]:
             checks += found
             defaults |= {field: None if field == "_env_file" else _default(field) for field in fields}
     wrong = frozenset(defaults) - {"_env_file"}
-    return settings, wrong, [_overview(settings, wrong), *checks, *_look_into_env_file()]
+    vain = look_into_env_file()
+    mistakes = len(checks) + sum(line.mistake for line in vain)
+    checks += map(_in_vain, vain)
+    return settings, wrong, [_overview(settings, wrong, checks, mistakes), *checks]
 
 
 def _explain(error: Exception) -> tuple[list[Check], set[str]]:
@@ -139,8 +143,9 @@ def _explain(error: Exception) -> tuple[list[Check], set[str]]:
         what, separator, example = what.partition(". Example: ")
         if not separator:
             what, _, example = what.partition(". ")
-        checks.append(Check("settings", "error", name, what, f"For example: {example}" if separator else example))
-        field = _names().get(name.upper())
+        field = setting_names().get(name.upper())
+        where = f"{OVERVIEW}.{name}" if field else "env_file"
+        checks.append(Check(where, "error", name, what, f"For example: {example}" if separator else example))
         fields |= {field} if field else {"_env_file"}
         if field == "model_url":
             # MODEL_API=tgi would be wrong without it.
@@ -152,48 +157,20 @@ def _default(field: str) -> Any:
     return Settings.model_fields[field].get_default(call_default_factory=True)
 
 
-def _names() -> dict[str, str]:
-    """Every name that a setting has in the environment, and its field."""
-    names: dict[str, str] = {}
-    for field, info in Settings.model_fields.items():
-        aliases = info.validation_alias.choices if isinstance(info.validation_alias, AliasChoices) else [field]
-        names |= {str(alias).upper(): field for alias in aliases}
-    return names
+def _in_vain(line: Vain) -> Check:
+    return Check(f"env_file.{line.line}", "warning", ".env", line.found, line.remedy)
 
 
-def _overview(settings: Settings, wrong: Collection[str]) -> Check:
-    where = ".env is read" if _env_file().is_file() else "there is no .env here, so only the environment counts"
+def _overview(settings: Settings, wrong: Collection[str], checks: Sequence[Check], mistakes: int) -> Check:
+    """Where settings come from and what they choose; as bad as the worst of ``checks``, those of single settings."""
+    level = max((check.level for check in checks), key=list(MARKS).index, default="ok")
+    file = env_file()
+    where = ".env is read" if file.is_file() else f"there is no .env in {file.parent}, so only the environment counts"
+    if mistakes:
+        where = where.replace("counts", "is read") + f", with {mistakes} mistake{'s' if mistakes > 1 else ''}"
     model = "?" if {"model_api", "model_url"} & set(wrong) else settings.backend
     platforms = "slack" if _has_slack(settings, wrong) else "none, the terminal"
-    return Check("settings", "ok", "Settings", f"{where}; model: {model}; platforms: {platforms}")
-
-
-def _env_file() -> Path:
-    return Path(str(Settings.model_config.get("env_file") or ".env"))
-
-
-def _look_into_env_file() -> list[Check]:
-    """What is passed over in silence when settings are read: lines that are none, misspelt names, names set twice."""
-    try:
-        with _env_file().open(encoding="utf-8") as file:
-            bindings = list(parse_stream(file))
-    except (OSError, UnicodeDecodeError):
-        return []
-    checks, known = [], _names()
-    environment = {name.upper(): value for name, value in os.environ.items()}
-    for binding in bindings:
-        name = (binding.key or "").upper()
-        if binding.error:
-            what, remedy = f"line {binding.original.line} is no setting", "Write it as NAME=value, or remove it."
-        elif name and name not in known and (near := get_close_matches(name, known, n=1, cutoff=0.85)):
-            what, remedy = f"there is no setting called {name}", f"Is it {near[0]}?"
-        elif name in known and binding.value and environment.get(name) not in (None, "", binding.value):
-            what = f"{name} is set to something else in the environment, and that counts"
-            remedy = f"For the value in .env: unset {binding.key}"
-        else:
-            continue
-        checks.append(Check("settings", "warning", ".env", what, remedy))
-    return checks
+    return Check(OVERVIEW, level, "Settings", f"{where}; model: {model}; platforms: {platforms}")
 
 
 # Platforms.

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from typing import Any
 
 import structlog
+
+_SECRET = re.compile(r"(ticket=|xox[a-z]-|xapp-|Bearer |Basic )[^\s&'\"]+", re.IGNORECASE)
+
+
+class Redacted(logging.Filter):
+    """What libraries log, without secrets: addresses of sockets carry tickets, and tracebacks carry addresses."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite a record in place."""
+        record.msg, record.args = _SECRET.sub(r"\1…", record.getMessage()), ()
+        if record.exc_info and record.exc_info[0]:
+            record.msg, record.exc_info = f"{record.msg} ({record.exc_info[0].__name__})", None
+        return True
 
 
 def configure_logging(level: str) -> None:
@@ -33,4 +47,5 @@ def configure_logging(level: str) -> None:
     handler = logging.StreamHandler()
     last = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *traceback, renderer]
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))
+    handler.addFilter(Redacted())
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)

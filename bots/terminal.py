@@ -45,8 +45,10 @@ _CONTROL = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)))
 _UNLIMITED = 1e9
 
 
-async def chat_in_terminal(settings: Settings) -> int:
+async def chat_in_terminal(settings: Settings, *, silence: str = "") -> int:
     """Chat until the input ends. The exit code: 1 if piped input got no whole answer, else 0.
+
+    ``silence`` is what to say if piped input was empty, and then the exit code is 2; "" for nothing, and 0.
 
     Raises:
         StorageError: there is no Redis to be had.
@@ -62,7 +64,7 @@ async def chat_in_terminal(settings: Settings) -> int:
                 return await talk(chat, settings.data_dir / "history")
             from bots.terminal_plain import answer_input
 
-            return await answer_input(chat)
+            return await answer_input(chat, silence=silence)
     except asyncio.CancelledError:
         if told:
             return 128 + told[0]

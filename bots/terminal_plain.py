@@ -20,11 +20,28 @@ from core.errors import ParleyError
 from core.types import Ending, MessageRef, Outcome
 
 
-async def answer_input(chat: Chat) -> int:
-    """Answer what comes from stdin, on stdout. The exit code: 1 if anything got no whole answer, else 0."""
-    if sys.stdin and sys.stdin.isatty():
+async def answer_input(chat: Chat, *, silence: str = "") -> int:
+    """Answer what comes from stdin, on stdout. The exit code: 1 if anything got no whole answer, else 0.
+
+    ``silence`` is what to say if nothing came in, and then the exit code is 2; a person may well say nothing.
+    """
+    person = bool(sys.stdin and sys.stdin.isatty())
+    if person:
         note(chat.greeting)
-    return await answer_lines(chat, lines(sys.stdin), partial(write, sys.stdout))
+    heard = False
+
+    async def source() -> AsyncGenerator[str]:
+        nonlocal heard
+        async with aclosing(lines(sys.stdin)) as said:
+            async for line in said:
+                heard = heard or bool(line.strip())
+                yield line
+
+    code = await answer_lines(chat, source(), partial(write, sys.stdout))
+    if heard or person or not silence:
+        return code
+    note(silence)
+    return 2
 
 
 class PlainEditor:
@@ -58,7 +75,8 @@ class PlainEditor:
             self._print("".join(parts))
             self._write("\n")
         if outcome.note:
-            note(slashed(outcome.note))
+            hint = " `parley doctor` looks for the cause." if outcome.retry else ""
+            note(slashed(outcome.note) + hint)
         return tuple(refs) or ((answer_ref(),) if parts else ())
 
     async def remove(self, ref: MessageRef) -> None:

@@ -41,6 +41,9 @@ Stop = asyncio.Future[Outcome]
 ReadThread = Callable[[Turn], Awaitable[Sequence[Message]]]
 """Reads what people said in a thread before Parley was asked into it."""
 
+ReadsNow = Callable[[], str | None]
+"""What the question reads now; None if it was taken back. What is stored is what stands there in the end."""
+
 JOINED = "You were asked into this thread just now. The {count} messages before this line were read from it, once."
 LIMITS_TIMEOUT = 5.0
 """Seconds to wait for the server's word on its context length; the setting serves where it does not come."""
@@ -118,6 +121,7 @@ class Assistant:
         refs: Sequence[MessageRef] = (),
         stop: Stop | None = None,
         before_the_end: BeforeTheEnd | None = None,
+        reads_now: ReadsNow | None = None,
     ) -> Answer:
         """Answer a turn: the reply grows in ``editor`` while the model writes, and both are remembered in the end.
 
@@ -143,7 +147,7 @@ class Assistant:
         shown, outcome = delivery.result(), writing.draft.outcome
         assert outcome  # noqa: S101 - a delivery ends after its draft
         answer = Answer(outcome, writing.draft.text, tuple(shown.refs), writing.usage)
-        await self._remember(writing, answer)
+        await self._remember(writing, answer, reads_now)
         log.info(
             "answered",
             turn=turn.id,
@@ -241,11 +245,16 @@ class Assistant:
                     self._limits_until = time.monotonic() + LIMITS_PAUSE
         return share(self._limits or self.manner.limits, self.manner.max_new_tokens)
 
-    async def _remember(self, writing: _Writing, answer: Answer) -> None:
+    async def _remember(self, writing: _Writing, answer: Answer, reads_now: ReadsNow | None) -> None:
         """Store question and answer as a pair. An answer without text is not stored: it is offered again."""
-        if not (answer.text and answer.outcome.remember and writing.conversation and writing.question):
+        turn, question = writing.turn, writing.question
+        if not (answer.text and answer.outcome.remember and writing.conversation and question):
             return
-        turn = writing.turn
+        before = reads_now() if reads_now else turn.text
+        if before is None:
+            return
+        if before != turn.text:
+            question = replace(question, text=before, tokens=0)
         said = Message(
             Role.ASSISTANT,
             answer.text,
@@ -254,9 +263,14 @@ class Assistant:
             reply_to=turn.id,
             ending=answer.outcome.ending,
         )
-        messages = (*writing.heard, writing.question, said)
+        messages = (*writing.heard, question, said)
         try:
             await self.memory.append(writing.conversation, messages, question=turn.id, cut=writing.cut)
+            after = reads_now() if reads_now else before
+            if after is None:  # changed while it was being stored
+                await self.memory.withdraw(turn.key, turn.id)
+            elif after != before:
+                await self.memory.correct(turn.key, turn.id, after)
         except StorageError as error:
             log.error("an answer was given and could not be remembered", turn=turn.id, error=str(error))
 

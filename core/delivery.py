@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -22,7 +22,7 @@ from core.draft import Draft
 from core.errors import MessageGone, PlatformError, PlatformUnauthorized, PlatformUnavailable, RateLimited
 from core.markdown import Splitter, heal
 from core.pacing import Budget
-from core.types import Limits, MessageRef, Outcome
+from core.types import Ending, Limits, MessageRef, Outcome
 
 log = structlog.get_logger()
 
@@ -32,6 +32,7 @@ ATTEMPTS = 8
 """Calls that fail for a passing reason are made so often before the delivery gives up."""
 PATIENCE = 8.0
 """Seconds between two such calls at the most."""
+REFUSED = Outcome(Ending.INTERRUPTED, "The rest of this answer cannot be shown here.", retry=True)
 
 
 class MessageEditor(Protocol):
@@ -188,7 +189,7 @@ class Delivery:
     async def _post(self, text: str) -> None:
         """Begin the next message, in the place of an earlier reply's if there is one."""
         while self.spare:
-            await self.pace.edits.take()
+            await self._pay()
             try:
                 await self._edit(self.spare[0], text)
             except MessageGone:
@@ -217,17 +218,28 @@ class Delivery:
             await self._insist(partial(self._complete, place, text))
         if self.before_the_end:
             await self.before_the_end(tuple(self.refs), outcome)
-        await self._insist(partial(self._conclude, parts, outcome))
+        try:
+            await self._insist(partial(self._conclude, parts, outcome))
+        except (MessageGone, PlatformUnauthorized):
+            raise
+        except PlatformError as fault:
+            if fault.retryable:
+                raise
+            # The platform will not take this text, now or later: people are told, under what they see.
+            log.warning("the end was refused", error=str(fault), code=fault.code)
+            await self._insist(partial(self._conclude, tuple(self.shown), REFUSED))
         while self.spare:
-            with suppress(MessageGone):
+            try:
                 await self._insist(partial(self.editor.remove, self.spare.popleft()))
+            except PlatformError as fault:
+                log.info("a message of an earlier reply stays", code=fault.code)
 
     async def _complete(self, place: int, text: str) -> None:
         """Make sure that a message before the last shows its final text."""
         if place == len(self.refs):
             await self._post(text)
         elif self.shown[place] != text:
-            await self.pace.edits.take()
+            await self._pay()
             await self._edit(self.refs[place], text)
             self.shown[place] = text
 
@@ -257,10 +269,23 @@ class Delivery:
                 if attempt == ATTEMPTS:
                     raise
                 log.warning("call failed; will call again", error=str(fault), attempt=attempt)
-                if isinstance(fault, PlatformUnavailable):
-                    await asyncio.sleep(min(PATIENCE, 0.1 * 2**attempt))
+                await asyncio.sleep(fault.retry_after or min(PATIENCE, 0.1 * 2**attempt))
             else:
                 return
+
+    async def _pay(self) -> None:
+        """Pay for an edit: with a free one while the reply grows, with the one that was reserved once it has ended.
+
+        Nobody may wait for a free edit with one in hand: twenty who do would wait for each other.
+        """
+        if not self.draft.outcome and await self._before_the_end(self.pace.edits.take()):
+            return
+        if self._reserved:
+            await self.pace.edits.unblocked()
+            self._reserved = False
+            self.pace.edits.spend()
+        else:
+            await self.pace.edits.take()
 
     async def _reserve_the_end(self) -> None:
         """Make sure of the edit that will show the end."""

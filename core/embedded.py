@@ -99,12 +99,21 @@ async def embedded_redis(data_dir: Path, *, server: Path | None = None, patience
             await hold.join()
         except OSError as error:
             raise StorageError(
-                f"No redis-server can keep its data in {hold.folder}: {error}",
+                f"No redis-server can keep its data in {hold.folder}: {_in_the_way(hold.folder, error)}",
                 remedy="Set DATA_DIR to a folder that this user may write to and that has room, or set REDIS_URL.",
             ) from error
         yield "unix://" + quote(str(hold.socket))
     finally:
         await hold.leave()
+
+
+def _in_the_way(folder: Path, error: OSError) -> str:
+    """Why there can be no such folder, in words."""
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        for path in (folder, *folder.parents):
+            if path.exists() and not path.is_dir():
+                return f"{path} is a file, not a folder"
+    return error.strerror or str(error)
 
 
 class _Lock:

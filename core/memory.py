@@ -9,11 +9,11 @@ repeated: the client sends a call again when a connection breaks.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from redis.asyncio import Redis
 
@@ -86,10 +86,11 @@ class RedisMemory:
         self._redis = redis
         self._retention = retention
         self._count = count
-        self._load = redis.register_script(_script("load"))
-        self._append = redis.register_script(_script("append"))
-        self._swap = redis.register_script(_script("swap"))
-        self._forget = redis.register_script(_script("forget"))
+        self._load = redis.register_script(script("load"))
+        self._append = redis.register_script(script("append"))
+        self._read = redis.register_script(script("entries"))
+        self._swap = redis.register_script(script("swap"))
+        self._forget = redis.register_script(script("forget"))
 
     async def load(self, key: ConversationKey, thread: Thread | None = None) -> Conversation:
         """See ``Memory.load``."""
@@ -108,19 +109,12 @@ class RedisMemory:
         """See ``Memory.append``; counts the tokens of messages that have none yet."""
         key = conversation.key
         counted = [m if m.tokens else replace(m, tokens=count_message(m, self._count)) for m in messages]
-        args: list[str | int] = [
-            conversation.epoch,
-            cut,
-            self._retention,
-            MOST_MESSAGES,
-            MOST_BYTES,
-            question,
-            min(len(counted), 2),
-        ]
+        newest, name = min(len(counted), 2), str(key) if key.thread else ""
+        args: list[str | int] = [conversation.epoch, cut, self._retention, MOST_MESSAGES, MOST_BYTES]
+        args += [question, newest, name, *(message.to_json() for message in counted)]
+        keys = [Keys.messages(key), Keys.state(key), Keys.forks(key.parent or key)]
         with redis_errors("store a turn"):
-            added = await self._append(
-                keys=[Keys.messages(key), Keys.state(key)], args=[*args, *(m.to_json() for m in counted)]
-            )
+            added = await self._append(keys=keys, args=args)
         return bool(added)
 
     async def correct(self, key: ConversationKey, message: str, text: str) -> bool:
@@ -159,10 +153,10 @@ class RedisMemory:
         return Remembered(len(messages) - answers, answers, tokens, max(int(seconds), 0))
 
     async def _entries(self, key: ConversationKey) -> list[tuple[str, Message]]:
-        """Each message as it is stored, with what it says."""
+        """Each message as it is stored, here and in copies, with what it says."""
         with redis_errors("read a conversation"):
-            entries = await cast("Awaitable[list[str]]", self._redis.lrange(Keys.messages(key), 0, -1))
-        return [(entry, Message.from_json(entry)) for entry in entries]
+            entries = await self._read(keys=[Keys.messages(key), Keys.forks(key)], args=[Keys.CONVERSATIONS])
+        return [(entry, Message.from_json(entry)) for entry in dict.fromkeys(entries)]
 
     async def _put(self, key: ConversationKey, pairs: Sequence[str]) -> bool:
         """Swap stored messages for others wherever they stand."""
@@ -175,5 +169,6 @@ class RedisMemory:
 
 
 @cache
-def _script(name: str) -> str:
+def script(name: str) -> str:
+    """The source of one of ``core/lua``."""
     return Path(__file__).with_name("lua").joinpath(f"{name}.lua").read_text(encoding="utf-8")

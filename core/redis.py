@@ -40,6 +40,7 @@ class Keys:
                                                                                           one
     ``{parley}:conv:<conversation>:retries``  HASH    turn id to the turn and its reply   24 hours after the last one
     ``{parley}:turn:<turn id>``               STRING  that the turn was accepted          24 hours
+    ``{parley}:turn:<turn id>/retry``         HASH    that a kept turn was taken again    a minute
     ========================================  ======  ==================================  =============================
 
     ``<conversation>`` is a ConversationKey as text: ``slack:T1:C1`` or ``slack:T1:C1:1700.1``. All names share the

@@ -7,7 +7,9 @@ is never repeated, and ``repr`` shows secrets masked.
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -25,15 +27,38 @@ SYSTEM_PROMPT = (
     "Use Markdown. If you do not know something, say so."
 )
 
+_HTTP = ("http://", "https://")
+_PLAIN = {
+    "float_type": "should be a number",
+    "float_parsing": "should be a number",
+    "int_type": "should be a whole number",
+    "int_parsing": "should be a whole number",
+    "int_parsing_size": "should be a whole number",
+    "int_from_float": "should be a whole number",
+    "bool_type": "should be true or false",
+    "bool_parsing": "should be true or false",
+}
+"""What is said instead of pydantic's words, which are for programmers, by its names for what is wrong."""
+
 
 def _split_list(value: Any) -> Any:
     """``C1, C2`` as people write lists in an environment."""
     return frozenset(part for part in value.replace(",", " ").split()) if isinstance(value, str) else value
 
 
+def _in(case: Callable[[str], str]) -> BeforeValidator:
+    """A word that people may write in any case: ``INFO`` is ``info``."""
+    return BeforeValidator(lambda value: case(value) if isinstance(value, str) else value)
+
+
+def _any_of(beginnings: Sequence[str]) -> str:
+    *others, last = beginnings
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 def _check_url(value: str) -> str:
-    if not value.startswith(("http://", "https://")):
-        raise ValueError("should begin with http:// or https://")
+    if not value.startswith(_HTTP):
+        raise ValueError(f"should begin with {_any_of(_HTTP)}")
     return value
 
 
@@ -41,10 +66,10 @@ def _end_with_slash(value: str) -> str:
     return value if value.endswith("/") else value + "/"
 
 
-def _check_prefix(prefix: str) -> AfterValidator:
+def _check_prefix(*prefixes: str) -> AfterValidator:
     def check(secret: SecretStr) -> SecretStr:
-        if not secret.get_secret_value().startswith(prefix):
-            raise ValueError(f"should begin with {prefix}")
+        if not secret.get_secret_value().startswith(prefixes):
+            raise ValueError(f"should begin with {_any_of(prefixes)}")
         return secret
 
     return AfterValidator(check)
@@ -80,12 +105,14 @@ class Settings(BaseSettings):
     slack_allow_external: bool = Field(False, examples=["true"])
 
     # Redis
-    redis_url: SecretStr | None = Field(None, examples=["redis://:password@localhost:6379/0"])
+    redis_url: Annotated[SecretStr, _check_prefix("redis://", "rediss://", "unix://")] | None = Field(
+        None, examples=["redis://:password@localhost:6379/0"]
+    )
     data_dir: Path = Field(Path(".parley"), examples=["/var/lib/parley"])
     retention_days: float = Field(30, gt=0, le=3650, examples=["30"])
 
     # The model
-    model_api: Literal["tgi", "demo"] | None = Field(None, examples=["tgi"])
+    model_api: Annotated[Literal["tgi", "demo"], _in(str.lower)] | None = Field(None, examples=["tgi"])
     model_url: HttpUrl | None = Field(
         None,
         validation_alias=AliasChoices("model_url", "hf_api_falcom_base"),
@@ -94,8 +121,8 @@ class Settings(BaseSettings):
     model_api_key: SecretStr | None = Field(
         None, validation_alias=AliasChoices("model_api_key", "hf_api_key"), examples=["hf_abc"]
     )
-    model_auth: Literal["Bearer", "Basic"] = Field("Bearer", examples=["Basic"])
-    prompt_template: Literal["falcon"] = Field("falcon", examples=["falcon"])
+    model_auth: Annotated[Literal["Bearer", "Basic"], _in(str.capitalize)] = Field("Bearer", examples=["Basic"])
+    prompt_template: Annotated[Literal["falcon"], _in(str.lower)] = Field("falcon", examples=["falcon"])
     system_prompt: str = Field(SYSTEM_PROMPT, examples=["You are a terse assistant."])
     temperature: float = Field(0.7, ge=0, le=2, examples=["0.7"])
     max_new_tokens: int = Field(1024, ge=1, le=1_000_000, examples=["1024"])
@@ -108,7 +135,9 @@ class Settings(BaseSettings):
     first_words_ms: int = Field(120, ge=0, le=60_000, examples=["120"])
 
     # The process
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", examples=["debug"])
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], _in(str.lower)] = Field(
+        "info", examples=["debug"]
+    )
 
     @model_validator(mode="after")
     def _model_has_an_address(self) -> Self:
@@ -133,6 +162,8 @@ def load_settings(**values: Any) -> Settings:
     Raises:
         SettingsError: with one line for each wrong setting.
     """
+    # A line of .env that is none is said in our own words: see bots.envfile.
+    logging.getLogger("dotenv.main").setLevel(logging.ERROR)
     try:
         return Settings(**values)
     except ValidationError as error:
@@ -146,7 +177,7 @@ def load_settings(**values: Any) -> Settings:
 
 def _explain(details: ErrorDetails) -> str:
     """One line: the setting, what is wrong, an example."""
-    said = details["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    said = _PLAIN.get(details["type"]) or details["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if not details["loc"]:
         return said
     field = str(details["loc"][0]).lower()
@@ -155,7 +186,7 @@ def _explain(details: ErrorDetails) -> str:
 
 
 def _as_written(field: str) -> str:
-    """The name under which a person set a field: its own, or the course's."""
+    """The name under which a person set a field: its own, or an alias."""
     written = {name.lower() for name, value in {**dotenv_values(".env"), **os.environ}.items() if value}
     choices = Settings.model_fields[field].validation_alias
     names = choices.choices if isinstance(choices, AliasChoices) else [field]

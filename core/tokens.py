@@ -12,6 +12,7 @@ import string
 from math import ceil
 from typing import Protocol
 
+from core.guard import guard
 from core.types import Message
 
 OVERHEAD = 8
@@ -41,6 +42,6 @@ def estimate(text: str) -> int:
 
 
 def count_message(message: Message, count: TokenCounter = estimate) -> int:
-    """Tokens of one message in a prompt: its text, its author's name, and what stands around it."""
+    """Tokens of one message in a prompt: its text as it is guarded, its author's name, and what stands around it."""
     name = count(message.author.name) if message.author else 0
-    return count(message.text) + name + OVERHEAD
+    return count(guard(message.text)) + name + OVERHEAD

@@ -86,7 +86,8 @@ class Message:
             record["reply_to"] = self.reply_to
         if self.ending is not Ending.COMPLETE:
             record["ending"] = self.ending
-        return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+        # Half a surrogate pair, which JSON can bring in, is no text that could be stored.
+        return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace").decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:

@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from core.guard import guard
 from core.tokens import OVERHEAD, TokenCounter, count_message, estimate
 from core.types import Conversation, Message, ModelLimits, Role, Window
 
 STEP = 0.6
 """Share of the room that is filled after a cut."""
+DATE = 16
+"""Tokens of a date."""
 MARGIN = 64
 """Tokens kept free for what a template adds: BOS, the date, the assistant's role."""
 
@@ -62,15 +65,20 @@ def fit(
     system = shorten(system, budget.prompt // 2 - OVERHEAD, count)
     room = budget.prompt - count(system) - OVERHEAD
     name = count(question.author.name) if question.author else 0
-    text = shorten(question.text, room - name - OVERHEAD, count)
+    text = shorten(question.text, room - name - OVERHEAD - DATE, lambda text: count(guard(text)))
     shortened = text != question.text
     question = replace(question, text=text, tokens=0)
     question = replace(question, tokens=count_message(question, count))
     messages = _since(conversation.messages, conversation.cut)
     costs = [message.tokens or count_message(message, count) for message in messages]
-    start, cut = 0, conversation.cut
-    if sum(costs) + question.tokens > room:
-        start = _step(messages, costs, int(room * step) - question.tokens)
+    # A date stands with the first message of each day.
+    days = [int(message.at // 86_400) for message in messages]
+    costs = [cost + DATE * (i == 0 or days[i] != days[i - 1]) for i, cost in enumerate(costs)]
+    start = 0
+    cut = conversation.cut if any(message.id == conversation.cut for message in messages) else ""
+    asked = question.tokens + DATE
+    if sum(costs) + asked > room:
+        start = _step(messages, costs, int(room * step) - asked - DATE)
         cut = messages[start].id if start < len(messages) else question.id
     return Fit(Window(system, (*messages[start:], question)), cut, shortened)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -38,6 +39,7 @@ class _Job:
     turn: Turn
     refs: Sequence[MessageRef]
     stop: Stop
+    correction: str | None = None
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -79,12 +81,36 @@ class Worker:
         job.stop.set_result(outcome)
         return True
 
-    async def drain(self, grace: float = GRACE) -> None:
-        """Let what runs end within ``grace`` seconds; what does not is marked as interrupted, with Retry."""
+    def correct(self, turn: str, text: str) -> None:
+        """A question was edited: an answer that is under way is remembered with what it reads now."""
+        if job := self._jobs.get(turn):
+            job.correction = text
+
+    def amend(self, turn: str, **place: str) -> None:
+        """Something more became known of a turn; it counts if nobody has begun to answer."""
+        if job := self._jobs.get(turn):
+            job.turn = replace(job.turn, place={**job.turn.place, **place})
+
+    def has(self, turn: str) -> bool:
+        """Whether a turn waits or is being answered here."""
+        return turn in self._jobs
+
+    async def drain(self, grace: float = GRACE, hurry: asyncio.Event | None = None) -> None:
+        """Let what runs end within ``grace`` seconds, or until ``hurry``.
+
+        What does not end in time is marked as interrupted, with Retry.
+        """
         if not self._tasks:
             return
-        log.info("draining", turns=len(self._jobs))
-        _, late = await asyncio.wait(self._tasks, timeout=grace)
+        log.info("draining", turns=len(self._jobs), seconds=grace)
+        waiting: set[asyncio.Task[Any]] = {
+            asyncio.create_task(asyncio.wait(self._tasks)),
+            asyncio.create_task((hurry or asyncio.Event()).wait()),
+        }
+        await asyncio.wait(waiting, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+        late = set(self._tasks)
         for job in list(self._jobs.values()):
             if not job.stop.done():
                 job.stop.set_result(RESTARTED)
@@ -117,6 +143,8 @@ class Worker:
             return
         surface = self.surfaces[job.turn.key.platform]
         turn = await surface.understand(job.turn)
+        if job.correction is not None:  # before anything was asked
+            turn = replace(turn, text=job.correction)
         editor, pace = surface.open_editor(turn), surface.pace(turn)
         if command := commands.find(turn.text):
             draft = Draft()
@@ -136,6 +164,7 @@ class Worker:
             refs=job.refs,
             stop=job.stop,
             before_the_end=partial(self._offer_retry, job.turn),
+            reads_now=partial(_reads_now, job, turn),
         )
 
     async def _offer_retry(self, turn: Turn, refs: Sequence[MessageRef], outcome: Outcome) -> None:
@@ -145,3 +174,10 @@ class Worker:
                 await self.turns.keep(turn, refs)
             except StorageError as error:
                 log.warning("Retry will not work", turn=turn.id, error=str(error))
+
+
+def _reads_now(job: _Job, turn: Turn) -> str | None:
+    """What a question reads now; None if it was deleted."""
+    if job.stop.done() and not job.stop.result().remember:
+        return None
+    return turn.text if job.correction is None else job.correction

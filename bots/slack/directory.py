@@ -19,6 +19,8 @@ TTL = 3600.0
 """Seconds that a name is believed."""
 TTL_UNKNOWN = 60.0
 """Seconds before Slack is asked again for a name that could not be had."""
+PATIENCE = 3
+"""Seconds that an answer waits for a name."""
 MOST = 10_000
 """Names kept; users.info may be called 100 times a minute."""
 
@@ -43,6 +45,10 @@ class Directory:
         found = await asyncio.gather(*(self.name(user) for user in wanted))
         return {user: name for user, name in zip(wanted, found, strict=True) if name}
 
+    def known(self, ids: Iterable[str]) -> dict[str, str]:
+        """Names for ids, as far as they are known without asking."""
+        return {user: self._known[user].name for user in ids if user in self._known and self._known[user].name}
+
     async def name(self, user: str) -> str:
         """The name that people see; "" if Slack does not tell."""
         known = self._known.get(user)
@@ -56,7 +62,7 @@ class Directory:
         name = ""
         try:
             with slack_errors("users.info"):
-                response = await self._client.users_info(user=user)
+                response = await asyncio.wait_for(self._client.users_info(user=user), PATIENCE)
             person = response["user"]
             profile = person.get("profile", {})
             name = profile.get("display_name") or profile.get("real_name") or person.get("real_name") or person["name"]

@@ -17,20 +17,20 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from bots.slack.errors import slack_errors
 from bots.slack.text import escape, fallback, safe_markdown
-from core.errors import PlatformError
+from core.errors import MessageGone, PlatformError, PlatformUnavailable
 from core.pacing import Budget
 from core.types import Limits, MessageRef, Outcome, Turn
 
 log = structlog.get_logger()
 
 
-def utf16_units(text: str) -> int:
-    """Length as a browser counts it; never less than Slack's own count."""
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+def written_units(text: str) -> int:
+    """UTF-16 units of what is sent for a text: escapes count twice in a payload, and mentions grow when broken."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2 + sum(text.count(sign) for sign in '"\\\n\t\r<@')
 
 
-LIMITS = Limits(size=10_000, measure=utf16_units, interval=1.0)
-"""Below the 12,000 of markdown blocks and the 13,200 or so of a whole payload, with room for broken mentions."""
+LIMITS = Limits(size=10_000, measure=written_units, interval=1.0)
+"""Below the 12,000 of markdown blocks and the 13,200 or so of a whole payload, with room for the fallback text."""
 SIGN_TIMEOUT = 3
 """Seconds that a status may take; nothing depends on it."""
 RETRY = "parley_retry"
@@ -56,11 +56,12 @@ class Signs:
         try:
             yield
         finally:
-            # Slack does not take the status back by itself for an hour.
-            if await begun:
-                await self._set(turn, "active")
+            # Slack does not take the status back by itself for an hour; it may have it although we did not hear so.
+            if await begun and not await self._set(turn, "active", last=True):
+                await self._set(turn, "active", last=True)
 
-    async def _set(self, turn: Turn, status: str) -> bool:
+    async def _set(self, turn: Turn, status: str, *, last: bool = False) -> bool:
+        """Whether the status may be set now; of the ``last`` one, whether it is."""
         try:
             with slack_errors("agents.sessions.setStatus"):
                 await asyncio.wait_for(
@@ -70,10 +71,11 @@ class Signs:
                     SIGN_TIMEOUT,
                 )
         except PlatformError as error:
-            # A refusal for now is no reason to give up; "not_authorized", "feature_disabled" and the like are.
-            self._works = error.retryable
-            log.info("no status shown", code=error.code, again=error.retryable)
-            return False
+            # A refusal for now, or in a place that is gone, is no reason to give up; "not_authorized",
+            # "feature_disabled" and the like are.
+            self._works = error.retryable or isinstance(error, MessageGone)
+            log.info("no status shown", code=error.code, again=self._works)
+            return isinstance(error, PlatformUnavailable) and not last
         return True
 
 

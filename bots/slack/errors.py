@@ -29,6 +29,7 @@ UNAUTHORIZED = {
     "token_expired",
     "token_revoked",
 }
+ADVICE = "Copy the Bot User OAuth Token (xoxb-…) from api.slack.com/apps > OAuth & Permissions into SLACK_BOT_TOKEN."
 PASSING = {"fatal_error", "internal_error", "request_timeout", "service_unavailable", "team_added_to_org"}
 
 
@@ -39,14 +40,19 @@ def slack_errors(method: str) -> Iterator[None]:
         yield
     except SlackApiError as error:
         raise _translate(method, error) from None
-    except (SlackClientError, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+    except (SlackClientError, aiohttp.ClientError, TimeoutError, OSError, ValueError, AttributeError) as error:
+        # AttributeError: the SDK's own, for an answer that is text where it expects an object.
         raise PlatformUnavailable(f"{method}: {type(error).__name__}", code="unreachable") from None
 
 
 def _translate(method: str, error: SlackApiError) -> PlatformError:
     response = error.response
-    status = getattr(response, "status_code", 200)
-    code = (response.get("error") if hasattr(response, "get") else None) or f"http_{status}"
+    status = int(getattr(response, "status_code", None) or getattr(response, "status", None) or 200)
+    data = getattr(response, "data", None)
+    answer = data if isinstance(data, dict) else {}
+    if status != 429 and "ok" not in answer:  # not Slack's own words: a gateway's, or a proxy's
+        return PlatformUnavailable(f"{method}: http_{status}", code=f"http_{status}")
+    code = answer.get("error") or f"http_{status}"
     said = f"{method}: {code}"
     if status == 429 or code in {"ratelimited", "rate_limited"}:
         retry_after = float(getattr(response, "headers", {}).get("Retry-After", 1))
@@ -54,8 +60,8 @@ def _translate(method: str, error: SlackApiError) -> PlatformError:
     if code in GONE:
         return MessageGone(said, code=code)
     if code in UNAUTHORIZED:
-        needed = response.get("needed") if code == "missing_scope" else None
-        remedy = f"add the scope {needed} and reinstall the app" if needed else "check SLACK_BOT_TOKEN"
+        needed = answer.get("needed") if code == "missing_scope" else None
+        remedy = f"Add the scope {needed} and install the app again." if needed else ADVICE
         return PlatformUnauthorized(said, code=code, remedy=remedy)
     if status >= 500 or code in PASSING:
         return PlatformUnavailable(said, code=code)

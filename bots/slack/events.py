@@ -8,10 +8,11 @@ reply stands in a thread under it; a message inside a thread belongs to the thre
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bots.slack.text import without_mention
+from core.redis import TURN_TTL
 from core.types import Author, ConversationKey, Turn
 
 Event = Mapping[str, Any]
@@ -30,9 +31,13 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """Somebody edited a message: it says ``text`` now; None if it was deleted."""
+    """Somebody edited a message: it says ``text`` now; None if it was deleted.
 
-    key: ConversationKey
+    ``keys`` are the conversations that may hold it: a message on which a thread hangs belongs to its channel, and to that
+    thread as well if Parley was asked into it and read it.
+    """
+
+    keys: tuple[ConversationKey, ...]
     message: str
     text: str | None
 
@@ -63,6 +68,8 @@ def read_question(body: Event, bot: str) -> Asked | None:
     if not by_person or event["user"] == bot:
         return None
     text, channel, ts = event.get("text") or "", event["channel"], event["ts"]
+    if float((event.get("edited") or {}).get("ts") or 0) - float(ts) > TURN_TTL:
+        return None  # an edit mentions us once more, and what we claimed a day ago is no longer known
     direct = event.get("channel_type") == "im"
     if not direct and f"<@{bot}" not in text:
         return None
@@ -101,7 +108,8 @@ def read_change(body: Event) -> Changed | None:
     if not ts or before.get("bot_id") or after.get("bot_id"):
         return None
     key = conversation(workspace, event["channel"], before if before.get("ts") else after)
-    return Changed(key, identity(workspace, event["channel"], ts), text)
+    keys = (key,) if key.thread else (key, replace(key, thread=ts))
+    return Changed(keys, identity(workspace, event["channel"], ts), text)
 
 
 def is_external(body: Event) -> bool:

@@ -18,7 +18,7 @@ from slack_bolt.app.async_app import AsyncApp
 
 from bots.slack.editor import RETRY
 from bots.slack.errors import slack_errors
-from bots.slack.events import Asked, is_external, read_change, read_question, workspace_of
+from bots.slack.events import Asked, Changed, is_external, read_change, read_question, workspace_of
 from bots.slack.surface import SlackSurface
 from bots.slack.text import escape, people, readable, without_mention
 from core.commands import days
@@ -59,18 +59,15 @@ class SlackListener:
     async def hear(self, body: dict[str, Any]) -> None:
         """A message: a question, an edit, a deletion, or nothing to us."""
         if change := read_change(body):
-            if change.text is None:
-                self._worker.stop(change.message, WITHDRAWN)
-                await self._memory.withdraw(change.key, change.message)
-            else:
-                self._later(self._correct(change.key, change.message, change.text))
+            await self._follow(change)
         elif asked := read_question(body, self._surface.bot):
             await self._accept(body, asked)
 
     async def greet(self, body: dict[str, Any]) -> None:
         """The bot was invited to a channel: say what it does, what it remembers, and how to make it forget."""
         event = body["event"]
-        if event["user"] != self._surface.bot:
+        closed = self._refusal(event["channel"], "", direct=False, external=is_external(body))
+        if event["user"] != self._surface.bot or closed not in ("", "you"):
             return
         if await self._turns.claim(f"slack:{workspace_of(body)}:{event['channel']}:joined:{event.get('event_ts', '')}"):
             kept = days(self._settings.retention_seconds)
@@ -82,19 +79,23 @@ class SlackListener:
             self._later(self._post(event["channel"], "", text))
 
     async def retry(self, ack: Callable[[], Awaitable[None]], body: dict[str, Any], action: dict[str, Any]) -> None:
-        """The Retry button: the same turn again, over the same messages."""
-        key, _, turn = action["value"].partition(" ")
-        kept = await self._turns.retry(ConversationKey.parse(key), turn)
+        """The Retry button: the same turn again, over the same messages, for anybody who may ask here."""
+        channel, user, message = body["channel"]["id"], body["user"]["id"], body["message"]
+        name, _, turn = action["value"].partition(" ")
+        key, thread = ConversationKey.parse(name), message.get("thread_ts", "")
+        refusal = self._refusal(channel, user, direct=channel.startswith("D"), external=False)
+        kept = None if refusal else await self._turns.retry(key, turn)
         await ack()
-        channel, user = body["channel"]["id"], body["user"]["id"]
-        if kept:
+        if refusal:
+            self._later(self._whisper(channel, user, thread, REFUSED.format(where=refusal)))
+        elif kept:
             again, refs = kept
-            pressed = MessageRef(channel, body["message"]["ts"])  # it may have been posted with the button
+            pressed = MessageRef(channel, message["ts"])  # it may have been posted with the button
             self._worker.submit(
                 replace(again, attempt=again.attempt + 1), refs if pressed in refs else (*refs, pressed)
             )
-        else:
-            self._later(self._whisper(channel, user, body.get("message", {}).get("thread_ts", ""), GONE))
+        elif not self._worker.has(turn):  # else somebody else pressed it, and it is being answered
+            self._later(self._whisper(channel, user, thread, GONE))
 
     async def drain(self) -> None:
         """Let what was begun here come to its end."""
@@ -103,40 +104,49 @@ class SlackListener:
 
     async def _accept(self, body: dict[str, Any], asked: Asked) -> None:
         """Claim the message, then answer it, or say why not."""
-        turn, channel = asked.turn, asked.turn.place["channel"]
-        thread = turn.key.thread
-        if asked.files and await self._turns.claim(f"{turn.id}:files"):
-            unread = UNREAD.format(files=", ".join(asked.files))
-            self._later(self._whisper(channel, turn.author.id, thread, escape(unread)))
-        if asked.files and not turn.text.strip():
-            return
-        if not await self._turns.claim(turn.id):
-            return
-        if refusal := self._refusal(body, asked):
-            log.info("refused", turn=turn.id, why=refusal)
-            self._later(self._whisper(channel, turn.author.id, thread, REFUSED.format(where=refusal)))
-            return
-        if asked.files:
-            turn = replace(turn, place={**turn.place, "files": ", ".join(asked.files)})
-        self._worker.submit(turn)
-
-    def _refusal(self, body: dict[str, Any], asked: Asked) -> str:
-        """Why this person is not answered here; "" if they are."""
-        settings, turn = self._settings, asked.turn
+        turn, channel, user = asked.turn, asked.turn.place["channel"], asked.turn.author.id
+        thread, files = turn.key.thread, ", ".join(asked.files)
+        first = await self._turns.claim(turn.id)
         direct = body["event"].get("channel_type") == "im"
-        if is_external(body) and not settings.slack_allow_external:
+        if refusal := self._refusal(channel, user, direct=direct, external=is_external(body)):
+            if first:
+                log.info("refused", turn=turn.id, why=refusal)
+                self._later(self._whisper(channel, user, thread, REFUSED.format(where=refusal)))
+            return
+        if files and await self._turns.claim(f"{turn.id}:files"):
+            self._later(self._whisper(channel, user, thread, escape(UNREAD.format(files=files))))
+        if first and (turn.text.strip() or not files):
+            self._worker.submit(replace(turn, place={**turn.place, "files": files}))
+        elif files:
+            # The same message came first as app_mention, which does not tell of files.
+            self._worker.amend(turn.id, files=files)
+
+    def _refusal(self, channel: str, user: str, *, direct: bool, external: bool) -> str:
+        """Why this person is not answered here; "" if they are."""
+        settings = self._settings
+        if external and not settings.slack_allow_external:
             return "in channels that are shared with another organisation"
-        if not direct and settings.slack_allow_channels and turn.key.channel not in settings.slack_allow_channels:
+        if not direct and settings.slack_allow_channels and channel not in settings.slack_allow_channels:
             return "in this channel"
-        if settings.slack_allow_users and turn.author.id not in settings.slack_allow_users:
+        if settings.slack_allow_users and user not in settings.slack_allow_users:
             return "you"
         return ""
 
-    async def _correct(self, key: ConversationKey, message: str, text: str) -> None:
-        """Remember an edited message as it reads now."""
-        bot = self._surface.bot
-        names = await self._surface.directory.names(people(text) - {bot})
-        await self._memory.correct(key, message, readable(without_mention(text, bot), names))
+    async def _follow(self, change: Changed) -> None:
+        """An edited or deleted message: what is remembered of it, or is about to be, follows."""
+        if change.text is None:
+            self._worker.stop(change.message, WITHDRAWN)
+            for key in change.keys:
+                await self._memory.withdraw(key, change.message)
+                await self._turns.correct(key, change.message, None)
+            return
+        bot, raw = self._surface.bot, without_mention(change.text, self._surface.bot)
+        # Only names that are known already: this is acknowledged when it is done.
+        text = readable(raw, {**self._surface.directory.known(people(raw)), bot: self._surface.bot_name})
+        self._worker.correct(change.message, text)
+        for key in change.keys:
+            await self._memory.correct(key, change.message, text)
+            await self._turns.correct(key, change.message, raw)
 
     async def _whisper(self, channel: str, user: str, thread: str, text: str) -> None:
         """One line for one person."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine
 from itertools import count
+from typing import TypeVar
 
 import aiohttp
 import structlog
@@ -15,7 +15,7 @@ from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.authorization import AuthorizeResult
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bots.app import Core
+from bots.app import Core, Stopping
 from bots.slack.errors import slack_errors
 from bots.slack.listener import SlackListener
 from bots.slack.socket import Socket
@@ -25,6 +25,7 @@ from core.settings import Settings
 from core.worker import Worker
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 CALL_TIMEOUT = 10
 """Seconds that one call of the Web API may take; Slack answers in well under one."""
@@ -46,8 +47,10 @@ def open_client(settings: Settings, session: aiohttp.ClientSession | None = None
     )
 
 
-async def serve(core: Core, stopping: asyncio.Event) -> None:
-    """Answer in Slack until ``stopping`` is set; then take nothing new, and let running answers end.
+async def serve(core: Core, stopping: Stopping) -> None:
+    """Answer in Slack until we are asked to stop; then take nothing new, and let running answers end.
+
+    A Slack that is away at the start is waited for.
 
     Raises:
         SettingsError: a token is missing.
@@ -55,9 +58,10 @@ async def serve(core: Core, stopping: asyncio.Event) -> None:
     """
     settings = core.settings
     app_token = _token(settings.slack_app_token, "SLACK_APP_TOKEN", "xapp-…")
-    async with aiohttp.ClientSession() as session:
+    # A session of our own, since its timeout is the one that counts.
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT)) as session:
         client = open_client(settings, session)
-        who = await _reach(client, stopping)
+        who = await _insist(lambda: _ask_who_we_are(client), stopping)
         if not who:
             return
         surface = SlackSurface(client, who["user_id"], who["user"], first_words=settings.first_words_ms / 1000)
@@ -77,29 +81,40 @@ async def serve(core: Core, stopping: asyncio.Event) -> None:
         listener.attach(app)
         socket = Socket(app, app_token)
         try:
-            await socket.open()
-            log.info("in Slack", workspace=who["team"], bot=who["user"])
-            await stopping.wait()
+            if await _insist(socket.open, stopping):
+                log.info("in Slack", workspace=who["team"], bot=who["user"])
+                await stopping.asked.wait()
         finally:
             await socket.close()
-            await worker.drain()
+            await worker.drain(hurry=stopping.hurried)
             await listener.drain()
 
 
-async def _reach(client: AsyncWebClient, stopping: asyncio.Event) -> dict[str, str] | None:
-    """Who we are in Slack. Waits for a Slack that is away; None if we are told to stop meanwhile."""
+async def _ask_who_we_are(client: AsyncWebClient) -> dict[str, str]:
+    with slack_errors("auth.test"):
+        response = await client.auth_test()
+    return {field: response[field] for field in ("user_id", "user", "team", "team_id", "bot_id")}
+
+
+async def _insist(work: Callable[[], Coroutine[None, None, T]], stopping: Stopping) -> T | None:
+    """Do what a start needs, again and again while Slack is away; None if we are asked to stop meanwhile."""
     for attempt in count():
-        if stopping.is_set():
-            break
+        task = asyncio.create_task(work())
+        stop = asyncio.create_task(stopping.asked.wait())
         try:
-            with slack_errors("auth.test"):
-                response = await client.auth_test()
-            return {field: response[field] for field in ("user_id", "user", "team", "team_id", "bot_id")}
+            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
         except (PlatformUnavailable, RateLimited) as error:
             wait = error.retry_after or WAITS[min(attempt, len(WAITS) - 1)]
             log.warning("Slack is not reachable", error=str(error), again_in=wait)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), wait)
+            await asyncio.wait({stop}, timeout=wait)
+        finally:
+            stop.cancel()
+            task.cancel()
+            await asyncio.gather(task, stop, return_exceptions=True)
+        if stopping.asked.is_set():
+            break
     return None
 
 

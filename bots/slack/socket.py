@@ -35,8 +35,8 @@ class Socket(AsyncSocketModeHandler):
         self._handling: set[asyncio.Task[None] | None] = set()
         self._watching: asyncio.Task[None] | None = None
 
-    async def open(self) -> None:
-        """Connect; from then on the client keeps the socket open by itself.
+    async def open(self) -> bool:
+        """Connect; from then on the client keeps the socket open by itself. True when it is open.
 
         Raises:
             PlatformUnauthorized: Slack does not accept the app-level token.
@@ -51,8 +51,9 @@ class Socket(AsyncSocketModeHandler):
                 code=error.code,
                 remedy="Check SLACK_APP_TOKEN: an app-level token (xapp-…) with the scope connections:write.",
             ) from None
+        self._watching = self._watching or asyncio.create_task(self._watch())
         await self.client.connect()
-        self._watching = asyncio.create_task(self._watch())
+        return True
 
     async def close(self) -> None:
         """Take nothing new, acknowledge what is being accepted, hang up. Slack sends elsewhere what comes meanwhile."""

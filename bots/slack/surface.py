@@ -22,8 +22,12 @@ from core.window import shorten
 
 log = structlog.get_logger()
 
+MOST_NAMES = 20
+"""People in one message whose names are asked for; who mentions more, mentions a crowd."""
 THREAD_MESSAGES = 50
 """Of a thread that people held among themselves, the root and the newest are read."""
+THREAD_PAGE, THREAD_PAGES = 200, 5
+"""Messages a page, and pages, that are asked for to find the newest."""
 THREAD_TOKENS = 500
 """Of each of its messages, so much at the most."""
 
@@ -35,7 +39,7 @@ class SlackSurface:
         self.client = client
         self.bot = bot
         self.directory = Directory(client)
-        self._bot_name = bot_name
+        self.bot_name = bot_name
         self._first_words = first_words
         self._signs = Signs(client)
         # chat.update may be called 50 times a minute for all replies of the workspace together: 20 at once while
@@ -46,9 +50,9 @@ class SlackSurface:
 
     async def understand(self, turn: Turn) -> Turn:
         """Names for ids, in the text and for its author."""
-        names = await self.directory.names([turn.author.id, *people(turn.text)])
+        names = await self.directory.names([turn.author.id, *sorted(people(turn.text))[:MOST_NAMES]])
         author = Author(turn.author.id, names.get(turn.author.id, ""))
-        text = readable(turn.text, {**names, self.bot: self._bot_name})
+        text = readable(turn.text, {**names, self.bot: self.bot_name})
         files = turn.place.get("files")
         if files:
             text = f"{text}\n[Attached, and not readable to you: {files}]"
@@ -57,22 +61,29 @@ class SlackSurface:
     async def read_thread(self, turn: Turn) -> Sequence[Message]:
         """The thread's root and its newest messages before the turn, read from Slack."""
         said: list[dict[str, Any]] = []
+        cursor = None
         try:
-            with slack_errors("conversations.replies"):
-                response = await self.client.conversations_replies(
-                    channel=turn.place["channel"],
-                    ts=turn.key.thread,
-                    latest=turn.place["ts"],
-                    inclusive=False,
-                    limit=THREAD_MESSAGES * 4,
-                )
-            said = [m for m in response["messages"] if m["ts"] != turn.place["ts"] and m.get("text")]
+            for _ in range(THREAD_PAGES):  # oldest first
+                with slack_errors("conversations.replies"):
+                    response = await self.client.conversations_replies(
+                        channel=turn.place["channel"],
+                        ts=turn.key.thread,
+                        latest=turn.place["ts"],
+                        inclusive=False,
+                        limit=THREAD_PAGE,
+                        cursor=cursor,
+                    )
+                said += [m for m in response["messages"] if m["ts"] != turn.place["ts"] and m.get("text")]
+                cursor = (response.get("response_metadata") or {}).get("next_cursor")
+                if not cursor:
+                    break
         except PlatformError as error:
             log.warning("a thread could not be read", code=error.code, remedy=error.remedy)
         if len(said) > THREAD_MESSAGES:
             said = [said[0], *said[1 - THREAD_MESSAGES :]]
         mentioned = {user for message in said for user in (message.get("user", ""), *people(message["text"])) if user}
-        names = {**await self.directory.names(mentioned - {self.bot}), self.bot: self._bot_name}
+        asked = sorted(mentioned - {self.bot})[: 2 * MOST_NAMES]
+        names = {**await self.directory.names(asked), self.bot: self.bot_name}
         return [self._message(turn, message, names) for message in said]
 
     def open_editor(self, turn: Turn) -> SlackEditor:

@@ -1,28 +1,36 @@
--- Add what was said, once: messages that answer the same question are replaced, so that a repeated call (a retry by the
--- client, or a person who asked to try again) leaves one pair. Nothing is added to a conversation that was forgotten
--- since it was loaded. The list stays bounded in number and bytes; its newest messages are never dropped.
+-- Add what was said, once: messages of the same id, or that answer the same question, are replaced, so that a repeated
+-- call (a retry by the client, or a person who asked to try again) leaves one pair. Nothing is added to a conversation
+-- that was forgotten since it was loaded. The list stays bounded in number and bytes; its newest messages are never
+-- dropped. A channel knows the threads that copied from it for as long as one of them lives.
 --
--- KEYS  messages, state
--- ARGV  epoch, cut, seconds to live, most messages, most bytes, id of the question, number of newest to keep, messages…
+-- KEYS  messages, state, forks of the channel
+-- ARGV  epoch, cut, seconds to live, most messages, most bytes, id of the question, number of newest to keep,
+--       this conversation's name if it is a thread, messages…
 -- returns  1 if added, 0 if the conversation was forgotten meanwhile
-local messages, state = KEYS[1], KEYS[2]
+local messages, state, forks = KEYS[1], KEYS[2], KEYS[3]
 local epoch, cut, ttl = ARGV[1], ARGV[2], ARGV[3]
 local most, most_bytes, question, newest = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
+local name, first = ARGV[8], 9
 
 if (redis.call("HGET", state, "epoch") or "0") ~= epoch then
   return 0
 end
 
 local bytes = tonumber(redis.call("HGET", state, "bytes") or "0")
-for _, entry in ipairs(redis.call("LRANGE", messages, 0, -1)) do
-  if string.find(entry, question, 1, true) then -- cheap; decoding decides
-    local message = cjson.decode(entry)
-    if message.id == question or message.reply_to == question then
-      bytes = bytes - #entry * redis.call("LREM", messages, 1, entry)
-    end
+local replaced = { [question] = true }
+for index = first, #ARGV do
+  local message = cjson.decode(ARGV[index])
+  if message.id ~= "" and not message.reply_to then
+    replaced[message.id] = true
   end
 end
-for index = 8, #ARGV do
+for _, entry in ipairs(redis.call("LRANGE", messages, 0, -1)) do
+  local message = cjson.decode(entry)
+  if replaced[message.id] or message.reply_to == question then
+    bytes = bytes - #entry * redis.call("LREM", messages, 1, entry)
+  end
+end
+for index = first, #ARGV do
   redis.call("RPUSH", messages, ARGV[index])
   bytes = bytes + #ARGV[index]
 end
@@ -32,6 +40,10 @@ while count > newest and (count > most or bytes > most_bytes) do
   count = count - 1
 end
 redis.call("HSET", state, "bytes", bytes, "cut", cut, "stranger", "0")
+if name ~= "" then
+  redis.call("SADD", forks, name)
+end
 redis.call("EXPIRE", messages, ttl)
 redis.call("EXPIRE", state, ttl)
+redis.call("EXPIRE", forks, ttl)
 return 1

@@ -15,8 +15,14 @@ local function forget(messages, state, retries)
 end
 
 for _, fork in ipairs(redis.call("SMEMBERS", KEYS[3])) do
-  forget(prefix .. fork .. ":messages", prefix .. fork .. ":state", prefix .. fork .. ":retries")
+  local messages, state = prefix .. fork .. ":messages", prefix .. fork .. ":state"
+  if redis.call("EXISTS", messages, state) > 0 then
+    forget(messages, state, prefix .. fork .. ":retries")
+  else
+    redis.call("SREM", KEYS[3], fork) -- it has expired
+  end
 end
 forget(KEYS[1], KEYS[2], KEYS[4])
-redis.call("DEL", KEYS[3])
+-- The threads live on, and what is said there from now on is reached by the next time.
+redis.call("EXPIRE", KEYS[3], ttl)
 return forgotten

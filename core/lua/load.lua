@@ -9,20 +9,29 @@ local messages, state, parent, forks = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local has_parent, root, root_at, ttl, name = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 
 if has_parent == "1" and redis.call("EXISTS", messages, state) == 0 then
-  local known, until_root, before_root = redis.call("LRANGE", parent, 0, -1), 0, 0
+  local known, until_root, before = redis.call("LRANGE", parent, 0, -1), 0, {}
+  local copied, bytes = {}, 0
   for index, entry in ipairs(known) do
     local message = cjson.decode(entry)
     if message.id == root or message.reply_to == root then
       until_root = index
     end
-    if message.at <= root_at then
-      before_root = index
+    -- A question is older than the root by its time, an answer with its question.
+    if message.reply_to and before[message.reply_to] ~= nil then
+      before[message.id] = before[message.reply_to]
+    else
+      before[message.id] = message.at <= root_at
+    end
+    if before[message.id] then
+      copied[#copied + 1] = entry
     end
   end
-  local last, bytes = until_root > 0 and until_root or before_root, 0
-  for index = 1, last do
-    redis.call("RPUSH", messages, known[index])
-    bytes = bytes + #known[index]
+  if until_root > 0 then
+    copied = { unpack(known, 1, until_root) }
+  end
+  for _, entry in ipairs(copied) do
+    redis.call("RPUSH", messages, entry)
+    bytes = bytes + #entry
   end
   redis.call("HSET", state, "bytes", bytes, "stranger", until_root > 0 and "0" or "1")
   redis.call("SADD", forks, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import errno
 import sys
 import threading
 import time
@@ -100,5 +101,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8901)
     parser.add_argument("--no-tiers", action="store_true", help="no rate limits")
     chosen = parser.parse_args()
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(chosen.port, tiers=not chosen.no_tiers))
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(serve(chosen.port, tiers=not chosen.no_tiers))
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        parser.exit(2, f"port {chosen.port} is taken; choose another with --port\n")
