@@ -5,14 +5,43 @@ from __future__ import annotations
 import asyncio
 import sys
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from core.errors import ParleyError, SettingsError
-from core.settings import load_settings
+from core.settings import Settings, load_settings
+
+SILENCE = (
+    "No platform is set up (SLACK_BOT_TOKEN, SLACK_APP_TOKEN), so this was a chat, and its input was empty. "
+    "`parley doctor` says more."
+)
+
+
+class _Command(TyperCommand):
+    """A command whose help does not say of each flag that it is a ``<bool>``."""
+
+    def get_params(self, ctx: Any) -> Any:
+        return _without_types(super().get_params(ctx))
+
+
+class _Group(TyperGroup):
+    """The same for a group."""
+
+    def get_params(self, ctx: Any) -> Any:
+        return _without_types(super().get_params(ctx))
+
+
+def _without_types(parameters: list[Any]) -> list[Any]:
+    for parameter in parameters:
+        if isinstance(parameter, TyperOption) and parameter.is_flag:
+            parameter.metavar = ""
+    return parameters
+
 
 cli = typer.Typer(
+    cls=_Group,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -25,7 +54,7 @@ cli = typer.Typer(
         "Settings come from the environment and .env; .env.example explains them all."
     ),
 )
-slack = typer.Typer(no_args_is_help=True, help="Set Slack up.")
+slack = typer.Typer(cls=_Group, no_args_is_help=True, help="Set Slack up.")
 cli.add_typer(slack, name="slack")
 
 
@@ -36,44 +65,33 @@ def _root(show_version: Annotated[bool, typer.Option("--version", help="Print th
         raise typer.Exit
 
 
-@cli.command()
-def run(
-    platforms: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[slack]", help="Which platforms. Without: those whose tokens are set."),
-    ] = None,
-) -> None:
+@cli.command(cls=_Command)
+def run(platforms: Annotated[list[str] | None, typer.Argument(metavar="slack", hidden=True)] = None) -> None:
     """Answer where the team is, until Ctrl-C or SIGTERM.
 
-    Serves every platform whose tokens are set. With none, it is a chat in this terminal (`parley chat`).
+    Serves the platforms that are named, else those whose tokens are set. With none, it is `parley chat`.
     """
     from bots import app
     from bots.log import configure_logging
 
-    settings = load_settings()
+    settings = _settings()
     chosen = platforms or app.configured(settings)
     if not chosen:
-        chat()
-        return
+        _chat(settings, silence=SILENCE)
     configure_logging(settings.log_level)
     asyncio.run(app.run(settings, chosen))
 
 
-@cli.command()
+@cli.command(cls=_Command)
 def chat() -> None:
     """Talk to Parley in this terminal, with the same model and memory.
 
     Piped input is answered line by line, in plain text: `echo hello | parley chat`.
     """
-    from bots.log import configure_logging
-    from bots.terminal import chat_in_terminal
-
-    settings = load_settings()
-    configure_logging("debug" if settings.log_level == "debug" else "error")
-    raise typer.Exit(asyncio.run(chat_in_terminal(settings)))
+    _chat(_settings())
 
 
-@cli.command()
+@cli.command(cls=_Command)
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="For programs: one object with all checks.")] = False,
 ) -> None:
@@ -88,7 +106,7 @@ def doctor(
     raise typer.Exit(asyncio.run(examine(as_json=as_json)))
 
 
-@slack.command()
+@slack.command(cls=_Command)
 def manifest(
     minimal: Annotated[
         bool, typer.Option("--minimal", help="Without the history scopes; what is lost is listed on stderr.")
@@ -100,6 +118,24 @@ def manifest(
     typer.echo(manifest_json(minimal=minimal))
     if minimal:
         typer.echo("\n".join(LOST), err=True)
+
+
+def _settings() -> Settings:
+    """The settings; what .env says by mistake is a line on stderr each, also where that is why a setting is missing."""
+    from bots.envfile import look_into_env_file
+
+    for line in look_into_env_file():
+        if line.mistake:
+            typer.echo(f".env: {line.found}. {line.remedy}", err=True)
+    return load_settings()
+
+
+def _chat(settings: Settings, *, silence: str = "") -> NoReturn:
+    from bots.log import configure_logging
+    from bots.terminal import chat_in_terminal
+
+    configure_logging("debug" if settings.log_level == "debug" else "error")
+    raise typer.Exit(asyncio.run(chat_in_terminal(settings, silence=silence)))
 
 
 def main() -> None:

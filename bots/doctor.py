@@ -163,14 +163,17 @@ def _in_vain(line: Vain) -> Check:
 
 def _overview(settings: Settings, wrong: Collection[str], checks: Sequence[Check], mistakes: int) -> Check:
     """Where settings come from and what they choose; as bad as the worst of ``checks``, those of single settings."""
-    level = max((check.level for check in checks), key=list(MARKS).index, default="ok")
-    file = env_file()
-    where = ".env is read" if file.is_file() else f"there is no .env in {file.parent}, so only the environment counts"
-    if mistakes:
-        where = where.replace("counts", "is read") + f", with {mistakes} mistake{'s' if mistakes > 1 else ''}"
+    levels: list[Level] = ["ok", *(check.level for check in checks)]
+    file, much = env_file(), f", with {mistakes} mistake{'s' if mistakes > 1 else ''}" if mistakes else ""
+    if file.is_file():
+        where = f".env is read{much}"
+    else:
+        where = f"there is no .env in {file.parent}, so only the environment {'is read' if much else 'counts'}{much}"
     model = "?" if {"model_api", "model_url"} & set(wrong) else settings.backend
     platforms = "slack" if _has_slack(settings, wrong) else "none, the terminal"
-    return Check(OVERVIEW, level, "Settings", f"{where}; model: {model}; platforms: {platforms}")
+    return Check(
+        OVERVIEW, max(levels, key=list(MARKS).index), "Settings", f"{where}; model: {model}; platforms: {platforms}"
+    )
 
 
 # Platforms.

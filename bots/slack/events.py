@@ -33,8 +33,8 @@ class Asked:
 class Changed:
     """Somebody edited a message: it says ``text`` now; None if it was deleted.
 
-    ``keys`` are the conversations that may hold it: a message on which a thread hangs belongs to its channel, and to that
-    thread as well if Parley was asked into it and read it.
+    ``keys`` are the conversations that may hold it: a message on which a thread hangs belongs to its channel, and to
+    that thread as well if Parley was asked into it and read it.
     """
 
     keys: tuple[ConversationKey, ...]

@@ -286,6 +286,7 @@ async def test_wrong_settings_are_named_and_the_rest_is_checked(tmp_path: Path, 
     assert report.code == 1
     shown = report.text.splitlines()
     assert [line.split(":")[0] for line in shown if line.startswith("✗")] == [
+        "✗ Settings",
         "✗ SLACK_BOT_TOKEN",
         "✗ MODEL_URL",
         "✗ TEMPERATURE",
@@ -298,13 +299,51 @@ async def test_wrong_settings_are_named_and_the_rest_is_checked(tmp_path: Path, 
     assert "! .env: LOG_LEVEL is set to something else in the environment, and that counts" in shown
     assert any(line.startswith("✓ Slack, Socket Mode") for line in shown)
     assert any(line.startswith("✓ Memory") for line in shown)
+    assert shown[0].startswith("✗ Settings: .env is read, with 5 mistakes; ")
+    assert shown[-1] == "3 things to fix. Begin with SLACK_BOT_TOKEN, then run `parley doctor` again."
+
+
+async def test_every_mistake_in_the_settings_has_a_name_of_its_own(tmp_path: Path, redis_url: str) -> None:
+    """For programs: of a single setting, or of a line in .env. The overview is as bad as the worst of them."""
+    env_file(tmp_path, b"\nTEMPRATURE=canary\n= canary\n")
+    report = await listed(tmp_path, {"REDIS_URL": redis_url})
+    assert (report.code, report.warned) == (0, {"settings", "env_file.2", "env_file.3", "redis.aof"})
+    report = await listed(tmp_path, {"REDIS_URL": redis_url, "TEMPERATURE": "hot", "HF_API_FALCOM_BASE": "canary"})
+    assert report.failed == {"settings", "settings.TEMPERATURE", "settings.HF_API_FALCOM_BASE"}
+    names = [check["name"] for check in json.loads(report.text)["checks"]]
+    assert len(names) == len(set(names))
+
+
+async def test_where_it_looked_is_said_in_full(tmp_path: Path) -> None:
+    """A relative path would leave open from where."""
+    report = await listed(tmp_path, {})
+    assert f"there is no .env in {tmp_path}, so only the environment counts" in report.checks["settings"]["found"]
+    assert report.checks["redis"]["found"].endswith(f"with its memory in {tmp_path}/.parley/redis")
+
+
+async def test_a_wrong_redis_url_is_not_replaced_by_a_server_of_our_own(tmp_path: Path) -> None:
+    """The setting is named, and Redis is not checked."""
+    report = await listed(tmp_path, {"REDIS_URL": "canary:6379"})
+    assert report.failed == {"settings", "settings.REDIS_URL"}
+    assert report.checks["redis"]["found"] == "not checked, because REDIS_URL is wrong"
+    assert not Path(tmp_path, ".parley").exists()
+
+
+async def test_a_data_dir_that_is_a_file_is_called_one(tmp_path: Path) -> None:
+    """Instead of an error's number; the same for a folder in it."""
+    file = tmp_path / "notes"
+    file.write_text("", encoding="utf-8")
+    for data_dir in (file, file / "parley"):
+        report = await listed(tmp_path, {"DATA_DIR": str(data_dir)})
+        assert report.failed == {"redis"}
+        assert report.checks["redis"]["found"].endswith(f"{data_dir}/redis: {file} is a file, not a folder")
 
 
 async def test_an_env_file_that_is_no_text_is_left_out(tmp_path: Path, redis_url: str) -> None:
     """It is wrong, and the environment alone is checked."""
     env_file(tmp_path, b"SLACK_BOT_TOKEN=xoxb-canary-\xff\xfe")
     report = await listed(tmp_path, {"REDIS_URL": redis_url})
-    assert report.failed == {"settings"}
+    assert report.failed == {"settings", "env_file"}
     assert report.checks["memory"]["level"] == "ok"
 
 

@@ -270,7 +270,7 @@ async def test_answers_are_separated_by_a_blank_line_and_nothing_else(
 @pytest.mark.parametrize(
     ("backend", "printed", "note"),
     [
-        (Says(error=ModelUnavailable("no host gpu-7")), "", "The model is not reachable right now.\n"),
+        (Says(error=ModelUnavailable("no host gpu-7")), "", "right now. `parley doctor` looks for the cause.\n"),
         (Says("Well,", " so", error=StreamBroken("x")), "Well, so\n", "broke off in the middle"),
         (Says(), "", "nothing to say"),
     ],

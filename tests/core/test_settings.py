@@ -67,17 +67,43 @@ def test_lists_are_written_with_commas_or_spaces(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [
+        ("LOG_LEVEL", "INFO", "info"),
+        ("MODEL_AUTH", "bearer", "Bearer"),
+        ("MODEL_AUTH", "BASIC", "Basic"),
+        ("MODEL_API", "Demo", "demo"),
+        ("PROMPT_TEMPLATE", "Falcon", "falcon"),
+    ],
+)
+def test_a_word_may_be_written_in_any_case(monkeypatch: pytest.MonkeyPatch, name: str, value: str, meant: str) -> None:
+    """Nobody means another one."""
+    monkeypatch.setenv(name, value)
+    assert getattr(load_settings(), name.lower()) == meant
+
+
+def test_mistakes_in_the_file_are_not_told_by_its_parser(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its words would stand among the log lines; Parley has its own."""
+    (tmp_path / ".env").write_text("= x\nTEMPERATURE=0.1\n", encoding="utf-8")
+    assert load_settings().temperature == 0.1
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("TEMPERATURE", "hot", "TEMPERATURE: should be a valid number"),
+        ("TEMPERATURE", "hot", "TEMPERATURE: should be a number. "),
         ("TEMPERATURE", "3", "TEMPERATURE: should be less than or equal to 2"),
+        ("MAX_NEW_TOKENS", "many", "MAX_NEW_TOKENS: should be a whole number. "),
+        ("MAX_NEW_TOKENS", "1.5", "MAX_NEW_TOKENS: should be a whole number. "),
         ("MAX_NEW_TOKENS", "0", "MAX_NEW_TOKENS: should be greater than or equal to 1"),
         ("MODEL_API", "gpt", "MODEL_API: should be 'tgi' or 'demo'"),
         ("MODEL_URL", "localhost:8080", "MODEL_URL: should begin with http:// or https://"),
         ("HF_API_FALCOM_BASE", "localhost", "HF_API_FALCOM_BASE: should begin with http:// or https://"),
         ("MODEL_AUTH", "Digest", "MODEL_AUTH: should be 'Bearer' or 'Basic'"),
+        ("REDIS_URL", "localhost:6379", "REDIS_URL: should begin with redis://, rediss:// or unix://. "),
         ("LOG_LEVEL", "loud", "LOG_LEVEL: should be 'debug', 'info', 'warning' or 'error'"),
-        ("SLACK_ALLOW_EXTERNAL", "perhaps", "SLACK_ALLOW_EXTERNAL: should be a valid boolean"),
+        ("SLACK_ALLOW_EXTERNAL", "perhaps", "SLACK_ALLOW_EXTERNAL: should be true or false. "),
     ],
 )
 def test_a_wrong_value_is_one_line_with_an_example(
@@ -107,3 +133,4 @@ def test_secrets_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODEL_API_KEY", "canary2")
     assert "canary" not in repr(load_settings())
     assert "canary" not in wrong(monkeypatch, "SLACK_BOT_TOKEN", "canary3")
+    assert "canary" not in wrong(monkeypatch, "REDIS_URL", "http://:canary4@localhost")

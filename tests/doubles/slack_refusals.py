@@ -208,6 +208,8 @@ class Unkindness:
 
     def __init__(self) -> None:
         self.faults: list[Fault] = []
+        self.gateway = "text/html"
+        """What a gateway in trouble says that its page is; some say text/plain."""
 
     def slow(self, method: str, seconds: float, times: int | None = None) -> None:
         """Let calls take effect, and be answered, only after some seconds."""

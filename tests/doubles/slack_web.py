@@ -48,7 +48,9 @@ class WebApi:
                 headers["Retry-After"] = str(no.retry_after)
         call.finished_at = time.monotonic()
         if body is None:
-            return web.Response(status=call.status, text="<html>upstream error</html>", content_type="text/html")
+            return web.Response(
+                status=call.status, text="<html>upstream error</html>", content_type=self.faults.gateway
+            )
         return web.json_response(body, status=call.status, headers=headers)
 
     async def _run(self, call: Call, request: web.Request) -> Json | None:

@@ -12,8 +12,12 @@ from pathlib import Path
 
 from core.embedded import find_server
 from tests.doubles.slack import SlackDouble
+from tests.doubles.slack_records import Posted
 from tests.doubles.tgi import TgiDouble
 from tests.waiting import wait_until
+
+GENERAL = "C0GENERAL"
+STREAM = " ".join(f"word{i}" for i in range(120)) + "."
 
 
 class Parley:
@@ -97,3 +101,19 @@ async def in_slack(slack: SlackDouble, tgi: TgiDouble, tmp: Path, **settings: st
         )
         assert slack.sockets, parley.log
         yield parley
+
+
+async def reply(slack: SlackDouble, channel: str, ts: str, *, final: bool = True) -> Posted:
+    """The first reply in a thread, once it is there, or once it is finished."""
+    await wait_until(lambda: slack.replies(channel, ts), description="a reply")
+    posted = slack.replies(channel, ts)[0]
+    if final:
+        await finished(slack, posted)
+    return posted
+
+
+async def finished(slack: SlackDouble, posted: Posted) -> None:
+    """Wait until the status under a message says that Parley is done with it."""
+    await wait_until(
+        lambda: any(s.status == "active" and s.at > posted.at for s in slack.statuses), description="a finished reply"
+    )

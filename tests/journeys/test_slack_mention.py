@@ -2,59 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from bots.slack.manifest import SCOPES
 from tests.doubles.slack import SlackDouble
-from tests.doubles.slack_records import Posted
 from tests.doubles.tgi import TgiDouble
-from tests.journeys.process import Parley, in_slack, running_redis
+from tests.journeys.process import GENERAL, STREAM, Parley, in_slack, reply, running_redis
 from tests.waiting import wait_until
-
-GENERAL = "C0GENERAL"
-STREAM = " ".join(f"word{i}" for i in range(120)) + "."
-
-
-@pytest.fixture
-async def slack() -> AsyncIterator[SlackDouble]:
-    """Slack, with its rate tiers, and the app installed as its manifest says."""
-    async with SlackDouble() as double:
-        double.scopes = list(SCOPES)
-        yield double
-
-
-@pytest.fixture
-async def tgi() -> AsyncIterator[TgiDouble]:
-    """A model's server."""
-    async with TgiDouble() as double:
-        yield double
-
-
-@pytest.fixture
-async def parley(slack: SlackDouble, tgi: TgiDouble, tmp_path: Path) -> AsyncIterator[Parley]:
-    """Parley, answering in Slack."""
-    async with in_slack(slack, tgi, tmp_path) as process:
-        yield process
-
-
-async def reply(slack: SlackDouble, channel: str, ts: str, *, final: bool = True) -> Posted:
-    """The first reply in a thread, once it is there, or once it is finished."""
-    await wait_until(lambda: slack.replies(channel, ts), description="a reply")
-    posted = slack.replies(channel, ts)[0]
-    if final:
-        await finished(slack, posted)
-    return posted
-
-
-async def finished(slack: SlackDouble, posted: Posted) -> None:
-    """Wait until the status under a message says that Parley is done with it."""
-    await wait_until(
-        lambda: any(s.status == "active" and s.at > posted.at for s in slack.statuses), description="a finished reply"
-    )
 
 
 async def test_a_mention_is_answered_in_a_thread_while_the_channel_watches(

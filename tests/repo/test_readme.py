@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,39 @@ def test_with_nothing_configured_and_piped_input_run_is_a_plain_chat(tmp_path: P
     assert "\x1b" not in result.stdout
 
 
+def test_run_in_the_dark_says_that_no_platform_is_set_up(tmp_path: Path) -> None:
+    """A service without its tokens is not told that all is well; a chat with nothing said is."""
+    dark = run(tmp_path, "run", said="\n")
+    assert (dark.returncode, dark.stdout) == (2, "")
+    assert dark.stderr == (
+        "No platform is set up (SLACK_BOT_TOKEN, SLACK_APP_TOKEN), so this was a chat, and its input was empty. "
+        "`parley doctor` says more.\n"
+    )
+    chat = run(tmp_path, "chat", said="\n")
+    assert (chat.returncode, chat.stdout, chat.stderr) == (0, "", "")
+
+
+def test_mistakes_in_the_env_file_are_said_at_the_start(tmp_path: Path) -> None:
+    """On stderr, by every command that would otherwise pass over them; what the environment overrules is none."""
+    (tmp_path / ".env").write_text("\n= canary\nTEMPRATURE=canary\nLOG_LEVEL=info\n", encoding="utf-8")
+    for command in ("run", "chat"):
+        result = run(tmp_path, command, said="hello\n", LOG_LEVEL="error")
+        assert result.returncode == 0
+        assert result.stderr.splitlines() == [
+            ".env: line 2 is no setting. Write it as NAME=value, or remove it.",
+            ".env: there is no setting called TEMPRATURE. Is it TEMPERATURE?",
+        ]
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["doctor"], ["slack", "manifest"]])
+def test_help_is_in_words_for_people(tmp_path: Path, command: list[str]) -> None:
+    """No Python types."""
+    said = run(tmp_path, *command, "--help").stdout
+    assert "--help" in said
+    assert not re.search(r"<\w+|list\[", said)
+    assert "[slack]" in said or command != ["run"]
+
+
 def test_echo_into_chat(tmp_path: Path) -> None:
     """One line in, one answer out."""
     assert "demo" in run(tmp_path, "chat", said="hello\n").stdout
@@ -79,7 +113,10 @@ def test_doctor_says_what_the_readme_shows(tmp_path: Path) -> None:
 
     def gist(text: str) -> list[str]:
         return [
-            re.sub(r"[\d.]+ ms|[^ ]*redis-server|\S+/redis$|[\d.]+:", "·", line.rstrip()) for line in text.splitlines()
+            re.sub(
+                r"[\d.]+ ms|[^ ]*redis-server|\S+/redis$|[\d.]+:|(?<=no \.env )(here|in \S+)(?=,)", "·", line.rstrip()
+            )
+            for line in text.splitlines()
         ]
 
     assert gist(said) == gist(shown[1])
@@ -98,9 +135,7 @@ def test_a_wrong_setting_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     for command in (["run"], ["chat"]):
         result = run(tmp_path, *command, TEMPERATURE="hot")
         assert result.returncode == 2
-        assert result.stderr.strip().splitlines() == [
-            "TEMPERATURE: should be a valid number, unable to parse string as a number. Example: TEMPERATURE=0.7"
-        ]
+        assert result.stderr.strip().splitlines() == ["TEMPERATURE: should be a number. Example: TEMPERATURE=0.7"]
 
 
 def test_a_missing_token_is_named(tmp_path: Path) -> None:
@@ -125,3 +160,13 @@ def test_the_double_of_slack_runs_by_hand() -> None:
         assert double.stdout
         assert double.stdout.readline().startswith("SLACK_API_URL=http://127.0.0.1:")
         double.terminate()
+
+
+def test_a_port_that_is_taken_is_one_line() -> None:
+    """With what to do about it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "tests.doubles.slack", "--port", str(port)]
+        double = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert double.returncode == 2
+    assert double.stderr == f"port {port} is taken; choose another with --port\n"
