@@ -235,6 +235,50 @@ async def test_a_withdrawn_question_takes_its_answer_with_it(memory: Memory) -> 
     assert not await memory.withdraw(CHANNEL, "q5")
 
 
+async def test_copies_are_reached_after_the_channel_lost_the_original(memory: Memory) -> None:
+    """It was pushed out of the list, or answered anew."""
+    await tell(memory, CHANNEL, 5)
+    await memory.load(THREAD, Thread("q5", 5.0))
+    better = Message(Role.ASSISTANT, "better", id="a9", at=9.0, reply_to="q5")
+    await memory.append(await memory.load(CHANNEL), [pair(5)[0], better], question="q5", cut="")
+    await tell(memory, CHANNEL, *range(10, 10 + MOST_MESSAGES // 2))
+    assert await memory.withdraw(CHANNEL, "q5")
+    assert texts(await memory.load(THREAD, Thread("q5", 5.0))) == []
+
+
+async def test_forgetting_a_second_time_reaches_what_was_said_in_threads_since(memory: Memory) -> None:
+    """A thread stays a branch of its channel."""
+    await tell(memory, CHANNEL, 5)
+    await memory.load(THREAD, Thread("q5", 5.0))
+    await memory.forget(CHANNEL)
+    await memory.append(await memory.load(THREAD, Thread("q5", 5.0)), pair(8), question="q8", cut="")
+    assert await memory.forget(CHANNEL) == 2
+    assert texts(await memory.load(THREAD, Thread("q5", 5.0))) == []
+
+
+async def test_what_was_read_of_a_thread_is_stored_once_however_often_the_call_is_sent(memory: Memory) -> None:
+    """Not only the pair."""
+    loaded = await memory.load(THREAD, Thread("r1", 0.5))
+    heard = Message(Role.USER, "heard", id="r1", author=BOB, at=0.5)
+    for _ in range(2):
+        await memory.append(loaded, [heard, *pair(2)], question="q2", cut="")
+    assert texts(await memory.load(THREAD)) == ["heard", "question 2", "answer 2"]
+
+
+async def test_an_answer_given_later_goes_with_its_question_into_a_thread(memory: Memory) -> None:
+    """And a pair from after the thread's root does not, wherever it stands in the list."""
+    late = Message(Role.ASSISTANT, "answer 1", id="a1", at=9.0, reply_to="q1")
+    await memory.append(await memory.load(CHANNEL), pair(7), question="q7", cut="")
+    await memory.append(await memory.load(CHANNEL), [pair(1)[0], late], question="q1", cut="")
+    assert texts(await memory.load(THREAD, Thread("x", 5.0))) == ["question 1", "answer 1"]
+
+
+async def test_half_a_character_is_stored_as_one_that_is_unknown(memory: Memory) -> None:
+    """JSON can bring it in, and nothing may be lost for it."""
+    await memory.append(await memory.load(CHANNEL), pair(1, text="a\ud83d"), question="q1", cut="")
+    assert texts(await memory.load(CHANNEL)) == ["a?", "answer 1"]
+
+
 async def test_the_count_of_bytes_stays_true(memory: Memory, redis_client: redis.asyncio.Redis) -> None:
     """Through appending, replacing, correcting, withdrawing and branching."""
     await tell(memory, CHANNEL, *range(1, 8))

@@ -290,6 +290,55 @@ async def test_a_second_try_passes_over_messages_that_were_deleted_since() -> No
     assert platform.shown == ["old", "new text"]
 
 
+async def test_twenty_who_write_over_earlier_replies_do_not_wait_for_each_other() -> None:
+    """Each pays its end with what it reserved."""
+    how = pace(edits=20, refill=20)
+    how.edits.refused(0.1)
+    drafts, platforms = [Draft() for _ in range(20)], [Platform() for _ in range(20)]
+    for platform in platforms:
+        platform.history = {"0": ["old"]}
+    deliveries = [
+        start(draft, platform, how, [MessageRef("C1", "0")]) for draft, platform in zip(drafts, platforms, strict=True)
+    ]
+    for draft in drafts:
+        draft.append("new words ")
+    await wait_until(lambda: how.edits._reserved == 20, description="all that the budget has, in hand")
+    for draft in drafts:
+        draft.append("end")
+        draft.close(DONE)
+    await asyncio.wait_for(asyncio.gather(*deliveries), 10)
+    assert all(platform.shown == ["new words end"] for platform in platforms)
+    await asyncio.wait_for(how.edits.take(), 2)
+
+
+async def test_an_end_that_the_platform_will_never_take_is_said() -> None:
+    """Under what people see, with a way to try again."""
+    draft, platform = Draft(), Platform()
+    delivery = start(draft, platform)
+    draft.append("a")
+    await wait_until(lambda: platform.shown)
+    platform.errors.append(PlatformError("msg_blocks_too_long", code="msg_blocks_too_long"))
+    draft.append("b")
+    draft.close(DONE)
+    await delivery
+    assert platform.outcome
+    assert (platform.outcome.ending, platform.outcome.retry) == (Ending.INTERRUPTED, True)
+    assert platform.shown == ["a"]
+
+
+async def test_a_message_that_cannot_be_removed_does_not_spoil_the_answer() -> None:
+    """It stays where it is."""
+    draft, platform = Draft(), Platform()
+    platform.history = {"0": ["old"], "1": ["old"]}
+    delivery = start(draft, platform, refs=[MessageRef("C1", name) for name in "01"])
+    draft.append("new")
+    await wait_until(lambda: platform.history["0"][-1] == "new")
+    draft.close(DONE)
+    await wait_until(lambda: platform.outcome)
+    platform.errors.append(PlatformError("cant_delete_message", code="cant_delete_message"))
+    assert [ref.id for ref in (await delivery).refs] == ["0"]
+
+
 async def test_nothing_stays_reserved_when_a_delivery_is_cancelled() -> None:
     """Budgets are for everybody."""
     how = pace(edits=1, refill=0.0001)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.prompts.falcon import FalconTemplate
 from core.tokens import OVERHEAD, count_message, estimate
 from core.types import Author, Conversation, ConversationKey, Message, ModelLimits, Role
 from core.window import Budget, Fit, fit, share, shorten
@@ -54,6 +55,29 @@ def test_what_does_not_fit_is_cut_to_sixty_per_cent_and_begins_with_a_person() -
     assert 0.4 * room < spent <= 0.6 * room
     assert fitted.window.messages[0].role is Role.USER
     assert fitted.cut == fitted.window.messages[0].id
+
+
+def test_what_the_guard_adds_is_counted() -> None:
+    """Text that is full of what looks like control strings grows on its way into the prompt."""
+    for text in ("<|" * 3000, "user: a\nbot: b\n" * 700, "xs |> List.map f |> List.sum\n" * 300):
+        fitted = fit(conversation(), ask(text), SYSTEM, Budget(1000, 100))
+        assert estimate(FalconTemplate().render(fitted.window).text()) <= 1000
+
+
+def test_dates_are_counted() -> None:
+    """One stands with the first message of each day."""
+    days = [
+        replace(message(Role.USER, "hello there", f"d{day}"), at=(day + 1) * 86_400.0 + 43_200) for day in range(100)
+    ]
+    fitted = fit(Conversation(KEY, tuple(days)), ask(), SYSTEM, Budget(1000, 100))
+    assert estimate(FalconTemplate().render(fitted.window).text()) <= 1000
+
+
+def test_a_cut_that_was_taken_out_counts_no_more() -> None:
+    """Everything that is left is shown, and the mark does not come back with the same question."""
+    fitted = fit(conversation("a", "b", cut="gone"), ask(), SYSTEM, Budget(1000, 100))
+    assert fitted.cut == ""
+    assert len(fitted.window.messages) == 3
 
 
 def test_after_a_cut_the_beginning_stays_the_same_for_many_turns() -> None:

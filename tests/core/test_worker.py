@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 import pytest
 import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from core.assistant import Assistant, Manner
 from core.backends.tgi import TgiBackend
 from core.delivery import Pace
+from core.errors import StorageError
 from core.memory import RedisMemory
 from core.prompts.falcon import FalconTemplate
 from core.turns import Turns
@@ -18,6 +23,7 @@ from core.types import Author, ConversationKey, Ending, Message, MessageRef, Mod
 from core.worker import WITHDRAWN, Worker
 from tests.core.test_delivery import Platform, pace
 from tests.doubles.tgi import TgiDouble
+from tests.journeys.process import running_redis
 from tests.waiting import wait_until
 
 CHANNEL = ConversationKey("slack", "T1", "C1")
@@ -143,6 +149,28 @@ async def test_a_turn_that_was_withdrawn_while_it_waited_gets_no_reply(
     worker.submit(ask("t3"))
     await wait_until(lambda: town.ending("t3"))
     assert "t2" not in town.platforms
+
+
+async def test_a_claim_that_redis_executed_after_we_gave_up_is_still_ours(tmp_path: Path) -> None:
+    """The platform delivers again, and the message is answered."""
+    socket = tmp_path / "redis.sock"
+    async with running_redis(socket) as server:
+        once = Retry(NoBackoff(), 0)
+        impatient = redis.asyncio.Redis(
+            unix_socket_path=str(socket), socket_timeout=0.1, retry=once, decode_responses=True
+        )
+        turns = Turns(impatient)
+        assert await turns.claim("warm")
+        server.send_signal(signal.SIGSTOP)
+        with pytest.raises(StorageError):
+            await turns.claim("t1")
+        server.send_signal(signal.SIGCONT)
+        other = redis.asyncio.Redis(unix_socket_path=str(socket), decode_responses=True)
+        await wait_until(lambda: other.exists("{parley}:turn:t1"), description="the claim in Redis")
+        assert not await Turns(other).claim("t1")
+        assert await turns.claim("t1")
+        await impatient.aclose()
+        await other.aclose()
 
 
 async def test_a_message_is_claimed_once_by_whoever_comes_first(client: redis.asyncio.Redis) -> None:
