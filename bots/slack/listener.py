@@ -46,6 +46,7 @@ class SlackListener:
         self._turns = turns
         self._memory = memory
         self._tasks: set[asyncio.Task[None]] = set()
+        self._accepting: dict[str, asyncio.Lock] = {}
 
     def attach(self, app: AsyncApp) -> None:
         """Register with Bolt."""
@@ -61,7 +62,10 @@ class SlackListener:
         if change := read_change(body):
             await self._follow(change)
         elif asked := read_question(body, self._surface.bot):
-            await self._accept(body, asked)
+            # The two events of one message, one after the other: the first tells of files where it is ``message``.
+            async with self._accepting.setdefault(asked.turn.id, asyncio.Lock()):
+                await self._accept(body, asked)
+            self._accepting.pop(asked.turn.id, None)
 
     async def greet(self, body: dict[str, Any]) -> None:
         """The bot was invited to a channel: say what it does, what it remembers, and how to make it forget."""
