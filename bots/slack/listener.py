@@ -63,9 +63,11 @@ class SlackListener:
             await self._follow(change)
         elif asked := read_question(body, self._surface.bot):
             # The two events of one message, one after the other: the first tells of files where it is ``message``.
-            async with self._accepting.setdefault(asked.turn.id, asyncio.Lock()):
-                await self._accept(body, asked)
-            self._accepting.pop(asked.turn.id, None)
+            try:
+                async with self._accepting.setdefault(asked.turn.id, asyncio.Lock()):
+                    await self._accept(body, asked)
+            finally:
+                self._accepting.pop(asked.turn.id, None)
 
     async def greet(self, body: dict[str, Any]) -> None:
         """The bot was invited to a channel: say what it does, what it remembers, and how to make it forget."""
@@ -78,7 +80,7 @@ class SlackListener:
             text = (
                 f"Hello! Mention me (<@{self._surface.bot}>) with a question: I answer in a thread under it, with the "
                 f"team's own model.\nI remember what is said to me in this channel for {kept} after the last time, "
-                f"and nothing of it leaves this channel. `@me forget` makes me forget it, `@me help` says more."
+                f"and nothing of it leaves this channel. Mention me with `forget` and I forget it; `help` says more."
             )
             self._later(self._post(event["channel"], "", text))
 
