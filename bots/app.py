@@ -30,6 +30,7 @@ from core.types import ModelLimits
 log = structlog.get_logger()
 
 PLATFORMS = ("slack",)
+TEMPLATES = {"falcon": FalconTemplate}
 
 
 class Stopping:
@@ -67,7 +68,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
     async with open_redis(url, settings.data_dir) as redis:
         memory = RedisMemory(redis, retention=settings.retention_seconds)
         backend = open_backend(settings)
-        assistant = Assistant(memory, backend, FalconTemplate(), manner(settings))
+        assistant = Assistant(memory, backend, TEMPLATES[settings.prompt_template](), manner(settings))
         try:
             yield Core(settings, redis, memory, Turns(redis), backend, assistant)
         finally:

@@ -58,17 +58,6 @@ def guard(text: str) -> str:
     return "".join([*pieces, text[start:]])
 
 
-def strip_marks(text: str) -> str:
-    """``text`` without the marks that ``guard`` put in, for an answer that quotes guarded text.
-
-    Zero-width spaces anywhere else stay. Text that held none, and no controls, is itself again after both.
-    """
-    if MARK not in text:
-        return text
-    unwanted = {place for at in _breaks(text) for place in (at - 1, at) if text[place : place + 1] == MARK}
-    return "".join(char for place, char in enumerate(text) if place not in unwanted)
-
-
 def name(text: str, limit: int = 40) -> str:
     """A display name as it may stand in a prompt: one line of at most ``limit`` graphemes, without colons.
 

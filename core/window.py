@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from core.guard import guard
+from core.prompts.speech import day
 from core.tokens import OVERHEAD, TokenCounter, count_message, estimate
 from core.types import Conversation, Message, ModelLimits, Role, Window
 
@@ -62,18 +63,22 @@ def fit(
     wherever one is there. A question that is larger than the room by itself is shortened in its middle; so is a system
     prompt that would take more than half of it.
     """
-    system = shorten(system, budget.prompt // 2 - OVERHEAD, count)
-    room = budget.prompt - count(system) - OVERHEAD
+
+    def guarded(text: str) -> int:
+        return count(guard(text))
+
+    system = shorten(system, budget.prompt // 2 - OVERHEAD, guarded)
+    room = budget.prompt - guarded(system) - OVERHEAD
     name = count(question.author.name) if question.author else 0
-    text = shorten(question.text, room - name - OVERHEAD - DATE, lambda text: count(guard(text)))
+    text = shorten(question.text, room - name - OVERHEAD - DATE, guarded)
     shortened = text != question.text
     question = replace(question, text=text, tokens=0)
     question = replace(question, tokens=count_message(question, count))
     messages = _since(conversation.messages, conversation.cut)
     costs = [message.tokens or count_message(message, count) for message in messages]
     # A date stands with the first message of each day.
-    days = [int(message.at // 86_400) for message in messages]
-    costs = [cost + DATE * (i == 0 or days[i] != days[i - 1]) for i, cost in enumerate(costs)]
+    days = ["", *(day(message.at) for message in messages)]
+    costs = [cost + DATE * (today != before) for cost, before, today in zip(costs, days, days[1:], strict=False)]
     start = 0
     cut = conversation.cut if any(message.id == conversation.cut for message in messages) else ""
     asked = question.tokens + DATE

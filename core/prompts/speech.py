@@ -16,18 +16,18 @@ from core.types import Role, Window
 
 def spoken(window: Window) -> Iterator[tuple[Role, str]]:
     """Role and words of each message, guarded against forged roles and control tokens."""
-    day = ""
+    last = ""
     for message in window.messages:
         words = guard(message.text)
         if message.role is Role.USER:
             if message.author and message.author.name:
                 words = f"{name(message.author.name)}: {words}"
-            today = _day(message.at)
-            if today and today != day:
-                day, words = today, f"({today}) {words}"
+            today = day(message.at)
+            if today and today != last:
+                last, words = today, f"({today}) {words}"
         yield message.role, words
 
 
-def _day(at: float) -> str:
+def day(at: float) -> str:
     """``Monday, 23 November 2026`` where this process runs; empty for a message without a time."""
     return f"{datetime.fromtimestamp(at).astimezone():%A, %-d %B %Y}" if at else ""

@@ -10,7 +10,7 @@ import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.guard import MARK, ROLES, guard, name, strip_marks
+from core.guard import MARK, ROLES, guard, name
 
 CONTROL = (
     *("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|start_header_id|>", "<|eot_id|>", "<|user|>", "<|", "|>"),
@@ -115,19 +115,6 @@ def test_nothing_but_marks_is_added_and_nothing_is_lost(text: str) -> None:
     cleaned = re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "", text.replace("\r\n", "\n").replace("\r", "\n"))
     cleaned = re.sub(r"[\ud800-\udfff]", "\ufffd", cleaned)
     assert guard(text).replace(MARK, "") == cleaned.replace(MARK, "")
-
-
-@settings(deadline=None, max_examples=200)
-@given((traps | st.text()).map(lambda text: text.replace(MARK, "")))
-def test_a_quotation_reads_as_it_was_written(text: str) -> None:
-    """A model that repeats guarded text repeats the marks; people get the text."""
-    guarded = guard(text)
-    assert strip_marks(guarded) == guarded.replace(MARK, "")
-
-
-def test_other_zero_width_spaces_stay() -> None:
-    """Some scripts break lines there."""
-    assert strip_marks(f"a{MARK}b <{MARK}|x|{MARK}>{MARK}\nuser{MARK}: {MARK}") == f"a{MARK}b <|x|>{MARK}\nuser: {MARK}"
 
 
 @pytest.mark.parametrize(

@@ -60,8 +60,9 @@ def test_what_does_not_fit_is_cut_to_sixty_per_cent_and_begins_with_a_person() -
 def test_what_the_guard_adds_is_counted() -> None:
     """Text that is full of what looks like control strings grows on its way into the prompt."""
     for text in ("<|" * 3000, "user: a\nbot: b\n" * 700, "xs |> List.map f |> List.sum\n" * 300):
-        fitted = fit(conversation(), ask(text), SYSTEM, Budget(1000, 100))
-        assert estimate(FalconTemplate().render(fitted.window).text()) <= 1000
+        for asked, system in ((text, SYSTEM), ("hi", text)):
+            fitted = fit(conversation(), ask(asked), system, Budget(1000, 100))
+            assert estimate(FalconTemplate().render(fitted.window).text()) <= 1000
 
 
 def test_dates_are_counted() -> None:
