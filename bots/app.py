@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from typing import Protocol
 
 import structlog
 from redis.asyncio import Redis
@@ -20,16 +21,20 @@ from core.assistant import Assistant, Manner
 from core.backends import Backend
 from core.errors import SettingsError
 from core.generation import Deadlines
-from core.memory import RedisMemory
+from core.memory import Memory, RedisMemory
 from core.prompts.falcon import FalconTemplate
+from core.queue import RedisTurnQueue
 from core.redis import open_redis
 from core.settings import Settings
-from core.turns import Turns
+from core.surface import Surface
 from core.types import ModelLimits
+from core.worker import Worker
 
 log = structlog.get_logger()
 
 PLATFORMS = ("slack",)
+WORKER = "worker"
+"""What ``parley run`` calls a process that answers, and takes nothing."""
 TEMPLATES = {"falcon": FalconTemplate}
 
 
@@ -52,7 +57,6 @@ class Core:
     settings: Settings
     redis: Redis
     memory: RedisMemory
-    turns: Turns
     backend: Backend
     assistant: Assistant
 
@@ -70,7 +74,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         backend = open_backend(settings)
         assistant = Assistant(memory, backend, TEMPLATES[settings.prompt_template](), manner(settings))
         try:
-            yield Core(settings, redis, memory, Turns(redis), backend, assistant)
+            yield Core(settings, redis, memory, backend, assistant)
         finally:
             await backend.aclose()
 
@@ -105,23 +109,99 @@ def configured(settings: Settings) -> list[str]:
     return ["slack"] if settings.slack_bot_token or settings.slack_app_token else []
 
 
-async def run(settings: Settings, platforms: Sequence[str]) -> None:
-    """Serve platforms until SIGTERM or SIGINT, then let running answers end.
+@dataclass(frozen=True, slots=True)
+class Duties:
+    """What a process does: it takes the turns of the platforms in ``listens``, and answers those of ``answers``."""
+
+    listens: tuple[str, ...]
+    answers: tuple[str, ...]
+
+
+def duties(settings: Settings, names: Sequence[str], *, worker: bool) -> Duties:
+    """What ``parley run`` with these names has to do; all that is configured, where none is named.
+
+    Raises:
+        SettingsError: a name that means nothing, or a worker that has nothing to do.
+    """
+    if unknown := set(names) - {*PLATFORMS, WORKER}:
+        raise SettingsError(
+            f"there is no platform called {', '.join(sorted(unknown))}; there is {', '.join((*PLATFORMS, WORKER))}",
+        )
+    ready = tuple(configured(settings))
+    listens = tuple(name for name in PLATFORMS if name in names) or (() if WORKER in names else ready)
+    if not worker and WORKER in names:
+        raise SettingsError("`worker` and `--no-worker` contradict each other; leave one of them out")
+    if WORKER in names and not ready:
+        raise SettingsError("a worker answers in the platforms whose tokens are set, and none is: set SLACK_BOT_TOKEN")
+    answers = ready if WORKER in names else listens if worker else ()
+    return Duties(listens, tuple(dict.fromkeys((*listens, *answers))) if answers else ())
+
+
+class Platform(Protocol):
+    """Where people are: ``surface`` answers them, and ``listening`` takes what they say into the queue."""
+
+    @property
+    def surface(self) -> Surface:
+        """Answers turns."""
+        ...
+
+    def listening(self, queue: RedisTurnQueue, memory: Memory) -> AbstractAsyncContextManager[None]:
+        """Take turns while inside."""
+        ...
+
+
+def open_platform(
+    name: str, settings: Settings, stopping: Stopping, *, listens: bool
+) -> AbstractAsyncContextManager[Platform | None]:
+    """A platform, as soon as it can be reached; None if we are asked to stop meanwhile."""
+    del name  # there is one
+    from bots.slack.platform import open_slack
+
+    return open_slack(settings, stopping, listens=listens)
+
+
+async def run(settings: Settings, todo: Duties) -> None:
+    """Do what there is to do until SIGTERM or SIGINT, then let running answers end.
+
+    Intake ends first, then answers get their time, and the rest is handed over.
 
     Raises:
         ParleyError: a platform, Redis or a setting makes it impossible to begin.
     """
-    if unknown := set(platforms) - set(PLATFORMS):
-        raise SettingsError(
-            f"there is no platform called {', '.join(sorted(unknown))}; there is {', '.join(PLATFORMS)}",
-        )
-    from bots.slack.platform import serve
-
     stopping = Stopping()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.ask)
-    async with open_core(settings) as core:
-        log.info("starting", version=version("parley"), platforms=list(platforms), model=settings.backend)
-        await serve(core, stopping)
+    async with open_core(settings) as core, AsyncExitStack() as stack:
+        log.info("starting", version=version("parley"), model=settings.backend, **asdict(todo))
+        platforms: dict[str, Platform] = {}
+        for name in dict.fromkeys((*todo.listens, *todo.answers)):
+            opening = open_platform(name, settings, stopping, listens=name in todo.listens)
+            if platform := await stack.enter_async_context(opening):
+                platforms[name] = platform
+        if not stopping.asked.is_set():
+            await _serve(core, todo, platforms, stopping)
     log.info("stopped")
+
+
+async def _serve(core: Core, todo: Duties, platforms: Mapping[str, Platform], stopping: Stopping) -> None:
+    """Take turns and answer them, until we are asked to stop."""
+    settings = core.settings
+    queue = RedisTurnQueue(
+        core.redis,
+        core.memory,
+        platforms=todo.answers,
+        lease=settings.lease_seconds,
+        follow_up=settings.follow_up,
+    )
+    surfaces = {name: platforms[name].surface for name in todo.answers}
+    worker = Worker(queue, core.assistant, surfaces, slots=settings.worker_slots)
+    try:
+        async with AsyncExitStack() as listeners:
+            for name in todo.listens:
+                await listeners.enter_async_context(platforms[name].listening(queue, core.memory))
+            if todo.answers:
+                worker.start()
+            await stopping.asked.wait()
+    finally:
+        await worker.drain(settings.grace, stopping.hurried)

@@ -24,7 +24,7 @@ from core.backends import Backend
 from core.embedded import find_server
 from core.errors import GenerationError, ModelTimeout, SettingsError, StorageError
 from core.generation import Deadlines, generate
-from core.memory import RedisMemory
+from core.memory import Exchange, RedisMemory
 from core.prompts.falcon import FalconTemplate
 from core.redis import open_redis
 from core.settings import Settings
@@ -176,7 +176,7 @@ async def _round_trip(redis: Redis) -> Check:
     key = ConversationKey("doctor", "doctor", uuid4().hex)
     try:
         said = Message(Role.USER, "Do you hear me?", id="doctor", at=time.time())
-        await memory.append(await memory.load(key), [said], question="doctor", cut="")
+        await memory.append(Exchange(key, (await memory.load(key)).epoch, "doctor", "", (said,)))
         kept = (await memory.load(key)).messages
         await memory.forget(key)
     except StorageError as error:

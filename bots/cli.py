@@ -66,20 +66,28 @@ def _root(show_version: Annotated[bool, typer.Option("--version", help="Print th
 
 
 @cli.command(cls=_Command)
-def run(platforms: Annotated[list[str] | None, typer.Argument(metavar="slack", hidden=True)] = None) -> None:
+def run(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[slack|worker]", hidden=True)] = None,
+    worker: Annotated[
+        bool, typer.Option("--worker/--no-worker", help="Answer in this process, or leave that to others.")
+    ] = True,
+) -> None:
     """Answer where the team is, until Ctrl-C or SIGTERM.
 
-    Serves the platforms that are named, else those whose tokens are set. With none, it is `parley chat`.
+    A platform takes what people say and answers it in the same process. To spread the work, run
+    `parley run slack --no-worker` and any number of `parley run worker`, on any machines, with one REDIS_URL: a worker
+    answers in all platforms whose tokens are set, and another goes on with its answers if it dies.
+
+    With no platform set up, it is `parley chat`.
     """
     from bots import app
     from bots.log import configure_logging
 
     settings = _settings()
-    chosen = platforms or app.configured(settings)
-    if not chosen:
+    if not names and not app.configured(settings):
         _chat(settings, silence=SILENCE)
     configure_logging(settings.log_level)
-    asyncio.run(app.run(settings, chosen))
+    asyncio.run(app.run(settings, app.duties(settings, names or [], worker=worker)))
 
 
 @cli.command(cls=_Command)

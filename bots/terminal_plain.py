@@ -57,12 +57,12 @@ class PlainEditor:
         """Nothing but the answer is printed."""
         return nullcontext()
 
-    async def post(self, text: str) -> MessageRef:
+    async def post(self, text: str, part: int, *, growing: bool) -> MessageRef:
         """Print the first words."""
         self._print(text)
         return answer_ref()
 
-    async def edit(self, ref: MessageRef, text: str) -> None:
+    async def edit(self, ref: MessageRef, text: str, *, growing: bool) -> None:
         """Print what is new."""
         del ref
         self._print(text)
@@ -81,6 +81,10 @@ class PlainEditor:
 
     async def remove(self, ref: MessageRef) -> None:
         """Nothing was left behind: no reply is written over."""
+
+    async def find(self, part: int) -> MessageRef | None:
+        """A reply here ends with the window it is written in; nobody goes on with it."""
+        return None
 
     def _print(self, text: str) -> None:
         text = text.rstrip()  # at the end of an answer it would spoil the blank line after it

@@ -113,12 +113,12 @@ class ScreenEditor:
         self._region.draw([""], render(self._console, "…", style="dim"))
         return nullcontext()
 
-    async def post(self, text: str) -> MessageRef:
+    async def post(self, text: str, part: int, *, growing: bool) -> MessageRef:
         """Show the first words."""
         self._grow(text)
         return answer_ref()
 
-    async def edit(self, ref: MessageRef, text: str) -> None:
+    async def edit(self, ref: MessageRef, text: str, *, growing: bool) -> None:
         """Show what is new."""
         del ref
         self._grow(text)
@@ -137,6 +137,10 @@ class ScreenEditor:
 
     async def remove(self, ref: MessageRef) -> None:
         """Nothing was left behind: no reply is written over."""
+
+    async def find(self, part: int) -> MessageRef | None:
+        """A reply here ends with the window it is written in; nobody goes on with it."""
+        return None
 
     def _grow(self, text: str) -> None:
         """Print the blocks that are done, and draw the last one again."""

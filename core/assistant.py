@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -15,7 +15,7 @@ from core.delivery import BeforeTheEnd, Delivery, MessageEditor, Pace, deliver
 from core.draft import Draft
 from core.errors import GenerationError, MessageGone, ParleyError, PromptTooLong, StorageError
 from core.generation import Deadlines, generate
-from core.memory import Memory, Thread
+from core.memory import Exchange, Memory, Thread
 from core.prompts import PromptTemplate
 from core.tokens import TokenCounter, estimate
 from core.types import (
@@ -41,9 +41,6 @@ Stop = asyncio.Future[Outcome]
 ReadThread = Callable[[Turn], Awaitable[Sequence[Message]]]
 """Reads what people said in a thread before Parley was asked into it."""
 
-ReadsNow = Callable[[], str | None]
-"""What the question reads now; None if it was taken back. What is stored is what stands there in the end."""
-
 JOINED = "You were asked into this thread just now. The {count} messages before this line were read from it, once."
 LIMITS_TIMEOUT = 5.0
 """Seconds to wait for the server's word on its context length; the setting serves where it does not come."""
@@ -65,14 +62,22 @@ class Manner:
     deadlines: Deadlines = Deadlines()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer as it came out; ``refs`` are its messages, none if it was deleted while it grew."""
+    """One answer as it came out; ``refs`` are its messages, none if it was deleted while it grew.
+
+    ``exchange`` is what there is to remember. An answer without text is not remembered: it is offered again.
+    """
 
     outcome: Outcome
     text: str = ""
     refs: tuple[MessageRef, ...] = ()
     usage: Usage = Usage()
+    exchange: Exchange | None = None
+
+
+BeforeItEnds = Callable[[Answer], Awaitable[None]]
+"""Called with an answer that is whole, before people see how it ends."""
 
 
 @dataclass(slots=True)
@@ -80,7 +85,8 @@ class _Writing:
     """What one answer knows while it is written."""
 
     turn: Turn
-    draft: Draft = field(default_factory=Draft)
+    draft: Draft
+    earlier: Sequence[Turn] = ()
     conversation: Conversation | None = None
     heard: tuple[Message, ...] = ()
     question: Message | None = None
@@ -120,34 +126,59 @@ class Assistant:
         read_thread: ReadThread | None = None,
         refs: Sequence[MessageRef] = (),
         stop: Stop | None = None,
-        before_the_end: BeforeTheEnd | None = None,
-        reads_now: ReadsNow | None = None,
     ) -> Answer:
-        """Answer a turn: the reply grows in ``editor`` while the model writes, and both are remembered in the end.
+        """Write an answer, and remember it: for a reply that nobody else would go on with. Raises as ``write`` does."""
+        answer = await self.write(turn, Draft(), editor, pace, read_thread=read_thread, refs=refs, stop=stop)
+        if answer.exchange:
+            try:
+                await self.memory.append(answer.exchange)
+            except StorageError as error:
+                log.error("an answer was given and could not be remembered", turn=turn.id, error=str(error))
+        return answer
 
-        Whatever goes wrong with the model or the memory is said in the reply, with the text so far kept.
+    async def write(
+        self,
+        turn: Turn,
+        draft: Draft,
+        editor: MessageEditor,
+        pace: Pace,
+        *,
+        earlier: Sequence[Turn] = (),
+        read_thread: ReadThread | None = None,
+        refs: Sequence[MessageRef] = (),
+        stop: Stop | None = None,
+        before_it_ends: BeforeItEnds | None = None,
+    ) -> Answer:
+        """Write an answer to a turn into ``draft``: the reply grows in ``editor`` meanwhile.
+
+        ``earlier`` are turns that get no reply of their own, since this one answers them too. Whatever goes wrong with
+        the model or the memory is said in the reply, with the text so far kept.
 
         Raises:
             PlatformError: the reply could not be shown.
         """
         begun = time.monotonic()
-        writing = _Writing(turn)
+        writing = _Writing(turn, draft, earlier)
+
+        async def tell(refs: Sequence[MessageRef], outcome: Outcome) -> None:
+            if before_it_ends:
+                await before_it_ends(self._so_far(writing, outcome, refs))
+
         try:
             async with asyncio.TaskGroup() as group:
-                delivery = group.create_task(_deliver(writing.draft, editor, pace, refs, before_the_end))
+                delivery = group.create_task(_deliver(draft, editor, pace, refs, tell))
                 writer = group.create_task(self._write(writing, read_thread))
                 if stop:
-                    stop.add_done_callback(lambda stopped: _end(writing.draft, writer, stopped))
+                    stop.add_done_callback(lambda stopped: _end(draft, writer, stopped))
         except BaseExceptionGroup as group:
             error = group.exceptions[0]
             if not isinstance(error, MessageGone):
                 raise error from None
             log.info("reply deleted while it grew", turn=turn.id, code=error.code)
             return Answer(Outcome(Ending.STOPPED))
-        shown, outcome = delivery.result(), writing.draft.outcome
+        shown, outcome = delivery.result(), draft.outcome
         assert outcome  # noqa: S101 - a delivery ends after its draft
-        answer = Answer(outcome, writing.draft.text, tuple(shown.refs), writing.usage)
-        await self._remember(writing, answer, reads_now)
+        answer = self._so_far(writing, outcome, shown.refs)
         log.info(
             "answered",
             turn=turn.id,
@@ -171,9 +202,9 @@ class Assistant:
             log.warning(
                 "answer broke off", turn=turn.id, error=str(error), remedy=error.remedy, kind=type(error).__name__
             )
-            draft.close(_explain(error, so_far=draft.text))
+            draft.close(_explain(error, so_far=draft.best))
         except Exception:
-            draft.close(_explain(ParleyError("a fault of ours"), so_far=draft.text))
+            draft.close(_explain(ParleyError("a fault of ours"), so_far=draft.best))
             log.exception("a fault of ours", turn=turn.id)
         else:
             if not draft.text:
@@ -188,11 +219,13 @@ class Assistant:
         turn = writing.turn
         thread = Thread(turn.root, turn.root_at) if turn.key.thread else None
         conversation = await self.memory.load(turn.key, thread)
-        earlier = tuple(m for m in conversation.messages if turn.id not in (m.id, m.reply_to))  # asked again
+        again = {asked.id for asked in (*writing.earlier, turn)}
+        known = tuple(m for m in conversation.messages if not again & {m.id, m.reply_to})
         if conversation.stranger and read_thread and (heard := await read_thread(turn)):
             note = Message(Role.SYSTEM, JOINED.format(count=len(heard)), id=f"{turn.id}/joined", at=turn.at)
             writing.heard = (*heard, note)
-        writing.conversation = replace(conversation, messages=(*earlier, *writing.heard))
+        writing.heard += tuple(_question(asked) for asked in writing.earlier)
+        writing.conversation = replace(conversation, messages=(*known, *writing.heard))
 
     async def _generate(self, writing: _Writing) -> Ending:
         """Stream the model's words into the draft; a prompt that is refused as too long is cut once more."""
@@ -227,8 +260,7 @@ class Assistant:
         """What the model sees; what it does not is noted for the memory and the person."""
         turn = writing.turn
         assert writing.conversation  # noqa: S101 - loaded before
-        question = Message(Role.USER, turn.text, id=turn.id, author=turn.author, at=turn.at)
-        fitted = fit(writing.conversation, question, self.manner.system, budget, count=self._count)
+        fitted = fit(writing.conversation, _question(turn), self.manner.system, budget, count=self._count)
         writing.question, writing.cut, writing.shortened = fitted.window.messages[-1], fitted.cut, fitted.shortened
         return fitted
 
@@ -245,34 +277,28 @@ class Assistant:
                     self._limits_until = time.monotonic() + LIMITS_PAUSE
         return share(self._limits or self.manner.limits, self.manner.max_new_tokens)
 
-    async def _remember(self, writing: _Writing, answer: Answer, reads_now: ReadsNow | None) -> None:
-        """Store question and answer as a pair. An answer without text is not stored: it is offered again."""
-        turn, question = writing.turn, writing.question
-        if not (answer.text and answer.outcome.remember and writing.conversation and question):
-            return
-        before = reads_now() if reads_now else turn.text
-        if before is None:
-            return
-        if before != turn.text:
-            question = replace(question, text=before, tokens=0)
+    def _so_far(self, writing: _Writing, outcome: Outcome, refs: Sequence[MessageRef]) -> Answer:
+        """An answer whose text is whole, and what there is to remember of it: question and answer, as a pair."""
+        turn, text = writing.turn, writing.draft.text
+        answer = Answer(outcome, text, tuple(refs), writing.usage)
+        if not (text and outcome.remember and writing.conversation and writing.question):
+            return answer
         said = Message(
             Role.ASSISTANT,
-            answer.text,
-            id=answer.refs[0].id if answer.refs else f"{turn.id}/answer",
+            text,
+            id=refs[0].id if refs else f"{turn.id}/answer",
             at=time.time(),
             reply_to=turn.id,
-            ending=answer.outcome.ending,
+            ending=outcome.ending,
         )
-        messages = (*writing.heard, question, said)
-        try:
-            await self.memory.append(writing.conversation, messages, question=turn.id, cut=writing.cut)
-            after = reads_now() if reads_now else before
-            if after is None:  # changed while it was being stored
-                await self.memory.withdraw(turn.key, turn.id)
-            elif after != before:
-                await self.memory.correct(turn.key, turn.id, after)
-        except StorageError as error:
-            log.error("an answer was given and could not be remembered", turn=turn.id, error=str(error))
+        messages = (*writing.heard, writing.question, said)
+        exchange = Exchange(turn.key, writing.conversation.epoch, turn.id, writing.cut, messages)
+        return replace(answer, exchange=exchange)
+
+
+def _question(turn: Turn) -> Message:
+    """What somebody asked, as it is remembered."""
+    return Message(Role.USER, turn.text, id=turn.id, author=turn.author, at=turn.at)
 
 
 async def _deliver(

@@ -15,12 +15,18 @@ WORDS: dict[str, str] = {
     "memory": "what I remember of this conversation",
     "forget": "forget this conversation, and the threads that branched off it",
 }
+STOP = "stop"
+"""Ends the answer that is being written; it does not wait in line for its end, so it is no command like the others."""
 
 
 def find(text: str) -> Command | None:
     """The command that a message is, if it is nothing else: ``forget``, ``Forget.``, ``/forget``. Empty means help."""
-    word = text.strip().lstrip("/!").rstrip(".!?").casefold()
-    return _COMMANDS.get(word or "help")
+    return _COMMANDS.get(_word(text) or "help")
+
+
+def is_stop(text: str) -> bool:
+    """Whether a message asks for nothing but that an answer ends."""
+    return _word(text) == STOP
 
 
 def days(seconds: float) -> str:
@@ -31,6 +37,10 @@ def days(seconds: float) -> str:
     return "1 day" if whole == 1 else f"{whole} days"
 
 
+def _word(text: str) -> str:
+    return text.strip().lstrip("/!").rstrip(".!?").casefold()
+
+
 async def _help(turn: Turn, memory: Memory) -> str:
     del memory
     where = "this thread" if turn.key.thread else "this conversation"
@@ -39,6 +49,7 @@ async def _help(turn: Turn, memory: Memory) -> str:
         f"I remember what is said to me in {where}, and nothing from anywhere else.",
         "",
         *(f"- `{word}`: {what}" for word, what in WORDS.items()),
+        "- `stop`: end the answer that I am writing for you",
     ]
     return "\n".join(lines)
 

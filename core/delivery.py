@@ -48,12 +48,12 @@ class MessageEditor(Protocol):
         """A sign of life while inside: typing, or a status. Entering does not wait; never raises PlatformError."""
         ...
 
-    async def post(self, text: str) -> MessageRef:
-        """Post a message of the reply that still grows."""
+    async def post(self, text: str, part: int, *, growing: bool) -> MessageRef:
+        """Post message number ``part`` of the reply (from 0), marked so that ``find`` can find it."""
         ...
 
-    async def edit(self, ref: MessageRef, text: str) -> None:
-        """Put ``text``, always the full text of that message, in its place."""
+    async def edit(self, ref: MessageRef, text: str, *, growing: bool) -> None:
+        """Put ``text``, the full text of that message, in its place; while it is ``growing`` it can be stopped."""
         ...
 
     async def finish(
@@ -68,6 +68,10 @@ class MessageEditor(Protocol):
 
     async def remove(self, ref: MessageRef) -> None:
         """Take away a message that an earlier, longer reply left behind."""
+        ...
+
+    async def find(self, part: int) -> MessageRef | None:
+        """What was posted as ``part`` of this reply by somebody who could not say so any more; None if nothing was."""
         ...
 
 
@@ -94,7 +98,8 @@ async def deliver(
 ) -> Delivery:
     """Show a draft while it grows, until its end is shown whole.
 
-    ``refs`` are messages of an earlier reply to the same question; they are written over before anything is posted.
+    ``refs`` are messages of an earlier reply to the same question; they are written over before anything is posted, and
+    not before there is more to show than the draft's floor.
 
     Raises:
         MessageGone: the reply was deleted, or the place it stands in.
@@ -116,6 +121,7 @@ class Delivery:
     before_the_end: BeforeTheEnd | None = None
     refs: list[MessageRef] = field(default_factory=list)
     shown: list[str] = field(default_factory=list)
+    _final: set[int] = field(default_factory=set)
     _reserved: bool = False
     _edited_at: float = 0.0
     _splitter: Splitter = field(init=False)
@@ -136,10 +142,11 @@ class Delivery:
 
     async def _gather_first_words(self) -> None:
         """Wait for the first text, and then for a little more of it."""
-        await self.draft.grown(0)
+        floor = len(self.draft.floor)
+        await self.draft.grown(floor)
         try:
             async with asyncio.timeout(self.pace.first_words):
-                await self.draft.grown(FIRST_WORDS - 1)
+                await self.draft.grown(floor + FIRST_WORDS - 1)
         except TimeoutError:
             pass
 
@@ -167,42 +174,52 @@ class Delivery:
             texts[-1] = heal(texts[-1])
         while len(self.refs) < len(texts):
             if self.refs:
-                await self._show(len(self.refs) - 1, texts[len(self.refs) - 1])
+                await self._show(len(self.refs) - 1, texts[len(self.refs) - 1], growing=False)
             text = texts[len(self.refs)]
             if not text.strip() or self.draft.outcome:
                 return  # nothing to be seen yet, or the end shows it
-            await self._post(text)
-        await self._show(len(texts) - 1, texts[-1])
+            await self._post(text, growing=True)
+        await self._show(len(texts) - 1, texts[-1], growing=True)
 
-    async def _show(self, place: int, text: str) -> None:
+    async def _show(self, place: int, text: str, *, growing: bool) -> None:
         """Edit one message, unless it shows that text already or the end comes first."""
-        if self.shown[place] != text and await self._before_the_end(self.pace.edits.take()):
-            await self._edit(self.refs[place], text)
-            self.shown[place] = text
+        if self._stale(place, text, growing) and await self._before_the_end(self.pace.edits.take()):
+            await self._edit(self.refs[place], text, growing=growing)
+            self._note(place, text, growing)
 
-    async def _edit(self, ref: MessageRef, text: str) -> None:
+    def _stale(self, place: int, text: str, growing: bool) -> bool:
+        """Whether a message shows something else, or can be stopped although it is final."""
+        return self.shown[place] != text or not (growing or place in self._final)
+
+    def _note(self, place: int, text: str, growing: bool) -> None:
+        """Remember what a message shows now."""
+        self.shown[place:] = [text, *self.shown[place + 1 :]]
+        (self._final.discard if growing else self._final.add)(place)
+
+    async def _edit(self, ref: MessageRef, text: str, *, growing: bool) -> None:
         """One edit, already paid for."""
         self._edited_at = asyncio.get_running_loop().time()
         with _told(self.pace.edits):
-            await self.editor.edit(ref, text)
+            await self.editor.edit(ref, text, growing=growing)
 
-    async def _post(self, text: str) -> None:
+    async def _post(self, text: str, *, growing: bool) -> None:
         """Begin the next message, in the place of an earlier reply's if there is one."""
+        part = len(self.refs)
         while self.spare:
             await self._pay()
             try:
-                await self._edit(self.spare[0], text)
+                await self._edit(self.spare[0], text, growing=growing)
             except MessageGone:
                 self.spare.popleft()  # somebody deleted it since; a place that is gone is noticed when we post
                 continue
             self.refs.append(self.spare.popleft())
-            self.shown.append(text)
+            self._note(part, text, growing)
             return
         await self.pace.posts.take()
         self._edited_at = asyncio.get_running_loop().time()
         with _told(self.pace.posts):
-            self.refs.append(await self.editor.post(text))
-        self.shown.append(text)
+            self.refs.append(await self.editor.post(text, part, growing=growing))
+        self._note(part, text, growing)
 
     async def _pause(self) -> None:
         """Let the platform's least interval pass since the last edit."""
@@ -237,17 +254,17 @@ class Delivery:
     async def _complete(self, place: int, text: str) -> None:
         """Make sure that a message before the last shows its final text."""
         if place == len(self.refs):
-            await self._post(text)
-        elif self.shown[place] != text:
+            await self._post(text, growing=False)
+        elif self._stale(place, text, growing=False):
             await self._pay()
-            await self._edit(self.refs[place], text)
-            self.shown[place] = text
+            await self._edit(self.refs[place], text, growing=False)
+            self._note(place, text, growing=False)
 
     async def _conclude(self, parts: Sequence[str], outcome: Outcome) -> None:
         """The last call of a reply, with the edit that was reserved for it."""
         if self.spare and len(self.refs) < max(len(parts), 1):
             # In the place of an earlier reply's message, if that is still there.
-            await self._post(parts[-1] if parts else outcome.note)
+            await self._post(parts[-1] if parts else outcome.note, growing=False)
         posts = len(self.refs) < max(len(parts), 1)
         budget = self.pace.posts if posts else self.pace.edits
         if posts or not self._reserved:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 
-from core.types import Outcome
+from core.types import Ending, Outcome
 
 
 class Draft:
     """An answer that is being written.
 
     ``append`` and ``close`` return at once, however slow the reader is; between two looks of the reader any number of
-    appends cost it one.
+    appends cost it one. ``floor`` is what people see of an earlier try at the same answer: it stands until the new text
+    is longer, and for good if the new text comes to an early end before that.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, floor: str = "") -> None:
+        self.floor = floor
         self._text = ""
         self._more: list[str] = []
         self._length = 0
@@ -34,6 +36,11 @@ class Draft:
             self._more.clear()
         return self._text
 
+    @property
+    def best(self) -> str:
+        """The text so far, or that of an earlier try if it is longer."""
+        return self.text if self._length >= len(self.floor) else self.floor
+
     def append(self, text: str) -> None:
         """Add text. What comes after the end is dropped."""
         if text and not self.outcome:
@@ -44,6 +51,9 @@ class Draft:
     def close(self, outcome: Outcome) -> None:
         """End it; the first end counts."""
         if not self.outcome:
+            if outcome.ending not in (Ending.COMPLETE, Ending.LENGTH):
+                self._text = self.best
+                self._length = len(self._text)
             self.outcome = outcome
             self._closed.set()
             self._news.set()

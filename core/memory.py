@@ -9,15 +9,14 @@ repeated: the client sends a call again when a connection breaks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from redis.asyncio import Redis
 
 from core.redis import Keys, redis_errors
+from core.scripts import script
 from core.tokens import TokenCounter, count_message, estimate
 from core.types import Conversation, ConversationKey, Message, Role
 
@@ -31,6 +30,37 @@ class Thread:
 
     root: str
     root_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What one turn adds to a conversation: question and answer, and what was heard before them.
+
+    ``epoch`` is the conversation's when it was loaded, ``question`` the turn's id, and ``cut`` where the window began.
+    """
+
+    key: ConversationKey
+    epoch: int
+    question: str
+    cut: str
+    messages: tuple[Message, ...]
+
+    def record(self) -> dict[str, Any]:
+        """As kept in Redis, ready for JSON."""
+        return {
+            "key": str(self.key),
+            "epoch": self.epoch,
+            "question": self.question,
+            "cut": self.cut,
+            "messages": [message.to_json() for message in self.messages],
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """Read what ``record`` gave."""
+        messages = tuple(Message.from_json(message) for message in record["messages"])
+        key = ConversationKey.parse(record["key"])
+        return cls(key, int(record["epoch"]), record["question"], record["cut"], messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +80,10 @@ class Memory(Protocol):
         """All that is remembered, oldest first. A thread seen for the first time starts from its channel."""
         ...
 
-    async def append(self, conversation: Conversation, messages: Sequence[Message], *, question: str, cut: str) -> bool:
-        """Add what was said to a conversation as it was loaded, and store the window's ``cut``.
+    async def append(self, exchange: Exchange) -> bool:
+        """Add what was said to a conversation as it was loaded, and store the window's cut.
 
-        What is stored already for the same ``question`` is replaced, so a call may be repeated. False, and nothing is
+        What is stored already for the same question is replaced, so a call may be repeated. False, and nothing is
         stored, if the conversation was forgotten since it was loaded.
         """
         ...
@@ -87,7 +117,7 @@ class RedisMemory:
         self._retention = retention
         self._count = count
         self._load = redis.register_script(script("load"))
-        self._append = redis.register_script(script("append"))
+        self._append = redis.register_script(script("append", "exchange"))
         self._read = redis.register_script(script("entries"))
         self._swap = redis.register_script(script("swap"))
         self._forget = redis.register_script(script("forget"))
@@ -105,17 +135,20 @@ class RedisMemory:
         messages = tuple(Message.from_json(entry) for entry in entries)
         return Conversation(key, messages, cut=cut, epoch=int(epoch), stranger=stranger == "1")
 
-    async def append(self, conversation: Conversation, messages: Sequence[Message], *, question: str, cut: str) -> bool:
-        """See ``Memory.append``; counts the tokens of messages that have none yet."""
-        key = conversation.key
-        counted = [m if m.tokens else replace(m, tokens=count_message(m, self._count)) for m in messages]
-        newest, name = min(len(counted), 2), str(key) if key.thread else ""
-        args: list[str | int] = [conversation.epoch, cut, self._retention, MOST_MESSAGES, MOST_BYTES]
-        args += [question, newest, name, *(message.to_json() for message in counted)]
-        keys = [Keys.messages(key), Keys.state(key), Keys.forks(key.parent or key)]
+    async def append(self, exchange: Exchange) -> bool:
+        """See ``Memory.append``."""
+        keys, args = self.arguments(exchange)
         with redis_errors("store a turn"):
-            added = await self._append(keys=keys, args=args)
-        return bool(added)
+            return bool(await self._append(keys=keys, args=args))
+
+    def arguments(self, exchange: Exchange) -> tuple[list[str], list[Any]]:
+        """What the function of ``exchange.lua`` takes: keys and values. Counts tokens that were not counted yet."""
+        key = exchange.key
+        counted = [m if m.tokens else replace(m, tokens=count_message(m, self._count)) for m in exchange.messages]
+        newest, name = min(len(counted), 2), str(key) if key.thread else ""
+        values: list[Any] = [exchange.epoch, exchange.cut, self._retention, MOST_MESSAGES, MOST_BYTES]
+        values += [exchange.question, newest, name, *(message.to_json() for message in counted)]
+        return [Keys.messages(key), Keys.state(key), Keys.forks(key.parent or key)], values
 
     async def correct(self, key: ConversationKey, message: str, text: str) -> bool:
         """See ``Memory.correct``."""
@@ -166,9 +199,3 @@ class RedisMemory:
         args: list[Any] = [Keys.CONVERSATIONS, *pairs]
         with redis_errors("change a conversation"):
             return bool(await self._swap(keys=keys, args=args))
-
-
-@cache
-def script(name: str) -> str:
-    """The source of one of ``core/lua``."""
-    return Path(__file__).with_name("lua").joinpath(f"{name}.lua").read_text(encoding="utf-8")

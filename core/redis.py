@@ -38,13 +38,32 @@ class Keys:
     ``{parley}:conv:<conversation>:state``    HASH    bytes, cut, epoch, stranger         the same
     ``{parley}:conv:<conversation>:forks``    SET     conversations that branched off it  RETENTION_DAYS after the last
                                                                                           one
-    ``{parley}:conv:<conversation>:retries``  HASH    turn id to the turn and its reply   24 hours after the last one
-    ``{parley}:turn:<turn id>``               STRING  that the turn was accepted          24 hours
-    ``{parley}:turn:<turn id>/retry``         HASH    that a kept turn was taken again    a minute
+    ``{parley}:conv:<conversation>:retries``  HASH    turn id to the job that asks again  24 hours after the last one
+    ``{parley}:turn:<turn id>``               HASH    token, status, lane, job, before    24 hours after it is answered
+    ``{parley}:turn:<turn id>/waiting``       SET     lanes that wait for this turn       as long as it is open
+    ``{parley}:seen:<name>``                  STRING  that something happened once        24 hours
+    ``{parley}:lane:<lane>:inbox``            LIST    jobs as JSON, oldest first          7 days, if nobody works
+    ``{parley}:lane:<lane>:state``            HASH    epoch, owner, tries, count, intent, 10 minutes after the last turn
+                                                      refs, text, seal, notes, last
+    ``{parley}:ready:<platform>``             ZSET    lanes that may be taken, in order   7 days, if nobody works
+    ``{parley}:held:<platform>``              ZSET    lanes that a worker has, until when the same
+    ``{parley}:suspects:<platform>``          ZSET    lanes whose turn is taken alone     the same
+    ``{parley}:bell:<platform>``              LIST    one token: something is ready       the same
+    ``{parley}:clock:<platform>``             STRING  the clock of fair queuing           a day
+    ``{parley}:clock:<platform>:<person>``    STRING  when that person's turns are due    an hour
+    ``{parley}:epoch``                        STRING  the number of the last lease        30 days
+    ``{parley}:quarantine``                   STRING  which worker looks after suspects   two leases
+    ``{parley}:workers``                      ZSET    workers, and when they last spoke   a day
+    ``{parley}:dead``                         LIST    dead letters as JSON, oldest first  30 days after the last one
+    ``{parley}:quota:<scope>:turns``          ZSET    turns of the last minute            a minute
+    ``{parley}:quota:<scope>:open``           ZSET    turns that wait or are answered     7 days, if nobody works
+    ``{parley}:quota:<scope>:tokens:<day>``   STRING  tokens of that day (UTC)            two days
     ========================================  ======  ==================================  =============================
 
-    ``<conversation>`` is a ConversationKey as text: ``slack:T1:C1`` or ``slack:T1:C1:1700.1``. All names share the
-    hash tag ``{parley}``, so that a script may touch any of them on a Redis Cluster too. Nothing lives for ever.
+    ``<conversation>`` is a ConversationKey as text: ``slack:T1:C1`` or ``slack:T1:C1:1700.1``; a lane is a
+    conversation, or one and a person in it. All names share the hash tag ``{parley}``, so that a script may touch any
+    of them on a Redis Cluster too. Nothing lives for ever. The channel ``{parley}:signals`` carries the lanes of which
+    something became known.
     """
 
     CONVERSATIONS = "{parley}:conv:"
@@ -70,10 +89,49 @@ class Keys:
         """Which of its turns can be tried again."""
         return f"{Keys.CONVERSATIONS}{key}:retries"
 
+    EPOCH = "{parley}:epoch"
+    """The number of the last lease."""
+    SIGNALS = "{parley}:signals"
+    """The channel on which lanes are named of which something became known."""
+    WORKERS = "{parley}:workers"
+    """Which workers are there."""
+    DEAD = "{parley}:dead"
+    """Turns that were given up."""
+
     @staticmethod
     def turn(turn: str) -> str:
-        """Whether a turn was accepted."""
+        """What became of a turn."""
         return f"{{parley}}:turn:{turn}"
+
+    @staticmethod
+    def seen(name: str) -> str:
+        """Whether something happened already that happens once."""
+        return f"{{parley}}:seen:{name}"
+
+    @staticmethod
+    def inbox(lane: str) -> str:
+        """The turns of a lane."""
+        return f"{{parley}}:lane:{lane}:inbox"
+
+    @staticmethod
+    def lane_of(inbox: str) -> str:
+        """The lane whose inbox has that name."""
+        return inbox.removeprefix("{parley}:lane:").removesuffix(":inbox")
+
+    @staticmethod
+    def lane_state(lane: str) -> str:
+        """Who has a lane, and how far they are."""
+        return f"{{parley}}:lane:{lane}:state"
+
+    @staticmethod
+    def bell(platform: str) -> str:
+        """Rings when a lane of a platform may be taken."""
+        return f"{{parley}}:bell:{platform}"
+
+    @staticmethod
+    def lanes(place: str, platform: str) -> str:
+        """The lanes of a platform that stand in a place: ready, held or suspects."""
+        return f"{{parley}}:{place}:{platform}"
 
 
 class Patience(Retry):

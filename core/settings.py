@@ -134,6 +134,12 @@ class Settings(BaseSettings):
     # Delivery
     first_words_ms: int = Field(120, ge=0, le=60_000, examples=["120"])
 
+    # Turns
+    worker_slots: int = Field(64, ge=1, le=10_000, examples=["64"])
+    follow_up: Annotated[Literal["queue", "merge", "interrupt"], _in(str.lower)] = Field("queue", examples=["merge"])
+    grace: float = Field(25, ge=0, le=3600, examples=["25"])
+    lease_seconds: float = Field(15, ge=1, le=600, examples=["15"])
+
     # The process
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _in(str.lower)] = Field(
         "info", examples=["debug"]

@@ -176,10 +176,9 @@ class Turn:
     place: Mapping[str, str] = field(default_factory=dict)
     attempt: int = 0
 
-    def to_json(self) -> str:
-        """Compact JSON, as kept in Redis."""
-        record = {
-            "v": FORMAT,
+    def record(self) -> dict[str, Any]:
+        """As kept in Redis, ready for JSON."""
+        return {
             "id": self.id,
             "key": str(self.key),
             "lane": self.lane,
@@ -192,12 +191,10 @@ class Turn:
             "place": dict(self.place),
             "attempt": self.attempt,
         }
-        return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
-        """Read what ``to_json`` wrote."""
-        record = json.loads(text)
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """Read what ``record`` gave; fields of a newer version are passed over."""
         return cls(
             id=record["id"],
             key=ConversationKey.parse(record["key"]),
@@ -207,7 +204,7 @@ class Turn:
             at=float(record["at"]),
             root=record.get("root", ""),
             root_at=float(record.get("root_at", 0.0)),
-            place=record.get("place", {}),
+            place=record.get("place") or {},
             attempt=int(record.get("attempt", 0)),
         )
 
@@ -231,6 +228,15 @@ class Outcome:
     note: str = ""
     retry: bool = False
     remember: bool = True
+
+    def record(self) -> dict[str, Any]:
+        """As kept in Redis, ready for JSON."""
+        return {"ending": self.ending, "note": self.note, "retry": self.retry, "remember": self.remember}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """Read what ``record`` gave."""
+        return cls(Ending(record["ending"]), record["note"], record["retry"], record["remember"])
 
 
 def code_points(text: str) -> int:

@@ -1,183 +1,198 @@
-"""Takes turns and sees them answered: in order within a lane, side by side across lanes."""
+"""Takes turns from the queue and sees them answered, a number of them side by side, until it is asked to stop.
+
+Any number of workers share the queue, on any machine. One of them may die at any moment: its leases run out, and the
+others go on with what it had. One that is asked to stop takes nothing new, lets running answers end, and hands over the
+rest.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+import time
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import structlog
 
-from core import commands
-from core.assistant import Assistant, Stop
-from core.delivery import deliver
-from core.draft import Draft
-from core.errors import ParleyError, StorageError
+from core.assistant import Assistant
+from core.errors import StorageError
+from core.failpoints import reach
+from core.lease import Lease
+from core.queue import RedisTurnQueue
+from core.reply import Reply
 from core.surface import Surface
-from core.turns import Turns
-from core.types import Ending, MessageRef, Outcome, Turn
 
 log = structlog.get_logger()
 
-SLOTS = 128
+SLOTS = 64
 """Answers written at the same time; the model's server has its own queue behind that."""
+BATCH = 16
+"""Lanes that are taken at once, so that others get theirs."""
 GRACE = 25.0
 """Seconds that running answers get to end when the process is asked to; below the 30 s of most supervisors."""
-CLOSING = 10.0
-"""Seconds in which the others say that they were interrupted."""
-RESTARTED = Outcome(Ending.INTERRUPTED, "I was restarted in the middle of this answer.", retry=True)
-WITHDRAWN = Outcome(Ending.STOPPED, "Stopped: the message that asked for this was deleted.", remember=False)
-
-
-@dataclass(slots=True)
-class _Job:
-    """A turn on its way, the messages that its reply writes over, and the handle that ends it early."""
-
-    turn: Turn
-    refs: Sequence[MessageRef]
-    stop: Stop
-    correction: str | None = None
-    done: asyncio.Event = field(default_factory=asyncio.Event)
+POLL = 1.0
+"""Seconds after which a worker looks for turns although nothing called it: leases run out silently."""
+SETTLE = 60.0
+"""Seconds between two looks through all lanes."""
+HAND_OVER = 5.0
+"""Seconds to hand over what did not end in time."""
+PAUSE = 1.0
+"""Seconds before Redis is tried again."""
 
 
 class Worker:
-    """Answers turns in this process.
-
-    Turns of one lane are answered in the order of ``submit``. A turn inside a thread waits for the turn on which the
-    thread hangs, since it starts from its answer.
-    """
+    """Answers turns of the platforms whose ``surfaces`` it has, up to ``slots`` at a time."""
 
     def __init__(
-        self, assistant: Assistant, turns: Turns, surfaces: Mapping[str, Surface], *, slots: int = SLOTS
+        self, queue: RedisTurnQueue, assistant: Assistant, surfaces: Mapping[str, Surface], *, slots: int = SLOTS
     ) -> None:
-        self.assistant = assistant
-        self.turns = turns
-        self.surfaces = surfaces
-        self._slots = asyncio.Semaphore(slots)
-        self._lanes: dict[str, deque[_Job]] = {}
-        self._jobs: dict[str, _Job] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.progressed_at = time.monotonic()
+        """When it last looked for turns, or had no room for more."""
+        self._queue = queue
+        self._assistant = assistant
+        self._surfaces = surfaces
+        self._slots = slots
+        self._replies: dict[asyncio.Task[None], Reply] = {}
+        self._quarantine = False
+        self._stopping = asyncio.Event()
+        self._room = asyncio.Event()
+        self._look = asyncio.Event()
+        self._claiming: asyncio.Task[None] | None = None
+        self._loops: list[asyncio.Task[None]] = []
 
-    def submit(self, turn: Turn, refs: Sequence[MessageRef] = ()) -> None:
-        """Queue a turn. ``refs`` are the messages of an earlier reply to it, to be written over."""
-        job = _Job(turn, refs, asyncio.get_running_loop().create_future())
-        self._jobs[turn.id] = job
-        if turn.lane in self._lanes:
-            self._lanes[turn.lane].append(job)
-            return
-        self._lanes[turn.lane] = deque([job])
-        task = asyncio.create_task(self._run_lane(turn.lane))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    @property
+    def running(self) -> int:
+        """How many turns are being answered here."""
+        return len(self._replies)
 
-    def stop(self, turn: str, outcome: Outcome) -> bool:
-        """End a turn early; one that still waits in its lane is dropped without a reply. False if it is not here."""
-        job = self._jobs.get(turn)
-        if not job or job.stop.done():
-            return False
-        job.stop.set_result(outcome)
-        return True
-
-    def correct(self, turn: str, text: str) -> None:
-        """A question was edited: an answer that is under way is remembered with what it reads now."""
-        if job := self._jobs.get(turn):
-            job.correction = text
-
-    def amend(self, turn: str, **place: str) -> None:
-        """Something more became known of a turn; it counts if nobody has begun to answer."""
-        if job := self._jobs.get(turn):
-            job.turn = replace(job.turn, place={**job.turn.place, **place})
-
-    def has(self, turn: str) -> bool:
-        """Whether a turn waits or is being answered here."""
-        return turn in self._jobs
+    def start(self) -> None:
+        """Begin to take turns."""
+        self._claiming = asyncio.create_task(self._repeat(self._claim))
+        self._loops = [asyncio.create_task(self._repeat(step)) for step in (self._beat, self._listen, self._settle)]
 
     async def drain(self, grace: float = GRACE, hurry: asyncio.Event | None = None) -> None:
-        """Let what runs end within ``grace`` seconds, or until ``hurry``.
+        """Take nothing new, and let what runs end within ``grace`` seconds, or until ``hurry``; hand over the rest."""
+        self._stopping.set()
+        self._room.set()
+        if self._claiming:
+            await self._claiming
+        if self._replies:
+            log.info("draining", turns=len(self._replies), seconds=grace)
+            ended = asyncio.create_task(asyncio.wait(self._replies))
+            hurried = asyncio.create_task((hurry or asyncio.Event()).wait())
+            await asyncio.wait({ended, hurried}, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+            hurried.cancel()
+            ended.cancel()
+            await self._hand_over()
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        try:
+            await self._queue.leave()
+        except StorageError as error:
+            log.info("left without a goodbye", error=str(error))
 
-        What does not end in time is marked as interrupted, with Retry.
-        """
-        if not self._tasks:
-            return
-        log.info("draining", turns=len(self._jobs), seconds=grace)
-        waiting: set[asyncio.Task[Any]] = {
-            asyncio.create_task(asyncio.wait(self._tasks)),
-            asyncio.create_task((hurry or asyncio.Event()).wait()),
-        }
-        await asyncio.wait(waiting, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
-        for task in waiting:
+    async def _hand_over(self) -> None:
+        """Stop what did not end in time, and give it to others at once."""
+        late = dict(self._replies)
+        for task in late:
             task.cancel()
-        late = set(self._tasks)
-        for job in list(self._jobs.values()):
-            if not job.stop.done():
-                job.stop.set_result(RESTARTED)
-        if late:
-            await asyncio.wait(late, timeout=CLOSING)
-
-    async def _run_lane(self, lane: str) -> None:
-        jobs = self._lanes[lane]
-        while jobs:
-            job = jobs[0]
-            try:
-                if root := self._jobs.get(job.turn.root):
-                    await root.done.wait()
-                async with self._slots:
-                    await self._answer(job)
-            except ParleyError as error:
-                log.error("turn failed", turn=job.turn.id, error=str(error), remedy=error.remedy)
-            except Exception:
-                log.exception("turn failed", turn=job.turn.id)
-            finally:
-                jobs.popleft()
-                job.done.set()
-                if self._jobs.get(job.turn.id) is job:
-                    del self._jobs[job.turn.id]
-        del self._lanes[lane]
-
-    async def _answer(self, job: _Job) -> None:
-        """Answer one turn, or do what it commands."""
-        if job.stop.done() and job.stop.result() is WITHDRAWN:
+        await asyncio.gather(*late, return_exceptions=True)
+        left = [reply for task, reply in late.items() if task.cancelled() and not reply.lease.lost]
+        if not left:
             return
-        surface = self.surfaces[job.turn.key.platform]
-        turn = await surface.understand(job.turn)
-        if job.correction is not None:  # before anything was asked
-            turn = replace(turn, text=job.correction)
-        editor, pace = surface.open_editor(turn), surface.pace(turn)
-        if command := commands.find(turn.text):
-            draft = Draft()
-            try:
-                draft.append(await command(turn, self.assistant.memory))
-                draft.close(Outcome(Ending.COMPLETE))
-            except ParleyError as error:
-                log.warning("command failed", turn=turn.id, error=str(error), remedy=error.remedy)
-                draft.close(Outcome(Ending.FAILED, error.plain))
-            await deliver(draft, editor, pace, refs=job.refs)
-            return
-        await self.assistant.answer(
-            turn,
-            editor,
-            pace,
-            read_thread=surface.read_thread,
-            refs=job.refs,
-            stop=job.stop,
-            before_the_end=partial(self._offer_retry, job.turn),
-            reads_now=partial(_reads_now, job, turn),
-        )
+        try:
+            async with asyncio.timeout(HAND_OVER):
+                alone = not await self._queue.others()
+                await asyncio.gather(*(reply.hand_over(say_so=alone) for reply in left))
+            log.info("handed over", turns=len(left))
+        except (StorageError, TimeoutError) as error:
+            log.warning("left to their leases", turns=len(left), error=str(error))
 
-    async def _offer_retry(self, turn: Turn, refs: Sequence[MessageRef], outcome: Outcome) -> None:
-        """Keep a turn before people see the button that asks for it again."""
-        if outcome.retry:
+    async def _claim(self) -> None:
+        """Take what there is room for, or wait until there is something."""
+        self.progressed_at = time.monotonic()
+        room = self._slots - len(self._replies)
+        if room <= 0 or (self._quarantine and self._replies):
+            self._room.clear()
+            await self._until(self._room.wait())
+            return
+        asked_at = time.monotonic()
+        claimed = await self._queue.claim(min(room, BATCH), idle=not self._replies)
+        self._quarantine = claimed.quarantine
+        for job in claimed.jobs:
+            self._begin(Lease(job, self._queue.lease, asked_at))
+        if not claimed.jobs:
+            await self._until(self._queue.wait(POLL))
+
+    def _begin(self, lease: Lease) -> None:
+        """Answer one job, beside the others."""
+        reach("claimed")
+        if lease.job.tries > 1:
+            log.info("taken over", turn=lease.job.turn.id, epoch=lease.job.epoch, tries=lease.job.tries)
+        surface = self._surfaces[lease.job.turn.key.platform]
+        reply = Reply(lease, self._queue, self._assistant, surface)
+        task = asyncio.create_task(reply.run())
+        self._replies[task] = reply
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._replies[task]
+        self._room.set()
+
+    async def _beat(self) -> None:
+        """Keep our leases, save what was written, and learn what became known; at once if somebody calls."""
+        try:
+            async with asyncio.timeout(self._queue.lease / 3):
+                await self._look.wait()
+        except TimeoutError:
+            pass
+        self._look.clear()
+        replies = {reply.lease.job: (task, reply.lease) for task, reply in self._replies.items()}
+        sent_at = time.monotonic()
+        answers = await self._queue.beat({job: lease.unsaved() for job, (_, lease) in replies.items()})
+        for job, notes in answers.items():
+            task, lease = replies[job]
+            if notes is not None:
+                lease.renew(sent_at, notes)
+            elif not task.done():
+                lease.lost = True
+                task.cancel()
+
+    async def _listen(self) -> None:
+        """Look at once when something became known of a turn that is answered here."""
+        async for lane in self._queue.signals():
+            if any(reply.lease.job.lane == lane for reply in self._replies.values()):
+                self._look.set()
+
+    async def _settle(self) -> None:
+        """Mend what no script of ours did."""
+        if found := await self._queue.settle():
+            log.warning("lanes stood nowhere", lanes=found)
+        await asyncio.sleep(SETTLE)
+
+    async def _repeat(self, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do something again and again until we stop; where Redis is away, after a pause."""
+        broken = False
+        while not (self._stopping.is_set() and step == self._claim):
             try:
-                await self.turns.keep(turn, refs)
+                await step()
+                broken = False
             except StorageError as error:
-                log.warning("Retry will not work", turn=turn.id, error=str(error))
+                if not broken:
+                    log.warning("Redis is away; trying again", error=str(error), remedy=error.remedy)
+                broken = True
+                await asyncio.sleep(PAUSE)
 
-
-def _reads_now(job: _Job, turn: Turn) -> str | None:
-    """What a question reads now; None if it was deleted."""
-    if job.stop.done() and not job.stop.result().remember:
-        return None
-    return turn.text if job.correction is None else job.correction
+    async def _until(self, wait: Coroutine[Any, Any, Any]) -> None:
+        """Wait for something, but not when we are asked to stop."""
+        waiting = asyncio.ensure_future(wait)
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                waiting.result()
+        finally:
+            for task in (waiting, stopping):
+                task.cancel()
+            await asyncio.gather(waiting, stopping, return_exceptions=True)

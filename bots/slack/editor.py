@@ -34,7 +34,12 @@ LIMITS = Limits(size=10_000, measure=written_units, interval=1.0)
 SIGN_TIMEOUT = 3
 """Seconds that a status may take; nothing depends on it."""
 RETRY = "parley_retry"
-"""``action_id`` of the button."""
+STOP = "parley_stop"
+"""``action_id`` of the buttons."""
+MARK = "parley_reply"
+"""``event_type`` of the metadata by which a message is found whose name was lost."""
+SEARCHED = 200
+"""Messages of a thread that are looked through for a mark."""
 
 
 class Signs:
@@ -95,13 +100,13 @@ class SlackEditor:
         """A status in the thread; a direct message outside of one has none."""
         return self._signs.working(self._turn) if self._thread else nullcontext()
 
-    async def post(self, text: str) -> MessageRef:
+    async def post(self, text: str, part: int, *, growing: bool) -> MessageRef:
         """Post a message into the thread of the question."""
-        return await self._post(text, _blocks(text))
+        return await self._post(text, [*_blocks(text), *self._stop(growing)], part)
 
-    async def edit(self, ref: MessageRef, text: str) -> None:
+    async def edit(self, ref: MessageRef, text: str, *, growing: bool) -> None:
         """Put the newer text in place."""
-        await self._update(ref, text, _blocks(text))
+        await self._update(ref, text, [*_blocks(text), *self._stop(growing)])
 
     async def finish(
         self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome
@@ -114,7 +119,7 @@ class SlackEditor:
         if len(refs) > last:
             await self._update(refs[last], shown, blocks)
         else:
-            refs = (*refs, await self._post(shown, blocks))
+            refs = (*refs, await self._post(shown, blocks, last))
         return tuple(refs)
 
     async def remove(self, ref: MessageRef) -> None:
@@ -122,10 +127,40 @@ class SlackEditor:
         with slack_errors("chat.delete"):
             await self._client.chat_delete(channel=ref.channel, ts=ref.id)
 
-    async def _post(self, text: str, blocks: list[dict[str, Any]]) -> MessageRef:
+    async def find(self, part: int) -> MessageRef | None:
+        """Look for the mark among what was said since the question; None where we may not look."""
+        where: dict[str, Any] = {"channel": self._channel, "oldest": self._turn.place["ts"], "limit": SEARCHED}
+        try:
+            if self._thread:
+                with slack_errors("conversations.replies"):
+                    found = await self._client.conversations_replies(
+                        ts=self._thread, include_all_metadata=True, **where
+                    )
+            else:
+                with slack_errors("conversations.history"):
+                    found = await self._client.conversations_history(include_all_metadata=True, **where)
+        except PlatformError as error:
+            if error.retryable:
+                raise
+            log.warning("cannot look for a message whose receipt was lost", code=error.code, remedy=error.remedy)
+            return None
+        marked = [m["ts"] for m in found["messages"] if m.get("metadata") == self._mark(part)]
+        return MessageRef(self._channel, max(marked)) if marked else None
+
+    def _mark(self, part: int) -> dict[str, Any]:
+        """By which a message is found again; anybody in the workspace may read it, so it holds no text."""
+        payload = {"turn": self._turn.id, "attempt": self._turn.attempt, "part": part}
+        return {"event_type": MARK, "event_payload": payload}
+
+    def _stop(self, growing: bool) -> list[dict[str, Any]]:
+        """A button that ends the answer, while it is written."""
+        value = f"{self._turn.key} {self._turn.id} {self._turn.author.id}"
+        return [_button(STOP, "Stop", value)] if growing else []
+
+    async def _post(self, text: str, blocks: list[dict[str, Any]], part: int) -> MessageRef:
         with slack_errors("chat.postMessage"):
             response = await self._client.chat_postMessage(
-                channel=self._channel, thread_ts=self._thread, **_content(text, blocks)
+                channel=self._channel, thread_ts=self._thread, metadata=self._mark(part), **_content(text, blocks)
             )
         return MessageRef(response["channel"], response["ts"])
 
@@ -151,8 +186,10 @@ def _footer(outcome: Outcome, value: str, *, alone: bool) -> list[dict[str, Any]
         note = {"type": "mrkdwn", "text": escape(outcome.note)}
         blocks.append({"type": "section", "text": note} if alone else {"type": "context", "elements": [note]})
     if outcome.retry:
-        label = {"type": "plain_text", "text": "Retry"}
-        blocks.append(
-            {"type": "actions", "elements": [{"type": "button", "action_id": RETRY, "text": label, "value": value}]}
-        )
+        blocks.append(_button(RETRY, "Retry", value))
     return blocks
+
+
+def _button(action: str, label: str, value: str) -> dict[str, Any]:
+    text = {"type": "plain_text", "text": label}
+    return {"type": "actions", "elements": [{"type": "button", "action_id": action, "text": text, "value": value}]}

@@ -1,8 +1,9 @@
 """Slack's events, acknowledged once they are accepted, over Socket Mode.
 
 Bolt acknowledges an envelope when the listener has returned (``process_before_response``), so a listener only decides
-and accepts: claim the message in Redis, hand the turn over, return. If Redis is away it raises, nothing is
-acknowledged, and Slack delivers again. Everything that calls Slack happens in tasks of our own.
+and stores: put the turn into the queue, return. If that cannot be done in time it raises, nothing is acknowledged, and
+Slack delivers again; buttons are not delivered again, so whoever pressed one is told. Everything that calls Slack
+happens in tasks of our own.
 """
 
 from __future__ import annotations
@@ -16,34 +17,37 @@ from typing import Any
 import structlog
 from slack_bolt.app.async_app import AsyncApp
 
-from bots.slack.editor import RETRY
+from bots.slack.editor import RETRY, STOP
 from bots.slack.errors import slack_errors
 from bots.slack.events import Asked, Changed, is_external, read_change, read_question, workspace_of
 from bots.slack.surface import SlackSurface
 from bots.slack.text import escape, people, readable, without_mention
-from core.commands import days
-from core.errors import ParleyError
+from core.commands import days, is_stop
+from core.errors import ParleyError, StorageError
+from core.failpoints import reach
 from core.memory import Memory
+from core.queue import RedisTurnQueue, in_time
+from core.reply import STOPPED, WITHDRAWN
 from core.settings import Settings
-from core.turns import Turns
-from core.types import ConversationKey, MessageRef
-from core.worker import WITHDRAWN, Worker
+from core.types import ConversationKey, MessageRef, Turn
 
 log = structlog.get_logger()
+
 
 UNREAD = "I can't read files yet, only what you write. I have not looked at {files}."
 REFUSED = "I am not set up to answer {where}. Whoever runs me decides that."
 GONE = "I no longer have that question. Please ask it again."
+NOTHING = "There is no answer of mine under way here that you could stop."
+NOT_YOURS = "Only who asked may stop an answer."
 
 
 class SlackListener:
     """Turns events into turns, for those who may ask."""
 
-    def __init__(self, settings: Settings, surface: SlackSurface, worker: Worker, turns: Turns, memory: Memory) -> None:
+    def __init__(self, settings: Settings, surface: SlackSurface, queue: RedisTurnQueue, memory: Memory) -> None:
         self._settings = settings
         self._surface = surface
-        self._worker = worker
-        self._turns = turns
+        self._queue = queue
         self._memory = memory
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepting: dict[str, asyncio.Lock] = {}
@@ -54,17 +58,19 @@ class SlackListener:
         app.event("message")(self.hear)
         app.event("member_joined_channel")(self.greet)
         app.action(RETRY)(self.retry)
+        app.action(STOP)(self.stop)
         # What is not ours is acknowledged too; Slack would deliver it again.
         app.event(re.compile(".*"))(_ignore)
 
     async def hear(self, body: dict[str, Any]) -> None:
         """A message: a question, an edit, a deletion, or nothing to us."""
         if change := read_change(body):
-            await self._follow(change)
+            async with in_time():
+                await self._follow(change)
         elif asked := read_question(body, self._surface.bot):
             # The two events of one message, one after the other: the first tells of files where it is ``message``.
             try:
-                async with self._accepting.setdefault(asked.turn.id, asyncio.Lock()):
+                async with in_time(), self._accepting.setdefault(asked.turn.id, asyncio.Lock()):
                     await self._accept(body, asked)
             finally:
                 self._accepting.pop(asked.turn.id, None)
@@ -75,7 +81,7 @@ class SlackListener:
         closed = self._refusal(event["channel"], "", direct=False, external=is_external(body))
         if event["user"] != self._surface.bot or closed not in ("", "you"):
             return
-        if await self._turns.claim(f"slack:{workspace_of(body)}:{event['channel']}:joined:{event.get('event_ts', '')}"):
+        if await self._queue.first(f"slack:{workspace_of(body)}:{event['channel']}:joined:{event.get('event_ts', '')}"):
             kept = days(self._settings.retention_seconds)
             text = (
                 f"Hello! Mention me (<@{self._surface.bot}>) with a question: I answer in a thread under it, with the "
@@ -87,21 +93,33 @@ class SlackListener:
     async def retry(self, ack: Callable[[], Awaitable[None]], body: dict[str, Any], action: dict[str, Any]) -> None:
         """The Retry button: the same turn again, over the same messages, for anybody who may ask here."""
         channel, user, message = body["channel"]["id"], body["user"]["id"], body["message"]
-        name, _, turn = action["value"].partition(" ")
+        name, turn = action["value"].split()[:2]
         key, thread = ConversationKey.parse(name), message.get("thread_ts", "")
         refusal = self._refusal(channel, user, direct=channel.startswith("D"), external=False)
-        kept = None if refusal else await self._turns.retry(key, turn)
-        await ack()
-        if refusal:
-            self._later(self._whisper(channel, user, thread, REFUSED.format(where=refusal)))
-        elif kept:
-            again, refs = kept
-            pressed = MessageRef(channel, message["ts"])  # it may have been posted with the button
-            self._worker.submit(
-                replace(again, attempt=again.attempt + 1), refs if pressed in refs else (*refs, pressed)
-            )
-        elif not self._worker.has(turn):  # else somebody else pressed it, and it is being answered
-            self._later(self._whisper(channel, user, thread, GONE))
+
+        async def again() -> str:
+            if refusal:
+                return REFUSED.format(where=refusal)
+            # It may have been posted together with its button.
+            if await self._queue.retry(key, turn, MessageRef(channel, message["ts"])):
+                return ""
+            # Perhaps somebody else pressed it, and it is being answered.
+            return "" if await self._queue.is_open(turn) else GONE
+
+        await self._press(ack, again(), channel, user, thread)
+
+    async def stop(self, ack: Callable[[], Awaitable[None]], body: dict[str, Any], action: dict[str, Any]) -> None:
+        """The Stop button: the text so far stays. For who asked."""
+        channel, user, thread = body["channel"]["id"], body["user"]["id"], body["message"].get("thread_ts", "")
+        _, turn, asker = action["value"].split()
+
+        async def end() -> str:
+            if user != asker:
+                return NOT_YOURS
+            await self._queue.stop(turn, STOPPED)  # if it is done, its last edit is about to show that
+            return ""
+
+        await self._press(ack, end(), channel, user, thread)
 
     async def drain(self) -> None:
         """Let what was begun here come to its end."""
@@ -109,23 +127,53 @@ class SlackListener:
             await asyncio.wait(self._tasks, timeout=5)
 
     async def _accept(self, body: dict[str, Any], asked: Asked) -> None:
-        """Claim the message, then answer it, or say why not."""
+        """Store the message, so that it will be answered, or say why not."""
         turn, channel, user = asked.turn, asked.turn.place["channel"], asked.turn.author.id
         thread, files = turn.key.thread, ", ".join(asked.files)
-        first = await self._turns.claim(turn.id)
         direct = body["event"].get("channel_type") == "im"
         if refusal := self._refusal(channel, user, direct=direct, external=is_external(body)):
-            if first:
+            if await self._queue.first(turn.id):
                 log.info("refused", turn=turn.id, why=refusal)
                 self._later(self._whisper(channel, user, thread, REFUSED.format(where=refusal)))
             return
-        if files and await self._turns.claim(f"{turn.id}:files"):
+        if is_stop(turn.text):
+            if await self._queue.first(turn.id) and not await self._stop_for(turn):
+                self._later(self._whisper(channel, user, thread, NOTHING))
+            return
+        if files and await self._queue.first(f"{turn.id}:files"):
             self._later(self._whisper(channel, user, thread, escape(UNREAD.format(files=files))))
-        if first and (turn.text.strip() or not files):
-            self._worker.submit(replace(turn, place={**turn.place, "files": files}))
-        elif files:
+        if not turn.text.strip() and not (await self._queue.first(turn.id) and not files):
+            return  # a file alone, perhaps heard of already: the event that tells of it comes first, or second
+        receipt = await self._queue.submit(replace(turn, place={**turn.place, "files": files}))
+        reach("stored")
+        if receipt.status == "duplicate" and files:
             # The same message came first as app_mention, which does not tell of files.
-            self._worker.amend(turn.id, files=files)
+            await self._queue.amend(turn.id, files=files)
+        if receipt.note:
+            self._later(self._whisper(channel, user, thread, escape(receipt.note)))
+
+    async def _stop_for(self, asked: Turn) -> bool:
+        """End the answer that is being written for a person where they say so. False if there is none."""
+        running = await self._queue.running(asked.lane)
+        if not running and asked.root:
+            running = await self._queue.find(asked.root)
+        if not running or running.author.id != asked.author.id:
+            return False
+        return await self._queue.stop(running.id, STOPPED)
+
+    async def _press(
+        self, ack: Callable[[], Awaitable[None]], work: Awaitable[str], channel: str, user: str, thread: str
+    ) -> None:
+        """Do what a button is for, acknowledge it, and tell who pressed it what there is to say."""
+        try:
+            async with in_time():
+                say = await work
+        except StorageError as error:
+            log.warning("a button came to nothing", error=str(error))
+            say = StorageError.plain
+        await ack()
+        if say:
+            self._later(self._whisper(channel, user, thread, say))
 
     def _refusal(self, channel: str, user: str, *, direct: bool, external: bool) -> str:
         """Why this person is not answered here; "" if they are."""
@@ -141,18 +189,18 @@ class SlackListener:
     async def _follow(self, change: Changed) -> None:
         """An edited or deleted message: what is remembered of it, or is about to be, follows."""
         if change.text is None:
-            self._worker.stop(change.message, WITHDRAWN)
+            await self._queue.stop(change.message, WITHDRAWN)
             for key in change.keys:
                 await self._memory.withdraw(key, change.message)
-                await self._turns.correct(key, change.message, None)
+                await self._queue.correct_kept(key, change.message, None)
             return
         bot, raw = self._surface.bot, without_mention(change.text, self._surface.bot)
         # Only names that are known already: this is acknowledged when it is done.
         text = readable(raw, {**self._surface.directory.known(people(raw)), bot: self._surface.bot_name})
-        self._worker.correct(change.message, text)
+        await self._queue.amend(change.message, text=text)
         for key in change.keys:
             await self._memory.correct(key, change.message, text)
-            await self._turns.correct(key, change.message, raw)
+            await self._queue.correct_kept(key, change.message, raw)
 
     async def _whisper(self, channel: str, user: str, thread: str, text: str) -> None:
         """One line for one person."""

@@ -1,10 +1,11 @@
-"""Slack, connected: from tokens to a bot that answers, until it is told to stop."""
+"""Slack, connected: from tokens to a workspace whose turns are taken and answered."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from itertools import count
 from typing import TypeVar
 
@@ -15,14 +16,15 @@ from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.authorization import AuthorizeResult
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bots.app import Core, Stopping
+from bots.app import Stopping
 from bots.slack.errors import slack_errors
 from bots.slack.listener import SlackListener
 from bots.slack.socket import Socket
 from bots.slack.surface import SlackSurface
 from core.errors import PlatformUnavailable, RateLimited, SettingsError
+from core.memory import Memory
+from core.queue import RedisTurnQueue
 from core.settings import Settings
-from core.worker import Worker
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -47,47 +49,63 @@ def open_client(settings: Settings, session: aiohttp.ClientSession | None = None
     )
 
 
-async def serve(core: Core, stopping: Stopping) -> None:
-    """Answer in Slack until we are asked to stop; then take nothing new, and let running answers end.
+class Slack:
+    """One workspace: where its turns are answered, and where they come from."""
 
-    A Slack that is away at the start is waited for.
+    def __init__(self, settings: Settings, client: AsyncWebClient, who: dict[str, str], stopping: Stopping) -> None:
+        self.surface = SlackSurface(client, who["user_id"], who["user"], first_words=settings.first_words_ms / 1000)
+        self._settings = settings
+        self._client = client
+        self._who = who
+        self._stopping = stopping
 
-    Raises:
-        SettingsError: a token is missing.
-        PlatformUnauthorized: Slack does not accept a token.
-    """
-    settings = core.settings
-    app_token = _token(settings.slack_app_token, "SLACK_APP_TOKEN", "xapp-…")
-    # A session of our own, since its timeout is the one that counts.
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT)) as session:
-        client = open_client(settings, session)
-        who = await _insist(lambda: _ask_who_we_are(client), stopping)
-        if not who:
-            return
-        surface = SlackSurface(client, who["user_id"], who["user"], first_words=settings.first_words_ms / 1000)
-        worker = Worker(core.assistant, core.turns, {"slack": surface})
-        listener = SlackListener(settings, surface, worker, core.turns, core.memory)
+    @asynccontextmanager
+    async def listening(self, queue: RedisTurnQueue, memory: Memory) -> AsyncIterator[None]:
+        """Take what Slack sends while inside; afterwards nothing new comes, and what came was acknowledged.
+
+        Raises:
+            PlatformUnauthorized: Slack does not accept the app-level token.
+        """
+        settings = self._settings
+        app_token = _token(settings.slack_app_token, "SLACK_APP_TOKEN", "xapp-…")
+        listener = SlackListener(settings, self.surface, queue, memory)
         secret = settings.slack_signing_secret
         # Bolt warns at each start that it makes no use of SLACK_BOT_TOKEN, which is as it should be.
         bolt_log = logging.getLogger("bots.slack.bolt")
         bolt_log.setLevel(logging.ERROR)
         app = AsyncApp(
             logger=bolt_log,
-            client=client,
-            authorize=_authorize(who, client),
+            client=self._client,
+            authorize=_authorize(self._who, self._client),
             signing_secret=secret.get_secret_value() if secret else None,
             process_before_response=True,
         )
         listener.attach(app)
         socket = Socket(app, app_token)
         try:
-            if await _insist(socket.open, stopping):
-                log.info("in Slack", workspace=who["team"], bot=who["user"])
-                await stopping.asked.wait()
+            if await _insist(socket.open, self._stopping):
+                log.info("in Slack", workspace=self._who["team"], bot=self._who["user"])
+            yield
         finally:
             await socket.close()
-            await worker.drain(hurry=stopping.hurried)
             await listener.drain()
+
+
+@asynccontextmanager
+async def open_slack(settings: Settings, stopping: Stopping, *, listens: bool) -> AsyncIterator[Slack | None]:
+    """Slack, as soon as it can be reached: it is waited for. None if we are asked to stop meanwhile.
+
+    Raises:
+        SettingsError: the bot's token is missing; or the app's, for a process that ``listens``.
+        PlatformUnauthorized: Slack does not accept it.
+    """
+    if listens:
+        _token(settings.slack_app_token, "SLACK_APP_TOKEN", "xapp-…")
+    # A session of our own, since its timeout is the one that counts.
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT)) as session:
+        client = open_client(settings, session)
+        who = await _insist(lambda: _ask_who_we_are(client), stopping)
+        yield Slack(settings, client, who, stopping) if who else None
 
 
 async def _ask_who_we_are(client: AsyncWebClient) -> dict[str, str]:

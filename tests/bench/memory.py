@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from core.embedded import embedded_redis
-from core.memory import RedisMemory
+from core.memory import Exchange, RedisMemory
 from core.redis import Keys, connect
 from core.types import Author, ConversationKey, Message, Role
 from tests.bench.figures import Figure, milliseconds
@@ -32,12 +32,12 @@ async def measure(quick: bool) -> list[Figure]:
                     Message(Role.USER, WORDS * 2, id=f"q{turn}", author=Author("U1", "Ada"), at=float(turn)),
                     Message(Role.ASSISTANT, WORDS * 4, id=f"a{turn}", at=turn + 0.5, reply_to=f"q{turn}"),
                 )
-                await memory.append(conversation, pair, question=f"q{turn}", cut="")
+                await memory.append(Exchange(conversation.key, conversation.epoch, f"q{turn}", "", tuple(pair)))
                 loads.append(loaded - began)
                 appends.append(time.perf_counter() - loaded)
             before = (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
             kept = await memory.load(key)
-            await memory.append(kept, (), question="none", cut="")
+            await memory.append(Exchange(kept.key, kept.epoch, "none", "", ()))
             calls = (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"] - before
             raw = sum(len(message.text.encode()) for message in kept.messages)
             used = await redis.memory_usage(Keys.messages(key), samples=0)

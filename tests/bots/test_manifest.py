@@ -24,6 +24,7 @@ METHODS: dict[str, set[str]] = {
     "chat_postEphemeral": {"chat:write"},
     "chat_postMessage": {"chat:write"},
     "chat_update": {"chat:write"},
+    "conversations_history": {"im:history"},  # of direct messages alone
     "conversations_replies": HISTORY,
     "users_info": {"users:read"},
 }

@@ -37,7 +37,6 @@ from core.memory import RedisMemory
 from core.pacing import Budget
 from core.prompts.falcon import FalconTemplate
 from core.settings import load_settings
-from core.turns import Turns
 from core.types import ConversationKey, Delta, Done, Ending, GenerationRequest, ModelLimits, Outcome, Prompt, Role, Turn
 from tests.waiting import wait_until
 
@@ -78,7 +77,7 @@ def chat_with(client: Redis, tmp_path: Path) -> Callable[..., Chat]:
         memory = RedisMemory(client, retention=3600)
         backend = backend or DemoBackend(rate=0)
         assistant = Assistant(memory, backend, FalconTemplate(), manner(config))
-        return Chat(Core(config, client, memory, Turns(client), backend, assistant), "ada")
+        return Chat(Core(config, client, memory, backend, assistant), "ada")
 
     return build
 

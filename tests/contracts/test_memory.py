@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import redis.asyncio
 
 from core.embedded import find_server
-from core.memory import MOST_BYTES, MOST_MESSAGES, Memory, RedisMemory, Thread
+from core.memory import MOST_BYTES, MOST_MESSAGES, Exchange, Memory, RedisMemory, Thread
 from core.redis import Keys, connect
 from core.types import Author, Conversation, ConversationKey, Message, Role
 from tests.waiting import wait_until
@@ -46,6 +46,13 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
     server.wait()
 
 
+async def append(
+    memory: Memory, conversation: Conversation, messages: Sequence[Message], *, question: str, cut: str
+) -> bool:
+    """Add to a conversation as it was loaded."""
+    return await memory.append(Exchange(conversation.key, conversation.epoch, question, cut, tuple(messages)))
+
+
 @pytest.fixture
 async def redis_client(url: str) -> AsyncIterator[redis.asyncio.Redis]:
     """A client of an empty server."""
@@ -73,7 +80,7 @@ def pair(number: int, author: Author = ADA, text: str = "") -> tuple[Message, Me
 async def tell(memory: Memory, key: ConversationKey, *numbers: int, cut: str = "") -> Conversation:
     """Have turns with these numbers, and return what is remembered then."""
     for number in numbers:
-        await memory.append(await memory.load(key), pair(number), question=f"q{number}", cut=cut)
+        await append(memory, await memory.load(key), pair(number), question=f"q{number}", cut=cut)
     return await memory.load(key)
 
 
@@ -85,7 +92,7 @@ def texts(conversation: Conversation) -> list[str]:
 async def test_what_is_appended_is_loaded_in_order_with_roles_and_names(memory: Memory) -> None:
     """Nothing is lost or changed on the way through Redis."""
     question, answer = pair(1, BOB, 'Grüße 🌍\n\x00 漢字 \\ "quoted"')
-    await memory.append(await memory.load(CHANNEL), [question, answer], question=question.id, cut="")
+    await append(memory, await memory.load(CHANNEL), [question, answer], question=question.id, cut="")
     first, second = (await memory.load(CHANNEL)).messages
     assert (first.text, first.author, first.at, first.role) == (question.text, BOB, 1.0, Role.USER)
     assert (second.text, second.reply_to, second.role) == ("answer 1", "q1", Role.ASSISTANT)
@@ -116,7 +123,7 @@ async def test_an_append_that_is_sent_twice_leaves_one_pair(memory: Memory) -> N
     """The client repeats a call when a connection breaks."""
     loaded = await memory.load(CHANNEL)
     for _ in range(2):
-        assert await memory.append(loaded, pair(1), question="q1", cut="")
+        assert await append(memory, loaded, pair(1), question="q1", cut="")
     assert texts(await memory.load(CHANNEL)) == ["question 1", "answer 1"]
 
 
@@ -126,7 +133,7 @@ async def test_asking_again_replaces_the_pair(memory: Memory) -> None:
     question, answer = pair(1)
     better = Message(Role.ASSISTANT, "better", id="a9", at=9.0, reply_to=question.id)
     assert answer.text in texts(loaded)
-    await memory.append(loaded, [question, better], question="q1", cut="")
+    await append(memory, loaded, [question, better], question="q1", cut="")
     assert texts(await memory.load(CHANNEL)) == ["question 2", "answer 2", "question 1", "better"]
 
 
@@ -142,7 +149,7 @@ async def test_the_list_is_bounded_in_bytes_but_keeps_the_newest(memory: Memory)
     """A huge message pushes the old ones out, never itself."""
     await tell(memory, CHANNEL, 1, 2)
     huge = "x" * (MOST_BYTES + 1)
-    await memory.append(await memory.load(CHANNEL), pair(3, text=huge), question="q3", cut="")
+    await append(memory, await memory.load(CHANNEL), pair(3, text=huge), question="q3", cut="")
     assert texts(await memory.load(CHANNEL)) == [huge, "answer 3"]
     assert texts(await tell(memory, CHANNEL, 4)) == ["answer 3", "question 4", "answer 4"]
 
@@ -172,7 +179,7 @@ async def test_a_thread_and_its_channel_go_their_own_ways(memory: Memory) -> Non
     """Neither learns what is said in the other afterwards."""
     await tell(memory, CHANNEL, 5)
     branched = await memory.load(THREAD, Thread("q5", 5.0))
-    await memory.append(branched, pair(8), question="q8", cut="")
+    await append(memory, branched, pair(8), question="q8", cut="")
     await tell(memory, CHANNEL, 9)
     assert texts(await memory.load(THREAD, Thread("q5", 5.0)))[2:] == ["question 8", "answer 8"]
     assert texts(await memory.load(CHANNEL))[2:] == ["question 9", "answer 9"]
@@ -185,7 +192,7 @@ async def test_a_thread_that_people_began_is_a_stranger_until_something_is_store
         loaded = await memory.load(THREAD, Thread("x", 5.0))
         assert loaded.stranger
         assert texts(loaded) == ["question 1", "answer 1"]
-    await memory.append(loaded, pair(8), question="q8", cut="")
+    await append(memory, loaded, pair(8), question="q8", cut="")
     assert not (await memory.load(THREAD, Thread("x", 5.0))).stranger
 
 
@@ -202,7 +209,7 @@ async def test_an_answer_that_was_on_its_way_while_people_forgot_is_not_stored(m
     """Forgotten is forgotten."""
     loaded = await tell(memory, CHANNEL, 1)
     await memory.forget(CHANNEL)
-    assert not await memory.append(loaded, pair(2), question="q2", cut="")
+    assert not await append(memory, loaded, pair(2), question="q2", cut="")
     assert texts(await memory.load(CHANNEL)) == []
     assert texts(await tell(memory, CHANNEL, 3)) == ["question 3", "answer 3"]
 
@@ -240,7 +247,7 @@ async def test_copies_are_reached_after_the_channel_lost_the_original(memory: Me
     await tell(memory, CHANNEL, 5)
     await memory.load(THREAD, Thread("q5", 5.0))
     better = Message(Role.ASSISTANT, "better", id="a9", at=9.0, reply_to="q5")
-    await memory.append(await memory.load(CHANNEL), [pair(5)[0], better], question="q5", cut="")
+    await append(memory, await memory.load(CHANNEL), [pair(5)[0], better], question="q5", cut="")
     await tell(memory, CHANNEL, *range(10, 10 + MOST_MESSAGES // 2))
     assert await memory.withdraw(CHANNEL, "q5")
     assert texts(await memory.load(THREAD, Thread("q5", 5.0))) == []
@@ -251,7 +258,7 @@ async def test_forgetting_a_second_time_reaches_what_was_said_in_threads_since(m
     await tell(memory, CHANNEL, 5)
     await memory.load(THREAD, Thread("q5", 5.0))
     await memory.forget(CHANNEL)
-    await memory.append(await memory.load(THREAD, Thread("q5", 5.0)), pair(8), question="q8", cut="")
+    await append(memory, await memory.load(THREAD, Thread("q5", 5.0)), pair(8), question="q8", cut="")
     assert await memory.forget(CHANNEL) == 2
     assert texts(await memory.load(THREAD, Thread("q5", 5.0))) == []
 
@@ -261,21 +268,21 @@ async def test_what_was_read_of_a_thread_is_stored_once_however_often_the_call_i
     loaded = await memory.load(THREAD, Thread("r1", 0.5))
     heard = Message(Role.USER, "heard", id="r1", author=BOB, at=0.5)
     for _ in range(2):
-        await memory.append(loaded, [heard, *pair(2)], question="q2", cut="")
+        await append(memory, loaded, [heard, *pair(2)], question="q2", cut="")
     assert texts(await memory.load(THREAD)) == ["heard", "question 2", "answer 2"]
 
 
 async def test_an_answer_given_later_goes_with_its_question_into_a_thread(memory: Memory) -> None:
     """And a pair from after the thread's root does not, wherever it stands in the list."""
     late = Message(Role.ASSISTANT, "answer 1", id="a1", at=9.0, reply_to="q1")
-    await memory.append(await memory.load(CHANNEL), pair(7), question="q7", cut="")
-    await memory.append(await memory.load(CHANNEL), [pair(1)[0], late], question="q1", cut="")
+    await append(memory, await memory.load(CHANNEL), pair(7), question="q7", cut="")
+    await append(memory, await memory.load(CHANNEL), [pair(1)[0], late], question="q1", cut="")
     assert texts(await memory.load(THREAD, Thread("x", 5.0))) == ["question 1", "answer 1"]
 
 
 async def test_half_a_character_is_stored_as_one_that_is_unknown(memory: Memory) -> None:
     """JSON can bring it in, and nothing may be lost for it."""
-    await memory.append(await memory.load(CHANNEL), pair(1, text="a\ud83d"), question="q1", cut="")
+    await append(memory, await memory.load(CHANNEL), pair(1, text="a\ud83d"), question="q1", cut="")
     assert texts(await memory.load(CHANNEL)) == ["a?", "answer 1"]
 
 
@@ -307,6 +314,6 @@ async def test_a_turn_costs_two_round_trips(redis_client: redis.asyncio.Redis) -
     await tell(memory, CHANNEL, 1)  # scripts are known to the server from here on
     before = (await redis_client.info("commandstats"))["cmdstat_evalsha"]["calls"]
     loaded = await memory.load(THREAD, Thread("q1", 1.0))
-    await memory.append(loaded, pair(2), question="q2", cut="")
+    await append(memory, loaded, pair(2), question="q2", cut="")
     after = (await redis_client.info("commandstats"))["cmdstat_evalsha"]["calls"]
     assert after - before == 2

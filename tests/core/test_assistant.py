@@ -12,7 +12,7 @@ import redis.asyncio
 from core.assistant import Assistant, Manner, Stop
 from core.backends.tgi import TgiBackend
 from core.generation import Deadlines
-from core.memory import RedisMemory
+from core.memory import Exchange, RedisMemory
 from core.prompts.falcon import FalconTemplate
 from core.types import Author, ConversationKey, Ending, Message, ModelLimits, Outcome, Role, Turn
 from tests.core.test_delivery import Platform, pace
@@ -126,12 +126,8 @@ async def test_a_prompt_that_is_refused_as_too_long_is_cut_once_more(
 ) -> None:
     """The person sees nothing of it."""
     for number in range(10, 40):
-        await memory.append(
-            await memory.load(CHANNEL),
-            [Message(Role.USER, f"message {number}", id=f"m{number}", tokens=20)],
-            question=f"m{number}",
-            cut="",
-        )
+        said = Message(Role.USER, f"message {number}", id=f"m{number}", tokens=20)
+        await memory.append(Exchange(CHANNEL, 0, said.id, "", (said,)))
     tgi.info = 404  # so that our own estimate counts
     tgi.count, tgi.max_input_tokens = lambda text: 40 * len(text.split("\n")), 1000
     platform = Platform()

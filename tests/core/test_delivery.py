@@ -29,6 +29,7 @@ class Platform:
     history: dict[str, list[str]] = field(default_factory=dict)
     outcome: Outcome | None = None
     removed: list[str] = field(default_factory=list)
+    growing: dict[str, bool] = field(default_factory=dict)
     errors: list[PlatformError] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     at_work: bool | None = None
@@ -49,30 +50,36 @@ class Platform:
         yield
         self.at_work = False
 
-    async def post(self, text: str) -> MessageRef:
+    async def post(self, text: str, part: int, *, growing: bool) -> MessageRef:
         await self._call("post")
         ref = MessageRef("C1", str(len(self.history)))
         self.history[ref.id] = [text]
+        self.growing[ref.id] = growing
         return ref
 
-    async def edit(self, ref: MessageRef, text: str) -> None:
+    async def edit(self, ref: MessageRef, text: str, *, growing: bool) -> None:
         await self._call("edit")
         self.history[ref.id].append(text)
+        self.growing[ref.id] = growing
 
     async def finish(
         self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome
     ) -> tuple[MessageRef, ...]:
         text = parts[-1] if parts else outcome.note
         if len(refs) < max(len(parts), 1):
-            refs = (*refs, await self.post(text))
+            refs = (*refs, await self.post(text, len(refs), growing=False))
         else:
-            await self.edit(refs[max(len(parts), 1) - 1], text)
+            await self.edit(refs[max(len(parts), 1) - 1], text, growing=False)
         self.outcome = outcome
         return tuple(refs)
 
     async def remove(self, ref: MessageRef) -> None:
         await self._call("remove")
         self.removed.append(ref.id)
+
+    async def find(self, part: int) -> MessageRef | None:
+        refs = [MessageRef("C1", name) for name in self.history]
+        return refs[part] if part < len(refs) else None
 
     async def _call(self, name: str) -> None:
         self.calls[name] += 1

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from core.assistant import Assistant, Manner
 from core.backends.tgi import TgiBackend
 from core.delivery import Pace
-from core.errors import StorageError
+from core.errors import PlatformError, PlatformUnavailable
 from core.memory import RedisMemory
 from core.prompts.falcon import FalconTemplate
-from core.turns import Turns
-from core.types import Author, ConversationKey, Ending, Message, MessageRef, ModelLimits, Turn
-from core.worker import WITHDRAWN, Worker
+from core.queue import FollowUp, RedisTurnQueue
+from core.reply import STOPPED, WITHDRAWN
+from core.types import Author, ConversationKey, Ending, Message, MessageRef, ModelLimits, Role, Turn
+from core.worker import Worker
 from tests.core.test_delivery import Platform, pace
 from tests.doubles.tgi import TgiDouble
-from tests.journeys.process import running_redis
 from tests.waiting import wait_until
 
 CHANNEL = ConversationKey("slack", "T1", "C1")
 LONG = "word " * 400
+LEASE = 1.0
 
 
 class Town:
@@ -72,110 +70,251 @@ def town() -> Town:
     return Town()
 
 
+class Office:
+    """Any number of workers on one Redis, one model and one platform."""
+
+    def __init__(self, client: redis.asyncio.Redis, tgi: TgiDouble, town: Town) -> None:
+        self.client, self.town = client, town
+        self.memory = RedisMemory(client, retention=3600)
+        manner = Manner("", 0.7, 500, ModelLimits(4000, 4096))
+        self.assistant = Assistant(self.memory, TgiBackend(tgi.url), FalconTemplate(), manner)
+        self.workers: list[Worker] = []
+        self.queue = self.open_queue()
+
+    def open_queue(self, follow_up: FollowUp = "queue") -> RedisTurnQueue:
+        """The queue, as one process sees it."""
+        return RedisTurnQueue(self.client, self.memory, platforms=["slack"], lease=LEASE, follow_up=follow_up)
+
+    def hire(self, follow_up: FollowUp = "queue", slots: int = 8) -> Worker:
+        """One more worker."""
+        queue = self.queue = self.open_queue(follow_up)
+        worker = Worker(queue, self.assistant, {"slack": self.town}, slots=slots)
+        worker.start()
+        self.workers.append(worker)
+        return worker
+
+    async def submit(self, *turns: Turn) -> None:
+        """Ask, one after the other."""
+        for turn in turns:
+            assert (await self.queue.submit(turn)).accepted
+
+    async def said(self, key: ConversationKey = CHANNEL) -> list[str]:
+        """What is remembered, questions and answers."""
+        return [message.text for message in (await self.memory.load(key)).messages]
+
+
 @pytest.fixture
-async def worker(client: redis.asyncio.Redis, tgi: TgiDouble, town: Town) -> AsyncIterator[Worker]:
-    """One worker, which has nothing left to do at the end."""
-    manner = Manner("", 0.7, 500, ModelLimits(4000, 4096))
-    memory = RedisMemory(client, retention=3600)
-    assistant = Assistant(memory, TgiBackend(tgi.url), FalconTemplate(), manner)
-    worker = Worker(assistant, Turns(client), {"slack": town})
-    yield worker
-    await worker.drain(0.0)
+async def office(client: redis.asyncio.Redis, tgi: TgiDouble, town: Town) -> AsyncIterator[Office]:
+    """Nobody works there yet; whoever does goes home at the end."""
+    office = Office(client, tgi, town)
+    yield office
+    await asyncio.gather(*(worker.drain(0.0) for worker in office.workers))
 
 
-def ask(name: str, lane: str = "a", key: ConversationKey = CHANNEL, root: str = "") -> Turn:
+def ask(name: str, lane: str = "slack:a", key: ConversationKey = CHANNEL, root: str = "", user: str = "U1") -> Turn:
     """A turn in a lane."""
-    return Turn(name, key, lane, Author("U1", "Ada"), f"question {name}", 1.0, root=root)
+    return Turn(name, key, lane, Author(user, user), f"question {name}", 1.0, root=root)
 
 
-async def test_one_lane_is_answered_in_order(worker: Worker, town: Town, tgi: TgiDouble) -> None:
+async def test_one_lane_is_answered_in_order(office: Office, town: Town, tgi: TgiDouble) -> None:
     """One after the other, each knowing the one before."""
-    for name in ("t1", "t2", "t3"):
-        worker.submit(ask(name))
+    office.hire()
+    await office.submit(ask("t1"), ask("t2"), ask("t3"))
     await wait_until(lambda: town.ending("t3"))
     asked = [seen.inputs for seen in tgi.requests if seen.inputs]
     assert [text.count("question") for text in asked] == [1, 3, 5]  # the double's answer quotes the question
 
 
-async def test_lanes_do_not_wait_for_each_other(worker: Worker, town: Town, tgi: TgiDouble) -> None:
+async def test_lanes_do_not_wait_for_each_other(office: Office, town: Town, tgi: TgiDouble) -> None:
     """A long answer to somebody else holds nobody up."""
+    office.hire()
     tgi.enqueue(LONG)
     tgi.rate = 50
-    worker.submit(ask("slow", "a"))
+    await office.submit(ask("slow", "slack:a"))
     await wait_until(lambda: town.shown("slow"))
     tgi.rate = 0
-    worker.submit(ask("fast", "b"))
+    await office.submit(ask("fast", "slack:b"))
     await wait_until(lambda: town.ending("fast") is Ending.COMPLETE)
     assert town.ending("slow") is None
 
 
-async def test_a_thread_waits_for_the_answer_it_hangs_on(worker: Worker, town: Town, tgi: TgiDouble) -> None:
+async def test_a_thread_waits_for_the_answer_it_hangs_on(office: Office, town: Town, tgi: TgiDouble) -> None:
     """It starts from that answer."""
+    office.hire()
     tgi.enqueue("the root's answer")
     tgi.first_after = 0.1
-    worker.submit(ask("root", "a"))
     thread = ConversationKey("slack", "T1", "C1", "1.0")
-    worker.submit(ask("inside", "b", thread, root="root"))
+    await office.submit(ask("root", "slack:a"), ask("inside", "slack:b", thread, root="root"))
     await wait_until(lambda: town.ending("inside"))
     assert "the root's answer" in tgi.requests[-1].inputs
 
 
-async def test_what_does_not_end_in_time_is_marked_and_can_be_tried_again(
-    worker: Worker, town: Town, tgi: TgiDouble, client: redis.asyncio.Redis
+async def test_a_person_with_many_questions_stands_behind_one_with_one(
+    office: Office, town: Town, tgi: TgiDouble
 ) -> None:
-    """Draining leaves no reply without an end."""
+    """Turns are taken in the order of fair queuing."""
+    await office.submit(*(ask(f"many{i}", f"slack:many{i}", user="U1") for i in range(6)))
+    await office.submit(ask("one", "slack:one", user="U2"))
+    office.hire(slots=1)
+    await wait_until(lambda: town.ending("many5"))
+    order = list(town.platforms)
+    assert order.index("one") <= 1
+
+
+async def test_what_does_not_end_in_time_is_handed_over_and_another_goes_on(
+    office: Office, town: Town, tgi: TgiDouble
+) -> None:
+    """In the same message, without waiting for a lease to run out, and not as a failed try."""
     tgi.answer, tgi.rate = LONG, 50
-    worker.submit(ask("t1"))
-    worker.submit(ask("t2"))
+    first = office.hire()
+    await office.submit(ask("t1"), ask("t2"))
     await wait_until(lambda: town.shown("t1"))
-    await worker.drain(0.05)
+    office.hire()
+    tgi.rate = 0
+    await first.drain(0.0)
+    await wait_until(lambda: town.ending("t2"))
+    assert town.ending("t1") is Ending.COMPLETE
+    assert town.shown("t1") == LONG, "every part once"
+    assert await office.said() == ["question t1", LONG, "question t2", LONG]
+
+
+async def test_the_last_worker_says_that_it_will_go_on(office: Office, town: Town, tgi: TgiDouble) -> None:
+    """Nobody is there who could; the message does not look as if something was still coming."""
+    tgi.answer, tgi.rate = LONG, 50
+    worker = office.hire()
+    await office.submit(ask("t1"))
+    await wait_until(lambda: town.shown("t1"))
+    await worker.drain(0.0)
     assert town.ending("t1") is Ending.INTERRUPTED
-    assert town.ending("t2") in (Ending.INTERRUPTED, Ending.FAILED)
-    turns = Turns(client)
-    again = await turns.retry(CHANNEL, "t1")
-    assert again == (ask("t1"), (MessageRef("C1", "0"),))
-    assert await turns.retry(CHANNEL, "t1") is None
+    tgi.rate = 0
+    office.hire()
+    await wait_until(lambda: town.ending("t1") is Ending.COMPLETE)
+    await wait_until(lambda: not office.workers[1].running)
+    assert await office.said() == ["question t1", LONG]
 
 
 async def test_a_turn_that_was_withdrawn_while_it_waited_gets_no_reply(
-    worker: Worker, town: Town, tgi: TgiDouble
+    office: Office, town: Town, tgi: TgiDouble
 ) -> None:
     """Nobody asks any more."""
     tgi.first_after = 0.05
-    worker.submit(ask("t1"))
-    worker.submit(ask("t2"))
-    assert worker.stop("t2", WITHDRAWN)
-    assert not worker.stop("unknown", WITHDRAWN)
-    worker.submit(ask("t3"))
+    await office.submit(ask("t1"), ask("t2"))
+    assert await office.queue.stop("t2", WITHDRAWN)
+    assert not await office.queue.stop("unknown", WITHDRAWN)
+    office.hire()
+    await office.submit(ask("t3"))
     await wait_until(lambda: town.ending("t3"))
     assert "t2" not in town.platforms
 
 
-async def test_a_claim_that_redis_executed_after_we_gave_up_is_still_ours(tmp_path: Path) -> None:
-    """The platform delivers again, and the message is answered."""
-    socket = tmp_path / "redis.sock"
-    async with running_redis(socket) as server:
-        once = Retry(NoBackoff(), 0)
-        impatient = redis.asyncio.Redis(
-            unix_socket_path=str(socket), socket_timeout=0.1, retry=once, decode_responses=True
-        )
-        turns = Turns(impatient)
-        assert await turns.claim("warm")
-        server.send_signal(signal.SIGSTOP)
-        with pytest.raises(StorageError):
-            await turns.claim("t1")
-        server.send_signal(signal.SIGCONT)
-        other = redis.asyncio.Redis(unix_socket_path=str(socket), decode_responses=True)
-        await wait_until(lambda: other.exists("{parley}:turn:t1"), description="the claim in Redis")
-        assert not await Turns(other).claim("t1")
-        assert await turns.claim("t1")
-        await impatient.aclose()
-        await other.aclose()
+async def test_stop_comes_from_any_process_and_closes_the_models_stream(
+    office: Office, town: Town, tgi: TgiDouble
+) -> None:
+    """The text so far stays, and is remembered as stopped; a second Stop finds nothing."""
+    office.hire()
+    tgi.answer, tgi.rate = LONG, 50
+    await office.submit(ask("t1"))
+    await wait_until(lambda: town.shown("t1"))
+    assert await office.open_queue().stop("t1", STOPPED)
+    await wait_until(lambda: town.ending("t1") is Ending.STOPPED)
+    await wait_until(lambda: tgi.requests[-1].closed_early, description="the model is let go")
+    text = town.shown("t1")
+    assert LONG.startswith(text)
+    await wait_until(lambda: not office.workers[0].running)
+    assert await office.said() == ["question t1", text]
+    assert not await office.open_queue().stop("t1", STOPPED)
 
 
-async def test_a_message_is_claimed_once_by_whoever_comes_first(client: redis.asyncio.Redis) -> None:
-    """Among any number of processes."""
-    turns = [Turns(client) for _ in range(20)]
-    assert sum(await asyncio.gather(*(each.claim("t1") for each in turns))) == 1
-    assert not await turns[0].claim("t1")
-    assert await turns[0].claim("t2")
+async def test_a_question_that_is_edited_while_it_is_answered_is_remembered_as_it_reads(
+    office: Office, town: Town, tgi: TgiDouble
+) -> None:
+    """Even if the edit comes with the very last token."""
+    office.hire()
+    tgi.answer, tgi.rate = LONG, 50
+    await office.submit(ask("t1"))
+    await wait_until(lambda: town.shown("t1"))
+    assert await office.queue.amend("t1", text="what I meant")
+    await office.queue.stop("t1", STOPPED)
+    await wait_until(lambda: not office.workers[0].running)
+    assert (await office.said())[0] == "what I meant"
+
+
+async def test_messages_that_wait_are_answered_together_where_that_is_set(
+    office: Office, town: Town, tgi: TgiDouble
+) -> None:
+    """One reply, under the last of them; each is remembered as a message of its own."""
+    office.queue = office.open_queue("merge")
+    await office.submit(ask("t1"), ask("t2"), ask("t3"), replace(ask("t4"), text="memory"))
+    office.hire("merge")
+    await wait_until(lambda: town.ending("t4"))
+    assert list(town.platforms) == ["t3", "t4"]
+    assert (await office.said())[:3] == ["question t1", "question t2", "question t3"]
+    assert len([seen for seen in tgi.requests if seen.inputs]) == 1
+
+
+async def test_one_of_several_merged_messages_can_be_deleted(office: Office, town: Town, tgi: TgiDouble) -> None:
+    """The others are answered."""
+    office.queue = office.open_queue("merge")
+    await office.submit(ask("t1"), ask("t2"), ask("t3"))
+    await office.queue.stop("t3", WITHDRAWN)
+    office.hire("merge")
+    await wait_until(lambda: town.ending("t2"))
+    await wait_until(lambda: not office.workers[0].running)
+    assert (await office.said())[:2] == ["question t1", "question t2"]
+    assert not [text for text in await office.said() if text == "question t3"]
+
+
+async def test_a_newer_message_interrupts_the_older_answer_where_that_is_set(
+    office: Office, town: Town, tgi: TgiDouble
+) -> None:
+    """Only one's own."""
+    office.hire("interrupt")
+    tgi.answer, tgi.rate = LONG, 50
+    await office.submit(ask("t1"), ask("other", "slack:a2", user="U2"))
+    await wait_until(lambda: town.shown("t1") and town.shown("other"))
+    await office.submit(ask("t2"))
+    await wait_until(lambda: town.shown("t2"))
+    assert town.ending("t1") is Ending.STOPPED
+    assert town.ending("other") is None
+
+
+async def test_a_turn_whose_platform_refuses_for_good_is_a_dead_letter(
+    office: Office, town: Town, client: redis.asyncio.Redis
+) -> None:
+    """Somebody finds it; the lane goes on."""
+    town.platforms["t1"] = Platform(errors=[PlatformError("no", code="no") for _ in range(9)])
+    office.hire()
+    await office.submit(ask("t1"), ask("t2"))
+    await wait_until(lambda: town.ending("t2"))
+    assert await client.llen("{parley}:dead") == 1
+
+
+async def test_a_turn_whose_platform_is_away_is_tried_again_later(
+    office: Office, town: Town, client: redis.asyncio.Redis
+) -> None:
+    """It is not lost, and not asked of the model twice: its end is written down."""
+    town.platforms["t1"] = Platform(errors=[PlatformUnavailable("away", retry_after=0.01) for _ in range(30)])
+    office.hire()
+    turn = replace(ask("t1"), at=4e9)
+    await office.submit(turn)
+    await wait_until(lambda: client.zscore("{parley}:held:slack", "slack:a"))
+    await wait_until(lambda: not office.workers[0].running, description="given up for now")
+    assert await client.hget("{parley}:lane:slack:a:state", "seal")
+    assert await client.llen("{parley}:dead") == 0
+
+
+async def test_a_retry_writes_over_the_reply_and_replaces_the_pair(office: Office, town: Town, tgi: TgiDouble) -> None:
+    """Once, whoever presses the button how often."""
+    office.hire()
+    tgi.fault("drop", after=3)
+    await office.submit(ask("t1"))
+    await wait_until(lambda: town.ending("t1") is Ending.INTERRUPTED)
+    await wait_until(lambda: not office.workers[0].running)
+    pressed = MessageRef("C1", "0")
+    assert await office.queue.retry(CHANNEL, "t1", pressed)
+    assert not await office.queue.retry(CHANNEL, "t1", pressed)
+    await wait_until(lambda: town.ending("t1") is Ending.COMPLETE)
+    await wait_until(lambda: not office.workers[0].running)
+    kept = (await office.memory.load(CHANNEL)).messages
+    assert [message.role for message in kept] == [Role.USER, Role.ASSISTANT]
+    assert len(town.platforms["t1"].history) == 1

@@ -46,16 +46,24 @@ async def test_a_start_can_be_stopped_while_it_waits(slack: SlackDouble, tmp_pat
         assert await parley.stop() == 0
 
 
-async def test_asked_twice_to_stop_it_stops_at_once(slack: SlackDouble, tgi: TgiDouble, tmp_path: Path) -> None:
-    """The answer is marked as interrupted, with Retry."""
-    tgi.answer, tgi.rate = STREAM * 50, 50
+async def test_asked_twice_to_stop_it_stops_at_once_and_goes_on_when_it_is_back(
+    slack: SlackDouble, tgi: TgiDouble, tmp_path: Path
+) -> None:
+    """The answer says why it does not grow; the next start finishes it in the same message."""
+    tgi.answer, tgi.rate = STREAM * 3, 50
     async with in_slack(slack, tgi, tmp_path) as parley:
         posted = await reply(slack, GENERAL, await slack.mention(GENERAL, "go"), final=False)
+        await wait_until(lambda: len(posted.versions) > 1)
         parley.process.send_signal(signal.SIGINT)
         await wait_until(lambda: "draining" in parley.log)
         assert await parley.stop(signal.SIGINT) == 0
-    assert "restarted" in posted.text
-    assert [button.label for button in posted.buttons] == ["Retry"]
+    assert "I am being restarted" in posted.text
+    assert posted.buttons == []
+    tgi.rate = 0
+    async with in_slack(slack, tgi, tmp_path):
+        await wait_until(lambda: posted.text == STREAM * 3)
+    assert len(slack.replies(GENERAL, posted.thread_ts or "")) == 1
+    assert len(tgi.requests) == 2
 
 
 async def test_a_name_that_does_not_come_holds_nobody_up(slack: SlackDouble, tgi: TgiDouble, parley: Parley) -> None:

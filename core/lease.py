@@ -1,0 +1,253 @@
+"""What a worker holds: a lease on a turn, and an editor that does nothing once the lease is over.
+
+Redis refuses what comes with an old epoch; a platform cannot. So before every call a worker looks at its own clock: a
+process that was frozen for longer than its lease wakes up, sees that its time is over, and edits nothing. A call gets
+no longer than the lease has left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import structlog
+
+from core.delivery import MessageEditor
+from core.draft import Draft
+from core.errors import ParleyError, PlatformUnavailable, RateLimited, StorageError
+from core.failpoints import reach
+from core.jobs import Job, Note, Seal, StoredJob
+from core.queue import TurnQueue
+from core.types import MessageRef, Outcome, Turn
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+RECEIPT_TIMEOUT = 1.0
+"""Seconds to write down that a message was posted; where that fails, it is found by its mark."""
+SEAL_TIMEOUT = 2.0
+"""Seconds that an answer's end waits to be written down before people see it."""
+MOST_SAVED = 65_536
+"""Characters of an answer that are saved while it grows."""
+
+
+class LeaseLost(ParleyError):
+    """Another worker has this turn, or may have it."""
+
+
+class Lease:
+    """A job, for as long as it is ours; ``until`` is in seconds of the monotonic clock."""
+
+    def __init__(self, job: Job, seconds: float, claimed_at: float) -> None:
+        self.job = job
+        self.seconds = seconds
+        self.until = claimed_at + seconds
+        self.lost = False
+        self.stop: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.draft: Draft | None = None
+        self.saved = ""
+        self._heed()
+
+    @property
+    def call_timeout(self) -> float:
+        """Seconds that one call of a platform may take."""
+        return self.seconds / 3
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What is known of each of its turns."""
+        return tuple(Note.from_json(note) for note in self.job.notes)
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether the message that is to be answered was deleted."""
+        return self.stop.done() and not self.stop.result().remember
+
+    def turns(self) -> tuple[Turn, ...]:
+        """The turns that are answered together, with what is known of their places, without those that were deleted."""
+        pairs = zip(self.job.stored, self.notes, strict=True)
+        return tuple(
+            replace(stored.turn, place={**stored.turn.place, **note.place})
+            for stored, note in pairs
+            if not (note.stop and not note.stop.remember)
+        )
+
+    def unsaved(self) -> str:
+        """The text so far, if there is more of it than was saved."""
+        text = self.draft.text[:MOST_SAVED] if self.draft and len(self.draft) > len(self.job.text) else ""
+        if text == self.saved:
+            return ""
+        self.saved = text
+        return text
+
+    def renew(self, sent_at: float, notes: tuple[str, ...]) -> None:
+        """Redis had us keep it, at ``sent_at`` or later."""
+        self.until = sent_at + self.seconds
+        self.learn(notes)
+
+    def learn(self, notes: tuple[str, ...]) -> None:
+        """Take in what became known of its turns."""
+        if notes != self.job.notes:
+            self.job = replace(self.job, notes=notes)
+            self._heed()
+
+    def check(self) -> None:
+        """Raise LeaseLost unless a call that begins now ends while the lease is ours."""
+        if self.lost or time.monotonic() + self.call_timeout > self.until:
+            raise LeaseLost("the lease on a turn is over")
+
+    def _heed(self) -> None:
+        """End the answer if somebody stopped it, or if nothing is left that asks for it."""
+        stops = [note.stop for note in self.notes]
+        asked = [stop for stop in stops if stop and stop.remember]
+        if (asked or all(stops)) and not self.stop.done():
+            self.stop.set_result([stop for stop in asked or stops if stop][-1])
+
+
+class LeaseEditor:
+    """Writes a reply while the lease lasts, and writes down where it stands. See ``core.delivery.MessageEditor``.
+
+    Before a message is posted, that is written down; afterwards, its name. A post whose answer was lost is looked for
+    before it is made again, by whoever goes on.
+    """
+
+    def __init__(self, editor: MessageEditor, queue: TurnQueue, lease: Lease) -> None:
+        self.limits = editor.limits
+        self._editor = editor
+        self._queue = queue
+        self._lease = lease
+        self._refs = list(lease.job.refs or lease.job.stored[-1].refs)
+        self._posting = lease.job.posting
+        self._growing: tuple[MessageRef, str] | None = None
+
+    @property
+    def refs(self) -> tuple[MessageRef, ...]:
+        """The messages of the reply, as far as they are known."""
+        return tuple(self._refs)
+
+    def working(self) -> AbstractAsyncContextManager[None]:
+        """See ``MessageEditor.working``."""
+        return self._editor.working()
+
+    async def post(self, text: str, part: int, *, growing: bool) -> MessageRef:
+        """Post a message, or go on in the one that was posted in its place already."""
+        if found := await self._prepare(part):
+            await self.edit(found, text, growing=growing)
+            return found
+        try:
+            ref = await self._call(self._editor.post(text, part, growing=growing))
+        except RateLimited:
+            self._posting = None
+            raise
+        reach("post.unwritten")
+        await self._posted(ref)
+        self._growing = (ref, text)
+        return ref
+
+    async def edit(self, ref: MessageRef, text: str, *, growing: bool) -> None:
+        """See ``MessageEditor.edit``."""
+        reach("edit")
+        await self._call(self._editor.edit(ref, text, growing=growing))
+        self._growing = (ref, text)
+
+    async def finish(
+        self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome
+    ) -> tuple[MessageRef, ...]:
+        """See ``MessageEditor.finish``."""
+        part = len(refs)
+        if part < max(len(parts), 1) and (found := await self._prepare(part)):
+            refs = (*refs, found)
+        reach("finish")
+        try:
+            finished = await self._call(self._editor.finish(refs, parts, outcome))
+        except RateLimited:
+            self._posting = None
+            raise
+        reach("finished")
+        self._growing = None
+        return finished
+
+    async def remove(self, ref: MessageRef) -> None:
+        """See ``MessageEditor.remove``."""
+        await self._call(self._editor.remove(ref))
+
+    async def find(self, part: int) -> MessageRef | None:
+        """See ``MessageEditor.find``."""
+        return await self._call(self._editor.find(part))
+
+    async def pause(self, outcome: Outcome) -> None:
+        """Say under the message that grows why it does not, if there is one. Never raises."""
+        if self._growing:
+            ref, text = self._growing
+            try:
+                await self._call(self._editor.finish([ref], [text], outcome))
+            except (ParleyError, TimeoutError) as error:
+                log.info("a pause could not be shown", error=str(error))
+
+    async def seal(self, seal: Seal, refs: Sequence[MessageRef], retry: StoredJob | None) -> None:
+        """Write down how the answer ends; people see it even where that cannot be done now."""
+        reach("seal")
+        try:
+            async with asyncio.timeout(SEAL_TIMEOUT):
+                kept = await self._queue.seal(self._lease.job, seal, refs or self._refs, retry)
+        except (StorageError, TimeoutError) as error:
+            log.warning("an answer's end could not be written down", error=str(error), retry=bool(retry))
+            return
+        if not kept:
+            self._lease.lost = True
+            raise LeaseLost("another worker has this turn")
+        reach("sealed")
+
+    async def _prepare(self, part: int) -> MessageRef | None:
+        """Before a post: the message that stands there already; else write down that one is about to be posted."""
+        if self._posting == part and (found := await self.find(part)):
+            log.info("a message was found whose receipt was lost", part=part)
+            await self._posted(found)
+            return found
+        self._lease.check()
+        reach("post")
+        try:
+            async with asyncio.timeout(self._lease.call_timeout):
+                held = await self._mark(part)
+        except (StorageError, TimeoutError) as error:
+            raise PlatformUnavailable(f"the queue is away: {error}", code="storage") from None
+        if not held:
+            self._lease.lost = True
+            raise LeaseLost("another worker has this turn")
+        self._posting = part
+        reach("post.written")
+        return None
+
+    async def _posted(self, ref: MessageRef) -> None:
+        """Write down the name of a message that is there now."""
+        self._refs.append(ref)
+        self._posting = None
+        try:
+            async with asyncio.timeout(RECEIPT_TIMEOUT):
+                await self._mark(None)
+        except (StorageError, TimeoutError) as error:
+            log.info("a receipt could not be written down", error=str(error))
+        reach("posted")
+
+    async def _mark(self, posting: int | None) -> bool:
+        text = self._lease.unsaved()
+        return await self._queue.mark(self._lease.job, posting=posting, refs=self._refs, text=text)
+
+    async def _call(self, call: Coroutine[Any, Any, T]) -> T:
+        """One call of the platform, within the lease."""
+        try:
+            self._lease.check()
+        except LeaseLost:
+            call.close()
+            raise
+        try:
+            async with asyncio.timeout(self._lease.call_timeout) as timeout:
+                return await call
+        except TimeoutError:
+            if not timeout.expired():
+                raise
+            raise PlatformUnavailable("the platform did not answer in time", code="timeout") from None

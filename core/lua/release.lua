@@ -1,0 +1,20 @@
+-- Let go of a lane whose first turn is not done: another worker goes on with it, at once or after a while.
+--
+-- KEYS  (none)
+-- ARGV  lane, epoch, milliseconds to wait, "1" if this was a try that failed
+-- returns  1; 0 if another worker has the lane
+local lane, epoch, wait, failed = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == "1"
+local state = state_of(lane)
+if redis.call("HGET", state, "epoch") ~= epoch then
+  return 0
+end
+redis.call("HSET", state, "epoch", "0", "owner", "")
+if not failed then
+  redis.call("HINCRBY", state, "tries", -1)
+end
+if wait > 0 then
+  redis.call("ZADD", P .. "held:" .. platform_of(lane), now() + wait, lane)
+else
+  make_ready(lane, true)
+end
+return 1

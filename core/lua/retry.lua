@@ -1,0 +1,33 @@
+-- Ask a kept turn once more: it is taken out of what is kept and goes into its lane. The client may send the call again when
+-- a connection breaks: the token tells its own.
+--
+-- KEYS  kept turns of a conversation, the turn
+-- ARGV  turn's id, token, channel and id of the message whose button was pressed
+-- returns  1 if it is on its way; 0 if it is not kept any more
+local turn, token, channel, pressed = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+if redis.call("HGET", KEYS[2], "token") == token then
+  return 1
+end
+local kept = redis.call("HGET", KEYS[1], turn)
+if not kept then
+  return 0
+end
+redis.call("HDEL", KEYS[1], turn)
+local job = cjson.decode(kept)
+local refs, posted_with_it = {}, true
+for index, ref in ipairs(job.refs) do
+  refs[index] = cjson.encode(ref)
+  posted_with_it = posted_with_it and ref[2] ~= pressed
+end
+if posted_with_it then
+  refs[#refs + 1] = cjson.encode({ channel, pressed })
+end
+-- cjson would write an empty list as an object, so the list is put where it stands: at the beginning.
+kept = string.gsub(kept, '^{"refs":%b[]', function() return '{"refs":[' .. table.concat(refs, ",") .. "]" end)
+open_turn(turn, job.turn.lane, job.id, token, redis.call("LLEN", inbox_of(job.turn.lane)))
+redis.call("RPUSH", inbox_of(job.turn.lane), kept)
+redis.call("EXPIRE", inbox_of(job.turn.lane), TTL)
+if not stands(job.turn.lane) then
+  make_ready(job.turn.lane)
+end
+return 1

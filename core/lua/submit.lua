@@ -1,0 +1,69 @@
+-- Accept a message: once, into its lane, within what may wait there and what its author may ask for. All of it or nothing.
+--
+-- KEYS  the turn
+-- ARGV  token, turn's id, lane, job as JSON, most that may wait in the lane, "queue" | "merge" | "interrupt", the note that
+--       stops an older turn (JSON), then for each quota: scope, turns a minute, tokens a day, turns that wait ("" for no limit)
+-- returns  {1, turns before it} if accepted, {0, 0} if it was accepted before, {-1, turns waiting} if the lane is full,
+--          {-2, number of the quota, "turns" | "tokens" | "queued", seconds until it works again}
+local token, turn, lane, job, most, follow_up = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
+
+local known = redis.call("HMGET", KEYS[1], "token", "before")
+if known[1] then
+  -- The same call, sent again because a connection broke, gets the same answer.
+  return known[1] == token and { 1, tonumber(known[2]) } or { 0, 0 }
+end
+
+local inbox = inbox_of(lane)
+local before = redis.call("LLEN", inbox)
+if before >= most then
+  return { -1, before }
+end
+
+local time = now()
+local today = P .. "quota:" .. "%s" .. ":tokens:" .. math.floor(time / 86400000)
+for index = 8, #ARGV, 4 do
+  local scope, turns, tokens, queued = ARGV[index], tonumber(ARGV[index + 1]), tonumber(ARGV[index + 2]), tonumber(ARGV[index + 3])
+  local number = (index - 8) / 4
+  if queued and redis.call("ZCARD", P .. "quota:" .. scope .. ":open") >= queued then
+    return { -2, number, "queued", 0 }
+  end
+  if tokens and tonumber(redis.call("GET", string.format(today, scope)) or "0") >= tokens then
+    return { -2, number, "tokens", math.ceil((86400000 - time % 86400000) / 1000) }
+  end
+  if turns then
+    local recent = P .. "quota:" .. scope .. ":turns"
+    redis.call("ZREMRANGEBYSCORE", recent, "-inf", time - 60000)
+    if redis.call("ZCARD", recent) >= turns then
+      local oldest = redis.call("ZRANGE", recent, 0, 0, "WITHSCORES")
+      return { -2, number, "turns", math.max(1, math.ceil((oldest[2] + 60000 - time) / 1000)) }
+    end
+  end
+end
+for index = 8, #ARGV, 4 do
+  local scope = P .. "quota:" .. ARGV[index]
+  if ARGV[index + 1] ~= "" then
+    redis.call("ZADD", scope .. ":turns", time, turn)
+    redis.call("EXPIRE", scope .. ":turns", 60)
+  end
+  if ARGV[index + 3] ~= "" then
+    redis.call("ZADD", scope .. ":open", time, turn)
+    redis.call("EXPIRE", scope .. ":open", TTL)
+  end
+end
+
+open_turn(turn, lane, cjson.decode(job).id, token, before)
+redis.call("RPUSH", inbox, job)
+redis.call("EXPIRE", inbox, TTL)
+if not stands(lane) then
+  make_ready(lane)
+end
+if follow_up == "interrupt" then
+  local author = cjson.decode(job).turn.uid
+  for _, older in ipairs(redis.call("LRANGE", inbox, 0, -2)) do
+    local earlier = cjson.decode(older).turn
+    if earlier.uid == author then
+      add_note(lane, earlier.id, { stop = cjson.decode(ARGV[7]) })
+    end
+  end
+end
+return { 1, before }

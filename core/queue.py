@@ -1,0 +1,366 @@
+"""The queue of turns: accepted once, answered in order within a lane, and by another worker if one dies.
+
+A lane with waiting turns stands in exactly one place: ready, held under a lease, among the suspects, or waiting for the
+turn on which it hangs (``core/lua/lanes.lua``). Every step from one place to another is one Lua script, so there is no
+moment in which a worker could die and leave a lane nowhere. Each lease has a number, the epoch, that only ever grows:
+whoever comes with an older one may change nothing. Scripts may be sent twice, since the client sends a call again when
+a connection breaks, and give the same answer then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+from redis.asyncio import Redis
+
+from core import commands
+from core.errors import StorageError
+from core.jobs import Job, Note, Receipt, Seal, StoredJob, read_refs, write_refs
+from core.memory import RedisMemory
+from core.redis import TURN_TTL, Keys, redis_errors
+from core.scripts import script
+from core.types import FORMAT, ConversationKey, Ending, MessageRef, Outcome, Turn
+
+LEASE = 15.0
+"""Seconds that a worker has a lane without saying that it is still there."""
+MOST_WAITING = 20
+"""Turns that may wait in one lane."""
+MOST_TOGETHER = 10
+"""Turns that are answered as one, where messages are merged."""
+MOST_DEAD = 1000
+"""Dead letters that are kept."""
+TELLS_PLACE = 2
+"""Who has so many turns before theirs is told so."""
+MOST_UNSURE = 1000
+"""Calls of which Redis did not say whether it took them; the oldest are forgotten first."""
+
+STORED_WITHIN = 1.5
+"""Seconds to store what a platform wants acknowledged within three."""
+
+FollowUp = Literal["queue", "merge", "interrupt"]
+"""What becomes of messages that come while an answer is under way: see ``Settings.follow_up``."""
+SUPERSEDED = Outcome(Ending.STOPPED, "Stopped, because you wrote again.")
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What a worker got; ``quarantine`` asks it to take nothing more until it is idle, and then a suspect alone."""
+
+    jobs: tuple[Job, ...]
+    quarantine: bool = False
+
+
+class Quotas(Protocol):
+    """How much may be asked for, by whom: see ``core.quotas``."""
+
+    def scopes(self, turn: Turn) -> Sequence[tuple[str, int | None, int | None, int | None]]:
+        """Names of what a turn counts for, each with turns a minute, tokens a day and turns that wait at the most."""
+        ...
+
+    def explain(self, number: int, measure: str, seconds: int, turn: Turn) -> str:
+        """One line for a person who reached the limit ``measure`` of the scope of that number."""
+        ...
+
+
+class TurnQueue(Protocol):
+    """Takes turns and gives them to workers. Every method raises StorageError when the storage is away."""
+
+    async def submit(self, turn: Turn) -> Receipt:
+        """Accept a message, once in 24 hours. When this returns, an accepted message will be answered."""
+        ...
+
+    async def stop(self, turn: str, outcome: Outcome) -> bool:
+        """End a turn early, wherever it is; False if it is done with. It is told to its worker within milliseconds."""
+        ...
+
+    async def amend(self, turn: str, *, text: str | None = None, **place: str) -> bool:
+        """A question reads otherwise now, or more became known of where it stands; False if it is done with."""
+        ...
+
+    async def retry(self, key: ConversationKey, turn: str, pressed: MessageRef) -> bool:
+        """Ask a turn again whose reply, with ``pressed`` in it, has a Retry button. False if it is kept no more."""
+        ...
+
+    async def is_open(self, turn: str) -> bool:
+        """Whether a turn waits or is being answered."""
+        ...
+
+    async def claim(self, most: int, *, idle: bool) -> Claimed:
+        """Take up to ``most`` lanes; ``idle`` says that the worker has nothing else to do."""
+        ...
+
+    async def beat(self, texts: Mapping[Job, str]) -> Mapping[Job, tuple[str, ...] | None]:
+        """Keep the leases of these jobs, and save their texts ("" if unchanged). Gives notes; None for a lost lease."""
+        ...
+
+    async def mark(self, job: Job, *, posting: int | None, refs: Sequence[MessageRef], text: str) -> bool:
+        """Write down where a reply stands: message ``posting`` is about to be posted. False if the lease is lost."""
+        ...
+
+    async def seal(self, job: Job, seal: Seal, refs: Sequence[MessageRef], retry: StoredJob | None) -> bool:
+        """Write down how an answer ends, and keep ``retry`` for its button. False if the lease is lost."""
+        ...
+
+    async def commit(self, job: Job, seal: Seal | None, *, dead: str = "") -> Literal["done", "lost"] | tuple[str, ...]:
+        """End a job and remember what was said, in one step; may be repeated. Gives the notes if they are newer."""
+        ...
+
+    async def release(self, job: Job, *, wait: float = 0, failed: bool = False) -> bool:
+        """Let another worker go on, after ``wait`` seconds; ``failed`` counts as a try. False if the lease is lost."""
+        ...
+
+
+class RedisTurnQueue:
+    """The queue that all processes of a deployment share. See ``TurnQueue``."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        memory: RedisMemory,
+        *,
+        platforms: Sequence[str] = (),
+        worker: str = "",
+        lease: float = LEASE,
+        follow_up: FollowUp = "queue",
+        quotas: Quotas | None = None,
+    ) -> None:
+        """``platforms`` are those whose turns this process can answer, ``worker`` its name, ``lease`` in seconds."""
+        self.worker = worker or uuid.uuid4().hex[:12]
+        self.lease = lease
+        self._redis = redis
+        self._memory = memory
+        self._platforms = list(platforms)
+        self._follow_up = follow_up
+        self._quotas = quotas
+        self._unsure: dict[str, str] = {}
+        self._submit = redis.register_script(script("submit", "lanes"))
+        self._claim = redis.register_script(script("claim", "lanes"))
+        self._beat = redis.register_script(script("beat", "lanes"))
+        self._mark = redis.register_script(script("mark", "lanes"))
+        self._commit = redis.register_script(script("commit", "lanes", "exchange"))
+        self._release = redis.register_script(script("release", "lanes"))
+        self._note = redis.register_script(script("note", "lanes"))
+        self._retry = redis.register_script(script("retry", "lanes"))
+        self._settle = redis.register_script(script("settle", "lanes"))
+
+    # Those who ask.
+
+    async def submit(self, turn: Turn) -> Receipt:
+        """See ``TurnQueue.submit``."""
+        scopes = self._quotas.scopes(turn) if self._quotas else ()
+        alone = commands.find(turn.text) is not None
+        job = StoredJob(turn, alone=alone, scopes=tuple(scope[0] for scope in scopes))
+        limits: list[str | int] = ["" if limit is None else limit for scope in scopes for limit in scope]
+        async with self._once(turn.id) as token:
+            with redis_errors("accept a message"):
+                how = [MOST_WAITING, self._follow_up, json.dumps(SUPERSEDED.record())]
+                args = [token, turn.id, turn.lane, job.to_json(), *how, *limits]
+                answer = await self._submit(keys=[Keys.turn(turn.id)], args=args)
+        match [int(answer[0]), *answer[1:]]:
+            case [1, before]:
+                note = f"I have {before} more to answer here first." if int(before) >= TELLS_PLACE else ""
+                return Receipt("accepted", int(before), note)
+            case [-1, waiting]:
+                note = (
+                    f"I am busy: {waiting} messages wait here already, so I did not take yours. Please send it later."
+                )
+                return Receipt("busy", int(waiting), note)
+            case [-2, number, measure, seconds]:
+                assert self._quotas  # noqa: S101 - who set no limit reaches none
+                return Receipt("quota", 0, self._quotas.explain(int(number), measure, int(seconds), turn))
+            case _:
+                return Receipt("duplicate")
+
+    async def stop(self, turn: str, outcome: Outcome) -> bool:
+        """See ``TurnQueue.stop``."""
+        return await self._add(turn, Note(stop=outcome))
+
+    async def amend(self, turn: str, *, text: str | None = None, **place: str) -> bool:
+        """See ``TurnQueue.amend``."""
+        return await self._add(turn, Note(text=text, place=place))
+
+    async def retry(self, key: ConversationKey, turn: str, pressed: MessageRef) -> bool:
+        """See ``TurnQueue.retry``."""
+        with redis_errors("take a kept turn"):
+            keys = [Keys.retries(key), Keys.turn(turn)]
+            return bool(await self._retry(keys=keys, args=[turn, uuid.uuid4().hex, pressed.channel, pressed.id]))
+
+    async def is_open(self, turn: str) -> bool:
+        """See ``TurnQueue.is_open``."""
+        with redis_errors("look for a turn"):
+            return bool(await self._redis.hget(Keys.turn(turn), "status") == "open")
+
+    async def running(self, lane: str) -> Turn | None:
+        """The turn of a lane that is being answered, or will be next."""
+        with redis_errors("look at a lane"):
+            head = await self._redis.lindex(Keys.inbox(lane), 0)
+        return StoredJob.from_json(head).turn if isinstance(head, str) else None
+
+    async def find(self, turn: str) -> Turn | None:
+        """A turn that waits or is being answered."""
+        with redis_errors("look for a turn"):
+            found: Any = await self._redis.hmget(Keys.turn(turn), "status", "lane")
+            status, lane = found
+            jobs: Any = await self._redis.lrange(Keys.inbox(lane), 0, -1) if status == "open" else []
+        return next((job.turn for job in map(StoredJob.from_json, jobs) if job.turn.id == turn), None)
+
+    async def first(self, name: str) -> bool:
+        """Whether this is the first time in 24 hours, in any process, that something of that name happens."""
+        async with self._once(name) as token:
+            with redis_errors("notice that something happens once"):
+                if await self._redis.set(Keys.seen(name), token, nx=True, ex=TURN_TTL):
+                    return True
+                return bool(await self._redis.get(Keys.seen(name)) == token)
+
+    async def correct_kept(self, key: ConversationKey, turn: str, text: str | None) -> None:
+        """The question of a kept turn was edited and reads ``text`` now; None if it was deleted, and is dropped."""
+        with redis_errors("change a kept turn"):
+            if text is None:
+                await self._redis.hdel(Keys.retries(key), turn)
+            elif isinstance(kept := await self._redis.hget(Keys.retries(key), turn), str):
+                job = StoredJob.from_json(kept)
+                job = replace(job, turn=replace(job.turn, text=text))
+                await self._redis.hset(Keys.retries(key), turn, job.to_json())
+
+    # Those who answer.
+
+    async def claim(self, most: int, *, idle: bool) -> Claimed:
+        """See ``TurnQueue.claim``."""
+        together = MOST_TOGETHER if self._follow_up == "merge" else 1
+        with redis_errors("take turns"):
+            lanes, quarantine = await self._claim(
+                keys=[Keys.EPOCH],
+                args=[self.worker, self._lease_ms, most, int(idle), FORMAT, together, MOST_DEAD, *self._platforms],
+            )
+        return Claimed(tuple(_job(lane) for lane in lanes), quarantine == "1")
+
+    async def wait(self, seconds: float) -> None:
+        """Return when there may be something to claim, after ``seconds`` at the latest."""
+        with redis_errors("wait for turns"):
+            await self._redis.blpop([Keys.bell(platform) for platform in self._platforms], timeout=seconds)
+
+    async def signals(self) -> AsyncIterator[str]:
+        """Lanes of which something became known, as it does. Raises StorageError when the connection breaks."""
+        with redis_errors("listen for signals"):
+            async with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
+                await pubsub.subscribe(Keys.SIGNALS)
+                async with aclosing(pubsub.listen()) as messages:
+                    async for message in messages:
+                        yield str(message["data"])
+
+    async def beat(self, texts: Mapping[Job, str]) -> Mapping[Job, tuple[str, ...] | None]:
+        """See ``TurnQueue.beat``; without jobs it says that the worker is there."""
+        triples: list[str | int] = []
+        for job, text in texts.items():
+            triples += [job.lane, job.epoch, text.encode("utf-8", "replace").decode()]
+        with redis_errors("keep leases"):
+            answers = await self._beat(keys=[Keys.WORKERS], args=[self.worker, self._lease_ms, *triples])
+        return {job: None if notes is None else tuple(notes) for job, notes in zip(texts, answers, strict=True)}
+
+    async def others(self) -> int:
+        """How many other workers are there."""
+        with redis_errors("count workers"):
+            seconds, _ = await self._redis.time()
+            oldest = int((seconds - 2 * self.lease) * 1000)
+            alive = await self._redis.zrange(Keys.WORKERS, oldest, "+inf", byscore=True)
+        return len(set(alive) - {self.worker})
+
+    async def leave(self) -> None:
+        """This worker ends."""
+        with redis_errors("say goodbye"):
+            await self._redis.zrem(Keys.WORKERS, self.worker)
+
+    async def mark(self, job: Job, *, posting: int | None, refs: Sequence[MessageRef], text: str) -> bool:
+        """See ``TurnQueue.mark``."""
+        fields = ["intent", "" if posting is None else posting, "refs", json.dumps(write_refs(refs))]
+        if text:
+            fields += ["text", text.encode("utf-8", "replace").decode()]
+        return await self._write(job, None, fields)
+
+    async def seal(self, job: Job, seal: Seal, refs: Sequence[MessageRef], retry: StoredJob | None) -> bool:
+        """See ``TurnQueue.seal``."""
+        return await self._write(job, retry, ["seal", seal.to_json(), "refs", json.dumps(write_refs(refs))])
+
+    async def commit(self, job: Job, seal: Seal | None, *, dead: str = "") -> Literal["done", "lost"] | tuple[str, ...]:
+        """See ``TurnQueue.commit``."""
+        exchange = seal.exchange if seal else None
+        keys, values = self._memory.arguments(exchange) if exchange else ([], [])
+        args: list[Any] = [job.lane, job.epoch, job.id, len(job.stored), seal.tokens if seal else 0, dead, MOST_DEAD]
+        with redis_errors("end a turn"):
+            code, *notes = await self._commit(keys=keys, args=[*args, *job.notes, *values])
+        return tuple(notes) if int(code) == 3 else "lost" if int(code) == 0 else "done"
+
+    async def release(self, job: Job, *, wait: float = 0, failed: bool = False) -> bool:
+        """See ``TurnQueue.release``."""
+        with redis_errors("let go of a turn"):
+            return bool(await self._release(args=[job.lane, job.epoch, int(1000 * wait), int(failed)]))
+
+    async def settle(self) -> int:
+        """Find lanes that stand nowhere, and put them where workers look. Returns how many there were."""
+        found = 0
+        with redis_errors("look through the lanes"):
+            async for name in self._redis.scan_iter(match=Keys.inbox("*"), count=500):
+                found += int(await self._settle(args=[Keys.lane_of(name)]))
+        return found
+
+    async def _add(self, turn: str, note: Note) -> bool:
+        with redis_errors("reach a turn"):
+            return bool(await self._note(keys=[Keys.turn(turn)], args=[turn, note.to_json()]))
+
+    async def _write(self, job: Job, retry: StoredJob | None, fields: Sequence[Any]) -> bool:
+        kept = [retry.to_json() if retry else "", job.turn.id]
+        with redis_errors("write down where a reply stands"):
+            args = [job.lane, job.epoch, self._lease_ms, *kept, *fields]
+            return bool(await self._mark(keys=[Keys.retries(job.turn.key)], args=args))
+
+    @property
+    def _lease_ms(self) -> int:
+        return int(1000 * self.lease)
+
+    @asynccontextmanager
+    async def _once(self, name: str) -> AsyncIterator[str]:
+        """A token by which a call that is made again is known as the same.
+
+        Redis may have heard a call although we did not hear of it: the client sends it again when a connection breaks,
+        and where it gave up, the platform delivers again.
+        """
+        token = self._unsure.pop(name, None) or uuid.uuid4().hex
+        try:
+            yield token
+        except BaseException:
+            while len(self._unsure) >= MOST_UNSURE:
+                del self._unsure[next(iter(self._unsure))]
+            self._unsure[name] = token
+            raise
+
+
+@asynccontextmanager
+async def in_time() -> AsyncIterator[None]:
+    """Raise StorageError for what takes longer than a platform waits: it is told that nothing was stored."""
+    try:
+        async with asyncio.timeout(STORED_WITHIN):
+            yield
+    except TimeoutError:
+        raise StorageError(f"Redis did not store a message within {STORED_WITHIN:g} s.") from None
+
+
+def _job(lane: Sequence[Any]) -> Job:
+    """One lane, as claim.lua gives it."""
+    name, epoch, tries, jobs, refs, text, posting, seal, notes = lane
+    return Job(
+        lane=name,
+        epoch=int(epoch),
+        tries=int(tries),
+        stored=tuple(StoredJob.from_json(job) for job in jobs),
+        notes=tuple(notes),
+        refs=read_refs(json.loads(refs or "[]")),
+        text=text,
+        posting=int(posting) if posting else None,
+        seal=Seal.from_json(seal) if seal else None,
+    )

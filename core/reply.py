@@ -1,0 +1,216 @@
+"""One job, from claim to commit: the reply is written, shown and remembered, or the job is left to another worker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+import structlog
+
+from core import commands
+from core.assistant import Answer, Assistant
+from core.delivery import deliver
+from core.draft import Draft
+from core.errors import MessageGone, ParleyError, PlatformError, StorageError
+from core.failpoints import reach
+from core.jobs import Job, Note, Seal, StoredJob
+from core.lease import Lease, LeaseEditor, LeaseLost
+from core.memory import Exchange
+from core.queue import TurnQueue
+from core.surface import Surface
+from core.types import Ending, MessageRef, Outcome, Role, Turn
+
+log = structlog.get_logger()
+
+WITHDRAWN = Outcome(Ending.STOPPED, "Stopped: the message that asked for this was deleted.", remember=False)
+STOPPED = Outcome(Ending.STOPPED, "Stopped.", retry=True)
+PAUSED = Outcome(Ending.INTERRUPTED, "I am being restarted, and go on with this when I am back.")
+LATER = 30.0
+"""Seconds before a turn is taken again whose platform was away."""
+TOO_OLD = 3600.0
+"""Seconds after which a turn whose platform is still away is given up."""
+AGAIN = 1.0
+"""Seconds before a turn is taken again after a fault of ours."""
+COMMIT_PAUSE = 0.5
+"""Seconds between two tries to commit while Redis is away."""
+
+
+class Reply:
+    """The reply to one job. ``run`` ends it, or leaves it to whoever takes it next; it never raises."""
+
+    def __init__(self, lease: Lease, queue: TurnQueue, assistant: Assistant, surface: Surface) -> None:
+        self.lease = lease
+        self._queue = queue
+        self._assistant = assistant
+        self._surface = surface
+        self._editor: LeaseEditor | None = None
+
+    async def run(self) -> None:
+        """Answer, and commit."""
+        job = self.lease.job
+        try:
+            await self._commit(*await self._answer())
+        except LeaseLost:
+            log.warning("left to another worker", turn=job.turn.id, epoch=job.epoch)
+        except MessageGone as error:
+            log.info("no place to reply to", turn=job.turn.id, code=error.code)
+            await self._end(self._commit(None))
+        except PlatformError as error:
+            log.error("a reply could not be shown", turn=job.turn.id, error=str(error), remedy=error.remedy)
+            if error.retryable and time.time() - job.turn.at < TOO_OLD:
+                await self._end(self._release(LATER, failed=False))
+            else:
+                await self._end(self._commit(None, str(error)))
+        except StorageError as error:
+            log.warning("the queue is away", turn=job.turn.id, error=str(error))
+            await self._end(self._release(AGAIN, failed=False))
+        except Exception:
+            log.exception("a fault of ours", turn=job.turn.id)
+            await self._end(self._release(AGAIN, failed=True))
+
+    async def hand_over(self, *, say_so: bool) -> None:
+        """Leave the job to another worker; ``say_so`` where there is none, so that people know. Never raises."""
+        if say_so and self._editor:
+            await self._editor.pause(PAUSED)
+        reach("release")
+        await self._end(self._release(0, failed=False))
+        reach("released")
+
+    async def _answer(self) -> tuple[Seal | None, str]:
+        """Show the reply to its end. Returns how it ended, and why it is given up, if it is."""
+        job = self.lease.job
+        if self.lease.withdrawn and not job.refs:
+            return None, ""
+        *earlier, turn = [await self._understand(turn) for turn in self.lease.turns() or [job.turn]]
+        reach("understood")
+        editor = self._editor = LeaseEditor(self._surface.open_editor(turn), self._queue, self.lease)
+        pace = self._surface.pace(turn)
+        if job.seal:
+            draft, why = Draft(), ""
+            draft.append(job.seal.text)
+            draft.close(job.seal.outcome)
+        elif job.hopeless:
+            draft, why = Draft(floor=job.text), f"{job.tries - 1} workers died of it"
+            draft.close(_given_up(job))
+        elif command := commands.find(turn.text):
+            draft, why = await self._obey(turn, command), ""
+        else:
+            draft = self.lease.draft = Draft(floor=job.text)
+            answer = await self._assistant.write(
+                turn,
+                draft,
+                editor,
+                pace,
+                earlier=earlier,
+                read_thread=self._surface.read_thread,
+                refs=editor.refs,
+                stop=self.lease.stop,
+                before_it_ends=self._seal,
+            )
+            return _sealed(answer), ""
+        shown = await deliver(draft, editor, pace, refs=editor.refs)
+        assert draft.outcome  # noqa: S101 - closed above
+        seal = job.seal or Seal(draft.text, draft.outcome)
+        return replace(seal, exchange=_named(seal.exchange, shown.refs[0])) if shown.refs else seal, why
+
+    async def _understand(self, turn: Turn) -> Turn:
+        """A turn as people read it now; a correction is readable already."""
+        understood = await self._surface.understand(turn)
+        for stored, note in zip(self.lease.job.stored, self.lease.notes, strict=True):
+            if stored.turn.id == turn.id and note.text is not None:
+                understood = replace(understood, text=note.text)
+        return understood
+
+    async def _obey(self, turn: Turn, command: commands.Command) -> Draft:
+        """Do what a message commands, and say so."""
+        draft = Draft()
+        try:
+            draft.append(await command(turn, self._assistant.memory))
+            draft.close(Outcome(Ending.COMPLETE))
+        except ParleyError as error:
+            log.warning("command failed", turn=turn.id, error=str(error), remedy=error.remedy)
+            draft.close(Outcome(Ending.FAILED, error.plain))
+        assert draft.outcome and self._editor  # noqa: S101, PT018
+        await self._editor.seal(Seal(draft.text, draft.outcome), (), None)
+        return draft
+
+    async def _seal(self, answer: Answer) -> None:
+        """Write down how an answer ends, and what its Retry button asks again, before people see it."""
+        assert self._editor  # noqa: S101 - set before anything is written
+        retry = self._again(answer) if answer.outcome.retry else None
+        await self._editor.seal(_sealed(answer), answer.refs, retry)
+
+    def _again(self, answer: Answer) -> StoredJob:
+        """What the Retry button asks: all that was asked together, over the same messages."""
+        assert self._editor  # noqa: S101
+        stored = self.lease.job.stored[-1]
+        text = "\n\n".join(one.turn.text for one in self.lease.job.stored)
+        turn = replace(stored.turn, text=text, attempt=stored.turn.attempt + 1)
+        return StoredJob(turn, answer.refs or self._editor.refs, alone=True, scopes=stored.scopes)
+
+    async def _commit(self, seal: Seal | None, dead: str = "") -> None:
+        """End the job and remember what was said, as it reads by then. Raises LeaseLost."""
+        while True:
+            job = self.lease.job
+            current = replace(seal, exchange=_as_it_reads(seal.exchange, job)) if seal else None
+            reach("commit")
+            try:
+                result = await self._queue.commit(job, current, dead=dead)
+            except StorageError as error:
+                log.warning("not committed yet", turn=job.turn.id, error=str(error))
+                self.lease.check()
+                await asyncio.sleep(COMMIT_PAUSE)
+                continue
+            if result == "done":
+                reach("committed")
+                return
+            if result == "lost":
+                raise LeaseLost("another worker has this turn")
+            self.lease.learn(result)
+
+    async def _release(self, wait: float, *, failed: bool) -> None:
+        await self._queue.release(self.lease.job, wait=wait, failed=failed)
+
+    async def _end(self, step: object) -> None:
+        """The last step of a job that went wrong; if it goes wrong too, the lease runs out by itself."""
+        try:
+            await step  # type: ignore[misc]
+        except (ParleyError, TimeoutError) as error:
+            log.warning("left to its lease", turn=self.lease.job.turn.id, error=str(error))
+
+
+def _sealed(answer: Answer) -> Seal:
+    tokens = (answer.usage.prompt_tokens or 0) + (answer.usage.completion_tokens or 0)
+    return Seal(answer.text, answer.outcome, answer.exchange, tokens)
+
+
+def _given_up(job: Job) -> Outcome:
+    note = f"I broke down on this {job.tries - 1} times, so I put it aside. Whoever runs me finds it as {job.turn.id}."
+    return Outcome(Ending.INTERRUPTED if job.text else Ending.FAILED, note)
+
+
+def _named(exchange: Exchange | None, ref: MessageRef) -> Exchange | None:
+    """An exchange whose answer bears the name of its first message, which was not known when it was sealed."""
+    if not exchange:
+        return None
+    *before, said = exchange.messages
+    return replace(exchange, messages=(*before, replace(said, id=ref.id)))
+
+
+def _as_it_reads(exchange: Exchange | None, job: Job) -> Exchange | None:
+    """What is remembered, with questions as they read now; nothing, if the question that was answered was deleted."""
+    if not exchange:
+        return None
+    notes = {stored.turn.id: Note.from_json(note) for stored, note in zip(job.stored, job.notes, strict=True) if note}
+    messages = []
+    for message in exchange.messages:
+        note = notes.get(message.id) if message.role is Role.USER else None
+        if note and note.stop and not note.stop.remember:
+            if message.id == exchange.question:
+                return None
+            continue
+        if note and note.text is not None and note.text != message.text:
+            message = replace(message, text=note.text, tokens=0)  # noqa: PLW2901
+        messages.append(message)
+    return replace(exchange, messages=tuple(messages))
