@@ -63,13 +63,13 @@ local function make_ready(lane, first)
   local platform = platform_of(lane)
   local ready, clock = P .. "ready:" .. platform, P .. "clock:" .. platform
   local person = P .. "clock:" .. platform .. ":" .. turn.uid
-  local time = tonumber(redis.call("GET", clock) or "0")
+  local time = math.floor(tonumber(redis.call("GET", clock) or "0"))
   local tag = time
   if not first then
     tag = math.max(time, tonumber(redis.call("GET", person) or "0")) + 1
     redis.call("SET", person, tag, "EX", 3600)
   end
-  redis.call("ZADD", ready, tag, lane)
+  redis.call("ZADD", ready, tag + (first and 0 or now() % 86400000 / 1e9), lane) -- who came first, among equals
   redis.call("EXPIRE", ready, TTL)
   ring(platform)
 end

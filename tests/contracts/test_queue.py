@@ -1,0 +1,457 @@
+"""What every queue of turns promises; run against each redis-server that is here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from core.errors import StorageError
+from core.jobs import Job, Note, Seal, StoredJob
+from core.memory import Exchange, RedisMemory
+from core.queue import MOST_WAITING, FollowUp, RedisTurnQueue
+from core.redis import Keys
+from core.types import Author, ConversationKey, Ending, Message, MessageRef, Outcome, Role, Turn
+from tests.journeys.process import running_redis
+from tests.waiting import wait_until
+
+CHANNEL = ConversationKey("slack", "T1", "C1")
+DONE = Outcome(Ending.COMPLETE)
+STOP = Outcome(Ending.STOPPED, "Stopped.")
+MINUTE = 60.0
+
+Open = Callable[..., RedisTurnQueue]
+
+
+@pytest.fixture
+def memory(redis_client: redis.asyncio.Redis) -> RedisMemory:
+    """Where the queue puts what was said."""
+    return RedisMemory(redis_client, retention=3600)
+
+
+@pytest.fixture
+def open_queue(redis_client: redis.asyncio.Redis, memory: RedisMemory) -> Open:
+    """The queue, as one process sees it."""
+
+    def open_one(lease: float = MINUTE, follow_up: FollowUp = "queue", platform: str = "slack") -> RedisTurnQueue:
+        return RedisTurnQueue(redis_client, memory, platforms=[platform], lease=lease, follow_up=follow_up)
+
+    return open_one
+
+
+@pytest.fixture
+def queue(open_queue: Open) -> RedisTurnQueue:
+    """One of them."""
+    return open_queue()
+
+
+def ask(name: str, lane: str = "slack:a", *, user: str = "U1", root: str = "", text: str = "") -> Turn:
+    """A turn in a lane."""
+    return Turn(name, CHANNEL, lane, Author(user, ""), text or f"question {name}", 1.0, root=root)
+
+
+async def take(queue: RedisTurnQueue, most: int = 16, *, idle: bool = True) -> Sequence[Job]:
+    """What there is to be taken."""
+    return (await queue.claim(most, idle=idle)).jobs
+
+
+async def take_one(queue: RedisTurnQueue, name: str) -> Job:
+    """The one job that there is to be taken."""
+    [job] = await take(queue)
+    assert job.turn.id == name
+    return job
+
+
+def answered(job: Job, text: str = "so be it") -> Seal:
+    """An answer to a job, with what is remembered of it."""
+    turn = job.turn
+    question = Message(Role.USER, turn.text, id=turn.id, author=turn.author, at=turn.at)
+    answer = Message(Role.ASSISTANT, text, id=f"{turn.id}/answer", at=2.0, reply_to=turn.id)
+    return Seal(text, DONE, Exchange(turn.key, 0, turn.id, "", (question, answer)))
+
+
+async def expire(client: redis.asyncio.Redis, lane: str = "slack:a") -> None:
+    """Let the lease on a lane run out."""
+    assert await client.zadd(Keys.lanes("held", "slack"), {lane: 1}, xx=True, ch=True)
+
+
+async def test_a_message_is_accepted_once_by_whoever_comes_first(open_queue: Open) -> None:
+    """Among any number of processes, and for 24 hours."""
+    receipts = await asyncio.gather(*(open_queue().submit(ask("t1")) for _ in range(20)))
+    assert sorted(receipt.status for receipt in receipts) == ["accepted"] + ["duplicate"] * 19
+    job = await take_one(open_queue(), "t1")
+    assert await open_queue().commit(job, answered(job)) == "done"
+    assert (await open_queue().submit(ask("t1"))).status == "duplicate"
+
+
+async def test_turns_of_a_lane_are_given_one_after_the_other(queue: RedisTurnQueue) -> None:
+    """The next one when the one before is committed."""
+    for name in ("t1", "t2"):
+        assert (await queue.submit(ask(name))).accepted
+    job = await take_one(queue, "t1")
+    assert await take(queue) == ()
+    assert await queue.commit(job, answered(job)) == "done"
+    await take_one(queue, "t2")
+
+
+async def test_memory_and_completion_are_one_step_that_may_be_repeated(
+    queue: RedisTurnQueue, memory: RedisMemory
+) -> None:
+    """A call that is sent twice remembers once."""
+    await queue.submit(ask("t1"))
+    await queue.submit(ask("t2"))
+    job = await take_one(queue, "t1")
+    for _ in range(2):
+        assert await queue.commit(job, answered(job)) == "done"
+    assert [message.text for message in (await memory.load(CHANNEL)).messages] == ["question t1", "so be it"]
+    await take_one(queue, "t2")
+
+
+async def test_who_lost_the_lease_may_change_nothing(
+    open_queue: Open, redis_client: redis.asyncio.Redis, memory: RedisMemory
+) -> None:
+    """The heir has a higher epoch, and is told where the reply stands."""
+    old, heir = open_queue(), open_queue()
+    await old.submit(ask("t1"))
+    job = await take_one(old, "t1")
+    ref = MessageRef("C1", "1.0")
+    assert await old.mark(job, posting=1, refs=[ref], text="so far")
+    await expire(redis_client)
+    taken = await take_one(heir, "t1")
+    assert taken.epoch > job.epoch
+    assert (taken.tries, taken.refs, taken.text, taken.posting) == (2, (ref,), "so far", 1)
+    assert not await old.mark(job, posting=2, refs=[], text="stale")
+    assert not await old.seal(job, answered(job, "stale"), [], None)
+    assert not await old.release(job)
+    assert await old.commit(job, answered(job, "stale")) == "lost"
+    assert await old.beat({job: "stale"}) == {job: None}
+    assert await heir.beat({taken: ""}) == {taken: ("",)}
+    assert await heir.commit(taken, answered(taken, "mine")) == "done"
+    assert await old.commit(job, answered(job, "stale")) == "lost"
+    assert [message.text for message in (await memory.load(CHANNEL)).messages] == ["question t1", "mine"]
+
+
+async def test_a_lease_that_ran_out_is_still_ours_as_long_as_nobody_took_it(
+    queue: RedisTurnQueue, redis_client: redis.asyncio.Redis
+) -> None:
+    """Redis was away for a while, and so were the others."""
+    await queue.submit(ask("t1"))
+    job = await take_one(queue, "t1")
+    await expire(redis_client)
+    assert await queue.beat({job: ""}) == {job: ("",)}
+    assert await take(queue) == ()
+
+
+async def test_a_clock_that_is_set_back_keeps_nobody_waiting(
+    queue: RedisTurnQueue, redis_client: redis.asyncio.Redis
+) -> None:
+    """A lease that ends in a year was given before."""
+    await queue.submit(ask("t1"))
+    await take_one(queue, "t1")
+    await redis_client.zadd(Keys.lanes("held", "slack"), {"slack:a": 4e12}, xx=True)
+    await take_one(queue, "t1")
+
+
+async def test_what_was_sealed_is_given_to_the_heir(queue: RedisTurnQueue, redis_client: redis.asyncio.Redis) -> None:
+    """It shows that, and asks no model again."""
+    await queue.submit(ask("t1"))
+    job = await take_one(queue, "t1")
+    seal = answered(job)
+    assert await queue.seal(job, seal, [MessageRef("C1", "1.0")], None)
+    await expire(redis_client)
+    assert (await take_one(queue, "t1")).seal == seal
+
+
+async def test_a_released_job_is_the_next_and_was_no_try(queue: RedisTurnQueue) -> None:
+    """Before those that wait longer."""
+    await queue.submit(ask("t1"))
+    job = await take_one(queue, "t1")
+    for number in range(5):
+        await queue.submit(ask(f"other{number}", f"slack:{number}", user="U2"))
+    assert await queue.release(job)
+    [again] = await take(queue, 1)
+    assert (again.turn.id, again.tries) == ("t1", 1)
+
+
+async def test_a_job_can_be_put_off(queue: RedisTurnQueue, redis_client: redis.asyncio.Redis) -> None:
+    """Until its time has come."""
+    await queue.submit(ask("t1"))
+    assert await queue.release(await take_one(queue, "t1"), wait=MINUTE, failed=True)
+    assert await take(queue) == ()
+    await expire(redis_client)
+    assert (await take_one(queue, "t1")).tries == 2
+
+
+async def test_the_third_try_is_made_alone_and_then_it_is_given_up(
+    queue: RedisTurnQueue, redis_client: redis.asyncio.Redis
+) -> None:
+    """Its neighbours are not taken down with it; who looks after it is asked to become idle."""
+    await queue.submit(ask("poison"))
+    await queue.submit(ask("after"))
+    for tries in (1, 2):
+        assert (await take_one(queue, "poison")).tries == tries
+        await expire(redis_client)
+    await queue.submit(ask("neighbour", "slack:b"))
+    claimed = await queue.claim(16, idle=False)
+    assert claimed.quarantine
+    assert claimed.jobs == ()
+    suspect = await take_one(queue, "poison")
+    assert (suspect.tries, suspect.hopeless) == (3, False)
+    await expire(redis_client)
+    hopeless = await take_one(queue, "poison")
+    assert hopeless.hopeless
+    assert await queue.commit(hopeless, None, dead="it kills") == "done"
+    [letter] = [json.loads(entry) for entry in await redis_client.lrange(Keys.DEAD, 0, -1)]
+    assert (letter["why"], letter["tries"], letter["job"]["turn"]["id"]) == ("it kills", 4, "poison")
+    assert {job.turn.id for job in await take(queue)} == {"neighbour", "after"}
+
+
+async def test_what_kills_even_those_who_give_it_up_is_put_away(
+    queue: RedisTurnQueue, redis_client: redis.asyncio.Redis
+) -> None:
+    """The lane goes on."""
+    await queue.submit(ask("poison"))
+    await queue.submit(ask("after"))
+    for _ in range(4):
+        await take_one(queue, "poison")
+        await expire(redis_client)
+    await take_one(queue, "after")
+    assert await redis_client.llen(Keys.DEAD) == 1
+
+
+async def test_one_worker_is_enough_for_quarantine(open_queue: Open, redis_client: redis.asyncio.Redis) -> None:
+    """The others go on with what waits."""
+    busy, other = open_queue(), open_queue()
+    await busy.submit(ask("poison"))
+    for _ in range(2):
+        await take(busy)
+        await expire(redis_client)
+    await busy.submit(ask("neighbour", "slack:b"))
+    assert (await busy.claim(1, idle=False)).quarantine
+    claimed = await other.claim(16, idle=False)
+    assert [job.turn.id for job in claimed.jobs] == ["neighbour"]
+    assert not claimed.quarantine
+
+
+async def test_a_full_lane_says_so_and_takes_the_message_later(queue: RedisTurnQueue) -> None:
+    """Nothing is dropped silently."""
+    for number in range(MOST_WAITING):
+        receipt = await queue.submit(ask(f"t{number}"))
+        assert (receipt.accepted, receipt.before) == (True, number)
+    assert "19 more" in receipt.note
+    busy = await queue.submit(ask("one too many"))
+    assert busy.status == "busy"
+    assert "20 messages wait here already" in busy.note
+    job = await take_one(queue, "t0")
+    await queue.commit(job, None)
+    assert (await queue.submit(ask("one too many"))).accepted
+
+
+async def test_people_are_served_in_turn(queue: RedisTurnQueue) -> None:
+    """Whoever asks twenty times at once stands behind whoever asks once."""
+    for number in range(20):
+        await queue.submit(ask(f"many{number}", f"slack:many{number}", user="U1"))
+    for number in range(3):
+        await queue.submit(ask(f"few{number}", f"slack:few{number}", user=f"U2{number}"))
+    first = [job.turn.id for job in await take(queue, 4)]
+    assert first[0] == "many0"
+    assert sorted(first[1:]) == ["few0", "few1", "few2"]
+
+
+async def test_a_thread_waits_for_its_root(queue: RedisTurnQueue) -> None:
+    """It starts from that answer; a root that nobody knows holds nobody up."""
+    await queue.submit(ask("root"))
+    await queue.submit(ask("inside", "slack:thread", root="root"))
+    await queue.submit(ask("elsewhere", "slack:other", root="unknown", user="U2"))
+    jobs = {job.turn.id: job for job in await take(queue)}
+    assert sorted(jobs) == ["elsewhere", "root"]
+    await queue.commit(jobs["root"], None)
+    await take_one(queue, "inside")
+
+
+async def test_a_note_reaches_who_answers_and_who_will(queue: RedisTurnQueue) -> None:
+    """Bound to its turn: a late Stop cannot end the next one."""
+    await queue.submit(ask("t1"))
+    await queue.submit(ask("t2"))
+    assert await queue.amend("t2", text="better", files="a.pdf")
+    job = await take_one(queue, "t1")
+    assert await queue.stop("t1", STOP)
+    [notes] = (await queue.beat({job: ""})).values()
+    assert notes and Note.from_json(notes[0]).stop == STOP  # noqa: PT018
+    newer = await queue.commit(job, answered(job))
+    assert newer == notes, "what is committed knows all that is known"
+    assert await queue.commit(replace(job, notes=notes), answered(job)) == "done"
+    assert not await queue.stop("t1", STOP)
+    job = await take_one(queue, "t2")
+    note = Note.from_json(job.notes[0])
+    assert (note.stop, note.text, note.place) == (None, "better", {"files": "a.pdf"})
+
+
+async def test_a_signal_is_heard_in_every_process(open_queue: Open, redis_client: redis.asyncio.Redis) -> None:
+    """While nothing happens, too, for longer than a socket's timeout would last."""
+    heard: list[str] = []
+
+    async def listen() -> None:
+        async for lane in open_queue().signals():
+            heard.append(lane)  # noqa: PERF401
+
+    listening = asyncio.create_task(listen())
+    await wait_until(lambda: redis_client.pubsub_numsub(Keys.SIGNALS), description="a subscriber")
+    queue = open_queue()
+    await queue.submit(ask("t1"))
+
+    async def stopped() -> bool:
+        return await queue.stop("t1", STOP) and bool(heard)
+
+    await wait_until(stopped)
+    assert set(heard) == {"slack:a"}
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+
+
+async def test_waiting_ends_when_there_is_something_to_do(open_queue: Open) -> None:
+    """One is woken, and wakes the next if there is more than it takes."""
+    waiting = [asyncio.create_task(open_queue().wait(4.0)) for _ in range(2)]
+    queue = open_queue()
+    await queue.submit(ask("t1"))
+    await queue.submit(ask("t2", "slack:b"))
+    await wait_until(lambda: any(task.done() for task in waiting))
+    await take(queue, 1)
+    await asyncio.wait_for(asyncio.gather(*waiting), 3)
+
+
+async def test_waiting_messages_are_taken_together_where_that_is_set(
+    open_queue: Open, redis_client: redis.asyncio.Redis
+) -> None:
+    """As many as there were at first, whoever goes on; commands stand alone."""
+    queue = open_queue(follow_up="merge")
+    for name in ("t1", "t2"):
+        await queue.submit(ask(name))
+    await queue.submit(ask("command", text="forget"))
+    await queue.submit(ask("t4"))
+    job = await take_one(queue, "t2")
+    assert [stored.turn.id for stored in job.stored] == ["t1", "t2"]
+    await expire(redis_client)
+    job = await take_one(queue, "t2")
+    assert len(job.stored) == 2
+    assert await queue.commit(job, None) == "done"
+    await queue.commit(await take_one(queue, "command"), None)
+    await take_one(queue, "t4")
+
+
+async def test_a_kept_turn_is_asked_again_once(queue: RedisTurnQueue) -> None:
+    """Over the messages of its reply, the one with the button included; a correction reaches it."""
+    await queue.submit(ask("t1"))
+    job = await take_one(queue, "t1")
+    kept = StoredJob(replace(job.turn, attempt=1), (MessageRef("C1", "1.0"),), alone=True)
+    await queue.seal(job, answered(job), [], kept)
+    await queue.commit(job, None)
+    await queue.correct_kept(CHANNEL, "t1", "better")
+    pressed = MessageRef("C1", "2.0")
+    assert await queue.retry(CHANNEL, "t1", pressed)
+    assert not await queue.retry(CHANNEL, "t1", pressed)
+    assert await queue.is_open("t1")
+    [again] = await take(queue)
+    assert (again.id, again.turn.text) == ("t1#1", "better")
+    assert again.stored[0].refs == (MessageRef("C1", "1.0"), pressed)
+
+
+async def test_jobs_of_a_newer_version_are_left_to_newer_workers(
+    queue: RedisTurnQueue, redis_client: redis.asyncio.Redis
+) -> None:
+    """Two versions run side by side while one takes over; what an older one stored is read."""
+    await queue.submit(ask("t1"))
+    await queue.submit(ask("t2", "slack:b"))
+    [stored] = await redis_client.lrange(Keys.inbox("slack:a"), 0, -1)
+    record = json.loads(str(stored))
+    await redis_client.lset(Keys.inbox("slack:a"), 0, json.dumps(record | {"v": 2, "new": "field"}))
+    assert [job.turn.id for job in await take(queue)] == ["t2"]
+    old = record | {"v": 1}
+    del old["turn"]["root"], old["turn"]["root_at"], old["turn"]["attempt"]
+    old["turn"]["root"] = ""
+    await redis_client.lset(Keys.inbox("slack:a"), 0, json.dumps(old))
+    await take_one(queue, "t1")
+
+
+async def test_turns_of_other_platforms_are_left_to_those_who_can_answer_them(open_queue: Open) -> None:
+    """A worker without Discord's token takes nothing of Discord's."""
+    await open_queue().submit(ask("t1", "discord:a"))
+    assert await take(open_queue()) == ()
+    assert len(await take(open_queue(platform="discord"))) == 1
+
+
+async def test_lanes_that_stand_nowhere_are_found_again(
+    queue: RedisTurnQueue, redis_client: redis.asyncio.Redis
+) -> None:
+    """Whatever an operator's hand did."""
+    await queue.submit(ask("t1"))
+    await redis_client.delete(Keys.lanes("ready", "slack"), Keys.bell("slack"))
+    assert await take(queue) == ()
+    assert await queue.settle() == 1
+    assert await queue.settle() == 0
+    await take_one(queue, "t1")
+
+
+async def test_scripts_that_redis_forgot_are_sent_again(
+    queue: RedisTurnQueue, redis_client: redis.asyncio.Redis
+) -> None:
+    """After SCRIPT FLUSH, or a restart."""
+    await queue.submit(ask("t1"))
+    await redis_client.script_flush()
+    job = await take_one(queue, "t1")
+    await redis_client.script_flush()
+    assert await queue.commit(job, answered(job)) == "done"
+
+
+async def test_nothing_lives_for_ever(queue: RedisTurnQueue, redis_client: redis.asyncio.Redis) -> None:
+    """Every key has a time to live, whatever happened."""
+    for name in ("t1", "t2", "t3"):
+        await queue.submit(ask(name))
+    await queue.submit(ask("inside", "slack:thread", root="t1"))
+    job = await take_one(queue, "t1")
+    await queue.stop("t1", STOP)
+    await queue.beat({job: "text"})
+    await queue.mark(job, posting=0, refs=[], text="text")
+    await queue.seal(job, answered(job), [], StoredJob(job.turn))
+    for key in await redis_client.keys("*"):
+        assert await redis_client.ttl(key) > 0, key
+    newer = await queue.commit(job, None, dead="as an example")
+    assert not isinstance(newer, str)
+    await queue.commit(replace(job, notes=newer), None, dead="as an example")
+    for each in await take(queue):
+        await queue.release(each, wait=5)
+    await queue.first("hello")
+    for key in await redis_client.keys("*"):
+        assert await redis_client.ttl(key) > 0, key
+
+
+async def test_a_message_that_redis_took_after_we_gave_up_is_known_when_it_comes_again(tmp_path: Path) -> None:
+    """The platform delivers again, and it counts as accepted."""
+    socket = tmp_path / "redis.sock"
+    async with running_redis(socket) as server:
+        once = Retry(NoBackoff(), 0)
+        impatient = redis.asyncio.Redis(
+            unix_socket_path=str(socket), socket_timeout=0.2, retry=once, decode_responses=True
+        )
+        queue = RedisTurnQueue(impatient, RedisMemory(impatient, retention=60), platforms=["slack"])
+        assert (await queue.submit(ask("warm", "slack:b"))).accepted
+        server.send_signal(signal.SIGSTOP)
+        with pytest.raises(StorageError):
+            await queue.submit(ask("t1"))
+        server.send_signal(signal.SIGCONT)
+        patient = redis.asyncio.Redis(unix_socket_path=str(socket), decode_responses=True)
+        other = RedisTurnQueue(patient, RedisMemory(patient, retention=60), platforms=["slack"])
+        await wait_until(lambda: other.is_open("t1"), description="the turn in Redis")
+        assert (await other.submit(ask("t1"))).status == "duplicate"
+        assert (await queue.submit(ask("t1"))).accepted
+        assert len(await take(other)) == 2
+        await impatient.aclose()
+        await patient.aclose()

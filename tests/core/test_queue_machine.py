@@ -1,0 +1,234 @@
+"""The queue under any order of events: nothing is lost, nothing is answered twice, and no lane stands nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections import defaultdict
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import pytest
+import redis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from core.jobs import Job, Seal
+from core.memory import Exchange, RedisMemory
+from core.queue import RedisTurnQueue
+from core.redis import Keys, connect
+from core.types import Author, ConversationKey, Ending, Message, Outcome, Role, Turn
+
+T = TypeVar("T")
+LANES = st.sampled_from(["slack:a", "slack:b", "slack:c", "discord:a"])
+WORKERS = st.integers(0, 2)
+PLACES = ("ready", "held", "suspects")
+STOP = Outcome(Ending.STOPPED)
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """Askers, three workers and accidents, on a real Redis."""
+
+    url = ""
+
+    @initialize()
+    def begin(self) -> None:
+        """An empty Redis, and workers that hold nothing."""
+        self.runner = asyncio.Runner()
+        self.client = self.do(connect(self.url))
+        self.redis: Any = redis.Redis.from_url(self.url, decode_responses=True)
+        self.redis.flushall()
+        self.memory = RedisMemory(self.client, retention=3600)
+        self.queues = [
+            RedisTurnQueue(self.client, self.memory, platforms=["slack", "discord"], lease=60, worker=f"w{number}")
+            for number in range(3)
+        ]
+        self.asked: dict[str, list[str]] = defaultdict(list)
+        self.ended: dict[str, list[str]] = defaultdict(list)
+        self.held: dict[int, list[Job]] = defaultdict(list)
+        self.lost: list[Job] = []
+        self.epochs: list[int] = []
+
+    def teardown(self) -> None:
+        """Whatever happened: when it is quiet again, all that was accepted comes to its end."""
+        if not hasattr(self, "runner"):
+            return
+        self.crash_all()
+        for _ in range(1000):
+            claimed = self.do(self.queues[0].claim(16, idle=True))
+            for job in claimed.jobs:
+                self.take(job)
+                self.end(self.queues[0], job, dead="it kills" if job.hopeless else "")
+            if not claimed.jobs and not any(self.redis.llen(Keys.inbox(lane)) for lane in self.asked):
+                break
+        self.all_in_order()
+        dead = {json.loads(str(letter))["job"]["turn"]["id"] for letter in self.redis.lrange(Keys.DEAD, 0, -1)}
+        for lane, turns in self.asked.items():
+            assert set(turns) == {*self.ended[lane], *(name for name in turns if name in dead)}
+        self.do(self.client.aclose())
+        self.redis.close()
+        self.runner.close()
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do it now."""
+        return self.runner.run(work)
+
+    def take(self, job: Job) -> None:
+        """Note what a worker got."""
+        assert not self.epochs or job.epoch > self.epochs[-1], "epochs only grow"
+        self.epochs.append(job.epoch)
+
+    def end(self, queue: RedisTurnQueue, job: Job, *, dead: str = "") -> str:
+        """Commit, with whatever became known meanwhile."""
+        turn = job.turn
+        question = Message(Role.USER, turn.text, id=turn.id, at=turn.at)
+        answer = Message(Role.ASSISTANT, "an answer", id=f"{turn.id}/answer", reply_to=turn.id)
+        epoch = int(self.redis.hget(Keys.state(turn.key), "epoch") or 0)
+        seal = Seal("an answer", STOP, Exchange(turn.key, epoch, turn.id, "", (question, answer)))
+        result = self.do(queue.commit(job, seal, dead=dead))
+        if isinstance(result, tuple):
+            result = self.do(queue.commit(replace(job, notes=result), seal, dead=dead))
+        if result == "done" and turn.id not in self.ended[job.lane]:
+            self.ended[job.lane].append(turn.id)
+        return str(result)
+
+    @rule(lane=LANES, user=st.sampled_from(["U1", "U2"]), threaded=st.booleans())
+    def submit(self, lane: str, user: str, threaded: bool) -> None:
+        """Somebody asks, perhaps in a thread of something that was asked in another lane."""
+        name = f"{lane}/{len(self.asked[lane])}"
+        roots = [turns[-1] for other, turns in self.asked.items() if turns and other == "slack:a" != lane]
+        key = ConversationKey(lane.partition(":")[0], "T1", "C1")
+        turn = Turn(name, key, lane, Author(user, ""), "?", 1.0, root=roots[0] if threaded and roots else "")
+        receipt = self.do(self.queues[0].submit(turn))
+        if receipt.accepted:
+            self.asked[lane].append(name)
+            assert self.do(self.queues[1].submit(turn)).status == "duplicate"
+        else:
+            assert receipt.status == "busy"
+
+    @rule(worker=WORKERS, most=st.integers(1, 4))
+    def claim(self, worker: int, most: int) -> None:
+        """A worker takes something."""
+        claimed = self.do(self.queues[worker].claim(most, idle=not self.held[worker]))
+        for job in claimed.jobs:
+            self.take(job)
+            if any(earlier.tries > 2 for earlier in self.held[worker]):
+                raise AssertionError("a suspect is alone")
+        self.held[worker] += claimed.jobs
+        self.come_too_late()
+
+    @rule(worker=WORKERS)
+    def beat(self, worker: int) -> None:
+        """A worker says that it is there; what it lost meanwhile it hears."""
+        answers = self.do(self.queues[worker].beat(dict.fromkeys(self.held[worker], "text")))
+        self.held[worker] = [replace(job, notes=notes) for job, notes in answers.items() if notes is not None]
+        self.lost += [job for job, notes in answers.items() if notes is None]
+
+    @rule(worker=WORKERS, number=st.integers(0, 3))
+    def commit(self, worker: int, number: int) -> None:
+        """A worker ends something, and says so twice."""
+        for job in self.held[worker][number : number + 1]:
+            self.held[worker].remove(job)
+            first = self.end(self.queues[worker], job)
+            assert self.end(self.queues[worker], job) == first
+
+    @rule(worker=WORKERS, wait=st.sampled_from([0.0, 60.0]), failed=st.booleans())
+    def release(self, worker: int, wait: float, failed: bool) -> None:
+        """A worker gives something back."""
+        for job in self.held[worker][:1]:
+            self.held[worker].remove(job)
+            self.do(self.queues[worker].release(job, wait=wait, failed=failed))
+            self.lost.append(job)
+
+    @rule(lane=LANES)
+    def stop(self, lane: str) -> None:
+        """Somebody stops the newest turn."""
+        for name in self.asked[lane][-1:]:
+            assert self.do(self.queues[2].stop(name, STOP)) == (name not in self.ended[lane] and self.waits(lane, name))
+
+    def waits(self, lane: str, name: str) -> bool:
+        """Whether a turn stands in its lane."""
+        return any(f'"id":"{name}"' in job for job in self.redis.lrange(Keys.inbox(lane), 0, -1))
+
+    @rule(worker=WORKERS)
+    def crash(self, worker: int) -> None:
+        """A worker is gone, and its leases run out."""
+        for job in self.held.pop(worker, []):
+            platform = job.lane.partition(":")[0]
+            self.redis.zadd(Keys.lanes("held", platform), {job.lane: 1}, xx=True)
+            self.lost.append(job)
+
+    @rule()
+    def expire(self) -> None:
+        """All leases run out, although the workers are there."""
+        for platform in ("slack", "discord"):
+            for lane in self.redis.zrange(Keys.lanes("held", platform), 0, -1):
+                self.redis.zadd(Keys.lanes("held", platform), {lane: 1})
+
+    @rule()
+    def forget_scripts(self) -> None:
+        """Redis forgets what it was taught."""
+        self.redis.script_flush()
+
+    def come_too_late(self) -> None:
+        """Those wake up whose jobs others have, or ended."""
+        for job in list(self.lost):
+            current = self.redis.hget(Keys.lane_state(job.lane), "epoch")
+            if current != str(job.epoch):
+                assert self.end(self.queues[0], job) == "lost"
+                assert not self.do(self.queues[0].mark(job, posting=0, refs=[], text=""))
+                self.lost.remove(job)
+
+    def crash_all(self) -> None:
+        """Everybody is gone."""
+        for worker in range(3):
+            self.crash(worker)
+        self.expire()
+
+    @invariant()
+    def a_lane_with_turns_stands_in_one_place(self) -> None:
+        """Ready, held, suspected, or waiting for the turn on which it hangs; a lane without turns stands nowhere."""
+        for lane in ("slack:a", "slack:b", "slack:c", "discord:a") if hasattr(self, "redis") else ():
+            platform = lane.partition(":")[0]
+            places = [place for place in PLACES if self.redis.zscore(Keys.lanes(place, platform), lane) is not None]
+            for key in self.redis.scan_iter("{parley}:turn:*/waiting"):
+                if self.redis.sismember(key, lane):
+                    root = str(key).removesuffix("/waiting")
+                    assert self.redis.hget(root, "status") == "open"
+                    places.append(key)
+            assert len(places) == bool(self.redis.llen(Keys.inbox(lane))), (lane, places)
+
+    @invariant()
+    def whoever_waits_is_woken(self) -> None:
+        """Where something is ready, the bell can be heard."""
+        for platform in ("slack", "discord") if hasattr(self, "redis") else ():
+            if self.redis.zcard(Keys.lanes("ready", platform)):
+                assert self.redis.exists(Keys.bell(platform))
+
+    @invariant()
+    def all_in_order(self) -> None:
+        """Turns of a lane end in the order in which they were asked, each once."""
+        for lane, turns in self.ended.items() if hasattr(self, "ended") else ():
+            known = [name for name in self.asked[lane] if name in turns or not self.waits(lane, name)]
+            assert [name for name in known if name in turns] == turns
+
+    @invariant()
+    def every_key_dies(self) -> None:
+        """Nothing lives for ever."""
+        for key in self.redis.scan_iter("*") if hasattr(self, "redis") else ():
+            assert 0 < int(self.redis.ttl(key)) < math.inf, key
+
+
+@pytest.mark.timeout(120)
+def test_no_order_of_events_loses_or_doubles_a_turn(redis_url: str) -> None:
+    """Any of a great many."""
+    QueueMachine.url = redis_url
+    run_state_machine_as_test(
+        QueueMachine,
+        settings=settings(
+            max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
