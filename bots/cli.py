@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import sys
 from importlib.metadata import version
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
-from typer.core import TyperCommand, TyperGroup, TyperOption
 
+from bots import queue_cli
+from bots.usage import Command, Group
 from core.errors import ParleyError, SettingsError
 from core.settings import Settings, load_settings
 
@@ -19,29 +20,8 @@ SILENCE = (
 )
 
 
-class _Command(TyperCommand):
-    """A command whose help does not say of each flag that it is a ``<bool>``."""
-
-    def get_params(self, ctx: Any) -> Any:
-        return _without_types(super().get_params(ctx))
-
-
-class _Group(TyperGroup):
-    """The same for a group."""
-
-    def get_params(self, ctx: Any) -> Any:
-        return _without_types(super().get_params(ctx))
-
-
-def _without_types(parameters: list[Any]) -> list[Any]:
-    for parameter in parameters:
-        if isinstance(parameter, TyperOption) and parameter.is_flag:
-            parameter.metavar = ""
-    return parameters
-
-
 cli = typer.Typer(
-    cls=_Group,
+    cls=Group,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -54,8 +34,13 @@ cli = typer.Typer(
         "Settings come from the environment and .env; .env.example explains them all."
     ),
 )
-slack = typer.Typer(cls=_Group, no_args_is_help=True, help="Set Slack up.")
+slack = typer.Typer(cls=Group, no_args_is_help=True, help="Set Slack up.")
 cli.add_typer(slack, name="slack")
+queue = typer.Typer(cls=Group, no_args_is_help=True, help="Look at what waits and what was given up, and act on it.")
+dead = typer.Typer(cls=Group, no_args_is_help=True, help="Turns that were given up.")
+queue.add_typer(dead, name="dead")
+cli.add_typer(queue, name="queue")
+queue_cli.attach(queue, dead)
 
 
 @cli.callback(invoke_without_command=True)
@@ -65,7 +50,7 @@ def _root(show_version: Annotated[bool, typer.Option("--version", help="Print th
         raise typer.Exit
 
 
-@cli.command(cls=_Command)
+@cli.command(cls=Command)
 def run(
     names: Annotated[list[str] | None, typer.Argument(metavar="[slack|worker]", hidden=True)] = None,
     worker: Annotated[
@@ -90,7 +75,7 @@ def run(
     asyncio.run(app.run(settings, app.duties(settings, names or [], worker=worker)))
 
 
-@cli.command(cls=_Command)
+@cli.command(cls=Command)
 def chat() -> None:
     """Talk to Parley in this terminal, with the same model and memory.
 
@@ -99,7 +84,7 @@ def chat() -> None:
     _chat(_settings())
 
 
-@cli.command(cls=_Command)
+@cli.command(cls=Command)
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="For programs: one object with all checks.")] = False,
 ) -> None:
@@ -114,7 +99,7 @@ def doctor(
     raise typer.Exit(asyncio.run(examine(as_json=as_json)))
 
 
-@slack.command(cls=_Command)
+@slack.command(cls=Command)
 def manifest(
     minimal: Annotated[
         bool, typer.Option("--minimal", help="Without the history scopes; what is lost is listed on stderr.")

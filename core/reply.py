@@ -111,6 +111,8 @@ class Reply:
             return _sealed(answer), ""
         shown = await deliver(draft, editor, pace, refs=editor.refs)
         assert draft.outcome  # noqa: S101 - closed above
+        if why:  # so that it is written over, should it be asked again
+            await self._queue.mark(job, posting=None, refs=shown.refs, text="")
         seal = job.seal or Seal(draft.text, draft.outcome)
         return replace(seal, exchange=_named(seal.exchange, shown.refs[0])) if shown.refs else seal, why
 

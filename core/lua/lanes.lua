@@ -139,13 +139,34 @@ local function finish(lane, count, last)
   end
 end
 
--- Put the first turns of a lane where an operator finds them.
+-- A job with other messages to write over; cjson would write an empty list as an object, so the list is put where it
+-- stands: at the beginning.
+local function with_refs(job, refs)
+  return (string.gsub(job, '^{"refs":%b[]', function() return '{"refs":' .. refs end))
+end
+
+-- Put a job at the end of its lane again.
+local function put_back(job, token)
+  local turn = cjson.decode(job).turn
+  open_turn(turn.id, turn.lane, cjson.decode(job).id, token, redis.call("LLEN", inbox_of(turn.lane)))
+  redis.call("RPUSH", inbox_of(turn.lane), job)
+  redis.call("EXPIRE", inbox_of(turn.lane), TTL)
+  if not stands(turn.lane) then
+    make_ready(turn.lane)
+  end
+end
+
+-- Put the first turns of a lane where an operator finds them, with the messages of the reply as far as it came.
 local function bury(lane, count, why, most)
   local dead = P .. "dead"
-  local tries = redis.call("HGET", state_of(lane), "tries") or "0"
+  local known = redis.call("HMGET", state_of(lane), "tries", "refs")
+  local tries = known[1] or "0"
   for index = 0, count - 1 do
     local job = redis.call("LINDEX", inbox_of(lane), index)
     if job then
+      if index == count - 1 and known[2] and known[2] ~= "" then
+        job = with_refs(job, known[2])
+      end
       local text = '{"v":1,"at":' .. string.format("%.3f", now() / 1000) .. ',"tries":' .. tries
       text = text .. ',"why":' .. cjson.encode(why) .. ',"job":' .. job .. "}"
       redis.call("RPUSH", dead, text)

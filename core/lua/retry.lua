@@ -22,12 +22,5 @@ end
 if posted_with_it then
   refs[#refs + 1] = cjson.encode({ channel, pressed })
 end
--- cjson would write an empty list as an object, so the list is put where it stands: at the beginning.
-kept = string.gsub(kept, '^{"refs":%b[]', function() return '{"refs":[' .. table.concat(refs, ",") .. "]" end)
-open_turn(turn, job.turn.lane, job.id, token, redis.call("LLEN", inbox_of(job.turn.lane)))
-redis.call("RPUSH", inbox_of(job.turn.lane), kept)
-redis.call("EXPIRE", inbox_of(job.turn.lane), TTL)
-if not stands(job.turn.lane) then
-  make_ready(job.turn.lane)
-end
+put_back(with_refs(kept, "[" .. table.concat(refs, ",") .. "]"), token)
 return 1

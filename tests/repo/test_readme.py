@@ -91,7 +91,10 @@ def test_mistakes_in_the_env_file_are_said_at_the_start(tmp_path: Path) -> None:
         ]
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["doctor"], ["slack", "manifest"]])
+@pytest.mark.parametrize(
+    "command",
+    [[], ["run"], ["doctor"], ["slack", "manifest"], ["queue"], ["queue", "show"], ["queue", "dead", "replay"]],
+)
 def test_help_is_in_words_for_people(tmp_path: Path, command: list[str]) -> None:
     """No Python types."""
     said = run(tmp_path, *command, "--help").stdout

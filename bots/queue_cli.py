@@ -1,0 +1,259 @@
+"""``parley queue``: what waits, who answers it, what was given up, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from bots.usage import Command
+from core.errors import ParleyError
+from core.settings import load_settings
+
+if TYPE_CHECKING:  # the command line is read before anything that is dear to import is needed
+    from rich.table import Table
+
+    from core.operator import Lane, Letter, Operator
+    from core.queue import RedisTurnQueue
+
+T = TypeVar("T")
+
+Turn = Annotated[str, typer.Argument(help="The turn's id as `ls` shows it; the end of it is enough.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+Text = Annotated[bool, typer.Option("--text", help="Show what the message says.")]
+All = Annotated[bool, typer.Option("--all", help="All of them.")]
+
+
+class Missing(ParleyError):
+    """There is no such turn."""
+
+
+def attach(queue: typer.Typer, dead: typer.Typer) -> None:
+    """Register the commands."""
+    commands: dict[str, Callable[..., None]] = {"ls": ls, "show": show, "requeue": requeue, "cancel": cancel}
+    for name, command in commands.items():
+        queue.command(name, cls=Command)(command)
+    letters: dict[str, Callable[..., None]] = {"ls": dead_ls, "replay": replay, "drop": drop}
+    for name, command in letters.items():
+        dead.command(name, cls=Command)(command)
+
+
+def ls(as_json: AsJson = False) -> None:
+    """What waits or is being answered, and by whom."""
+    lanes = _do(lambda operator, _: operator.lanes())
+    if as_json:
+        _print([_lane(lane) for lane in lanes])
+        return
+    if not lanes:
+        print("Nothing waits, and nothing is being answered.")  # noqa: T201
+        return
+    table = _table("turn", "asked", "where it stands", "tries", "answer so far")
+    for lane in lanes:
+        for number, job in enumerate(lane.jobs):
+            where = _where(lane) if number == 0 else f"waits, number {number + 1}"
+            so_far = f"{lane.characters} characters" if number == 0 and lane.characters else ""
+            table.add_row(job.turn.id, _ago(job.turn.at), where, str(lane.tries) if number == 0 else "", so_far)
+    _show(table)
+
+
+def show(turn: Turn, text: Text = False, as_json: AsJson = False) -> None:
+    """All that is known of one turn."""
+
+    async def find(operator: Operator, _: RedisTurnQueue) -> Lane:
+        lanes = await operator.lanes()
+        name = _one([job.turn.id for lane in lanes for job in lane.jobs], turn)
+        return next(lane for lane in lanes if any(job.turn.id == name for job in lane.jobs))
+
+    lane = _do(find)
+    name = _one([job.turn.id for job in lane.jobs], turn)
+    shown = _lane(lane, text=text) | {"turn": name}
+    if as_json:
+        _print(shown)
+        return
+    table = _table("", "")
+    for key, value in shown.items():
+        table.add_row(key, json.dumps(value, ensure_ascii=False) if isinstance(value, list) else str(value))
+    _show(table)
+
+
+def requeue(turn: Turn, as_json: AsJson = False) -> None:
+    """Take a turn from whoever answers it, and let it be taken anew at once."""
+    name = _do(lambda operator, _: _requeue(operator, turn))
+    _done(as_json, name, f"{name} is next.")
+
+
+def cancel(turn: Turn, as_json: AsJson = False) -> None:
+    """Stop a turn: what was answered so far stays, and the person is told."""
+    name = _do(lambda operator, queue: _cancel(operator, queue, turn))
+    _done(as_json, name, f"{name} is stopped.")
+
+
+def dead_ls(as_json: AsJson = False) -> None:
+    """Turns that were given up, and why."""
+    letters = _do(lambda operator, _: operator.letters())
+    if as_json:
+        _print([_letter(letter) for letter in letters])
+        return
+    if not letters:
+        print("Nothing was given up.")  # noqa: T201
+        return
+    table = _table("turn", "given up", "tries", "why")
+    for letter in letters:
+        table.add_row(letter.job.turn.id, _ago(letter.at), str(letter.tries), letter.why)
+    _show(table)
+
+
+def replay(turn: Annotated[str, typer.Argument()] = "", every: All = False, as_json: AsJson = False) -> None:
+    """Answer what was given up once more, over what was said to it."""
+    names = _do(lambda operator, _: _take(operator, turn, every, operator.replay))
+    _done(as_json, names, f"{len(names)} on the way again.")
+
+
+def drop(turn: Annotated[str, typer.Argument()] = "", every: All = False, as_json: AsJson = False) -> None:
+    """Throw away what was given up."""
+    names = _do(lambda operator, _: _take(operator, turn, every, operator.drop))
+    _done(as_json, names, f"{len(names)} thrown away.")
+
+
+async def _requeue(operator: Operator, wanted: str) -> str:
+    name = await _waiting(operator, wanted)
+    if not await operator.requeue(name):
+        raise _missing(wanted)
+    return name
+
+
+async def _cancel(operator: Operator, queue: RedisTurnQueue, wanted: str) -> str:
+    from core.operator import CANCELLED
+
+    name = await _waiting(operator, wanted)
+    if not await queue.stop(name, CANCELLED):
+        raise _missing(wanted)
+    return name
+
+
+async def _waiting(operator: Operator, wanted: str) -> str:
+    return _one([job.turn.id for lane in await operator.lanes() for job in lane.jobs], wanted)
+
+
+async def _take(operator: Operator, wanted: str, every: bool, take: Callable[[Letter], Awaitable[bool]]) -> list[str]:
+    letters = {letter.job.turn.id: letter for letter in await operator.letters()}
+    if not wanted and not every:
+        raise typer.BadParameter("name a turn, or say --all")
+    names = list(letters) if every else [_one(list(letters), wanted)]
+    return [name for name in names if await take(letters[name])]
+
+
+def _one(turns: Sequence[str], wanted: str) -> str:
+    from core.operator import matching
+
+    found = list(dict.fromkeys(matching(turns, wanted)))
+    if len(found) > 1:
+        raise Missing(f"{wanted} may be any of {', '.join(found)}.", remedy="Say more of it.")
+    if not found:
+        raise _missing(wanted)
+    return found[0]
+
+
+def _missing(wanted: str) -> Missing:
+    return Missing(f"There is no turn {wanted} here.", remedy="`parley queue ls` shows which there are.")
+
+
+def _do(work: Callable[[Operator, RedisTurnQueue], Awaitable[T]]) -> T:
+    """Do something with the queue."""
+    from core.memory import RedisMemory
+    from core.operator import Operator
+    from core.queue import RedisTurnQueue
+    from core.redis import open_redis
+
+    settings = load_settings()
+
+    async def run() -> T:
+        url = settings.redis_url.get_secret_value() if settings.redis_url else None
+        async with open_redis(url, settings.data_dir) as redis:
+            memory = RedisMemory(redis, retention=settings.retention_seconds)
+            return await work(Operator(redis), RedisTurnQueue(redis, memory))
+
+    return asyncio.run(run())
+
+
+def _lane(lane: Lane, *, text: bool = False) -> dict[str, Any]:
+    """A lane for programs."""
+    turns = [
+        {
+            "id": job.turn.id,
+            "asked_at": job.turn.at,
+            "author": job.turn.author.id,
+            "asked_again": job.turn.attempt,
+            "characters": len(job.turn.text),
+            **({"text": job.turn.text} if text else {}),
+        }
+        for job in lane.jobs
+    ]
+    return {
+        "lane": lane.name,
+        "place": lane.place,
+        "worker": lane.owner,
+        "tries": lane.tries,
+        "lease_seconds": lane.seconds,
+        "answer_characters": lane.characters,
+        "answer_messages": lane.messages,
+        "turns": turns,
+    }
+
+
+def _letter(letter: Letter) -> dict[str, Any]:
+    turn = letter.job.turn
+    return {"id": turn.id, "author": turn.author.id, "at": letter.at, "why": letter.why, "tries": letter.tries}
+
+
+def _where(lane: Lane) -> str:
+    match lane.place:
+        case "held" if lane.owner:
+            return f"answered by {lane.owner}"
+        case "held":
+            return f"tried again in {max(0, lane.seconds):.0f} s"
+        case "suspects":
+            return "workers died of it: waits to be tried alone"
+        case "waiting":
+            return "waits for the answer on which its thread hangs"
+        case _:
+            return "waits for a worker"
+
+
+def _ago(at: float) -> str:
+    seconds = max(0, time.time() - at)
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
+
+
+def _table(*columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_header=any(columns))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _show(table: Table) -> None:
+    from rich.console import Console
+
+    Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(table, markup=False)
+
+
+def _print(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def _done(as_json: bool, what: Any, said: str) -> None:
+    if as_json:
+        _print({"ok": True, "turns": [what] if isinstance(what, str) else what})
+    else:
+        print(said)  # noqa: T201

@@ -1,0 +1,127 @@
+"""What an operator sees of the queue, and can do to it: never the text of a message, unless it is asked for."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+
+from core.jobs import StoredJob
+from core.redis import Keys, redis_errors
+from core.scripts import script
+from core.types import Ending, Outcome
+
+CANCELLED = Outcome(Ending.STOPPED, "Whoever runs me has stopped this.")
+PLACES = ("ready", "held", "suspects")
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One line of turns. ``place`` is ready, held, suspects, or waiting (for the turn on which it hangs).
+
+    ``seconds`` is how long its lease lasts, if it is held; ``characters`` of the answer are saved.
+    """
+
+    name: str
+    place: str
+    owner: str
+    tries: int
+    seconds: float
+    characters: int
+    messages: int
+    jobs: tuple[StoredJob, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A turn that was given up: when (seconds since the epoch), why, and after how many tries."""
+
+    at: float
+    why: str
+    tries: int
+    job: StoredJob
+    stored: str
+
+
+class Operator:
+    """Looks into the queue, and puts things right. Raises StorageError from every method when Redis is away."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis: Any = redis
+        self._replay = redis.register_script(script("replay", "lanes"))
+        self._requeue = redis.register_script(script("requeue", "lanes"))
+
+    async def lanes(self) -> list[Lane]:
+        """All lanes in which turns wait or are answered, those that wait longest first."""
+        with redis_errors("look through the lanes"):
+            names = [Keys.lane_of(key) async for key in self._redis.scan_iter(match=Keys.inbox("*"), count=500)]
+            lanes = [await self._lane(name) for name in names]
+        return sorted((lane for lane in lanes if lane), key=lambda lane: lane.jobs[0].turn.at)
+
+    async def find(self, turn: str) -> Lane | None:
+        """The lane in which a turn waits or is answered."""
+        with redis_errors("look for a turn"):
+            status, lane = await self._redis.hmget(Keys.turn(turn), "status", "lane")
+            return await self._lane(lane) if status == "open" else None
+
+    async def requeue(self, turn: str) -> bool:
+        """Take a turn's lane from whoever has it, and let it be answered at once. False if the turn is done with."""
+        with redis_errors("put a turn back"):
+            return bool(await self._requeue(keys=[Keys.turn(turn)]))
+
+    async def letters(self) -> list[Letter]:
+        """The turns that were given up, oldest first."""
+        with redis_errors("read the dead letters"):
+            stored = await self._redis.lrange(Keys.DEAD, 0, -1)
+        return [_letter(text) for text in stored]
+
+    async def replay(self, letter: Letter) -> bool:
+        """Answer a dead letter once more, over what was said to it. False if it is gone."""
+        return await self._take(letter, again=True)
+
+    async def drop(self, letter: Letter) -> bool:
+        """Throw a dead letter away. False if it is gone."""
+        return await self._take(letter, again=False)
+
+    async def _take(self, letter: Letter, *, again: bool) -> bool:
+        with redis_errors("take a dead letter"):
+            return bool(await self._replay(keys=[Keys.DEAD], args=[letter.stored, uuid.uuid4().hex, int(again)]))
+
+    async def _lane(self, name: str) -> Lane | None:
+        platform = name.partition(":")[0]
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.lrange(Keys.inbox(name), 0, -1)
+            pipe.hmget(Keys.lane_state(name), "owner", "tries", "text", "refs")
+            for place in PLACES:
+                pipe.zscore(Keys.lanes(place, platform), name)
+            jobs, (owner, tries, text, refs), *scores = await pipe.execute()
+        if not jobs:
+            return None
+        place = next((place for place, score in zip(PLACES, scores, strict=True) if score is not None), "waiting")
+        seconds = scores[1] / 1000 - time.time() if place == "held" else 0.0
+        return Lane(
+            name,
+            place,
+            owner or "",
+            int(tries or 0),
+            round(seconds, 1),
+            len(text or ""),
+            len(json.loads(refs or "[]")),
+            tuple(StoredJob.from_json(job) for job in jobs),
+        )
+
+
+def matching(turns: Sequence[str], wanted: str) -> list[str]:
+    """The turns that a person means: by the whole id, or by an end of it that fits one alone."""
+    return [turn for turn in turns if turn == wanted] or [turn for turn in turns if turn.endswith(wanted)]
+
+
+def _letter(text: str) -> Letter:
+    record = json.loads(text)
+    job = StoredJob.from_json(json.dumps(record["job"]))
+    return Letter(float(record["at"]), record["why"], int(record["tries"]), job, text)
