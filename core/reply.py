@@ -13,7 +13,7 @@ from core.assistant import Answer, Assistant
 from core.delivery import deliver
 from core.draft import Draft
 from core.errors import MessageGone, ParleyError, PlatformError, StorageError
-from core.failpoints import reach
+from core.failpoints import reach, swallow
 from core.jobs import Job, Note, Seal, StoredJob
 from core.lease import Lease, LeaseEditor, LeaseLost
 from core.memory import Exchange
@@ -96,6 +96,7 @@ class Reply:
         elif command := commands.find(turn.text):
             draft, why = await self._obey(turn, command), ""
         else:
+            swallow(turn.text)
             draft = self.lease.draft = Draft(floor=job.text)
             answer = await self._assistant.write(
                 turn,
