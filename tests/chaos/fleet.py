@@ -10,7 +10,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -88,7 +88,11 @@ class Member:
     async def stop(self) -> int:
         """Ask it to end, as a supervisor does. Returns its exit code."""
         self.signal(signal.SIGTERM)
-        return await asyncio.wait_for(asyncio.shield(self.ended), 40)
+        return await self.wait()
+
+    async def wait(self, timeout: float = 40) -> int:
+        """Wait until it has ended. Returns its exit code, or minus the signal that ended it."""
+        return await asyncio.wait_for(asyncio.shield(self.ended), timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +249,14 @@ class Fleet:
         member = await self.nursery.start(name, self.folder, arguments, given)
         self.members.append(member)
         return member
+
+    def log(self) -> str:
+        """The end of everybody's log, for when something went wrong."""
+        return "\n".join(f"{member.name} ({member.pid}):\n{member.text[-3000:]}" for member in self.members)
+
+    async def until(self, condition: Callable[[], Any], timeout: float = 20) -> None:
+        """Wait for something to be seen in the logs, which are read anew each time."""
+        await wait_until(condition, timeout=timeout, pause=0.05)
 
     def holders(self) -> dict[str, Taken]:
         """Who took each turn last."""
