@@ -1,7 +1,8 @@
 """Places at which a process can be made to die, to prove that nothing is lost when it does.
 
 ``PARLEY_CRASH_AT=commit`` kills the process with SIGKILL the first time that it comes to the place of that name, and
-``PARLEY_CRASH_AT=edit:3`` the third time. Without the variable, passing one costs a look at a constant.
+``PARLEY_CRASH_AT=edit:3`` the third time. ``PARLEY_CRASH_ON=word`` kills it whenever it begins to answer a message with
+that word in it: a message that is poison. Without these variables, passing a place costs a look at a constant.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import signal
 
 POINTS = (
+    "submit",
     "stored",
     "claimed",
     "understood",
@@ -18,6 +20,8 @@ POINTS = (
     "post.unwritten",
     "posted",
     "edit",
+    "edited",
+    "beat",
     "seal",
     "sealed",
     "finish",
@@ -30,6 +34,7 @@ POINTS = (
 """All places, in the order in which a turn comes to them."""
 
 _NAME, _, _TIMES = os.environ.get("PARLEY_CRASH_AT", "").partition(":")
+_WORD = os.environ.get("PARLEY_CRASH_ON", "")
 _left = int(_TIMES or 1)
 
 
@@ -39,4 +44,14 @@ def reach(name: str) -> None:
     if name == _NAME:
         _left -= 1
         if _left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            _die()
+
+
+def swallow(text: str) -> None:
+    """Die of this message, if it is poison."""
+    if _WORD and _WORD in text:
+        _die()
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)

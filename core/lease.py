@@ -152,6 +152,7 @@ class LeaseEditor:
         """See ``MessageEditor.edit``."""
         reach("edit")
         await self._call(self._editor.edit(ref, text, growing=growing))
+        reach("edited")
         self._growing = (ref, text)
 
     async def finish(

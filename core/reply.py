@@ -13,7 +13,7 @@ from core.assistant import Answer, Assistant
 from core.delivery import deliver
 from core.draft import Draft
 from core.errors import MessageGone, ParleyError, PlatformError, StorageError
-from core.failpoints import reach
+from core.failpoints import reach, swallow
 from core.jobs import Job, Note, Seal, StoredJob
 from core.lease import Lease, LeaseEditor, LeaseLost
 from core.memory import Exchange
@@ -30,6 +30,8 @@ LATER = 30.0
 """Seconds before a turn is taken again whose platform was away."""
 TOO_OLD = 3600.0
 """Seconds after which a turn whose platform is still away is given up."""
+AGAIN_THERE = "again"
+"""In a turn's place: a worker died with it, and may have left a sign there of being at work."""
 AGAIN = 1.0
 """Seconds before a turn is taken again after a fault of ours."""
 COMMIT_PAUSE = 0.5
@@ -83,6 +85,8 @@ class Reply:
         if self.lease.withdrawn and not job.refs:
             return None, ""
         *earlier, turn = [await self._understand(turn) for turn in self.lease.turns() or [job.turn]]
+        if job.tries > 1:
+            turn = replace(turn, place={**turn.place, AGAIN_THERE: "yes"})
         reach("understood")
         editor = self._editor = LeaseEditor(self._surface.open_editor(turn), self._queue, self.lease)
         pace = self._surface.pace(turn)
@@ -96,6 +100,7 @@ class Reply:
         elif command := commands.find(turn.text):
             draft, why = await self._obey(turn, command), ""
         else:
+            swallow(turn.text)
             draft = self.lease.draft = Draft(floor=job.text)
             answer = await self._assistant.write(
                 turn,

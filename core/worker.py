@@ -128,8 +128,8 @@ class Worker:
     def _begin(self, lease: Lease) -> None:
         """Answer one job, beside the others."""
         reach("claimed")
-        if lease.job.tries > 1:
-            log.info("taken over", turn=lease.job.turn.id, epoch=lease.job.epoch, tries=lease.job.tries)
+        say = log.info if lease.job.tries > 1 else log.debug
+        say("taken", turn=lease.job.turn.id, epoch=lease.job.epoch, tries=lease.job.tries)
         surface = self._surfaces[lease.job.turn.key.platform]
         reply = Reply(lease, self._queue, self._assistant, surface)
         task = asyncio.create_task(reply.run())
@@ -151,6 +151,8 @@ class Worker:
         replies = {reply.lease.job: (task, reply.lease) for task, reply in self._replies.items()}
         sent_at = time.monotonic()
         answers = await self._queue.beat({job: lease.unsaved() for job, (_, lease) in replies.items()})
+        if replies:
+            reach("beat")
         for job, notes in answers.items():
             task, lease = replies[job]
             if notes is not None:

@@ -10,9 +10,12 @@ from typing import Any
 
 
 async def wait_until(
-    condition: Callable[[], Any | Awaitable[Any]], *, description: str = "", timeout: float = 10.0
+    condition: Callable[[], Any | Awaitable[Any]], *, description: str = "", timeout: float = 10.0, pause: float = 0.005
 ) -> Any:
-    """The first truthy value of ``condition``; fails with ``description`` after ``timeout`` seconds."""
+    """The first truthy value of ``condition``, looked at every ``pause`` seconds.
+
+    Fails with ``description`` after ``timeout`` seconds.
+    """
     deadline = time.monotonic() + timeout
     while True:
         value = condition()
@@ -22,4 +25,4 @@ async def wait_until(
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"still waiting after {timeout:g} s: {description or condition}")
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(pause)

@@ -19,6 +19,7 @@ from bots.slack.errors import slack_errors
 from bots.slack.text import escape, fallback, safe_markdown
 from core.errors import MessageGone, PlatformError, PlatformUnavailable
 from core.pacing import Budget
+from core.reply import AGAIN_THERE
 from core.types import Limits, MessageRef, Outcome, Turn
 
 log = structlog.get_logger()
@@ -54,15 +55,15 @@ class Signs:
     @asynccontextmanager
     async def working(self, turn: Turn) -> AsyncIterator[None]:
         """Show that Parley is at work, where it can be had now; what happens inside does not wait for it."""
-        if not self._works or not self._budget.spare(2):
-            yield
-            return
-        begun = asyncio.create_task(self._set(turn, "processing"))
+        shows = self._works and self._budget.spare(2)
+        begun = asyncio.create_task(self._set(turn, "processing")) if shows else None
+        # Whoever had the turn before may have died with the status on: it is taken back, whatever the budget says.
+        left_on = self._works and AGAIN_THERE in turn.place
         try:
             yield
         finally:
             # Slack does not take the status back by itself for an hour; it may have it although we did not hear so.
-            if await begun and not await self._set(turn, "active", last=True):
+            if ((begun and await begun) or left_on) and not await self._set(turn, "active", last=True):
                 await self._set(turn, "active", last=True)
 
     async def _set(self, turn: Turn, status: str, *, last: bool = False) -> bool:

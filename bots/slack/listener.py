@@ -144,6 +144,7 @@ class SlackListener:
             self._later(self._whisper(channel, user, thread, escape(UNREAD.format(files=files))))
         if not turn.text.strip() and not (await self._queue.first(turn.id) and not files):
             return  # a file alone, perhaps heard of already: the event that tells of it comes first, or second
+        reach("submit")
         receipt = await self._queue.submit(replace(turn, place={**turn.place, "files": files}))
         reach("stored")
         if receipt.status == "duplicate" and files:

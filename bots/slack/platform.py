@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from itertools import count
 from typing import TypeVar
 
@@ -46,6 +48,8 @@ def open_client(settings: Settings, session: aiohttp.ClientSession | None = None
         timeout=CALL_TIMEOUT,
         session=session,
         retry_handlers=[],
+        # Slack's own logs, and a proxy's, then tell which of our processes called.
+        user_agent_suffix=f"Parley/{version('parley')} (process {os.getpid()})",
     )
 
 

@@ -235,6 +235,8 @@ class Call:
     finished_at: float | None = None
     status: int = 200
     error: str = ""
+    agent: str = ""
+    """What the caller calls itself: its ``User-Agent``."""
 
     @property
     def refused(self) -> bool:

@@ -38,6 +38,7 @@ class WebApi:
         token = request.headers.get("Authorization", "").removeprefix("Bearer ") or args.get("token", "")
         args.pop("token", None)
         call = Call(request.match_info["method"], args, token, time.monotonic())
+        call.agent = request.headers.get("User-Agent", "")
         self.calls.append(call)
         headers = {"x-oauth-scopes": ",".join(self.slack.scopes), "x-slack-req-id": f"req-{len(self.calls)}"}
         try:

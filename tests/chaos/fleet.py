@@ -1,0 +1,332 @@
+"""A deployment to be broken: a Redis of its own, listeners and workers as real processes, doubles around them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import Any, Self
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from bots.slack.manifest import SCOPES
+from core.embedded import find_server
+from tests.chaos.scribe import Scribe
+from tests.doubles.slack import SlackDouble
+from tests.doubles.tgi import TgiDouble
+from tests.journeys.process import environment
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+RETRIES = (0.0, 0.5, 1.0, *[2.0] * 60)
+"""Slack tries thrice, within five minutes; here it is quicker, and does not give up while a Redis is away."""
+NO_SERVER = 0.01
+"""Seconds between two looks for a server that starts."""
+
+
+@dataclass(eq=False)
+class Member:
+    """One process of the fleet. ``code`` is how it ended: minus the signal, if one ended it."""
+
+    name: str
+    pid: int
+    log: Path
+    ended: asyncio.Future[int] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    frozen: bool = False
+    killed_at: float = 0.0
+    """In seconds since the epoch; 0 if nobody killed it."""
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return not self.ended.done()
+
+    @property
+    def text(self) -> str:
+        """What it logged so far."""
+        return self.log.read_text(encoding="utf-8") if self.log.exists() else ""
+
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """Its log lines of one event; ``at`` is in seconds since the epoch."""
+        return [line | {"at": _seconds(line["ts"])} for line in map(_parse, self.text.splitlines()) if line["event"] == event]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it is still there."""
+        if self.running:
+            if number is signal.SIGKILL:
+                self.killed_at = time.time()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it without a word."""
+        self.signal(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """Stop its clock: nothing in it goes on."""
+        self.frozen = True
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on, as if nothing had happened."""
+        self.frozen = False
+        self.signal(signal.SIGCONT)
+
+    async def stop(self) -> int:
+        """Ask it to end, as a supervisor does. Returns its exit code."""
+        self.signal(signal.SIGTERM)
+        return await self.wait()
+
+    async def wait(self, timeout: float = 40) -> int:
+        """Wait until it has ended. Returns its exit code, or minus the signal that ended it."""
+        return await asyncio.wait_for(asyncio.shield(self.ended), timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A worker took a turn."""
+
+    at: float
+    turn: str
+    epoch: int
+    tries: int
+    pid: int
+
+
+class Nursery:
+    """Starts members: see ``tests.chaos.nursery``."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._born: asyncio.Queue[int] = asyncio.Queue()
+        self._members: dict[int, Member] = {}
+        self._ended: dict[int, int] = {}
+        self._ready = asyncio.Event()
+        self._starting = asyncio.Lock()
+        self._reading = asyncio.create_task(self._read())
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls) -> AsyncIterator[Self]:
+        """A nursery; those that it started end with it."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tests.chaos.nursery",
+            cwd=ROOT,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        nursery = cls(process)
+        try:
+            await asyncio.wait_for(nursery._ready.wait(), 30)
+            yield nursery
+        finally:
+            assert process.stdin
+            process.stdin.close()
+            await process.wait()
+            await nursery._reading
+
+    async def start(self, name: str, folder: Path, arguments: Sequence[str], settings: dict[str, str]) -> Member:
+        """Start ``parley`` with these arguments and settings."""
+        log = folder / f"{name}.log"
+        asked = {"arguments": arguments, "environment": settings, "folder": str(folder), "log": str(log)}
+        assert self._process.stdin
+        async with self._starting:
+            self._process.stdin.write(json.dumps(asked).encode() + b"\n")
+            pid = await self._born.get()
+        member = Member(name, pid, log)
+        self._members[pid] = member
+        if pid in self._ended:
+            member.ended.set_result(self._ended.pop(pid))
+        return member
+
+    async def _read(self) -> None:
+        assert self._process.stdout
+        async for line in self._process.stdout:
+            match json.loads(line):
+                case {"pid": pid}:
+                    self._born.put_nowait(pid)
+                case {"ended": pid, "code": code} if pid in self._members:
+                    self._members.pop(pid).ended.set_result(code)
+                case {"ended": pid, "code": code}:
+                    self._ended[pid] = code
+                case _:
+                    self._ready.set()
+
+
+class Server:
+    """A redis-server with an append-only file, to be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.socket = folder / "redis.sock"
+        self.url = f"unix://{self.socket}"
+        self.client: Redis = Redis(unix_socket_path=str(self.socket), decode_responses=True)
+        self._folder = folder
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start it, with what it wrote down when it ran before."""
+        binary = find_server()
+        assert binary
+        options = ["--port", "0", "--unixsocket", str(self.socket), "--dir", str(self._folder), "--save", ""]
+        self._process = await asyncio.create_subprocess_exec(
+            str(binary), *options, "--appendonly", "yes", stdout=asyncio.subprocess.DEVNULL
+        )
+        while True:
+            try:
+                await self.client.ping()
+            except (RedisError, OSError):
+                await asyncio.sleep(NO_SERVER)
+            else:
+                return
+
+    async def kill(self) -> None:
+        """End it without a word."""
+        assert self._process
+        self._process.kill()
+        await self._process.wait()
+
+    async def stop(self) -> None:
+        """End it."""
+        await self.client.aclose()
+        if self._process and self._process.returncode is None:
+            await self.kill()
+
+
+class Fleet:
+    """Redis, the doubles of Slack and of the model, and as many listeners and workers as were asked for."""
+
+    def __init__(self, folder: Path, nursery: Nursery, server: Server, slack: SlackDouble, tgi: TgiDouble) -> None:
+        self.folder, self.nursery, self.server, self.slack, self.tgi = folder, nursery, server, slack, tgi
+        self.redis = server.client
+        self.scribe = Scribe(tgi)
+        self.members: list[Member] = []
+        self.wall = time.time() - time.monotonic()
+        """What to add to the times of the doubles to get those of the logs."""
+        self.settings: dict[str, str] = {}
+        self._numbers = count(1)
+
+    @property
+    def workers(self) -> list[Member]:
+        """Those that answer, and run."""
+        return [member for member in self.members if member.running and member.name.startswith("worker")]
+
+    @property
+    def listeners(self) -> list[Member]:
+        """Those that take what people say, and run."""
+        return [member for member in self.members if member.running and member.name.startswith("listener")]
+
+    async def listener(self, **settings: str) -> Member:
+        """One more process that takes what people say, and answers nothing."""
+        sockets = self.slack.sockets
+        member = await self._start("listener", ("run", "slack", "--no-worker"), settings)
+        await wait_until(
+            lambda: self.slack.sockets > sockets or not member.running, timeout=20, description="one more socket"
+        )
+        return member
+
+    async def worker(self, **settings: str) -> Member:
+        """One more process that answers."""
+        return await self._start("worker", ("run", "worker"), settings)
+
+    async def _start(self, kind: str, arguments: Sequence[str], settings: dict[str, str]) -> Member:
+        name = f"{kind}-{next(self._numbers)}"
+        given = environment(self.folder, **{**self.settings, **settings})
+        member = await self.nursery.start(name, self.folder, arguments, given)
+        self.members.append(member)
+        return member
+
+    def log(self) -> str:
+        """The end of everybody's log, for when something went wrong."""
+        return "\n".join(f"{member.name} ({member.pid}):\n{member.text[-3000:]}" for member in self.members)
+
+    async def until(self, condition: Callable[[], Any], timeout: float = 20) -> None:
+        """Wait for something to be seen in the logs, which are read anew each time."""
+        await wait_until(condition, timeout=timeout, pause=0.05)
+
+    def holders(self) -> dict[str, Taken]:
+        """Who took each turn last."""
+        return {taken.turn: taken for taken in self.taken()}
+
+    def taken(self) -> list[Taken]:
+        """Every time that a worker took a turn, as the workers logged it, in order."""
+        found = [
+            Taken(line["at"], line["turn"], line["epoch"], line["tries"], member.pid)
+            for member in self.members
+            for line in member.lines("taken")
+        ]
+        return sorted(found, key=lambda taken: taken.epoch)
+
+    async def waits(self) -> list[str]:
+        """What is not done with: lanes that stand somewhere, and jobs in inboxes."""
+        left = []
+        for place in ("ready", "held", "suspects"):
+            left += [f"{place} {lane}" for lane in await self.redis.zrange(f"{{parley}}:{place}:slack", 0, -1)]
+        left += [name async for name in self.redis.scan_iter(match="{parley}:lane:*:inbox", count=1000)]
+        return left
+
+
+@asynccontextmanager
+async def sailing(
+    folder: Path, *, lease: float = 1.0, tiers: bool = False, nursery: Nursery | None = None, **settings: str
+) -> AsyncIterator[Fleet]:
+    """A fleet without members. Its model writes answers of about a second, and its Slack redelivers soon."""
+    async with AsyncExitStack() as stack:
+        born = nursery or await stack.enter_async_context(Nursery.open())
+        server = Server(folder)
+        stack.push_async_callback(server.stop)
+        await server.start()
+        slack = await stack.enter_async_context(SlackDouble(tiers=tiers))
+        slack.scopes = list(SCOPES)
+        slack.ack_deadline, slack.retry_delays = 2.0, RETRIES
+        tgi = await stack.enter_async_context(TgiDouble())
+        fleet = Fleet(folder, born, server, slack, tgi)
+        fleet.settings = {
+            "REDIS_URL": server.url,
+            "SLACK_API_URL": slack.url,
+            "SLACK_BOT_TOKEN": slack.bot_token,
+            "SLACK_APP_TOKEN": slack.app_token,
+            "MODEL_URL": tgi.url,
+            "LEASE_SECONDS": str(lease),
+            "LOG_LEVEL": "debug",
+            **settings,
+        }
+        try:
+            yield fleet
+        finally:
+            for member in fleet.members:
+                member.thaw()
+                member.kill()
+            await asyncio.gather(*(member.ended for member in fleet.members))
+
+
+def process_of(agent: str) -> int:
+    """Which process called Slack, as its User-Agent says; 0 if it does not."""
+    found = re.search(r"process (\d+)", agent)
+    return int(found[1]) if found else 0
+
+
+@cache
+def _seconds(ts: str) -> float:
+    return datetime.fromisoformat(ts).timestamp()
+
+
+def _parse(line: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(line))
+    except ValueError:  # what a library wrote past the log, or half a line of a process that was killed
+        return {"event": line, "ts": "1970-01-01T00:00:00+00:00"}

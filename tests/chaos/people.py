@@ -1,0 +1,97 @@
+"""People who ask, and wait until they were heard before they ask again."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from itertools import count
+
+from tests.chaos.fleet import Fleet
+from tests.doubles.slack_records import Posted
+from tests.waiting import wait_until
+
+USERS = ("U0ADA", "U0BOB", "U0CLEO")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Something that was asked: ``tag`` is in its text and in the answer; ``thread`` is "" outside of one."""
+
+    tag: str
+    channel: str
+    ts: str
+    user: str
+    thread: str
+    text: str
+    at: float
+
+    @property
+    def turn(self) -> str:
+        """What Parley calls it."""
+        return f"slack:T0TEAM:{self.channel}:{self.ts}"
+
+    @property
+    def conversation(self) -> str:
+        """Where it is remembered."""
+        return f"slack:T0TEAM:{self.channel}" + (f":{self.thread}" if self.thread else "")
+
+    @property
+    def lane(self) -> str:
+        """What it stands in line with."""
+        return self.conversation if self.thread else f"{self.conversation}/{self.user}"
+
+
+class People:
+    """Everybody in the workspace of a fleet, and all that they asked, in order."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.asked: list[Question] = []
+        self._fleet = fleet
+        self._numbers = count(1)
+
+    def channels(self, number: int) -> list[str]:
+        """So many channels to talk in."""
+        names = [f"C0CHAOS{number}" for number in range(number)]
+        for name in names:
+            if name not in self._fleet.slack.channels:
+                self._fleet.slack.add_channel(name, name.lower())
+        return names
+
+    async def ask(
+        self, channel: str, *, user: str = "U0ADA", thread: str = "", words: int = 20, beside: str = ""
+    ) -> Question:
+        """Ask for so many words, and wait until that was accepted."""
+        question = await self.call_out(channel, user=user, thread=thread, words=words, beside=beside)
+        await wait_until(lambda: self.heard(question), timeout=120, description="an acknowledgement")
+        return question
+
+    async def call_out(
+        self, channel: str, *, user: str = "U0ADA", thread: str = "", words: int = 20, beside: str = ""
+    ) -> Question:
+        """Ask, and do not wait."""
+        tag = f"q{next(self._numbers)}"
+        text = f"{beside} {tag}w{words}".strip()
+        at = asyncio.get_running_loop().time()
+        ts = await self._fleet.slack.mention(channel, text, user=user, thread=thread or None)
+        question = Question(tag, channel, ts, user, thread, text, at)
+        self.asked.append(question)
+        return question
+
+    def heard(self, question: Question) -> bool:
+        """Whether every event about it was acknowledged, at some delivery."""
+        ids = {payload["event_id"] for payload in self._fleet.slack.events[question.ts]}
+        return not ids - {
+            envelope.payload.get("event_id")
+            for envelope in reversed(self._fleet.slack.envelopes)
+            if envelope.acked_at
+        }
+
+    def reply(self, question: Question) -> list[Posted]:
+        """What Parley posted for it and did not take away, in order of its parts."""
+        marked = [
+            (mark["part"], posted)
+            for posted in self._fleet.slack.channels[question.channel].messages.values()
+            if posted.by_bot and not posted.deleted
+            and (mark := posted.versions[0].metadata.get("event_payload", {})).get("turn") == question.turn
+        ]
+        return [posted for _, posted in sorted(marked, key=lambda pair: pair[0])]
