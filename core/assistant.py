@@ -29,6 +29,7 @@ from core.types import (
     ModelLimits,
     Outcome,
     Role,
+    Thinking,
     Turn,
     Usage,
 )
@@ -218,6 +219,8 @@ class Assistant:
                     case Delta(text):
                         writing.first_token = writing.first_token or time.monotonic()
                         writing.draft.append(text)
+                    case Thinking(retract=True):
+                        writing.draft.retract()
                     case Done(ending, usage):
                         writing.usage = usage
                         return ending

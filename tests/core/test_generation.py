@@ -75,7 +75,7 @@ async def collect(
             async for item in stream:
                 if isinstance(item, Done):
                     end = item
-                else:
+                elif isinstance(item, Delta):
                     pieces.append(item.text)
     except GenerationError as error:
         return pieces, error
