@@ -55,7 +55,7 @@ def test_the_names_of_the_course_are_read(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("HF_API_KEY", "secret-key")
     monkeypatch.setenv("HF_API_FALCOM_BASE", "http://falcon.example")
     settings = load_settings()
-    assert (settings.backend, settings.model_url) == ("tgi", "http://falcon.example")
+    assert (settings.backend, settings.model_url) == ("detected", "http://falcon.example")
     assert settings.model_api_key
     assert settings.model_api_key.get_secret_value() == "secret-key"
 

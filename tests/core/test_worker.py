@@ -17,6 +17,7 @@ from core.backends.tgi import TgiBackend
 from core.delivery import Pace
 from core.errors import StorageError
 from core.memory import RedisMemory
+from core.models import one_model
 from core.prompts.falcon import FalconTemplate
 from core.turns import Turns
 from core.types import Author, ConversationKey, Ending, Message, MessageRef, ModelLimits, Turn
@@ -77,7 +78,7 @@ async def worker(client: redis.asyncio.Redis, tgi: TgiDouble, town: Town) -> Asy
     """One worker, which has nothing left to do at the end."""
     manner = Manner("", 0.7, 500, ModelLimits(4000, 4096))
     memory = RedisMemory(client, retention=3600)
-    assistant = Assistant(memory, TgiBackend(tgi.url), FalconTemplate(), manner)
+    assistant = Assistant(memory, one_model(TgiBackend(tgi.url), FalconTemplate()), manner)
     worker = Worker(assistant, Turns(client), {"slack": town})
     yield worker
     await worker.drain(0.0)
