@@ -14,7 +14,6 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 import structlog
-from yarl import URL
 
 from core.backends import Backend
 from core.breaker import Breaker
@@ -116,6 +115,8 @@ class Model:
     @property
     def where(self) -> str:
         """What answers, and where, without a secret: ``openai at http://gpu1:8000/v1``."""
+        from yarl import URL
+
         detected = getattr(self.backend, "api", None)
         api = self.api or (f"{detected}, as it turned out," if detected else "a server that does not answer,")
         address = URL(self.url).with_user(None).with_query(None) if self.url else ""

@@ -22,19 +22,20 @@ import os
 import tomllib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from core.backends import Backend
-from core.backends.detect import Api, DetectedBackend
-from core.backends.server import Server
 from core.errors import ModelRefused, SettingsError
 from core.models import Model, Models, always
 from core.prompts import PromptTemplate, open_template
 from core.settings import HttpUrl, Settings
 from core.tokens import TokenCounter, estimate, read_tokenizer
 from core.types import ModelLimits
+
+if TYPE_CHECKING:
+    from core.backends.detect import Api
 
 SERVED = "server"
 """The template that the server tells."""
@@ -164,6 +165,9 @@ def _backend(entry: Entry, settings: Settings) -> Backend:
 
     if entry.api:
         return open_as(entry.api)
+    from core.backends.detect import DetectedBackend
+    from core.backends.server import Server
+
     return DetectedBackend(Server(url, api_key=key, auth=entry.auth), open_as)
 
 
@@ -175,16 +179,21 @@ def _template(backend: Backend, wanted: str) -> Callable[[], Awaitable[PromptTem
 
     async def get() -> PromptTemplate:
         if not served:
-            speaks = await backend.known() if isinstance(backend, DetectedBackend) else backend
-            served.append(await _served(speaks, tells=bool(wanted)))
+            served.append(await _served(backend, tells=bool(wanted)))
         return served[0]
 
     return get
 
 
 async def _served(backend: Backend, *, tells: bool) -> PromptTemplate:
+    from core.backends.demo import DemoBackend
+
+    if isinstance(backend, DemoBackend):
+        return open_template("falcon")
+    from core.backends.detect import DetectedBackend
     from core.backends.openai import OpenAIBackend
 
+    backend = await backend.known() if isinstance(backend, DetectedBackend) else backend
     if not isinstance(backend, OpenAIBackend):
         if tells:
             raise _not_told()
