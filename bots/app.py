@@ -18,11 +18,12 @@ import structlog
 from redis.asyncio import Redis
 
 from core.assistant import Assistant, Manner
-from core.backends import Backend
 from core.errors import SettingsError
 from core.generation import Deadlines
 from core.memory import Memory, RedisMemory
-from core.prompts.falcon import FalconTemplate
+from core.models import Models
+from core.modeltable import counter, open_models
+from core.prompts.personas import read_persona
 from core.queue import RedisTurnQueue
 from core.redis import open_redis
 from core.settings import Settings
@@ -35,7 +36,6 @@ log = structlog.get_logger()
 PLATFORMS = ("slack",)
 WORKER = "worker"
 """What ``parley run`` calls a process that answers, and takes nothing."""
-TEMPLATES = {"falcon": FalconTemplate}
 
 
 class Stopping:
@@ -57,7 +57,7 @@ class Core:
     settings: Settings
     redis: Redis
     memory: RedisMemory
-    backend: Backend
+    models: Models
     assistant: Assistant
 
 
@@ -70,37 +70,27 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
     """
     url = settings.redis_url.get_secret_value() if settings.redis_url else None
     async with open_redis(url, settings.data_dir) as redis:
-        memory = RedisMemory(redis, retention=settings.retention_seconds)
-        backend = open_backend(settings)
-        assistant = Assistant(memory, backend, TEMPLATES[settings.prompt_template](), manner(settings))
+        memory = RedisMemory(redis, retention=settings.retention_seconds, count=counter(settings))
+        models = open_models(settings)
+        assistant = Assistant(memory, models, manner(settings))
         try:
-            yield Core(settings, redis, memory, backend, assistant)
+            yield Core(settings, redis, memory, models, assistant)
         finally:
-            await backend.aclose()
-
-
-def open_backend(settings: Settings) -> Backend:
-    """The model's server, or the demo where there is none."""
-    if settings.backend == "demo":
-        from core.backends.demo import DemoBackend
-
-        return DemoBackend()
-    from core.backends.tgi import TgiBackend
-
-    assert settings.model_url  # noqa: S101 - Settings checked it
-    key = settings.model_api_key.get_secret_value() if settings.model_api_key else None
-    silence = max(settings.first_token_timeout, settings.between_tokens_timeout)
-    return TgiBackend(settings.model_url, api_key=key, auth=settings.model_auth, idle_timeout=silence)
+            await models.aclose()
 
 
 def manner(settings: Settings) -> Manner:
-    """How the assistant answers, as the settings say."""
+    """How the assistant answers, as the settings say. Raises SettingsError if there is no such persona."""
+    system = settings.system_prompt
+    if settings.persona:
+        system = read_persona(settings.personas, settings.persona, settings.persona_variables)
     return Manner(
-        system=settings.system_prompt,
+        system=system,
         temperature=settings.temperature,
         max_new_tokens=settings.max_new_tokens,
         limits=ModelLimits(settings.context_tokens, settings.context_tokens),
         deadlines=Deadlines(settings.first_token_timeout, settings.between_tokens_timeout, settings.total_timeout),
+        top_p=settings.top_p,
     )
 
 

@@ -17,15 +17,15 @@ from uuid import uuid4
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from yarl import URL
 
-from bots.app import manner, open_backend
+from bots.app import manner
 from core.backends import Backend
 from core.embedded import find_server
 from core.errors import GenerationError, ModelTimeout, SettingsError, StorageError
 from core.generation import Deadlines, generate
 from core.memory import Exchange, RedisMemory
-from core.prompts.falcon import FalconTemplate
+from core.models import Manner, Model
+from core.modeltable import open_models
 from core.redis import open_redis
 from core.settings import Settings
 from core.types import ConversationKey, GenerationRequest, Message, ModelLimits, Role, Window
@@ -195,38 +195,45 @@ async def examine_model(settings: Settings, wrong: Collection[str], say: Say) ->
         say(Check("model", "warning", "Model", f"not checked, because {unknown[-1].upper()} is wrong"))
         return
     if settings.backend == "demo":
-        hint = "For a real one: MODEL_URL=http://localhost:8080, where Text Generation Inference answers."
+        hint = "For a real one: MODEL_URL=http://localhost:8080, where a model's server answers."
         say(Check("model", "ok", "Model", "the demo, which understands nothing", hint))
         return
     try:
-        backend = open_backend(settings)
+        models = open_models(settings)
+        asked = manner(settings)
     except SettingsError as error:
         say(Check("model", "error", "Model", str(error), error.remedy))
         return
     try:
-        health, limits, answer = await asyncio.gather(
-            _healthy(settings, backend), _limits(backend), _one_token(settings, backend)
-        )
+        for model in models.models:
+            await _examine_one(settings, asked, model, say)
     finally:
-        await backend.aclose()
+        await models.aclose()
+
+
+async def _examine_one(settings: Settings, asked: Manner, model: Model, say: Say) -> None:
+    """One model: whether it is ready, whether it answers, and how much it reads."""
+    called = f"Model {model.name}" if model.name else "Model"
+    health, limits, answer = await asyncio.gather(
+        _healthy(model, called), _limits(model.backend), _one_token(settings, asked, model, called)
+    )
     if answer.ok or health.level == "ok":
         say(health)
     say(answer)
     if answer.ok or limits:
-        say(_context(settings, limits))
+        say(_context(settings, limits or model.limits, called, told=bool(limits)))
 
 
-async def _healthy(settings: Settings, backend: Backend) -> Check:
-    tried, began = "Model", time.perf_counter()
-    where = f"{settings.backend} at {URL(settings.model_url or '').with_user(None).with_query(None)}"
+async def _healthy(model: Model, called: str) -> Check:
+    began = time.perf_counter()
     try:
         async with asyncio.timeout(DEADLINE):
-            ready = await backend.healthy()
+            ready = await model.backend.healthy()
     except TimeoutError:
         ready = False
     if ready:
-        return Check("model", "ok", tried, f"{where} says that it is ready", ms=ms(began))
-    return Check("model", "warning", tried, f"{where} does not say at /health that it is ready", ms=ms(began))
+        return Check("model", "ok", called, f"{model.where} says that it is ready", ms=ms(began))
+    return Check("model", "warning", called, f"{model.where} does not say at /health that it is ready", ms=ms(began))
 
 
 async def _limits(backend: Backend) -> ModelLimits | None:
@@ -237,27 +244,28 @@ async def _limits(backend: Backend) -> ModelLimits | None:
         return None
 
 
-async def _one_token(settings: Settings, backend: Backend) -> Check:
-    name, tried, began = "model.answer", "Model, one token", time.perf_counter()
-    window = Window(settings.system_prompt, (Message(Role.USER, "Hello"),))
-    request = GenerationRequest(FalconTemplate().render(window), 1, settings.temperature)
+async def _one_token(settings: Settings, asked: Manner, model: Model, called: str) -> Check:
+    name, tried, began = "model.answer", f"{called}, one token", time.perf_counter()
+    window = Window(asked.system, (Message(Role.USER, "Hello"),))
     try:
-        async with aclosing(generate(backend, request, Deadlines(DEADLINE, DEADLINE, DEADLINE))) as stream:
+        prompt = (await model.template()).render(window)
+        request = GenerationRequest(prompt, 1, settings.temperature)
+        async with aclosing(generate(model.backend, request, Deadlines(DEADLINE, DEADLINE, DEADLINE))) as stream:
             async for _ in stream:
                 pass
     except ModelTimeout as error:
         waits = f"{settings.first_token_timeout:g} s (FIRST_TOKEN_TIMEOUT)"
         remedy = f"Look at the load of the model's server, and whether MODEL_URL names it; Parley itself waits {waits}."
         return Check(name, "error", tried, str(error), remedy, ms(began))
-    except GenerationError as error:
+    except (GenerationError, SettingsError) as error:
         return Check(name, "error", tried, str(error), error.remedy, ms(began))
     took = ms(began)
     return Check(name, "ok", tried, f"after {took:,} ms", ms=took)
 
 
-def _context(settings: Settings, told: ModelLimits | None) -> Check:
-    name, tried = "model.context", "Model, context"
-    limits = told or manner(settings).limits
+def _context(settings: Settings, limits: ModelLimits | None, called: str, *, told: bool) -> Check:
+    name, tried = "model.context", f"{called}, context"
+    limits = limits or ModelLimits(settings.context_tokens, settings.context_tokens)
     if told:
         said = f"{limits.max_total_tokens:,} tokens, as the server says"
     else:

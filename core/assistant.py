@@ -10,29 +10,26 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from core.backends import Backend
 from core.delivery import BeforeTheEnd, Delivery, MessageEditor, Pace, deliver
 from core.draft import Draft
-from core.errors import GenerationError, MessageGone, ParleyError, PromptTooLong, StorageError
-from core.generation import Deadlines, generate
+from core.errors import GenerationError, MessageGone, ParleyError, StorageError
 from core.memory import Exchange, Memory, Thread
-from core.prompts import PromptTemplate
-from core.tokens import TokenCounter, estimate
+from core.models import Manner as Manner  # noqa: PLC0414 - who builds an assistant needs both
+from core.models import Models
 from core.types import (
     Conversation,
     Delta,
     Done,
     Ending,
-    GenerationRequest,
     Message,
     MessageRef,
-    ModelLimits,
     Outcome,
     Role,
+    Thinking,
     Turn,
     Usage,
 )
-from core.window import STEP, Budget, Fit, fit, share
+from core.window import Fit
 
 log = structlog.get_logger()
 
@@ -42,24 +39,6 @@ ReadThread = Callable[[Turn], Awaitable[Sequence[Message]]]
 """Reads what people said in a thread before Parley was asked into it."""
 
 JOINED = "You were asked into this thread just now. The {count} messages before this line were read from it, once."
-LIMITS_TIMEOUT = 5.0
-"""Seconds to wait for the server's word on its context length; the setting serves where it does not come."""
-LIMITS_PAUSE = 10.0
-"""Seconds before a server that did not tell is asked again, so that turns do not wait for it one after another."""
-LIMITS_TTL = 600.0
-"""Seconds after which the server is asked again: it may have been started anew with another model."""
-
-
-@dataclass(frozen=True, slots=True)
-class Manner:
-    """How an assistant answers: its system prompt and the parameters of generation."""
-
-    system: str
-    temperature: float
-    max_new_tokens: int
-    limits: ModelLimits
-    """Where the server does not tell its own."""
-    deadlines: Deadlines = Deadlines()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,25 +76,12 @@ class _Writing:
 
 
 class Assistant:
-    """Answers turns on one model, with one memory."""
+    """Answers turns on one model, or the first of several that can, with one memory."""
 
-    def __init__(
-        self,
-        memory: Memory,
-        backend: Backend,
-        template: PromptTemplate,
-        manner: Manner,
-        *,
-        count: TokenCounter = estimate,
-    ) -> None:
+    def __init__(self, memory: Memory, models: Models, manner: Manner) -> None:
         self.memory = memory
-        self.backend = backend
-        self.template = template
+        self.models = models
         self.manner = manner
-        self._count = count
-        self._limits: ModelLimits | None = None
-        self._limits_until = 0.0
-        self._asking = asyncio.Lock()
 
     async def answer(
         self,
@@ -228,54 +194,25 @@ class Assistant:
         writing.conversation = replace(conversation, messages=(*known, *writing.heard))
 
     async def _generate(self, writing: _Writing) -> Ending:
-        """Stream the model's words into the draft; a prompt that is refused as too long is cut once more."""
-        budget = await self._budget()
-        try:
-            return await self._stream(writing, budget)
-        except PromptTooLong:
-            if writing.draft.text:
-                raise
-            log.warning("prompt refused as too long; cutting it once more", turn=writing.turn.id)
-            return await self._stream(writing, replace(budget, prompt=int(budget.prompt * STEP)))
-
-    async def _stream(self, writing: _Writing, budget: Budget) -> Ending:
-        fitted = self._fit(writing, budget)
-        request = GenerationRequest(
-            self.template.render(fitted.window), max_new_tokens=budget.answer, temperature=self.manner.temperature
-        )
-        async with aclosing(generate(self.backend, request, self.manner.deadlines)) as stream:
+        """Stream the model's words into the draft."""
+        turn, manner, draft = writing.turn, self.manner, writing.draft
+        assert writing.conversation  # noqa: S101 - loaded before
+        async with aclosing(self.models.ask(writing.conversation, _question(turn), manner)) as stream:
             async for event in stream:
-                if writing.draft.outcome:
+                if draft.outcome:
                     break  # ended from outside, see _end
                 match event:
+                    case Fit(window, cut, shortened):
+                        writing.question, writing.cut, writing.shortened = window.messages[-1], cut, shortened
                     case Delta(text):
                         writing.first_token = writing.first_token or time.monotonic()
-                        writing.draft.append(text)
+                        draft.append(text)
+                    case Thinking(retract=True):
+                        draft.retract()
                     case Done(ending, usage):
                         writing.usage = usage
                         return ending
         return Ending.STOPPED
-
-    def _fit(self, writing: _Writing, budget: Budget) -> Fit:
-        """What the model sees; what it does not is noted for the memory and the person."""
-        turn = writing.turn
-        assert writing.conversation  # noqa: S101 - loaded before
-        fitted = fit(writing.conversation, _question(turn), self.manner.system, budget, count=self._count)
-        writing.question, writing.cut, writing.shortened = fitted.window.messages[-1], fitted.cut, fitted.shortened
-        return fitted
-
-    async def _budget(self) -> Budget:
-        """Tokens for prompt and answer: the server's word, where it can be had."""
-        async with self._asking:  # one asks for all
-            if time.monotonic() > self._limits_until:
-                try:
-                    async with asyncio.timeout(LIMITS_TIMEOUT):
-                        self._limits = await self.backend.limits()
-                    self._limits_until = time.monotonic() + LIMITS_TTL
-                except (GenerationError, TimeoutError) as error:
-                    log.warning("the model's limits are not to be had", error=str(error))
-                    self._limits_until = time.monotonic() + LIMITS_PAUSE
-        return share(self._limits or self.manner.limits, self.manner.max_new_tokens)
 
     def _so_far(self, writing: _Writing, outcome: Outcome, refs: Sequence[MessageRef]) -> Answer:
         """An answer whose text is whole, and what there is to remember of it: question and answer, as a pair."""

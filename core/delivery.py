@@ -170,6 +170,8 @@ class Delivery:
     async def _preview(self) -> None:
         """Bring the messages up to the text as it is now."""
         texts = [part.text for part in self._splitter.parts(self.draft.text)]
+        if not texts:
+            return  # all of it was retracted
         if self.editor.limits.heals:
             texts[-1] = heal(texts[-1])
         while len(self.refs) < len(texts):
@@ -231,6 +233,9 @@ class Delivery:
         parts = [part.text for part in self._splitter.parts(self.draft.text)]
         while parts and not parts[-1].strip():
             parts.pop()  # white space makes no message
+        while len(self.refs) > max(len(parts), 1):  # what they showed was retracted
+            self.spare.append(self.refs.pop())
+            self.shown.pop()
         for place, text in enumerate(parts[:-1]):
             await self._insist(partial(self._complete, place, text))
         if self.before_the_end:

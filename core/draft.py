@@ -48,6 +48,12 @@ class Draft:
             self._length += len(text)
             self._news.set()
 
+    def retract(self) -> None:
+        """Take all of the text back: it was not for people. What they see stays until there is more than that."""
+        if not self.outcome:
+            self._text, self._length = "", 0
+            self._more.clear()
+
     def close(self, outcome: Outcome) -> None:
         """End it; the first end counts."""
         if not self.outcome:

@@ -1,8 +1,8 @@
-"""The one way to ask a model: deadlines, stop strings and white space, around any backend alike.
+"""The one way to ask a model: deadlines, reasoning, stop and control strings, white space, around any backend alike.
 
 Servers differ in what they do with a stop string: TGI leaves it in the text, and misses it when a token runs on past
-it. So it is cut out here, whoever sends it. Nothing visible is held back, except what may become a stop string with
-the next token.
+it. So it is cut out here, whoever sends it; and so are reasoning and control strings. Nothing visible is held back,
+except what may become one of these with the next token.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from core.backends import Backend
+from core.controls import ControlTrimmer
 from core.errors import ModelTimeout, StreamBroken
-from core.types import Delta, Done, Ending, GenerationRequest, Usage
+from core.thoughts import Opened, ThoughtTrimmer
+from core.types import Delta, Done, Ending, GenerationRequest, Streamed, Thinking, Usage
 
 ENDLESS = 200
 """More white-space characters than this in a row are no answer any more, but a model that has lost its way."""
 
+_NOTHING = Delta("")
 _ENDLESS = re.compile(rf"\s{{{ENDLESS + 1},}}")
 _LATE = {
     "first_token": "The model was silent for {:g} s after it was asked.",
@@ -38,13 +41,15 @@ class Deadlines:
 
 
 async def generate(
-    backend: Backend, request: GenerationRequest, deadlines: Deadlines
-) -> AsyncGenerator[Delta | Done, None]:
+    backend: Backend, request: GenerationRequest, deadlines: Deadlines, *, opened: Opened = Opened.NO
+) -> AsyncGenerator[Streamed, None]:
     """Stream one answer: any number of ``Delta`` with visible text, then exactly one ``Done``.
 
-    The joined text is the model's, up to the first of ``request.prompt.stops`` and without white space before it. White
-    space waits until something visible follows; more than ``ENDLESS`` of it in a row ends the answer with ``LENGTH``,
-    because the model was cut off and did not end by itself. The server is let go before the last text is yielded.
+    The joined text is the model's, without reasoning and control strings, up to the first of ``request.prompt.stops``
+    and without white space before it. White space waits until something visible follows; more than ``ENDLESS`` of it in
+    a row ends the answer with ``LENGTH``, because the model was cut off and did not end by itself. The server is let go
+    before the last text is yielded. ``Thinking`` comes when reasoning is heard; with ``retract``, all text so far was
+    reasoning. ``opened`` says whether it is under way before the first token.
 
     Iterate under ``contextlib.aclosing``: closing the generator early closes the backend's stream.
 
@@ -56,7 +61,7 @@ async def generate(
     """
     clock = asyncio.get_running_loop().time
     overall = clock() + deadlines.total
-    stops, spaces = StopTrimmer(request.prompt.stops), SpaceTrimmer()
+    trimmer = _Trimmer(request.prompt.stops, request.prompt.controls, opened)
     ending, usage = Ending.COMPLETE, Usage()
     limit, deadline = "first_token", clock() + deadlines.first_token
     async with aclosing(backend.stream(request)) as stream:
@@ -65,28 +70,63 @@ async def generate(
             item = await _next(stream, due, name, deadlines)
             if isinstance(item, Done):
                 ending, usage = item.ending, item.usage
-                shown = spaces.feed(stops.flush())
                 break
-            if not item.text:
+            if item == _NOTHING:
                 continue
-            shown = spaces.feed(stops.feed(item.text))
-            if stops.stopped or spaces.endless:
+            heard = trimmer.take(item)
+            if trimmer.ended:
                 break
-            if shown:
-                yield Delta(shown)
+            for news in heard:
+                yield news
             limit, deadline = "between_tokens", clock() + deadlines.between_tokens
-    if shown := shown + spaces.flush():
-        yield Delta(shown)
-    if spaces.endless:
+    for news in trimmer.end():
+        yield news
+    if trimmer.spaces.endless:
         ending = Ending.LENGTH
-    elif stops.stopped:
+    elif trimmer.stops.stopped:
         ending = Ending.COMPLETE
     yield Done(ending, usage)
 
 
-async def _next(
-    stream: AsyncGenerator[Delta | Done, None], due: float, name: str, deadlines: Deadlines
-) -> Delta | Done:
+class _Trimmer:
+    """All that is cut out of what a backend streams, in order."""
+
+    def __init__(self, stops: Iterable[str], controls: Iterable[str], opened: Opened) -> None:
+        self.stops, self.spaces = StopTrimmer(stops), SpaceTrimmer()
+        self._thoughts, self._controls, self._own = ThoughtTrimmer(opened), ControlTrimmer(controls), tuple(controls)
+        self._last = ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the answer is over, whatever else the model writes."""
+        return self.stops.stopped or self.spaces.endless
+
+    def take(self, item: Delta | Thinking) -> list[Delta | Thinking]:
+        """What there is to tell people now; nothing more once it has ended."""
+        if isinstance(item, Thinking):
+            return [item]
+        text = self._thoughts.feed(item.text)
+        news: list[Delta | Thinking] = [Thinking()] if self._thoughts.thinking else []
+        if self._thoughts.retracted:
+            news = [Thinking(retract=True)]
+            self.stops.reset()
+            self.spaces, self._controls = SpaceTrimmer(), ControlTrimmer(self._own)
+        text = self._controls.feed(self.stops.feed(text))
+        if self.stops.stopped:
+            text += self._controls.flush()
+        self._last = self.spaces.feed(text)
+        return [*news, Delta(self._last)] if self._last else news
+
+    def end(self) -> list[Delta]:
+        """The rest, when no more text comes."""
+        if not self.ended:
+            text = self._controls.feed(self.stops.feed(self._thoughts.flush()) + self.stops.flush())
+            self._last = self.spaces.feed(text + self._controls.flush())
+        text = self._last + self.spaces.flush()
+        return [Delta(text)] if text else []
+
+
+async def _next(stream: AsyncGenerator[Streamed, None], due: float, name: str, deadlines: Deadlines) -> Streamed:
     """The stream's next item; ``name`` is the deadline that is ``due`` first, in the loop's time."""
     try:
         # A timeout for each step, not one for the whole: the caller may take the steps in different tasks.
@@ -140,6 +180,10 @@ class StopTrimmer:
         found = self._find(text)
         self.stopped = self.stopped or found < len(text)
         return text[:found]
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self.stopped, self._held = False, ""
 
     def _find(self, text: str) -> int:
         """Where the first whole stop string begins; the length of ``text`` if there is none."""

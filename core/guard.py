@@ -40,18 +40,18 @@ _GRAPHEME = regex.compile(r"\X")
 _LONGEST_GRAPHEME = 8
 
 
-def guard(text: str) -> str:
+def guard(text: str, controls: tuple[str, ...] = ()) -> str:
     """``text`` with everything broken that a server could read as control, or a model as somebody's turn.
 
-    Broken are the control strings of all families, in any case, and the names of roles before a colon at the
-    beginning of a line; look-alikes that Unicode holds for the same, and ones with unseen characters in between, as
-    well. Control characters but line feed and tab are dropped, carriage returns become line feeds, and lone
-    surrogates U+FFFD. All other text is unchanged, and so is what was guarded already.
+    Broken are the control strings of all families, in any case, and a template's own ``controls``; and the names of
+    roles before a colon at the beginning of a line. Look-alikes that Unicode holds for the same, and ones with unseen
+    characters in between, are broken as well. Control characters but line feed and tab are dropped, carriage returns
+    become line feeds, and lone surrogates U+FFFD. All other text is unchanged, and so is what was guarded already.
     """
     text = _clean(text)
     pieces: list[str] = []
     start = 0
-    for at in _breaks(text):
+    for at in _breaks(text, controls):
         if MARK not in text[max(at - 1, 0) : at + 1]:
             pieces += text[start:at], MARK
             start = at
@@ -77,11 +77,21 @@ def _clean(text: str) -> str:
     return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", text))
 
 
-def _breaks(text: str) -> list[int]:
+@lru_cache(maxsize=64)
+def _own(controls: tuple[str, ...]) -> re.Pattern[str]:
+    """A template's own control strings, as a careless reader takes them."""
+    read = {"".join(map(_as_read, control)) for control in controls}
+    broken = sorted(control for control in read if len(control) > 1 and control.strip())
+    return re.compile("|".join(f"{re.escape(c[0])}(?={re.escape(c[1:])})" for c in broken) or r"(?!)")
+
+
+def _breaks(text: str, controls: tuple[str, ...]) -> list[int]:
     """Where in ``text`` marks belong: before each of these places, in order."""
     table = {ord(char): _as_read(char) for char in set(text)}
     plain = text.translate(table)
     after = [match.start() for match in _CONTROL.finditer(plain)]
+    if controls:
+        after += [match.start() for match in _own(controls).finditer(plain)]
     before = [match.end() for match in _ROLE_LINE.finditer(plain)]
     if not after and not before:
         return []

@@ -46,6 +46,16 @@ def _split_list(value: Any) -> Any:
     return frozenset(part for part in value.replace(",", " ").split()) if isinstance(value, str) else value
 
 
+def _split_pairs(value: Any) -> Any:
+    """``team=Blue, city=Oslo``, as people write pairs in an environment."""
+    if not isinstance(value, str):
+        return value
+    pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
+    if wrong := [name.strip() for name, equals, _ in pairs if not equals]:
+        raise ValueError(f"should be pairs of a name and a value, and {wrong[0]} has no value")
+    return {name.strip(): text.strip() for name, _, text in pairs}
+
+
 def _in(case: Callable[[str], str]) -> BeforeValidator:
     """A word that people may write in any case: ``INFO`` is ``info``."""
     return BeforeValidator(lambda value: case(value) if isinstance(value, str) else value)
@@ -76,6 +86,7 @@ def _check_prefix(*prefixes: str) -> AfterValidator:
 
 
 Names = Annotated[frozenset[str], NoDecode, BeforeValidator(_split_list)]
+Variables = Annotated[dict[str, str], NoDecode, BeforeValidator(_split_pairs)]
 HttpUrl = Annotated[str, AfterValidator(_check_url)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -112,7 +123,7 @@ class Settings(BaseSettings):
     retention_days: float = Field(30, gt=0, le=3650, examples=["30"])
 
     # The model
-    model_api: Annotated[Literal["tgi", "demo"], _in(str.lower)] | None = Field(None, examples=["tgi"])
+    model_api: Annotated[Literal["tgi", "openai", "demo"], _in(str.lower)] | None = Field(None, examples=["openai"])
     model_url: HttpUrl | None = Field(
         None,
         validation_alias=AliasChoices("model_url", "hf_api_falcom_base"),
@@ -122,9 +133,17 @@ class Settings(BaseSettings):
         None, validation_alias=AliasChoices("model_api_key", "hf_api_key"), examples=["hf_abc"]
     )
     model_auth: Annotated[Literal["Bearer", "Basic"], _in(str.capitalize)] = Field("Bearer", examples=["Basic"])
-    prompt_template: Annotated[Literal["falcon"], _in(str.lower)] = Field("falcon", examples=["falcon"])
+    model_name: str = Field("", examples=["Qwen/Qwen3-8B"])
+    models_file: Path | None = Field(None, examples=["models.toml"])
+    prompt_template: str = Field("", examples=["chatml"])
+    tokenizer: Path | None = Field(None, examples=["models/falcon/tokenizer.json"])
     system_prompt: str = Field(SYSTEM_PROMPT, examples=["You are a terse assistant."])
+    personas: Path | None = Field(None, examples=["personas"])
+    persona: str = Field("", examples=["support"])
+    persona_variables: Variables = Field({}, examples=["team=Blue, city=Oslo"])
+    summary: bool = Field(True, examples=["false"])
     temperature: float = Field(0.7, ge=0, le=2, examples=["0.7"])
+    top_p: float | None = Field(None, gt=0, le=1, examples=["0.9"])
     max_new_tokens: int = Field(1024, ge=1, le=1_000_000, examples=["1024"])
     context_tokens: int = Field(4096, ge=256, le=100_000_000, examples=["8192"])
     first_token_timeout: Seconds = Field(60, examples=["60"])
@@ -147,14 +166,18 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _model_has_an_address(self) -> Self:
-        if self.model_api == "tgi" and not self.model_url:
-            raise ValueError("MODEL_URL: is needed with MODEL_API=tgi. Example: MODEL_URL=http://localhost:8080")
+        if self.model_api in ("tgi", "openai") and not self.model_url and not self.models_file:
+            raise ValueError(
+                f"MODEL_URL: is needed with MODEL_API={self.model_api}. Example: MODEL_URL=http://localhost:8080"
+            )
         return self
 
     @property
-    def backend(self) -> Literal["tgi", "demo"]:
-        """Which backend answers: as MODEL_API says, else a server if MODEL_URL is set, else the demo."""
-        return self.model_api or ("tgi" if self.model_url else "demo")
+    def backend(self) -> Literal["tgi", "openai", "demo", "several", "detected"]:
+        """Which backend answers: as MODEL_API says, else what the server speaks if MODEL_URL is set, else the demo."""
+        if self.models_file:
+            return "several"
+        return self.model_api or ("detected" if self.model_url else "demo")
 
     @property
     def retention_seconds(self) -> int:

@@ -11,7 +11,7 @@ the platform that counts them.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Self
@@ -279,13 +279,16 @@ class Window:
 class Prompt:
     """A window, rendered for one family of models.
 
-    Servers that template by themselves take ``messages``; the others take ``text()``, which is made when asked for.
-    ``stops`` end the answer and are never part of it.
+    Raw servers take ``text()``; those that template by themselves take ``chat()``, roles and guarded words, or
+    ``text()`` where there is none. Both are made when asked for. ``messages`` is what was said, as it was said.
+    ``stops`` end the answer and are never part of it; nor does it show any of ``controls``, the template's own strings.
     """
 
     messages: tuple[Message, ...]
     stops: tuple[str, ...]
     text: Callable[[], str]
+    chat: Callable[[], Sequence[tuple[Role, str]]] | None = None
+    controls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +310,16 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class Thinking:
+    """The model reasons before it answers. What it reasons is shown to nobody; that it does is a sign of life.
+
+    With ``retract``, the text so far was reasoning that nobody could tell from an answer: it does not count.
+    """
+
+    retract: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens as the server counted them; None where it did not say."""
 
@@ -320,3 +333,7 @@ class Done:
 
     ending: Ending = Ending.COMPLETE
     usage: Usage = Usage()
+
+
+Streamed = Delta | Thinking | Done
+"""What comes out of a model, piece by piece."""

@@ -34,11 +34,15 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A window that fits, the ``cut`` to store with it, and whether the question had to be shortened."""
+    """A window that fits, the ``cut`` to store with it, and whether the question had to be shortened.
+
+    ``tokens`` is how large it was counted to be.
+    """
 
     window: Window
     cut: str
     shortened: bool
+    tokens: int = 0
 
 
 def share(limits: ModelLimits, max_new_tokens: int) -> Budget:
@@ -85,7 +89,8 @@ def fit(
     if sum(costs) + asked > room:
         start = _step(messages, costs, int(room * step) - asked - DATE)
         cut = messages[start].id if start < len(messages) else question.id
-    return Fit(Window(system, (*messages[start:], question)), cut, shortened)
+    tokens = guarded(system) + OVERHEAD + sum(costs[start:]) + asked
+    return Fit(Window(system, (*messages[start:], question)), cut, shortened, tokens)
 
 
 def _since(messages: Sequence[Message], cut: str) -> Sequence[Message]:

@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from core.types import Delta, Done, GenerationRequest, ModelLimits
+from core.types import GenerationRequest, ModelLimits, Streamed
 
 
 class Backend(Protocol):
     """A server that a model runs on, or something that acts like one."""
 
-    def stream(self, request: GenerationRequest) -> AsyncGenerator[Delta | Done, None]:
+    def stream(self, request: GenerationRequest) -> AsyncGenerator[Streamed, None]:
         """Answer one request.
 
         Iterate under ``contextlib.aclosing``: closing the generator early closes the connection, so that the server
-        stops working for it. Yields any number of ``Delta`` and then exactly one ``Done``.
+        stops working for it. Yields any number of ``Delta`` and ``Thinking`` and then exactly one ``Done``.
 
         Raises:
             GenerationError: one of its kinds, for whatever goes wrong; what was yielded before stands.

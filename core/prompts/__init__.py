@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 from core.types import Prompt, Window
@@ -15,3 +16,26 @@ class PromptTemplate(Protocol):
     def render(self, window: Window) -> Prompt:
         """Write the window down, ready for the assistant to speak."""
         ...
+
+
+def open_template(name: str) -> PromptTemplate:
+    """A family by its name, ``chat`` for servers that do it themselves, or the chat template at a path.
+
+    Raises:
+        SettingsError: there is nothing of that name, or it cannot be read.
+    """
+    from core.errors import SettingsError
+    from core.prompts.families import FAMILIES, ChatTemplate, FamilyTemplate
+
+    if name.lower() == ChatTemplate.name:
+        return ChatTemplate()
+    if family := FAMILIES.get(name.lower()):
+        return FamilyTemplate(family)
+    if Path(name).exists():
+        from core.prompts.hugging import HuggingFaceTemplate
+
+        return HuggingFaceTemplate.read(Path(name))
+    raise SettingsError(
+        f"PROMPT_TEMPLATE: there is no family and no file called {name}. Example: PROMPT_TEMPLATE=chatml",
+        remedy=f"The families are {', '.join(FAMILIES)}. A path may name a model's chat_template.jinja.",
+    )

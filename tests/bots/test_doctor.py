@@ -359,7 +359,7 @@ def here(in_slack: Settings, tgi: TgiDouble, monkeypatch: pytest.MonkeyPatch, tm
         monkeypatch.setattr(module, "DEADLINE", 0.3)
     for name in [name for name in os.environ if name.startswith(("SLACK_", "MODEL_", "HF_", "REDIS_"))]:
         monkeypatch.delenv(name)
-    for name, value in (in_slack | {"MODEL_URL": tgi.url, "MODEL_API_KEY": KEY}).items():
+    for name, value in (in_slack | {"MODEL_API": "tgi", "MODEL_URL": tgi.url, "MODEL_API_KEY": KEY}).items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
 

@@ -34,6 +34,7 @@ from core.draft import Draft
 from core.errors import ModelUnavailable, StorageError, StreamBroken
 from core.generation import Deadlines, generate
 from core.memory import RedisMemory
+from core.models import one_model
 from core.pacing import Budget
 from core.prompts.falcon import FalconTemplate
 from core.settings import load_settings
@@ -76,8 +77,9 @@ def chat_with(client: Redis, tmp_path: Path) -> Callable[..., Chat]:
         config = load_settings(data_dir=tmp_path, **values)
         memory = RedisMemory(client, retention=3600)
         backend = backend or DemoBackend(rate=0)
-        assistant = Assistant(memory, backend, FalconTemplate(), manner(config))
-        return Chat(Core(config, client, memory, backend, assistant), "ada")
+        models = one_model(backend, FalconTemplate())
+        assistant = Assistant(memory, models, manner(config))
+        return Chat(Core(config, client, memory, models, assistant), "ada")
 
     return build
 

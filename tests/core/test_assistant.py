@@ -13,6 +13,7 @@ from core.assistant import Assistant, Manner, Stop
 from core.backends.tgi import TgiBackend
 from core.generation import Deadlines
 from core.memory import Exchange, RedisMemory
+from core.models import one_model
 from core.prompts.falcon import FalconTemplate
 from core.types import Author, ConversationKey, Ending, Message, ModelLimits, Outcome, Role, Turn
 from tests.core.test_delivery import Platform, pace
@@ -40,7 +41,7 @@ def memory(client: redis.asyncio.Redis) -> RedisMemory:
 @pytest.fixture
 def assistant(memory: RedisMemory, tgi: TgiDouble) -> Assistant:
     """One that answers by that server."""
-    return Assistant(memory, TgiBackend(tgi.url), FalconTemplate(), MANNER)
+    return Assistant(memory, one_model(TgiBackend(tgi.url), FalconTemplate()), MANNER)
 
 
 def ask(text: str, number: int = 1, key: ConversationKey = CHANNEL, root: str = "") -> Turn:
@@ -68,7 +69,7 @@ async def test_the_parameters_reach_the_server(assistant: Assistant, tgi: TgiDou
     await assistant.answer(ask("hi"), Platform(), pace())
     sent = tgi.requests[-1].parameters
     assert (sent["temperature"], sent["max_new_tokens"]) == (0.7, 100)
-    assert sent["stop"] == ["\nUser:", "<|endoftext|>"]
+    assert sent["stop"][:2] == ["\nUser:", "<|endoftext|>"]
 
 
 async def test_a_stopped_answer_keeps_its_text_and_frees_the_server(

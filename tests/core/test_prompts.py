@@ -26,9 +26,9 @@ def test_a_conversation_is_written_as_lines_that_begin_with_a_role() -> None:
 
 
 def test_an_answer_stops_where_a_person_would_speak() -> None:
-    """The course's two stop sequences."""
+    """The course's two stop sequences, and the other two roles; the server takes four."""
     prompt = FalconTemplate().render(Window("", (Message(Role.USER, "hi"),)))
-    assert prompt.stops == ("\nUser:", "<|endoftext|>")
+    assert prompt.stops == ("\nUser:", "<|endoftext|>", "\nSystem:", "\nAssistant:")
     assert prompt.text() == "User: hi\nAssistant:"
 
 

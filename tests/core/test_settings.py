@@ -55,7 +55,7 @@ def test_the_names_of_the_course_are_read(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("HF_API_KEY", "secret-key")
     monkeypatch.setenv("HF_API_FALCOM_BASE", "http://falcon.example")
     settings = load_settings()
-    assert (settings.backend, settings.model_url) == ("tgi", "http://falcon.example")
+    assert (settings.backend, settings.model_url) == ("detected", "http://falcon.example")
     assert settings.model_api_key
     assert settings.model_api_key.get_secret_value() == "secret-key"
 
@@ -73,7 +73,6 @@ def test_lists_are_written_with_commas_or_spaces(monkeypatch: pytest.MonkeyPatch
         ("MODEL_AUTH", "bearer", "Bearer"),
         ("MODEL_AUTH", "BASIC", "Basic"),
         ("MODEL_API", "Demo", "demo"),
-        ("PROMPT_TEMPLATE", "Falcon", "falcon"),
     ],
 )
 def test_a_word_may_be_written_in_any_case(monkeypatch: pytest.MonkeyPatch, name: str, value: str, meant: str) -> None:
@@ -97,7 +96,7 @@ def test_mistakes_in_the_file_are_not_told_by_its_parser(tmp_path: Path, caplog:
         ("MAX_NEW_TOKENS", "many", "MAX_NEW_TOKENS: should be a whole number. "),
         ("MAX_NEW_TOKENS", "1.5", "MAX_NEW_TOKENS: should be a whole number. "),
         ("MAX_NEW_TOKENS", "0", "MAX_NEW_TOKENS: should be greater than or equal to 1"),
-        ("MODEL_API", "gpt", "MODEL_API: should be 'tgi' or 'demo'"),
+        ("MODEL_API", "gpt", "MODEL_API: should be 'tgi', 'openai' or 'demo'"),
         ("MODEL_URL", "localhost:8080", "MODEL_URL: should begin with http:// or https://"),
         ("HF_API_FALCOM_BASE", "localhost", "HF_API_FALCOM_BASE: should begin with http:// or https://"),
         ("MODEL_AUTH", "Digest", "MODEL_AUTH: should be 'Bearer' or 'Basic'"),

@@ -14,6 +14,7 @@ from core.backends.tgi import TgiBackend
 from core.delivery import Pace
 from core.errors import PlatformError, PlatformUnavailable
 from core.memory import RedisMemory
+from core.models import one_model
 from core.prompts.falcon import FalconTemplate
 from core.queue import FollowUp, RedisTurnQueue
 from core.reply import STOPPED, WITHDRAWN
@@ -77,7 +78,7 @@ class Office:
         self.client, self.town = client, town
         self.memory = RedisMemory(client, retention=3600)
         manner = Manner("", 0.7, 500, ModelLimits(4000, 4096))
-        self.assistant = Assistant(self.memory, TgiBackend(tgi.url), FalconTemplate(), manner)
+        self.assistant = Assistant(self.memory, one_model(TgiBackend(tgi.url), FalconTemplate()), manner)
         self.workers: list[Worker] = []
         self.queue = self.open_queue()
 

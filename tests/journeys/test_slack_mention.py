@@ -252,7 +252,7 @@ async def test_a_model_that_breaks_off_leaves_its_text_a_note_and_a_retry(
 
 async def test_a_model_that_is_away_is_said_in_plain_words(slack: SlackDouble, tgi: TgiDouble, parley: Parley) -> None:
     """With a way to try again, and nothing that only an operator may know."""
-    tgi.fault("503")
+    tgi.fault("500")
     posted = await reply(slack, GENERAL, await slack.mention(GENERAL, "hello"))
     assert "not reachable" in posted.text or "too much to do" in posted.text
     assert tgi.url not in posted.text

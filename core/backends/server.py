@@ -1,0 +1,159 @@
+"""What all servers of models have in common: an address, a key, and refusals that must become typed errors.
+
+An error names the server and what it did. It repeats neither our key nor anybody's words, which servers like to quote.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any, Literal
+
+import aiohttp
+from yarl import URL
+
+from core.errors import (
+    GenerationError,
+    ModelOverloaded,
+    ModelRefused,
+    ModelTimeout,
+    ModelUnauthorized,
+    ModelUnavailable,
+    PromptTooLong,
+    SettingsError,
+    StreamBroken,
+)
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds to wait for a connection; also for the whole of what a server tells about itself."""
+
+Auth = Literal["Bearer", "Basic"]
+
+_BY_STATUS: dict[int, type[GenerationError]] = {
+    401: ModelUnauthorized,
+    403: ModelUnauthorized,
+    408: ModelTimeout,
+    413: PromptTooLong,
+    424: ModelUnavailable,
+    429: ModelOverloaded,
+    504: ModelTimeout,
+    529: ModelOverloaded,
+}
+_REMEDIES: dict[type[GenerationError], str] = {
+    ModelUnavailable: "Check that the server runs, that its model is loaded, and that MODEL_URL is its address.",
+    ModelOverloaded: "Try again later, or let the server take more requests at once (--max-concurrent-requests).",
+    ModelTimeout: "Look at the load of the server, and into its log.",
+    ModelUnauthorized: "Check MODEL_API_KEY, and whether the server wants MODEL_AUTH=Bearer or MODEL_AUTH=Basic.",
+    PromptTooLong: "Lower MAX_NEW_TOKENS or CONTEXT_TOKENS, or start the server with a longer context.",
+    ModelRefused: "Check that MODEL_API is what the server at MODEL_URL speaks.",
+    StreamBroken: "Look into the log of the server, and of a proxy before it.",
+}
+
+
+class Server:
+    """The server at ``url``, and how it is opened.
+
+    With ``auth="Basic"`` the key is either ``user:password`` or the finished token of the header. Credentials in
+    ``url`` serve as such a key.
+
+    Raises:
+        SettingsError: ``url`` is not an http or https address.
+    """
+
+    def __init__(self, url: str, *, api_key: str | None = None, auth: Auth = "Bearer") -> None:
+        try:
+            address = URL(url)
+        except ValueError:
+            address = URL()
+        if address.scheme not in ("http", "https") or not address.host:
+            raise SettingsError(
+                "MODEL_URL is not an http address.", remedy="For example: MODEL_URL=http://localhost:8080"
+            )
+        if address.user is not None and not api_key:
+            api_key, auth = f"{address.user}:{address.password or ''}", "Basic"
+        token = _token(api_key or "", auth)
+        self.url = address.with_user(None)
+        self.where = str(self.url.with_query(None))
+        self.headers = {"Authorization": f"{auth} {token}"} if token else {}
+        self._secrets = {secret for secret in (api_key, token) if secret}
+
+    def page(self, path: str) -> URL:
+        """The address of one of its pages; an absolute ``path`` begins at its root."""
+        page = self.url.with_path(path) if path.startswith("/") else self.url / path
+        return page.with_query(self.url.query)
+
+    async def get(self, path: str, *, timeout: float = CONNECT_TIMEOUT) -> tuple[int, bytes]:
+        """Status and body of one of its own pages. Raises what aiohttp raises, and TimeoutError."""
+        limit = aiohttp.ClientTimeout(total=timeout)
+        async with (
+            aiohttp.ClientSession(headers=self.headers, timeout=limit) as session,
+            session.get(self.page(path)) as response,
+        ):
+            return response.status, await response.read()
+
+    async def tells(self, path: str) -> Any:
+        """What one of its pages says, as JSON; None where there is none.
+
+        Raises:
+            GenerationError: the server is away, or refuses.
+        """
+        try:
+            status, body = await self.get(path)
+        except TimeoutError:
+            what = f"did not answer GET {self.page(path).path} within {CONNECT_TIMEOUT:g} s"
+            raise self.error(ModelTimeout, what) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise self.error(ModelUnavailable, f"cannot be reached ({type(error).__name__})") from None
+        if status in (404, 405, 501):
+            return None
+        if status != 200:
+            raise self.refusal(status, f"answered HTTP {status} to GET {self.page(path).path}")
+        try:
+            return json.loads(body)
+        except ValueError:
+            return None
+
+    def refusal(
+        self, status: int, what: str, *, too_long: bool = False, remedy: str = "", retry_after: float | None = None
+    ) -> GenerationError:
+        """The error for an HTTP status; one that is only a refusal may be because the prompt is ``too_long``."""
+        kind = _BY_STATUS.get(status, ModelUnavailable if status >= 500 else ModelRefused)
+        if too_long and kind is ModelRefused:
+            kind = PromptTooLong
+        return self.error(kind, what, remedy, retry_after=retry_after)
+
+    def broken(self, what: str, *, spoke: bool) -> GenerationError:
+        """A stream that broke: in the middle of an answer, or before there was any."""
+        return self.error(StreamBroken if spoke else ModelUnavailable, what)
+
+    def error(
+        self, kind: type[GenerationError], what: str, remedy: str = "", *, retry_after: float | None = None
+    ) -> GenerationError:
+        """``what`` completes a sentence that begins with the server."""
+        if kind is ModelUnauthorized and not self._secrets:
+            remedy = "The server wants a key: set MODEL_API_KEY."
+        return kind(
+            f"The model's server at {self.where} {what}", remedy=remedy or _REMEDIES[kind], retry_after=retry_after
+        )
+
+    def quote(self, said: str, prompt: str) -> str:
+        """What the server said, after a colon; nothing if it repeats our key or anybody's words."""
+        said = " ".join(said.split())[:200]
+        pieces = (said[start : start + 24] for start in range(len(said) - 23))
+        if not said or any(secret in said for secret in self._secrets) or any(piece in prompt for piece in pieces):
+            return ""
+        return f": {said}"
+
+
+def seconds(retry_after: str | None) -> float | None:
+    """``Retry-After`` in seconds; None for a date or nothing."""
+    try:
+        return max(0.0, float(retry_after or ""))
+    except ValueError:
+        return None
+
+
+def _token(key: str, auth: str) -> str:
+    """What follows ``auth`` in the header; for Basic, anything but ``user:password`` is taken as encoded already."""
+    key = key.strip()
+    return base64.b64encode(key.encode()).decode() if auth == "Basic" and ":" in key else key

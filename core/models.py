@@ -1,0 +1,249 @@
+"""The models that answer, one after another: budgets, retries, and failover before the first token.
+
+Each has its own server, template and context, so a window is fitted and rendered anew for each that is asked. Once a
+model has begun to speak, or to reason, nobody else takes over: what broke off then is said, and may be tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from core.backends import Backend
+from core.breaker import Breaker
+from core.errors import GenerationError, ModelOverloaded, ModelTimeout, ModelUnavailable, PromptTooLong
+from core.generation import Deadlines, generate
+from core.prompts import PromptTemplate
+from core.thoughts import OPEN, Opened
+from core.tokens import Calibration, TokenCounter, estimate
+from core.types import (
+    Conversation,
+    Delta,
+    Done,
+    GenerationRequest,
+    Message,
+    ModelLimits,
+    Prompt,
+    Streamed,
+    Thinking,
+)
+from core.window import STEP, Budget, Fit, fit, share
+
+log = structlog.get_logger()
+
+LIMITS_TIMEOUT = 5.0
+"""Seconds to wait for the server's word on its context length; the setting serves where it does not come."""
+LIMITS_PAUSE = 10.0
+"""Seconds before a server that did not tell is asked again, so that turns do not wait for it one after another."""
+LIMITS_TTL = 600.0
+"""Seconds after which the server is asked again: it may have been started anew with another model."""
+TRIES = 3
+"""Requests to one model that is busy or not ready."""
+BACKOFF = 0.5
+"""Seconds before the second of them, at the most; twice as long before each further one."""
+PATIENCE = 20.0
+"""Seconds that are waited for a server that says when to come back; 0 if another model can answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How to answer: the system prompt, and the parameters of generation. A ``temperature`` of 0 is greedy."""
+
+    system: str
+    temperature: float
+    max_new_tokens: int
+    limits: ModelLimits
+    """Where neither the server nor the model's own settings tell."""
+    deadlines: Deadlines = Deadlines()
+    top_p: float | None = None
+    model: str = ""
+    """The one to ask first."""
+
+
+def always(template: PromptTemplate) -> Callable[[], Awaitable[PromptTemplate]]:
+    """A template that need not be asked for."""
+
+    async def get() -> PromptTemplate:
+        return template
+
+    return get
+
+
+@dataclass(slots=True)
+class Model:
+    """One model: where it runs, how it is written to, and what is known of it.
+
+    ``template`` may have to ask the server. ``limits`` are for where the server does not tell its own.
+    """
+
+    backend: Backend
+    template: Callable[[], Awaitable[PromptTemplate]]
+    name: str = ""
+    limits: ModelLimits | None = None
+    count: TokenCounter = estimate
+    max_new_tokens: int | None = None
+    url: str = ""
+    api: str | None = None
+    calibration: Calibration = field(default_factory=Calibration)
+    breaker: Breaker = field(default_factory=Breaker)
+    opens_thoughts: bool = False
+    """Whether it was seen to begin in the middle of its reasoning."""
+    _told: ModelLimits | None = None
+    _told_until: float = 0.0
+    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def budget(self, manner: Manner) -> Budget:
+        """Tokens for prompt and answer: the server's word, where it can be had."""
+        async with self._asking:  # one asks for all
+            if time.monotonic() > self._told_until:
+                try:
+                    async with asyncio.timeout(LIMITS_TIMEOUT):
+                        self._told = await self.backend.limits()
+                    self._told_until = time.monotonic() + LIMITS_TTL
+                except (GenerationError, TimeoutError) as error:
+                    log.warning("the model's limits are not to be had", model=self.name, error=str(error))
+                    self._told_until = time.monotonic() + LIMITS_PAUSE
+        most = min(manner.max_new_tokens, self.max_new_tokens or manner.max_new_tokens)
+        return share(self._told or self.limits or manner.limits, most)
+
+    @property
+    def where(self) -> str:
+        """What answers, and where, without a secret: ``openai at http://gpu1:8000/v1``."""
+        from yarl import URL
+
+        detected = getattr(self.backend, "api", None)
+        api = self.api or (f"{detected}, as it turned out," if detected else "a server that does not answer,")
+        address = URL(self.url).with_user(None).with_query(None) if self.url else ""
+        return f"{api} at {address}" if address else str(api)
+
+    def opened(self, prompt: Prompt) -> Opened:
+        """Whether the model's first token is reasoning already."""
+        if prompt.chat is None and prompt.text().rstrip().endswith(OPEN):
+            return Opened.YES
+        return Opened.MAYBE if self.opens_thoughts else Opened.NO
+
+
+def one_model(backend: Backend, template: PromptTemplate, *, count: TokenCounter = estimate) -> Models:
+    """A single model, for whom nobody stands in."""
+    return Models([Model(backend, always(template), count=count)])
+
+
+class Models:
+    """All models, in the order in which they are asked."""
+
+    def __init__(self, models: Sequence[Model]) -> None:
+        assert models  # noqa: S101 - the demo, at least
+        self.models = tuple(models)
+
+    @property
+    def names(self) -> list[str]:
+        """What people can choose from."""
+        return [model.name for model in self.models if model.name]
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+        for model in self.models:
+            await model.backend.aclose()
+
+    async def ask(
+        self, conversation: Conversation, question: Message, manner: Manner
+    ) -> AsyncGenerator[Fit | Streamed, None]:
+        """Stream one answer: a ``Fit`` each time that the window is fitted for a model, then what the model streams.
+
+        Iterate under ``contextlib.aclosing``.
+
+        Raises:
+            GenerationError: of the first model that was asked, if none answered; of the one that broke off.
+        """
+        first: GenerationError | None = None
+        for model, last in self._candidates(manner.model):
+            spoke = False
+            try:
+                async with aclosing(_ask(model, conversation, question, manner, patient=last)) as stream:
+                    async for item in stream:
+                        spoke = spoke or isinstance(item, (Delta, Thinking))
+                        yield item
+            except GenerationError as error:
+                if isinstance(error, (ModelUnavailable, ModelTimeout)):
+                    model.breaker.failed()
+                if spoke:
+                    raise
+                first = first or error
+                log.warning("a model did not answer", model=model.name, error=str(error), kind=type(error).__name__)
+            else:
+                model.breaker.succeeded()
+                return
+        raise first or ModelUnavailable(
+            "No model's server has answered lately, so none is asked again yet.",
+            remedy="`parley doctor` looks for the cause. They are tried again after a few seconds.",
+        )
+
+    def _candidates(self, chosen: str) -> list[tuple[Model, bool]]:
+        """Whom to ask, in order; and whether nobody comes after."""
+        order = sorted(self.models, key=lambda model: model.name != chosen) if chosen else self.models
+        admitted = [model for model in order if not model.breaker.open]
+        # Whether one that was dead is tried is decided now, so that only one turn pays for it.
+        admitted = [model for model in admitted if model.breaker.admits()]
+        return [(model, model is admitted[-1]) for model in admitted]
+
+
+async def _ask(
+    model: Model, conversation: Conversation, question: Message, manner: Manner, *, patient: bool
+) -> AsyncGenerator[Fit | Streamed, None]:
+    """Ask one model, again if it is busy, and with a smaller window if it refuses the prompt as too long."""
+    budget = await model.budget(manner)
+    template = await model.template()
+    tries, cut = 0, False
+    while True:
+        room = replace(budget, prompt=model.calibration.room(budget.prompt))
+        fitted = fit(conversation, question, manner.system, room, count=model.count)
+        yield fitted
+        prompt = template.render(fitted.window)
+        request = GenerationRequest(prompt, budget.answer, manner.temperature, manner.top_p)
+        spoke = False
+        try:
+            stream = generate(model.backend, request, manner.deadlines, opened=model.opened(prompt))
+            async with aclosing(stream):
+                async for item in stream:
+                    spoke = spoke or isinstance(item, (Delta, Thinking))
+                    _learn(model, fitted, item)
+                    yield item
+        except PromptTooLong:
+            if spoke or cut:
+                raise
+            log.warning("prompt refused as too long; cutting it once more", model=model.name)
+            budget, cut = replace(budget, prompt=int(budget.prompt * STEP)), True
+        except (ModelOverloaded, ModelUnavailable) as error:
+            tries += 1
+            wait = _pause(error, tries, patient=patient)
+            if spoke or wait is None:
+                raise
+            log.info("asking again", model=model.name, error=str(error), seconds=round(wait, 2))
+            await asyncio.sleep(wait)
+        else:
+            return
+
+
+def _pause(error: GenerationError, tries: int, *, patient: bool) -> float | None:
+    """Seconds until the next try; None if there is none. Only who says to come back, or is busy, is tried again."""
+    busy = isinstance(error, ModelOverloaded) or error.retry_after is not None
+    if tries >= TRIES or not busy:
+        return None
+    jittered = random.uniform(0.5, 1) * BACKOFF * 2 ** (tries - 1)  # noqa: S311 - nothing secret
+    wait = max(error.retry_after or 0.0, jittered)
+    return wait if wait <= (PATIENCE if patient else 2 * BACKOFF) else None
+
+
+def _learn(model: Model, fitted: Fit, item: Streamed) -> None:
+    """What an answer tells about its model."""
+    match item:
+        case Thinking(retract=True):
+            model.opens_thoughts = True
+        case Done(usage=usage) if usage.prompt_tokens:
+            model.calibration.learn(estimated=fitted.tokens, real=usage.prompt_tokens)

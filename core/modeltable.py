@@ -1,0 +1,216 @@
+"""Which models there are: one, by the settings, or a table of several in a TOML file, in the order they are asked.
+
+::
+
+    [models.large]
+    url = "http://gpu1:8000/v1"
+    name = "Qwen/Qwen3-32B"
+    key_env = "LARGE_KEY"
+
+    [models.small]
+    url = "http://cpu:8080"
+    api = "tgi"
+    template = "zephyr"
+    context_tokens = 8192
+
+What is not said is as the settings say for a single model, except for address, key and name.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from core.backends import Backend
+from core.errors import ModelRefused, SettingsError
+from core.models import Model, Models, always
+from core.prompts import PromptTemplate, open_template
+from core.settings import HttpUrl, Settings
+from core.tokens import TokenCounter, estimate, read_tokenizer
+from core.types import ModelLimits
+
+if TYPE_CHECKING:
+    from core.backends.detect import Api
+
+SERVED = "server"
+"""The template that the server tells."""
+
+
+def _check_name(name: str) -> str:
+    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+        raise ValueError("a model's name here is made of letters, digits, dots, hyphens and underscores")
+    return name
+
+
+class Entry(BaseModel):
+    """One model of the table."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    url: HttpUrl | None = None
+    api: Literal["tgi", "openai", "demo"] | None = None
+    name: str = ""
+    key: SecretStr | None = None
+    key_env: str = ""
+    auth: Literal["Bearer", "Basic"] = "Bearer"
+    template: str = ""
+    tokenizer: Path | None = None
+    context_tokens: Annotated[int, Field(ge=256, le=100_000_000)] | None = None
+    max_new_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    models: dict[Annotated[str, AfterValidator(_check_name)], Entry] = Field(min_length=1)
+
+
+def counter(settings: Settings) -> TokenCounter:
+    """How messages are counted when they are stored. Raises SettingsError if TOKENIZER cannot be read."""
+    return read_tokenizer(settings.tokenizer) if settings.tokenizer else estimate
+
+
+def open_models(settings: Settings) -> Models:
+    """All models, ready to be asked; nothing is asked yet.
+
+    Raises:
+        SettingsError: the table, a template or a tokenizer is missing or wrong.
+    """
+    if settings.models_file:
+        table = read_table(settings.models_file)
+        return Models([_open(name, entry, settings) for name, entry in table.items()])
+    return Models([_open("", _by_settings(settings), settings)])
+
+
+def read_table(path: Path) -> dict[str, Entry]:
+    """The models of a table, in the order in which they stand there.
+
+    Raises:
+        SettingsError: with one line for everything that is wrong; the value of a key is not repeated.
+    """
+    example = "Example: MODELS_FILE=models.toml"
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"MODELS_FILE: {path} cannot be read ({error.strerror}). {example}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        where = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is not UTF-8"
+        raise SettingsError(f"MODELS_FILE: {path} is no TOML: {where}. {example}") from None
+    try:
+        table = _Table.model_validate(data).models
+    except ValidationError as error:
+        lines = [
+            f"MODELS_FILE: {'.'.join(map(str, found['loc'])) or path}: "
+            f"{found['msg'].removeprefix('Value error, ').removeprefix('Input ')}"
+            for found in error.errors(include_url=False, include_input=False)
+        ]
+        raise SettingsError("\n".join(lines)) from None
+    for name, entry in table.items():
+        if not entry.url and entry.api != "demo":
+            raise SettingsError(f'MODELS_FILE: models.{name} has no url. Example: url = "http://localhost:8000/v1"')
+        if entry.key_env and not os.environ.get(entry.key_env):
+            raise SettingsError(f"MODELS_FILE: models.{name} takes its key from {entry.key_env}, which is not set")
+    return table
+
+
+def _by_settings(settings: Settings) -> Entry:
+    """The single model of the settings."""
+    api = settings.model_api or (None if settings.model_url else "demo")
+    return Entry(
+        url=settings.model_url, api=api, name=settings.model_name, key=settings.model_api_key, auth=settings.model_auth
+    )
+
+
+def _open(name: str, entry: Entry, settings: Settings) -> Model:
+    backend = _backend(entry, settings)
+    wanted = entry.template or settings.prompt_template
+    tokenizer = entry.tokenizer or settings.tokenizer
+    count: TokenCounter = read_tokenizer(tokenizer) if tokenizer else estimate
+    total = entry.context_tokens
+    limits = ModelLimits(total, total) if total else None
+    return Model(
+        backend,
+        _template(backend, wanted),
+        name,
+        limits,
+        count,
+        entry.max_new_tokens,
+        url=entry.url or "",
+        api=entry.api,
+    )
+
+
+def _backend(entry: Entry, settings: Settings) -> Backend:
+    if entry.api == "demo":
+        from core.backends.demo import DemoBackend
+
+        return DemoBackend()
+    secret = os.environ.get(entry.key_env) if entry.key_env else entry.key and entry.key.get_secret_value()
+    url, key = entry.url or "", secret or None
+    silence = max(settings.first_token_timeout, settings.between_tokens_timeout)
+
+    def open_as(api: Api) -> Backend:
+        if api == "tgi":
+            from core.backends.tgi import TgiBackend
+
+            return TgiBackend(url, api_key=key, auth=entry.auth, idle_timeout=silence)
+        from core.backends.openai import OpenAIBackend
+
+        return OpenAIBackend(url, model=entry.name, api_key=key, auth=entry.auth, idle_timeout=silence)
+
+    if entry.api:
+        return open_as(entry.api)
+    from core.backends.detect import DetectedBackend
+    from core.backends.server import Server
+
+    return DetectedBackend(Server(url, api_key=key, auth=entry.auth), open_as)
+
+
+def _template(backend: Backend, wanted: str) -> Callable[[], Awaitable[PromptTemplate]]:
+    """The template that is wanted; "" for the server's own where it has one, else the line family."""
+    if wanted and wanted.lower() != SERVED:
+        return always(open_template(wanted))
+    served: list[PromptTemplate] = []
+
+    async def get() -> PromptTemplate:
+        if not served:
+            served.append(await _served(backend, tells=bool(wanted)))
+        return served[0]
+
+    return get
+
+
+async def _served(backend: Backend, *, tells: bool) -> PromptTemplate:
+    from core.backends.demo import DemoBackend
+
+    if isinstance(backend, DemoBackend):
+        return open_template("falcon")
+    from core.backends.detect import DetectedBackend
+    from core.backends.openai import OpenAIBackend
+
+    backend = await backend.known() if isinstance(backend, DetectedBackend) else backend
+    if not isinstance(backend, OpenAIBackend):
+        if tells:
+            raise _not_told()
+        return open_template("falcon")
+    if not tells:
+        return open_template("chat")
+    told: Any = await backend.served_template()
+    if not told:
+        raise _not_told()
+    from core.prompts.hugging import HuggingFaceTemplate
+
+    source, bos, eos = told
+    return HuggingFaceTemplate(source, bos=bos, eos=eos, name="the server's chat template")
+
+
+def _not_told() -> ModelRefused:
+    return ModelRefused(
+        "The model's server does not tell its chat template.",
+        remedy="Leave PROMPT_TEMPLATE empty, or set it to the model's family or its chat_template.jinja.",
+    )

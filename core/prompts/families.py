@@ -1,0 +1,99 @@
+"""The families of open models that Parley knows by name. How each writes a conversation is a file in ``families/``.
+
+The formats are those that the models' makers document. BOS is left to the server, which adds it to raw text by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from core.guard import guard
+from core.prompts.jinja import render
+from core.prompts.speech import Said, folded, spoken, strictly
+from core.types import Prompt, Role, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A name, what ends an answer, and the template's other control strings.
+
+    ``strict`` families take turns only, person and assistant; all others take any role at any place.
+    """
+
+    name: str
+    stops: tuple[str, ...]
+    controls: tuple[str, ...] = ()
+    strict: bool = False
+
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        # TGI takes four stop strings.
+        Family("falcon", ("\nUser:", "<|endoftext|>", "\nSystem:", "\nAssistant:")),
+        Family("falcon3", ("<|endoftext|>", "<|user|>"), ("<|system|>", "<|assistant|>")),
+        Family("chatml", ("<|im_end|>", "<|endoftext|>"), ("<|im_start|>",)),
+        Family("llama2", ("</s>",), ("<s>", "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>"), strict=True),
+        Family("llama3", ("<|eot_id|>", "<|end_of_text|>"), ("<|start_header_id|>", "<|end_header_id|>")),
+        Family("mistral-v1", ("</s>",), ("[INST]", "[/INST]"), strict=True),
+        Family("mistral-v3", ("</s>",), ("[INST]", "[/INST]"), strict=True),
+        Family("mistral-v7", ("</s>",), ("[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"), strict=True),
+        Family("gemma", ("<end_of_turn>",), ("<start_of_turn>",), strict=True),
+        Family("zephyr", ("</s>",), ("<|system|>", "<|user|>", "<|assistant|>")),
+        Family("phi3", ("<|end|>", "<|endoftext|>"), ("<|system|>", "<|user|>", "<|assistant|>")),
+        Family("phi4", ("<|im_end|>", "<|endoftext|>"), ("<|im_start|>", "<|im_sep|>")),
+    )
+}
+
+
+class FamilyTemplate:
+    """Writes a conversation down as one family was taught."""
+
+    def __init__(self, family: Family) -> None:
+        self.name = family.name
+        self._family = family
+
+    def render(self, window: Window) -> Prompt:
+        """See ``PromptTemplate.render``; every string in it is guarded."""
+        family = self._family
+        controls = (*family.stops, *family.controls)
+
+        def text() -> str:
+            said: list[Said] = list(spoken(window))
+            said = strictly(said) if family.strict else said
+            system = [(Role.SYSTEM, guard(window.system))] if window.system else []
+            return render(family_source(family.name), [*system, *said])
+
+        return Prompt(window.messages, family.stops, text, controls=controls)
+
+
+class ChatTemplate:
+    """For servers that write conversations down by themselves: the system prompt, then turns.
+
+    Most templates behind such servers take nothing else. For one that has no system role, ``folds`` puts the system
+    prompt before the first person's words.
+    """
+
+    name = "chat"
+
+    def __init__(self, *, folds: bool = False) -> None:
+        self._folds = folds
+
+    def render(self, window: Window) -> Prompt:
+        """See ``PromptTemplate.render``; the text is that of the line family, for whoever only measures it."""
+
+        def chat() -> list[Said]:
+            turns, system = strictly(spoken(window)), guard(window.system)
+            if self._folds or not system:
+                return folded(system, turns)
+            return [(Role.SYSTEM, system), *turns]
+
+        return Prompt(window.messages, (), lambda: "\n".join(words for _, words in chat()), chat)
+
+
+@cache
+def family_source(name: str) -> str:
+    """The template of one family."""
+    return Path(__file__).with_name("families").joinpath(f"{name}.jinja").read_text(encoding="utf-8")

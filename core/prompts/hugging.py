@@ -1,0 +1,140 @@
+"""A model's own chat template: ``tokenizer_config.json`` or ``chat_template.jinja``, or what its server tells.
+
+Many templates take turns only, and a system prompt only at the beginning or not at all. Some say so by refusing, others
+by leaving it out. So a conversation is told in turns; where that is refused or loses something, once more with the
+system prompt before the first person's words.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Self
+
+from core.errors import ModelRefused, SettingsError
+from core.guard import guard
+from core.prompts.jinja import TemplateRefused, compiled, render
+from core.prompts.speech import Said, folded, spoken, strictly
+from core.types import Prompt, Role, Window
+
+MOST_STOPS = 4
+"""TGI takes no more."""
+
+_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "<|return|>")
+_CONTROL = re.compile(
+    r"<\|[^|<>\s'\"]{1,48}\|>|<\uff5c[^<>'\"]{1,48}\uff5c>|\[/?[A-Z_]{3,24}\]|<</?SYS>>|</?[a-z_]{1,24}>"
+)
+
+
+class HuggingFaceTemplate:
+    """Writes a conversation down as ``source`` says, and leaves BOS to the server, which adds it to raw text.
+
+    ``tokens`` are the tokenizer's special tokens: nobody can write one, and no answer shows one.
+
+    Raises:
+        SettingsError: ``source`` is no template.
+    """
+
+    def __init__(
+        self, source: str, *, bos: str = "", eos: str = "", tokens: tuple[str, ...] = (), name: str = "chat_template"
+    ) -> None:
+        compiled(source)
+        self.name = name
+        self._source, self._bos, self._eos = source, bos, eos
+        ends = [eos, *(end for end in _ENDS if end in source)]
+        self._stops = tuple(dict.fromkeys(filter(None, ends)))[:MOST_STOPS]
+        written = _CONTROL.findall(source)
+        self._controls = tuple(dict.fromkeys(filter(None, (bos, *self._stops, *tokens, *written))))
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The template in a file, or in a folder as a model is downloaded.
+
+        Raises:
+            SettingsError: there is none, or it cannot be read.
+        """
+        folder = path if path.is_dir() else path.parent
+        config, source = _config(folder if path.suffix != ".json" else path), ""
+        try:
+            if path.is_dir() and (folder / "chat_template.jinja").is_file():
+                source = (folder / "chat_template.jinja").read_text(encoding="utf-8")
+            elif path.is_file() and path.suffix != ".json":
+                source = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise _unreadable(path, type(error).__name__) from None
+        source = source or _default(config.get("chat_template"))
+        if not source:
+            raise SettingsError(
+                f"PROMPT_TEMPLATE: there is no chat template in {path}",
+                remedy="Name the model's chat_template.jinja, its tokenizer_config.json, or the folder they are in.",
+            )
+        added = config.get("added_tokens_decoder")
+        tokens = [_token(token) for token in (added.values() if isinstance(added, dict) else ()) if _special(token)]
+        bos, eos = _token(config.get("bos_token")), _token(config.get("eos_token"))
+        return cls(source, bos=bos, eos=eos, tokens=tuple(tokens), name=path.name)
+
+    def render(self, window: Window) -> Prompt:
+        """See ``PromptTemplate.render``; every string in it is guarded.
+
+        ``text()`` raises ModelRefused if the template will not write this conversation down in any way.
+        """
+
+        def text() -> str:
+            said = list(spoken(window, self._controls))
+            written = self._written(guard(window.system, self._controls), said)
+            return written.removeprefix(self._bos) if self._bos else written
+
+        return Prompt(window.messages, self._stops, text, controls=self._controls)
+
+    def _written(self, system: str, said: list[Said]) -> str:
+        refusals, poor = [], ""
+        turns = strictly(said)
+        for told in ([(Role.SYSTEM, system), *turns] if system else turns, folded(system, turns)):
+            try:
+                written = render(self._source, told, bos=self._bos, eos=self._eos)
+            except TemplateRefused as refusal:
+                refusals.append(str(refusal))
+                continue
+            if all(words.strip() in written for words in (system, *(words for _, words in said))):
+                return written
+            poor = poor or written
+        if poor:
+            return poor
+        raise ModelRefused(
+            f"The chat template {self.name} refuses the conversation: {'; '.join(dict.fromkeys(refusals))}",
+            remedy="Set PROMPT_TEMPLATE to the model's family, for example chatml.",
+        )
+
+
+def _config(place: Path) -> dict[str, Any]:
+    path = place / "tokenizer_config.json" if place.is_dir() else place
+    if not path.is_file():
+        return {}
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, type(error).__name__) from None
+    return config if isinstance(config, dict) else {}
+
+
+def _unreadable(path: Path, why: str) -> SettingsError:
+    return SettingsError(f"PROMPT_TEMPLATE: {path} cannot be read ({why})", remedy="Is it the model's own file?")
+
+
+def _default(template: Any) -> str:
+    """One template, or the one called ``default`` among several."""
+    if isinstance(template, list):
+        named = {one.get("name"): one.get("template") for one in template if isinstance(one, dict)}
+        template = named.get("default") or next(iter(named.values()), "")
+    return template if isinstance(template, str) else ""
+
+
+def _token(token: Any) -> str:
+    """A special token, which may be a text or an object."""
+    found = token.get("content") if isinstance(token, dict) else token
+    return found if isinstance(found, str) else ""
+
+
+def _special(token: Any) -> bool:
+    return isinstance(token, dict) and bool(token.get("special"))
