@@ -150,7 +150,11 @@ class Worker:
         self._look.clear()
         replies = {reply.lease.job: (task, reply.lease) for task, reply in self._replies.items()}
         sent_at = time.monotonic()
-        answers = await self._queue.beat({job: lease.unsaved() for job, (_, lease) in replies.items()})
+        try:
+            answers = await self._queue.beat({job: lease.unsaved() for job, (_, lease) in replies.items()})
+        except StorageError:
+            self._look.set()  # the next beat is due now
+            raise
         if replies:
             reach("beat")
         for job, notes in answers.items():
