@@ -61,7 +61,11 @@ class Member:
 
     def lines(self, event: str) -> list[dict[str, Any]]:
         """Its log lines of one event; ``at`` is in seconds since the epoch."""
-        return [line | {"at": _seconds(line["ts"])} for line in map(_parse, self.text.splitlines()) if line["event"] == event]
+        return [
+            line | {"at": _seconds(line["ts"])}
+            for line in map(_parse, self.text.splitlines())
+            if line["event"] == event
+        ]
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal, if it is still there."""

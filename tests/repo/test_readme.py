@@ -27,6 +27,10 @@ def run(tmp_path: Path, *arguments: str, said: str = "", **settings: str) -> sub
     )  # fmt: skip
 
 
+QUEUE = ("ls", "show TURN", "cancel TURN", "requeue TURN", "dead ls", "dead replay TURN")
+"""Run by tests/bots/test_queue_cli.py; the two processes of a larger deployment by tests/journeys/test_durable.py."""
+
+
 def test_every_command_in_the_readme_is_run_here() -> None:
     """A new one needs a test."""
     written = set(re.findall(r"`((?:parley|make|python -m)[^`…]*)`", README))
@@ -43,7 +47,9 @@ def test_every_command_in_the_readme_is_run_here() -> None:
         "parley doctor",
         "parley slack manifest",
         "python -m tests.doubles.slack",
+        *(f"parley queue {words}" for words in QUEUE),
     }
+    assert {"parley run slack --no-worker", "parley run worker"} <= set(re.findall(r"^(parley \S.*?) +#", README, re.M))
 
 
 @pytest.mark.parametrize("target", ["run", "test", "check", "bench", "setup"])
