@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from core import metrics
 from core.backends import Backend
 from core.delivery import BeforeTheEnd, Delivery, MessageEditor, Pace, deliver
 from core.draft import Draft
@@ -17,6 +18,7 @@ from core.errors import GenerationError, MessageGone, ParleyError, PromptTooLong
 from core.generation import Deadlines, generate
 from core.memory import Exchange, Memory, Thread
 from core.prompts import PromptTemplate
+from core.tags import tag
 from core.tokens import TokenCounter, estimate
 from core.types import (
     Conversation,
@@ -133,7 +135,7 @@ class Assistant:
             try:
                 await self.memory.append(answer.exchange)
             except StorageError as error:
-                log.error("an answer was given and could not be remembered", turn=turn.id, error=str(error))
+                log.error("an answer was given and could not be remembered", turn=tag(turn.id), error=str(error))
         return answer
 
     async def write(
@@ -174,21 +176,23 @@ class Assistant:
             error = group.exceptions[0]
             if not isinstance(error, MessageGone):
                 raise error from None
-            log.info("reply deleted while it grew", turn=turn.id, code=error.code)
+            log.info("reply deleted while it grew", turn=tag(turn.id), code=error.code)
             return Answer(Outcome(Ending.STOPPED))
         shown, outcome = delivery.result(), draft.outcome
         assert outcome  # noqa: S101 - a delivery ends after its draft
         answer = self._so_far(writing, outcome, shown.refs)
+        metrics.TOKENS.add(answer.usage.prompt_tokens or 0, kind="prompt")
+        metrics.TOKENS.add(answer.usage.completion_tokens or 0, kind="completion")
         log.info(
             "answered",
-            turn=turn.id,
+            turn=tag(turn.id),
             ending=outcome.ending,
             characters=len(answer.text),
             prompt_tokens=answer.usage.prompt_tokens,
             tokens=answer.usage.completion_tokens,
             messages=len(shown.refs),
             first_token_ms=round(1000 * (writing.first_token - begun)) if writing.first_token else None,
-            ms=round(1000 * (time.monotonic() - begun)),
+            dur_ms=round(1000 * (time.monotonic() - begun)),
         )
         return answer
 
@@ -199,13 +203,15 @@ class Assistant:
             await self._recall(writing, read_thread)
             ending = Ending.STOPPED if draft.outcome else await self._generate(writing)
         except (GenerationError, StorageError) as error:
+            if isinstance(error, GenerationError):
+                metrics.MODEL_ERRORS.add(kind=type(error).__name__)
             log.warning(
-                "answer broke off", turn=turn.id, error=str(error), remedy=error.remedy, kind=type(error).__name__
+                "answer broke off", turn=tag(turn.id), error=str(error), remedy=error.remedy, kind=type(error).__name__
             )
             draft.close(_explain(error, so_far=draft.best))
         except Exception:
             draft.close(_explain(ParleyError("a fault of ours"), so_far=draft.best))
-            log.exception("a fault of ours", turn=turn.id)
+            log.exception("a fault of ours", turn=tag(turn.id))
         else:
             if not draft.text:
                 draft.close(
@@ -235,7 +241,7 @@ class Assistant:
         except PromptTooLong:
             if writing.draft.text:
                 raise
-            log.warning("prompt refused as too long; cutting it once more", turn=writing.turn.id)
+            log.warning("prompt refused as too long; cutting it once more", turn=tag(writing.turn.id))
             return await self._stream(writing, replace(budget, prompt=int(budget.prompt * STEP)))
 
     async def _stream(self, writing: _Writing, budget: Budget) -> Ending:
