@@ -183,6 +183,7 @@ async def _serve(core: Core, todo: Duties, platforms: Mapping[str, Platform], st
         platforms=todo.answers,
         lease=settings.lease_seconds,
         follow_up=settings.follow_up,
+        quotas=settings.quotas,
     )
     surfaces = {name: platforms[name].surface for name in todo.answers}
     worker = Worker(queue, core.assistant, surfaces, slots=settings.worker_slots)

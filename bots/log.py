@@ -9,22 +9,54 @@ from typing import Any
 
 import structlog
 
-_SECRET = re.compile(r"(ticket=|xox[a-z]-|xapp-|Bearer |Basic )[^\s&'\"]+", re.IGNORECASE)
+_EDGE = r"(?:\b|(?<=\[\dm)|(?<=\[\d\dm))"
+"""Where a word begins; on a terminal, perhaps behind the codes of a colour."""
+_SECRETS = (
+    # What follows is a secret: tickets in addresses of sockets, keys in headers.
+    re.compile(r"((?i:ticket=|Bearer |Basic ))[^\s&'\"\\]+"),
+    # A user name and a password in an address; an unquoted / or @ in a password does not end it.
+    re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]{0,20}://)[^\s'\"\\]*(?=@)"),
+    # Discord's interaction tokens and webhooks; Slack's response addresses.
+    re.compile(r"(/(?:interactions|webhooks)/\d+/)[\w.%=+-]+"),
+    re.compile(r"(hooks\.slack\.com/)[^\s'\"\\]+"),
+    re.compile(r"(aW50ZXJhY3Rpb246)[\w=+/-]+"),
+    # Keys that say what they are: Slack's, OpenAI's and those made like them, Hugging Face's.
+    re.compile(_EDGE + r"((?i:xox[a-z](?:\.xox[a-z])?-|xapp-|xwfp-))[\w-]+"),
+    re.compile(_EDGE + r"(sk-|hf_)[\w-]{8,}"),
+    # Three parts with dots between: a bot's token of Discord, a JSON web token.
+    re.compile(_EDGE + r"([MNO][\w-]{3}|eyJ[\w-])[\w-]{15,300}\.[\w-]{5,2000}\.[\w-]{20,}"),
+)
+"""Each keeps its beginning, which tells the kind; none crosses a space or the end of a string in JSON."""
 
 
-class Redacted(logging.Filter):
-    """What libraries log, without secrets: addresses of sockets carry tickets, and tracebacks carry addresses."""
+def redact(line: str) -> str:
+    """A log line without what looks like a secret; the beginning that tells its kind stays."""
+    for secret in _SECRETS:
+        line = secret.sub(r"\1…", line)
+    return line
+
+
+def _redacted(_logger: Any, _method: str, line: Any) -> str:
+    """The last step of both ways to a line: what came before is a line already."""
+    return redact(line)
+
+
+class Brief(logging.Filter):
+    """What libraries log, without tracebacks: they carry what was at hand, and messages may be among it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite a record in place."""
-        record.msg, record.args = _SECRET.sub(r"\1…", record.getMessage()), ()
+        record.msg, record.args = record.getMessage(), ()
         if record.exc_info and record.exc_info[0]:
             record.msg, record.exc_info = f"{record.msg} ({record.exc_info[0].__name__})", None
         return True
 
 
 def configure_logging(level: str) -> None:
-    """Log to stderr from ``level`` on; libraries only from ``warning`` on, since their debug lines quote messages."""
+    """Log to stderr from ``level`` on; libraries only from ``warning`` on, since their debug lines quote messages.
+
+    Lines carry ``ts``, ``level``, ``event`` and, while a turn is answered, the fields of ``core.tags``.
+    """
     threshold = getattr(logging, level.upper())
     people = sys.stderr.isatty()
     renderer: Any = (
@@ -35,17 +67,18 @@ def configure_logging(level: str) -> None:
     )
     traceback: list[Any] = [] if people else [structlog.processors.format_exc_info]
     shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if people else "iso", utc=not people, key="ts"),
     ]
     structlog.configure(
-        processors=[*shared, *traceback, renderer],
+        processors=[*shared, *traceback, renderer, _redacted],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler()
-    last = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *traceback, renderer]
+    last = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *traceback, renderer, _redacted]
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))
-    handler.addFilter(Redacted())
+    handler.addFilter(Brief())
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # the command line is read before anything that is dear to im
 
 T = TypeVar("T")
 
-Turn = Annotated[str, typer.Argument(help="The turn's id as `ls` shows it; the end of it is enough.")]
+Turn = Annotated[str, typer.Argument(help="Its id as `ls` shows it (the end of it is enough), or as the log has it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 Text = Annotated[bool, typer.Option("--text", help="Show what the message says.")]
 All = Annotated[bool, typer.Option("--all", help="All of them.")]

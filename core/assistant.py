@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from core import metrics
 from core.delivery import BeforeTheEnd, Delivery, MessageEditor, Pace, deliver
 from core.draft import Draft
 from core.errors import GenerationError, MessageGone, ParleyError, StorageError
 from core.memory import Exchange, Memory, Thread
 from core.models import Manner as Manner  # noqa: PLC0414 - who builds an assistant needs both
 from core.models import Models
+from core.tags import tag
 from core.types import (
     Conversation,
     Delta,
@@ -99,7 +101,7 @@ class Assistant:
             try:
                 await self.memory.append(answer.exchange)
             except StorageError as error:
-                log.error("an answer was given and could not be remembered", turn=turn.id, error=str(error))
+                log.error("an answer was given and could not be remembered", turn=tag(turn.id), error=str(error))
         return answer
 
     async def write(
@@ -140,21 +142,23 @@ class Assistant:
             error = group.exceptions[0]
             if not isinstance(error, MessageGone):
                 raise error from None
-            log.info("reply deleted while it grew", turn=turn.id, code=error.code)
+            log.info("reply deleted while it grew", turn=tag(turn.id), code=error.code)
             return Answer(Outcome(Ending.STOPPED))
         shown, outcome = delivery.result(), draft.outcome
         assert outcome  # noqa: S101 - a delivery ends after its draft
         answer = self._so_far(writing, outcome, shown.refs)
+        metrics.TOKENS.add(answer.usage.prompt_tokens or 0, kind="prompt")
+        metrics.TOKENS.add(answer.usage.completion_tokens or 0, kind="completion")
         log.info(
             "answered",
-            turn=turn.id,
+            turn=tag(turn.id),
             ending=outcome.ending,
             characters=len(answer.text),
             prompt_tokens=answer.usage.prompt_tokens,
             tokens=answer.usage.completion_tokens,
             messages=len(shown.refs),
             first_token_ms=round(1000 * (writing.first_token - begun)) if writing.first_token else None,
-            ms=round(1000 * (time.monotonic() - begun)),
+            dur_ms=round(1000 * (time.monotonic() - begun)),
         )
         return answer
 
@@ -165,13 +169,15 @@ class Assistant:
             await self._recall(writing, read_thread)
             ending = Ending.STOPPED if draft.outcome else await self._generate(writing)
         except (GenerationError, StorageError) as error:
+            if isinstance(error, GenerationError):
+                metrics.MODEL_ERRORS.add(kind=type(error).__name__)
             log.warning(
-                "answer broke off", turn=turn.id, error=str(error), remedy=error.remedy, kind=type(error).__name__
+                "answer broke off", turn=tag(turn.id), error=str(error), remedy=error.remedy, kind=type(error).__name__
             )
             draft.close(_explain(error, so_far=draft.best))
         except Exception:
             draft.close(_explain(ParleyError("a fault of ours"), so_far=draft.best))
-            log.exception("a fault of ours", turn=turn.id)
+            log.exception("a fault of ours", turn=tag(turn.id))
         else:
             if not draft.text:
                 draft.close(

@@ -9,6 +9,7 @@ show healed Markdown; the end shows the text as it was generated.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -18,6 +19,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from core import metrics
 from core.draft import Draft
 from core.errors import MessageGone, PlatformError, PlatformUnauthorized, PlatformUnavailable, RateLimited
 from core.markdown import Splitter, heal
@@ -124,6 +126,7 @@ class Delivery:
     _final: set[int] = field(default_factory=set)
     _reserved: bool = False
     _edited_at: float = 0.0
+    _begun_at: float = field(default_factory=time.monotonic)
     _splitter: Splitter = field(init=False)
 
     def __post_init__(self) -> None:
@@ -193,6 +196,10 @@ class Delivery:
         """Whether a message shows something else, or can be stopped although it is final."""
         return self.shown[place] != text or not (growing or place in self._final)
 
+    def _first_seen(self) -> None:
+        """Something of the reply is there to be seen, for the first time."""
+        metrics.TIME_TO_FIRST_EDIT.observe(time.monotonic() - self._begun_at)
+
     def _note(self, place: int, text: str, growing: bool) -> None:
         """Remember what a message shows now."""
         self.shown[place:] = [text, *self.shown[place + 1 :]]
@@ -206,6 +213,11 @@ class Delivery:
 
     async def _post(self, text: str, *, growing: bool) -> None:
         """Begin the next message, in the place of an earlier reply's if there is one."""
+        await self._begin(text, growing=growing)
+        if len(self.refs) == 1:
+            self._first_seen()
+
+    async def _begin(self, text: str, *, growing: bool) -> None:
         part = len(self.refs)
         while self.spare:
             await self._pay()
@@ -276,8 +288,11 @@ class Delivery:
             await budget.take()
         else:
             await budget.unblocked()
+        first = not self.refs
         with _told(budget):
             self.refs = list(await self.editor.finish(tuple(self.refs), parts, outcome))
+        if first:
+            self._first_seen()
         if self._reserved and not posts:
             self._reserved = False
             budget.spend()
@@ -336,6 +351,7 @@ def _told(budget: Budget) -> Iterator[None]:
     try:
         yield
     except RateLimited as refusal:
+        metrics.RATE_LIMITED.add()
         log.info("rate limited", retry_after=refusal.retry_after)
         budget.refused(refusal.retry_after or 1.0)
         raise

@@ -16,9 +16,18 @@ from typing import Any, TypeVar
 
 import structlog
 
+from core import metrics
 from core.delivery import MessageEditor
 from core.draft import Draft
-from core.errors import ParleyError, PlatformUnavailable, RateLimited, StorageError
+from core.errors import (
+    MessageGone,
+    ParleyError,
+    PlatformError,
+    PlatformUnauthorized,
+    PlatformUnavailable,
+    RateLimited,
+    StorageError,
+)
 from core.failpoints import reach
 from core.jobs import Job, Note, Seal, StoredJob
 from core.queue import TurnQueue
@@ -33,6 +42,14 @@ SEAL_TIMEOUT = 2.0
 """Seconds that an answer's end waits to be written down before people see it."""
 MOST_SAVED = 65_536
 """Characters of an answer that are saved while it grows."""
+
+RESULTS: dict[type[PlatformError], str] = {
+    RateLimited: "rate_limited",
+    MessageGone: "gone",
+    PlatformUnavailable: "unavailable",
+    PlatformUnauthorized: "unauthorized",
+}
+"""What a refusal is called in ``metrics.EDITS``; "refused", where it is none of these."""
 
 
 class LeaseLost(ParleyError):
@@ -178,7 +195,7 @@ class LeaseEditor:
 
     async def find(self, part: int) -> MessageRef | None:
         """See ``MessageEditor.find``."""
-        return await self._call(self._editor.find(part))
+        return await self._within_lease(self._editor.find(part))
 
     async def pause(self, outcome: Outcome) -> None:
         """Say under the message that grows why it does not, if there is one. Never raises."""
@@ -239,7 +256,21 @@ class LeaseEditor:
         return await self._queue.mark(self._lease.job, posting=posting, refs=self._refs, text=text)
 
     async def _call(self, call: Coroutine[Any, Any, T]) -> T:
-        """One call of the platform, within the lease."""
+        """One call that writes, counted by its result."""
+        platform = self._lease.job.turn.key.platform
+        try:
+            result = await self._within_lease(call)
+        except LeaseLost:
+            metrics.EDITS.add(platform=platform, result="fenced")
+            raise
+        except PlatformError as error:
+            metrics.EDITS.add(platform=platform, result=RESULTS.get(type(error), "refused"))
+            raise
+        metrics.EDITS.add(platform=platform, result="ok")
+        return result
+
+    async def _within_lease(self, call: Coroutine[Any, Any, T]) -> T:
+        """One call of the platform, in the time that the lease has left."""
         try:
             self._lease.check()
         except LeaseLost:

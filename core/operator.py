@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from core.jobs import StoredJob
 from core.redis import Keys, redis_errors
 from core.scripts import script
+from core.tags import tag
 from core.types import Ending, Outcome
 
 CANCELLED = Outcome(Ending.STOPPED, "Whoever runs me has stopped this.")
@@ -117,8 +118,9 @@ class Operator:
 
 
 def matching(turns: Sequence[str], wanted: str) -> list[str]:
-    """The turns that a person means: by the whole id, or by an end of it that fits one alone."""
-    return [turn for turn in turns if turn == wanted] or [turn for turn in turns if turn.endswith(wanted)]
+    """The turns that a person means: by the whole id, by what log lines call it, or by an end of it."""
+    exact = [turn for turn in turns if wanted in (turn, tag(turn))]
+    return exact or [turn for turn in turns if turn.endswith(wanted)]
 
 
 def _letter(text: str) -> Letter:

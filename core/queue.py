@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 
 from redis.asyncio import Redis
 
-from core import commands
+from core import commands, metrics
 from core.errors import StorageError
 from core.jobs import Job, Note, Receipt, Seal, StoredJob, read_refs, write_refs
 from core.memory import RedisMemory
@@ -153,6 +153,12 @@ class RedisTurnQueue:
 
     async def submit(self, turn: Turn) -> Receipt:
         """See ``TurnQueue.submit``."""
+        receipt = await self._take(turn)
+        kind = "command" if commands.find(turn.text) else "question"
+        metrics.EVENTS.add(platform=turn.key.platform, type=kind, outcome=receipt.status)
+        return receipt
+
+    async def _take(self, turn: Turn) -> Receipt:
         scopes = self._quotas.scopes(turn) if self._quotas else ()
         alone = commands.find(turn.text) is not None
         job = StoredJob(turn, alone=alone, scopes=tuple(scope[0] for scope in scopes))

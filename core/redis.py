@@ -19,6 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
+from core import metrics
 from core.embedded import OLDEST, embedded_redis, parse_version
 from core.errors import StorageError
 from core.types import ConversationKey
@@ -55,6 +56,7 @@ class Keys:
     ``{parley}:quarantine``                   STRING  which worker looks after suspects   two leases
     ``{parley}:workers``                      ZSET    workers, and when they last spoke   a day
     ``{parley}:dead``                         LIST    dead letters as JSON, oldest first  30 days after the last one
+    ``{parley}:probe``                        STRING  that Redis can be written to        a minute
     ``{parley}:quota:<scope>:turns``          ZSET    turns of the last minute            a minute
     ``{parley}:quota:<scope>:open``           ZSET    turns that wait or are answered     7 days, if nobody works
     ``{parley}:quota:<scope>:tokens:<day>``   STRING  tokens of that day (UTC)            two days
@@ -97,6 +99,8 @@ class Keys:
     """Which workers are there."""
     DEAD = "{parley}:dead"
     """Turns that were given up."""
+    PROBE = "{parley}:probe"
+    """Written to see whether it can be."""
 
     @staticmethod
     def turn(turn: str) -> str:
@@ -234,6 +238,7 @@ def redis_errors(operation: str) -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
+        metrics.REDIS_DISRUPTIONS.add()
         raise StorageError(
             f"Redis could not {operation}: {_reason(error)}",
             remedy="Check that Redis runs and has memory and disk left; without REDIS_URL it is Parley's own.",

@@ -7,8 +7,9 @@ import time
 from dataclasses import replace
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
-from core import commands
+from core import commands, metrics
 from core.assistant import Answer, Assistant
 from core.delivery import deliver
 from core.draft import Draft
@@ -19,6 +20,7 @@ from core.lease import Lease, LeaseEditor, LeaseLost
 from core.memory import Exchange
 from core.queue import TurnQueue
 from core.surface import Surface
+from core.tags import tag, turn_fields
 from core.types import Ending, MessageRef, Outcome, Role, Turn
 
 log = structlog.get_logger()
@@ -50,26 +52,46 @@ class Reply:
 
     async def run(self) -> None:
         """Answer, and commit."""
-        job = self.lease.job
+        job, begun, how = self.lease.job, time.monotonic(), "left"
+        if job.tries > 1:
+            metrics.TAKEOVERS.add()
         try:
-            await self._commit(*await self._answer())
+            # All that is logged on the way says of which turn.
+            with bound_contextvars(**turn_fields(job.turn), job=tag(job.id), epoch=job.epoch):
+                how = await self._run(job)
+        finally:
+            metrics.TURN_DURATION.observe(time.monotonic() - begun, outcome=how)
+            if self.lease.lost:
+                metrics.FENCED.add()
+
+    async def _run(self, job: Job) -> str:
+        """Returns how it ended, as ``metrics.TURN_DURATION`` counts it."""
+        how = "left"
+        try:
+            seal, why = await self._answer()
+            await self._commit(seal, why)
+            how = "dead" if why else seal.outcome.ending if seal else "gone"
         except LeaseLost:
-            log.warning("left to another worker", turn=job.turn.id, epoch=job.epoch)
+            self.lease.lost = True
+            log.warning("left to another worker")
         except MessageGone as error:
-            log.info("no place to reply to", turn=job.turn.id, code=error.code)
+            how = "gone"
+            log.info("no place to reply to", code=error.code)
             await self._end(self._commit(None))
         except PlatformError as error:
-            log.error("a reply could not be shown", turn=job.turn.id, error=str(error), remedy=error.remedy)
+            log.error("a reply could not be shown", error=str(error), remedy=error.remedy)
             if error.retryable and time.time() - job.turn.at < TOO_OLD:
                 await self._end(self._release(LATER, failed=False))
             else:
+                how = "dead"
                 await self._end(self._commit(None, str(error)))
         except StorageError as error:
-            log.warning("the queue is away", turn=job.turn.id, error=str(error))
+            log.warning("the queue is away", error=str(error))
             await self._end(self._release(AGAIN, failed=False))
         except Exception:
-            log.exception("a fault of ours", turn=job.turn.id)
+            log.exception("a fault of ours")
             await self._end(self._release(AGAIN, failed=True))
+        return how
 
     async def hand_over(self, *, say_so: bool) -> None:
         """Leave the job to another worker; ``say_so`` where there is none, so that people know. Never raises."""
@@ -136,7 +158,7 @@ class Reply:
             draft.append(await command(turn, self._assistant.memory))
             draft.close(Outcome(Ending.COMPLETE))
         except ParleyError as error:
-            log.warning("command failed", turn=turn.id, error=str(error), remedy=error.remedy)
+            log.warning("command failed", error=str(error), remedy=error.remedy)
             draft.close(Outcome(Ending.FAILED, error.plain))
         assert draft.outcome and self._editor  # noqa: S101, PT018
         await self._editor.seal(Seal(draft.text, draft.outcome), (), None)
@@ -165,7 +187,7 @@ class Reply:
             try:
                 result = await self._queue.commit(job, current, dead=dead)
             except StorageError as error:
-                log.warning("not committed yet", turn=job.turn.id, error=str(error))
+                log.warning("not committed yet", error=str(error))
                 self.lease.check()
                 await asyncio.sleep(COMMIT_PAUSE)
                 continue
@@ -184,7 +206,7 @@ class Reply:
         try:
             await step  # type: ignore[misc]
         except (ParleyError, TimeoutError) as error:
-            log.warning("left to its lease", turn=self.lease.job.turn.id, error=str(error))
+            log.warning("left to its lease", turn=tag(self.lease.job.turn.id), error=str(error))
 
 
 def _sealed(answer: Answer) -> Seal:

@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from core.errors import SettingsError
+from core.quotas import EXAMPLE, NO_QUOTA, Quota, Quotas
 
 SYSTEM_PROMPT = (
     "You are Parley, the assistant of a team, in a chat that several people share. "
@@ -56,6 +57,10 @@ def _split_pairs(value: Any) -> Any:
     return {name.strip(): text.strip() for name, _, text in pairs}
 
 
+def _read_quota(value: Any) -> Any:
+    return Quota.parse(value) if isinstance(value, str) else value
+
+
 def _in(case: Callable[[str], str]) -> BeforeValidator:
     """A word that people may write in any case: ``INFO`` is ``info``."""
     return BeforeValidator(lambda value: case(value) if isinstance(value, str) else value)
@@ -88,6 +93,7 @@ def _check_prefix(*prefixes: str) -> AfterValidator:
 Names = Annotated[frozenset[str], NoDecode, BeforeValidator(_split_list)]
 Variables = Annotated[dict[str, str], NoDecode, BeforeValidator(_split_pairs)]
 HttpUrl = Annotated[str, AfterValidator(_check_url)]
+Limits = Annotated[Quota, NoDecode, BeforeValidator(_read_quota)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -159,7 +165,15 @@ class Settings(BaseSettings):
     grace: float = Field(25, ge=0, le=3600, examples=["25"])
     lease_seconds: float = Field(15, ge=1, le=600, examples=["15"])
 
+    # Who may ask how much
+    quota_user: Limits = Field(NO_QUOTA, examples=[EXAMPLE])
+    quota_channel: Limits = Field(NO_QUOTA, examples=["turns=60/min queued=20"])
+    quota_workspace: Limits = Field(NO_QUOTA, examples=["tokens=5000000/day"])
+    admins: Names = Field(frozenset(), examples=["U0123,U0456"])
+
     # The process
+    http_port: int | None = Field(None, ge=0, le=65_535, examples=["9090"])
+    http_host: str = Field("127.0.0.1", examples=["0.0.0.0"])  # noqa: S104 - an example for containers
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _in(str.lower)] = Field(
         "info", examples=["debug"]
     )
@@ -178,6 +192,11 @@ class Settings(BaseSettings):
         if self.models_file:
             return "several"
         return self.model_api or ("detected" if self.model_url else "demo")
+
+    @property
+    def quotas(self) -> Quotas:
+        """Who may ask how much."""
+        return Quotas(self.quota_user, self.quota_channel, self.quota_workspace, self.admins)
 
     @property
     def retention_seconds(self) -> int:

@@ -21,6 +21,7 @@ from core.lease import Lease
 from core.queue import RedisTurnQueue
 from core.reply import Reply
 from core.surface import Surface
+from core.tags import turn_fields
 
 log = structlog.get_logger()
 
@@ -129,7 +130,7 @@ class Worker:
         """Answer one job, beside the others."""
         reach("claimed")
         say = log.info if lease.job.tries > 1 else log.debug
-        say("taken", turn=lease.job.turn.id, epoch=lease.job.epoch, tries=lease.job.tries)
+        say("taken", **turn_fields(lease.job.turn), epoch=lease.job.epoch, tries=lease.job.tries)
         surface = self._surfaces[lease.job.turn.key.platform]
         reply = Reply(lease, self._queue, self._assistant, surface)
         task = asyncio.create_task(reply.run())

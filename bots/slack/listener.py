@@ -22,6 +22,7 @@ from bots.slack.errors import slack_errors
 from bots.slack.events import Asked, Changed, is_external, read_change, read_question, workspace_of
 from bots.slack.surface import SlackSurface
 from bots.slack.text import escape, people, readable, without_mention
+from core import metrics
 from core.commands import days, is_stop
 from core.errors import ParleyError, StorageError
 from core.failpoints import reach
@@ -29,6 +30,7 @@ from core.memory import Memory
 from core.queue import RedisTurnQueue, in_time
 from core.reply import STOPPED, WITHDRAWN
 from core.settings import Settings
+from core.tags import turn_fields
 from core.types import ConversationKey, MessageRef, Turn
 
 log = structlog.get_logger()
@@ -109,12 +111,12 @@ class SlackListener:
         await self._press(ack, again(), channel, user, thread)
 
     async def stop(self, ack: Callable[[], Awaitable[None]], body: dict[str, Any], action: dict[str, Any]) -> None:
-        """The Stop button: the text so far stays. For who asked."""
+        """The Stop button: the text so far stays. For who asked, and admins."""
         channel, user, thread = body["channel"]["id"], body["user"]["id"], body["message"].get("thread_ts", "")
         _, turn, asker = action["value"].split()
 
         async def end() -> str:
-            if user != asker:
+            if user not in {asker, *self._settings.admins}:
                 return NOT_YOURS
             await self._queue.stop(turn, STOPPED)  # if it is done, its last edit is about to show that
             return ""
@@ -133,7 +135,8 @@ class SlackListener:
         direct = body["event"].get("channel_type") == "im"
         if refusal := self._refusal(channel, user, direct=direct, external=is_external(body)):
             if await self._queue.first(turn.id):
-                log.info("refused", turn=turn.id, why=refusal)
+                log.info("refused", **turn_fields(turn), why=refusal)
+                metrics.EVENTS.add(platform="slack", type="question", outcome="denied")
                 self._later(self._whisper(channel, user, thread, REFUSED.format(where=refusal)))
             return
         if is_stop(turn.text):

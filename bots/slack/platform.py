@@ -62,6 +62,12 @@ class Slack:
         self._client = client
         self._who = who
         self._stopping = stopping
+        self._socket: Socket | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether what people say reaches us."""
+        return self._socket is not None and self._socket.connected
 
     @asynccontextmanager
     async def listening(self, queue: RedisTurnQueue, memory: Memory) -> AsyncIterator[None]:
@@ -85,7 +91,7 @@ class Slack:
             process_before_response=True,
         )
         listener.attach(app)
-        socket = Socket(app, app_token)
+        socket = self._socket = Socket(app, app_token)
         try:
             if await _insist(socket.open, self._stopping):
                 log.info("in Slack", workspace=self._who["team"], bot=self._who["user"])

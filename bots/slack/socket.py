@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import structlog
 from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
@@ -12,6 +13,7 @@ from slack_sdk.socket_mode.aiohttp import SocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
 
 from bots.slack.errors import slack_errors
+from core import metrics
 from core.errors import PlatformUnauthorized
 
 log = structlog.get_logger()
@@ -34,6 +36,12 @@ class Socket(AsyncSocketModeHandler):
         self._closing = False
         self._handling: set[asyncio.Task[None] | None] = set()
         self._watching: asyncio.Task[None] | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether envelopes can come."""
+        session = self.client.current_session
+        return not self._closing and session is not None and not session.closed
 
     async def open(self) -> bool:
         """Connect; from then on the client keeps the socket open by itself. True when it is open.
@@ -70,11 +78,14 @@ class Socket(AsyncSocketModeHandler):
             return
         task = asyncio.current_task()
         self._handling.add(task)
+        came_at = time.monotonic()
         try:
             response = await run_async_bolt_app(self.app, req)
             if response.status == 404:
                 response.status, response.body = 200, ""
             await send_async_response(client, req, response, 0.0)
+            if response.status == 200:
+                metrics.INGRESS_ACK.observe(time.monotonic() - came_at, platform="slack")
         except ConnectionError:
             log.info("the socket broke before an acknowledgement; Slack will deliver the event again")
         finally:

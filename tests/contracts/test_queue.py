@@ -18,6 +18,7 @@ from core.errors import StorageError
 from core.jobs import Job, Note, Seal, StoredJob
 from core.memory import Exchange, RedisMemory
 from core.queue import MOST_WAITING, FollowUp, RedisTurnQueue
+from core.quotas import Quota, Quotas
 from core.redis import Keys
 from core.types import Author, ConversationKey, Ending, Message, MessageRef, Outcome, Role, Turn
 from tests.journeys.process import running_redis
@@ -253,6 +254,49 @@ async def test_a_full_lane_says_so_and_takes_the_message_later(queue: RedisTurnQ
     job = await take_one(queue, "t0")
     await queue.commit(job, None)
     assert (await queue.submit(ask("one too many"))).accepted
+
+
+@pytest.mark.parametrize(
+    ("quotas", "said"),
+    [
+        (Quotas(user=Quota(turns=3)), "You have asked 3 times in this minute"),
+        (Quotas(user=Quota(queued=3)), "3 of your questions wait for an answer already"),
+        (Quotas(channel=Quota(turns=3)), "This channel has asked 3 times"),
+        (Quotas(workspace=Quota(queued=3)), "3 of everybody's questions wait"),
+    ],
+)
+async def test_who_reaches_a_quota_is_told_and_may_ask_later(
+    redis_client: redis.asyncio.Redis, memory: RedisMemory, quotas: Quotas, said: str
+) -> None:
+    """Counted for all processes together; nothing of what was refused is kept."""
+    queues = [RedisTurnQueue(redis_client, memory, platforms=["slack"], quotas=quotas) for _ in range(4)]
+    for number, queue in enumerate(queues[:3]):
+        assert (await queue.submit(ask(f"t{number}", f"slack:{number}"))).accepted
+    refused = await queues[3].submit(ask("t3", "slack:3"))
+    assert refused.status == "quota"
+    assert said in refused.note
+    assert (await queues[3].submit(ask("t0", "slack:0"))).status == "duplicate"
+    for job in await take(queues[0]):
+        await queues[0].commit(job, None)
+    await redis_client.delete(*await redis_client.keys("{parley}:quota:*:turns") or ["none"])  # a minute later
+    assert (await queues[3].submit(ask("t3", "slack:3"))).accepted
+
+
+async def test_tokens_of_a_day_are_counted_when_they_are_used(
+    redis_client: redis.asyncio.Redis, memory: RedisMemory
+) -> None:
+    """Once, although a commit is sent twice; admins are exempt."""
+    quotas = Quotas(user=Quota(tokens=100), admins=frozenset({"U9"}))
+    queue = RedisTurnQueue(redis_client, memory, platforms=["slack"], quotas=quotas)
+    for number in range(2):
+        await queue.submit(ask(f"t{number}"))
+        job = await take_one(queue, f"t{number}")
+        for _ in range(2):
+            await queue.commit(job, replace(answered(job), tokens=50))
+    refused = await queue.submit(ask("t2"))
+    assert refused.status == "quota"
+    assert "100 tokens" in refused.note
+    assert (await queue.submit(ask("t3", "slack:admin", user="U9"))).accepted
 
 
 async def test_people_are_served_in_turn(queue: RedisTurnQueue) -> None:

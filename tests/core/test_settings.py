@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import SettingsError
+from core.quotas import Quota, Quotas
 from core.settings import Settings, load_settings
 
 
@@ -66,6 +67,14 @@ def test_lists_are_written_with_commas_or_spaces(monkeypatch: pytest.MonkeyPatch
     assert load_settings().slack_allow_channels == {"C1", "C2", "C3"}
 
 
+def test_quotas_and_admins_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without them nobody is limited, and nobody is an admin."""
+    assert load_settings().quotas == Quotas()
+    monkeypatch.setenv("QUOTA_USER", "turns=20/min queued=5")
+    monkeypatch.setenv("ADMINS", "U1, 42")
+    assert load_settings().quotas == Quotas(user=Quota(turns=20, queued=5), admins=frozenset({"U1", "42"}))
+
+
 @pytest.mark.parametrize(
     ("name", "value", "meant"),
     [
@@ -102,6 +111,10 @@ def test_mistakes_in_the_file_are_not_told_by_its_parser(tmp_path: Path, caplog:
         ("MODEL_AUTH", "Digest", "MODEL_AUTH: should be 'Bearer' or 'Basic'"),
         ("REDIS_URL", "localhost:6379", "REDIS_URL: should begin with redis://, rediss:// or unix://. "),
         ("LOG_LEVEL", "loud", "LOG_LEVEL: should be 'debug', 'info', 'warning' or 'error'"),
+        ("QUOTA_USER", "20", "QUOTA_USER: knows turns, tokens and queued, but not “20”. "),
+        ("QUOTA_CHANNEL", "turns=20/day", "QUOTA_CHANNEL: counts turns a minute, and not per day"),
+        ("HTTP_PORT", "http", "HTTP_PORT: should be a whole number. "),
+        ("HTTP_PORT", "99999", "HTTP_PORT: should be less than or equal to 65535"),
         ("SLACK_ALLOW_EXTERNAL", "perhaps", "SLACK_ALLOW_EXTERNAL: should be true or false. "),
     ],
 )

@@ -147,7 +147,7 @@ def test_nobody_can_forge_the_templates_own_words(name: str, said: str, answer: 
         return written.text(), written.controls
 
     text, controls = prompt(system, called, said, answer)
-    plain, _ = prompt("x", "x", "x", "x")
+    plain, _ = prompt(system and "x", "x", "x", "x")
     assert counted(text, controls) == counted(plain, controls)
     assert MARK not in plain
 

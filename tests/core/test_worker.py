@@ -298,9 +298,9 @@ async def test_a_turn_whose_platform_is_away_is_tried_again_later(
     office.hire()
     turn = replace(ask("t1"), at=4e9)
     await office.submit(turn)
-    await wait_until(lambda: client.zscore("{parley}:held:slack", "slack:a"))
+    await wait_until(lambda: client.hget("{parley}:lane:slack:a:state", "seal"))
     await wait_until(lambda: not office.workers[0].running, description="given up for now")
-    assert await client.hget("{parley}:lane:slack:a:state", "seal")
+    assert await client.zscore("{parley}:held:slack", "slack:a")
     assert await client.llen("{parley}:dead") == 0
 
 

@@ -49,7 +49,8 @@ def test_every_command_in_the_readme_is_run_here() -> None:
         "python -m tests.doubles.slack",
         *(f"parley queue {words}" for words in QUEUE),
     }
-    assert {"parley run slack --no-worker", "parley run worker"} <= set(re.findall(r"^(parley \S.*?) +#", README, re.M))
+    lines = set(re.findall(r"^(parley \S.*?) +#", README, re.MULTILINE))
+    assert lines == {"parley run slack --no-worker", "parley run worker"}
 
 
 @pytest.mark.parametrize("target", ["run", "test", "check", "bench", "setup"])

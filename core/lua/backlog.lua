@@ -1,0 +1,34 @@
+-- How much waits. Only reads, and looks into no more than so many messages, whatever waits.
+--
+-- KEYS  dead letters
+-- ARGV  most first turns to look into for the oldest, platforms…
+-- returns  {turns that wait, seconds that the oldest one has waited that nobody works at ("0" if there is none), dead letters}
+local most = tonumber(ARGV[1])
+local time, waiting, oldest = now(), 0, 0
+
+local function look(lanes, attended)
+  for _, lane in ipairs(lanes) do
+    waiting = waiting + redis.call("LLEN", inbox_of(lane))
+    if attended then
+      -- What is being answered does not wait.
+      waiting = waiting - tonumber(redis.call("HGET", state_of(lane), "count") or "0")
+    elseif most > 0 then
+      most = most - 1
+      local head = redis.call("LINDEX", inbox_of(lane), 0)
+      local turn = head and cjson.decode(head).turn
+      if turn and turn.attempt == 0 then -- one that is asked again is as old as its question
+        oldest = math.max(oldest, time / 1000 - turn.at)
+      end
+    end
+  end
+end
+
+for index = 2, #ARGV do
+  local platform = ARGV[index]
+  local held = P .. "held:" .. platform
+  look(redis.call("ZRANGE", P .. "ready:" .. platform, 0, -1), false)
+  look(redis.call("ZRANGE", P .. "suspects:" .. platform, 0, -1), false)
+  look(redis.call("ZRANGEBYSCORE", held, "-inf", time), false)
+  look(redis.call("ZRANGEBYSCORE", held, "(" .. time, "+inf"), true)
+end
+return { waiting, string.format("%.3f", oldest), redis.call("LLEN", KEYS[1]) }

@@ -1,0 +1,158 @@
+"""How much may be asked for, by whom: as settings say it, as the queue's script counts it, as people read it.
+
+A person's quota counts what they ask anywhere on a platform, a channel's what is asked in it and its threads, a
+workspace's everything. Admins are exempt: what they ask is not counted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Self, get_args
+from urllib.parse import quote
+
+from core.types import Turn
+
+Scope = Literal["user", "channel", "workspace"]
+Measure = Literal["turns", "tokens", "queued"]
+
+EXAMPLE = "turns=20/min tokens=200000/day queued=5"
+_UNITS: dict[str, str] = {"turns": "/min", "tokens": "/day", "queued": ""}
+_PER: dict[str, tuple[str, ...]] = {
+    "turns": ("min", "minute", "m"),
+    "tokens": ("day", "d"),
+    "queued": (),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """The most that one person, channel or workspace may ask for; None for no limit.
+
+    ``turns`` in any minute, ``tokens`` of prompts and answers in a day (UTC), and ``queued`` turns that wait or are
+    being answered.
+    """
+
+    turns: int | None = None
+    tokens: int | None = None
+    queued: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``turns=20/min tokens=200000/day queued=5``, or any part of it.
+
+        Raises:
+            ValueError: what is wrong with it, in the words of who wrote it.
+        """
+        limits: dict[str, int] = {}
+        for part in text.replace(",", " ").split():
+            measure, limit = _read(part)
+            if measure in limits:
+                raise ValueError(f"says {measure} twice")
+            limits[measure] = limit
+        return cls(**limits)
+
+    def __str__(self) -> str:
+        """As ``parse`` reads it."""
+        limits = ((measure, getattr(self, measure)) for measure in get_args(Measure))
+        return " ".join(f"{measure}={limit}{_UNITS[measure]}" for measure, limit in limits if limit is not None)
+
+    def __bool__(self) -> bool:
+        """Whether it limits anything."""
+        return self != Quota()
+
+
+NO_QUOTA = Quota()
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """The quotas of a deployment, and the ids of its ``admins``."""
+
+    user: Quota = NO_QUOTA
+    channel: Quota = NO_QUOTA
+    workspace: Quota = NO_QUOTA
+    admins: frozenset[str] = frozenset()
+
+    def scopes(self, turn: Turn) -> Sequence[tuple[str, int | None, int | None, int | None]]:
+        """What a turn counts for: names without white space, each with turns, tokens and queued turns at the most."""
+        return [(_name(scope, turn), q.turns, q.tokens, q.queued) for scope, q in self._limits(turn)]
+
+    def explain(self, number: int, measure: str, seconds: int, turn: Turn) -> str:
+        """What the author of a turn reads who reached ``measure`` of the scope of that number in ``scopes``."""
+        scope, quota = self._limits(turn)[number]
+        found = next(name for name in get_args(Measure) if name == measure)
+        return reached(scope, found, getattr(quota, found), seconds)
+
+    def _limits(self, turn: Turn) -> list[tuple[Scope, Quota]]:
+        if turn.author.id in self.admins:
+            return []
+        # The narrowest first: who reaches two limits is told of their own.
+        limits: list[tuple[Scope, Quota]] = [
+            ("user", self.user),
+            ("channel", self.channel),
+            ("workspace", self.workspace),
+        ]
+        return [(scope, quota) for scope, quota in limits if quota]
+
+
+def reached(scope: Scope, measure: Measure, limit: int, seconds: int) -> str:
+    """What a person reads when a limit is reached; it works again in ``seconds``, where that can be said."""
+    who, most, whose = {
+        "user": ("You have", "one person", "your"),
+        "channel": ("This channel has", "one channel", "this channel's"),
+        "workspace": ("All of us here have", "all together", "everybody's"),
+    }[scope]
+    match measure:
+        case "turns":
+            times = "once" if limit == 1 else f"{limit:,} times"
+            return f"{who} asked {times} in this minute, as often as {most} may here. Ask again in {_wait(seconds)}."
+        case "tokens":
+            return f"{who} used up the {limit:,} tokens that {most} may use in a day. Ask again in {_wait(seconds)}."
+        case "queued":
+            waits = "waits" if limit == 1 else "wait"
+            many = "One" if limit == 1 else f"{limit:,}"
+            return (
+                f"{many} of {whose} questions {waits} for an answer already, as many as {most} may have here. "
+                f"Ask again when one is answered."
+            )
+
+
+def _read(part: str) -> tuple[str, int]:
+    """One limit; raises ValueError."""
+    found = re.fullmatch(r"([a-z]+)=([0-9_]+)(?:/([a-z]+))?", part.lower())
+    measures = get_args(Measure)
+    name = part.split("=", maxsplit=1)[0].lower()
+    if name not in measures:
+        raise ValueError(f"knows {', '.join(measures[:-1])} and {measures[-1]}, but not “{part[:40]}”")
+    if not found or not found[2].strip("_"):
+        raise ValueError(f"should say {name}={'20' if name == 'turns' else '5'}{_UNITS[name]}, not “{part[:40]}”")
+    measure, number, per = found[1], int(found[2].replace("_", "")), found[3]
+    if per and per not in _PER[measure]:
+        counted = {"turns": "turns a minute", "tokens": "tokens a day", "queued": "turns that wait now"}[measure]
+        raise ValueError(f"counts {counted}, and not per {per}: write {measure}={number}{_UNITS[measure]}")
+    if number < 1:
+        raise ValueError(f"should let at least 1 through, not {measure}={number}; leave {measure} out for no limit")
+    return measure, number
+
+
+def _name(scope: Scope, turn: Turn) -> str:
+    key = turn.key
+    parts = {
+        "user": (key.platform, turn.author.id),
+        "channel": (key.platform, key.workspace, key.channel),
+        "workspace": (key.platform, key.workspace),
+    }[scope]
+    return ":".join((scope, *(quote(part, safe="@.-_") for part in parts)))
+
+
+def _wait(seconds: int) -> str:
+    """A time to wait, rounded up to what a person would say."""
+    seconds = max(1, seconds)
+    if seconds < 120:
+        return f"{seconds} s"
+    minutes = -(-seconds // 60)
+    if minutes < 120:
+        return f"{minutes} minutes"
+    return f"{-(-minutes // 60)} hours"

@@ -1,0 +1,69 @@
+"""What waits is counted in Redis, for all processes."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import redis.asyncio
+
+from core import metrics
+from core.backlog import measure_backlog
+from core.errors import StorageError
+from core.memory import RedisMemory
+from core.meters import apart
+from core.queue import RedisTurnQueue
+from core.redis import connect
+from core.types import Author, ConversationKey, Turn
+
+
+def turn(lane: str, number: int, *, age: float = 0.0) -> Turn:
+    """A message in a lane."""
+    key = ConversationKey("slack", "T1", lane)
+    return Turn(f"slack:T1:{lane}:{number}", key, f"slack:T1:{lane}", Author("U1", "Ada"), "hi", time.time() - age)
+
+
+async def test_what_waits_and_how_long(client: redis.asyncio.Redis) -> None:
+    """What is being answered does not wait; what nobody has taken is what an age is asked of."""
+    queue = RedisTurnQueue(client, RedisMemory(client, retention=60), platforms=["slack"], lease=60)
+    with apart():
+        await measure_backlog(client, ["slack", "discord"])
+        assert (metrics.QUEUE_DEPTH.value(), metrics.QUEUE_OLDEST_AGE.value()) == (0, 0)
+        for lane, number, age in (("A", 1, 500), ("A", 2, 400), ("B", 1, 90)):
+            await queue.submit(turn(lane, number, age=age))
+        await measure_backlog(client, ["slack"])
+        assert metrics.QUEUE_DEPTH.value() == 3
+        assert metrics.QUEUE_OLDEST_AGE.value() == pytest.approx(500, abs=5)
+        taken = await queue.claim(1, idle=False)
+        assert [job.lane for job in taken.jobs] == ["slack:T1:A"]
+        await measure_backlog(client, ["slack"])
+        assert metrics.QUEUE_DEPTH.value() == 2
+        assert metrics.QUEUE_OLDEST_AGE.value() == pytest.approx(90, abs=5)
+        await queue.commit(taken.jobs[0], None, dead="why")
+        await measure_backlog(client, ["slack"])
+        assert metrics.DEAD_LETTERS.value() == 1
+
+
+async def test_an_answer_whose_worker_died_waits_again(client: redis.asyncio.Redis) -> None:
+    """As soon as its lease is over, although nobody has noticed."""
+    queue = RedisTurnQueue(client, RedisMemory(client, retention=60), platforms=["slack"], lease=0.001)
+    with apart():
+        await queue.submit(turn("A", 1, age=50))
+        assert (await queue.claim(1, idle=False)).jobs
+        await measure_backlog(client, ["slack"])
+        assert metrics.QUEUE_DEPTH.value() == 1
+        assert metrics.QUEUE_OLDEST_AGE.value() == pytest.approx(50, abs=5)
+
+
+async def test_what_cannot_be_counted_is_not_shown(redis_url: str) -> None:
+    """An old number would say that all is well; the failure is counted."""
+    connection = await connect(redis_url)
+    with apart():
+        metrics.QUEUE_DEPTH.set(7)
+        await connection.aclose()
+        connection.connection_pool.connection_kwargs["path"] = "/nowhere"
+        connection.connection_pool.reset()
+        with pytest.raises(StorageError):
+            await measure_backlog(connection, ["slack"])
+        assert metrics.QUEUE_DEPTH.value() is None
+        assert metrics.REDIS_DISRUPTIONS.value() == 1

@@ -1,0 +1,161 @@
+"""Quotas are written as people write them, counted by the queue, and explained to who reaches one."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import redis.asyncio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.memory import RedisMemory
+from core.queue import RedisTurnQueue
+from core.quotas import Quota, Quotas, reached
+from core.types import Author, ConversationKey, Turn
+
+LIMITS = st.none() | st.integers(1, 10**9)
+
+
+def turn(number: int, *, user: str = "U1", channel: str = "C1", thread: str = "", platform: str = "slack") -> Turn:
+    """Somebody's message."""
+    key = ConversationKey(platform, "T1", channel, thread)
+    name = f"{platform}:T1:{channel}:{number}"
+    return Turn(name, key, f"{key}:{user}:{number}", Author(user, "Ada"), "hello", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "quota"),
+    [
+        ("", Quota()),
+        ("turns=20/min tokens=200000/day queued=5", Quota(20, 200_000, 5)),
+        ("queued=5, turns=20", Quota(turns=20, queued=5)),
+        ("TOKENS=200_000/day", Quota(tokens=200_000)),
+        ("turns=1/minute", Quota(turns=1)),
+    ],
+)
+def test_any_part_of_a_quota_may_be_set(text: str, quota: Quota) -> None:
+    """With the unit or without it; what is left out has no limit."""
+    assert Quota.parse(text) == quota
+    assert bool(quota) is bool(text)
+
+
+@given(LIMITS, LIMITS, LIMITS)
+def test_what_a_quota_says_of_itself_can_be_read(turns: int | None, tokens: int | None, queued: int | None) -> None:
+    """So that it can be shown to who set it."""
+    quota = Quota(turns, tokens, queued)
+    assert Quota.parse(str(quota)) == quota
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("20", "knows turns, tokens and queued, but not “20”"),
+        ("turn=20", "knows turns, tokens and queued, but not “turn=20”"),
+        ("turns=", "should say turns=20/min, not “turns=”"),
+        ("turns=many", "should say turns=20/min, not “turns=many”"),
+        ("turns=-1", "should say turns=20/min, not “turns=-1”"),
+        ("queued=x", "should say queued=5, not “queued=x”"),
+        ("turns=20/day", "counts turns a minute, and not per day: write turns=20/min"),
+        ("tokens=20/min", "counts tokens a day, and not per min: write tokens=20/day"),
+        ("queued=5/day", "counts turns that wait now, and not per day: write queued=5"),
+        ("turns=0", "should let at least 1 through, not turns=0; leave turns out for no limit"),
+        ("turns=1 turns=2", "says turns twice"),
+    ],
+)
+def test_a_quota_that_cannot_be_read_is_explained(text: str, said: str) -> None:
+    """In the words of who wrote it."""
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        Quota.parse(text)
+
+
+@given(st.text(max_size=40))
+def test_nothing_but_a_plain_refusal_comes_of_nonsense(text: str) -> None:
+    """Whatever stands in a .env."""
+    try:
+        Quota.parse(text)
+    except ValueError as error:
+        assert "invalid literal" not in str(error)  # noqa: PT017 - either way is right
+
+
+def test_a_turn_counts_for_its_author_its_channel_and_its_workspace() -> None:
+    """A thread counts for its channel; what has no limit is not counted, nor is what an admin asks."""
+    quotas = Quotas(Quota(turns=2), Quota(queued=3), Quota(tokens=4), frozenset({"U9"}))
+    assert quotas.scopes(turn(1, thread="1700.1")) == [
+        ("user:slack:U1", 2, None, None),
+        ("channel:slack:T1:C1", None, None, 3),
+        ("workspace:slack:T1", None, 4, None),
+    ]
+    assert Quotas(channel=Quota(queued=3)).scopes(turn(1)) == [("channel:slack:T1:C1", None, None, 3)]
+    assert quotas.scopes(turn(1, user="U9")) == Quotas().scopes(turn(1)) == []
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_no_name_forges_a_scope(user: str, channel: str) -> None:
+    """Names have no white space, which separates scopes in Redis, and no colons of their own."""
+    quotas = Quotas(Quota(turns=1), Quota(turns=1), Quota(turns=1))
+    for (scope, *_), colons in zip(quotas.scopes(turn(1, user=user, channel=channel)), (2, 3, 2), strict=True):
+        assert len(scope.split()) == 1
+        assert scope.count(":") == colons
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (
+            reached("user", "turns", 20, 12),
+            "You have asked 20 times in this minute, as often as one person may here. Ask again in 12 s.",
+        ),
+        (
+            reached("user", "turns", 1, 0),
+            "You have asked once in this minute, as often as one person may here. Ask again in 1 s.",
+        ),
+        (
+            reached("channel", "turns", 60, 30),
+            "This channel has asked 60 times in this minute, as often as one channel may here. Ask again in 30 s.",
+        ),
+        (
+            reached("workspace", "tokens", 5_000_000, 3 * 3600 + 1),
+            "All of us here have used up the 5,000,000 tokens that all together may use in a day. "
+            "Ask again in 4 hours.",
+        ),
+        (
+            reached("user", "tokens", 200_000, 600),
+            "You have used up the 200,000 tokens that one person may use in a day. Ask again in 10 minutes.",
+        ),
+        (
+            reached("user", "queued", 5, 0),
+            "5 of your questions wait for an answer already, as many as one person may have here. "
+            "Ask again when one is answered.",
+        ),
+        (
+            reached("channel", "queued", 1, 0),
+            "One of this channel's questions waits for an answer already, as many as one channel may have here. "
+            "Ask again when one is answered.",
+        ),
+    ],
+)
+def test_who_reaches_a_limit_reads_why_and_until_when(said: str, sentence: str) -> None:
+    """In one plain line."""
+    assert said == sentence
+
+
+@pytest.fixture
+def submitted(client: redis.asyncio.Redis) -> RedisTurnQueue:
+    """A queue in which a person may ask twice a minute, and three questions may wait in a channel."""
+    quotas = Quotas(Quota(turns=2), Quota(queued=3), admins=frozenset({"U9"}))
+    return RedisTurnQueue(client, RedisMemory(client, retention=60), quotas=quotas)
+
+
+async def test_the_queue_refuses_what_is_too_much_and_says_so(submitted: RedisTurnQueue) -> None:
+    """The person's own limit first; others go on, and an admin always does."""
+    for number in (1, 2):
+        assert (await submitted.submit(turn(number))).accepted
+    refused = await submitted.submit(turn(3))
+    assert refused.status == "quota"
+    assert refused.note.startswith("You have asked 2 times in this minute")
+    assert (await submitted.submit(turn(4, user="U2"))).accepted
+    full = await submitted.submit(turn(5, user="U3"))
+    assert (full.status, full.note[:40]) == ("quota", "3 of this channel's questions wait for a")
+    assert (await submitted.submit(turn(6, user="U3", channel="C2"))).accepted
+    assert (await submitted.submit(turn(7, user="U9"))).accepted
