@@ -35,6 +35,8 @@ RETRIES = (0.0, 0.5, 1.0, *[2.0] * 60)
 """Slack tries thrice, within five minutes; here it is quicker, and does not give up while a Redis is away."""
 NO_SERVER = 0.01
 """Seconds between two looks for a server that starts."""
+LOOK = 0.05
+"""Seconds between two looks for members that died."""
 
 
 @dataclass(eq=False)
@@ -242,6 +244,26 @@ class Fleet:
     async def worker(self, **settings: str) -> Member:
         """One more process that answers."""
         return await self._start("worker", ("run", "worker"), settings)
+
+    @asynccontextmanager
+    async def kept(self, workers: int, listeners: int = 0, **settings: str) -> AsyncIterator[None]:
+        """As a supervisor would: so many of each run while inside, whoever dies."""
+
+        async def keep() -> None:
+            while True:
+                for _ in range(listeners - len(self.listeners)):
+                    await self.listener(**settings)
+                for _ in range(workers - len(self.workers)):
+                    await self.worker(**settings)
+                await asyncio.sleep(LOOK)
+
+        keeping = asyncio.create_task(keep())
+        try:
+            await wait_until(lambda: len(self.workers) >= workers and len(self.listeners) >= listeners, timeout=20)
+            yield
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
 
     async def _start(self, kind: str, arguments: Sequence[str], settings: dict[str, str]) -> Member:
         name = f"{kind}-{next(self._numbers)}"
