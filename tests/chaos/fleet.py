@@ -63,7 +63,11 @@ class Member:
 
     def lines(self, event: str) -> list[dict[str, Any]]:
         """Its log lines of one event; ``at`` is in seconds since the epoch."""
-        return [line | {"at": _seconds(line["ts"])} for line in map(_parse, self.text.splitlines()) if line["event"] == event]
+        return [
+            line | {"at": _seconds(line["ts"])}
+            for line in map(_parse, self.text.splitlines())
+            if line["event"] == event
+        ]
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal, if it is still there."""
@@ -297,8 +301,8 @@ class Fleet:
         """What is not done with: lanes that stand somewhere, and jobs in inboxes."""
         left = []
         for place in ("ready", "held", "suspects"):
-            left += [f"{place} {lane}" for lane in await self.redis.zrange(f"{{parley}}:{place}:slack", 0, -1)]
-        left += [name async for name in self.redis.scan_iter(match="{parley}:lane:*:inbox", count=1000)]
+            left += [f"{place} {lane!s}" for lane in await self.redis.zrange(f"{{parley}}:{place}:slack", 0, -1)]
+        left += [str(name) async for name in self.redis.scan_iter(match="{parley}:lane:*:inbox", count=1000)]
         return left
 
 
@@ -308,7 +312,8 @@ async def sailing(
 ) -> AsyncIterator[Fleet]:
     """A fleet without members. Its model writes answers of about a second, and its Slack redelivers soon."""
     async with AsyncExitStack() as stack:
-        born = nursery or await stack.enter_async_context(Nursery.open())
+        if not nursery:
+            nursery = await stack.enter_async_context(Nursery.open())
         server = Server(folder)
         stack.push_async_callback(server.stop)
         await server.start()
@@ -316,7 +321,7 @@ async def sailing(
         slack.scopes = list(SCOPES)
         slack.ack_deadline, slack.retry_delays = 2.0, RETRIES
         tgi = await stack.enter_async_context(TgiDouble())
-        fleet = Fleet(folder, born, server, slack, tgi)
+        fleet = Fleet(folder, nursery, server, slack, tgi)
         fleet.settings = {
             "REDIS_URL": server.url,
             "SLACK_API_URL": slack.url,

@@ -81,9 +81,7 @@ class People:
         """Whether every event about it was acknowledged, at some delivery."""
         ids = {payload["event_id"] for payload in self._fleet.slack.events[question.ts]}
         return not ids - {
-            envelope.payload.get("event_id")
-            for envelope in reversed(self._fleet.slack.envelopes)
-            if envelope.acked_at
+            envelope.payload.get("event_id") for envelope in reversed(self._fleet.slack.envelopes) if envelope.acked_at
         }
 
     def reply(self, question: Question) -> list[Posted]:
@@ -91,7 +89,8 @@ class People:
         marked = [
             (mark["part"], posted)
             for posted in self._fleet.slack.channels[question.channel].messages.values()
-            if posted.by_bot and not posted.deleted
+            if posted.by_bot
+            and not posted.deleted
             and (mark := posted.versions[0].metadata.get("event_payload", {})).get("turn") == question.turn
         ]
         return [posted for _, posted in sorted(marked, key=lambda pair: pair[0])]

@@ -83,7 +83,7 @@ async def test_redis_holds_its_breath(tmp_path: Path, nursery: Nursery) -> None:
         await fleet.worker()
         await asyncio.gather(*(people.ask(channel, words=100) for channel in people.channels(6)))
         await growing(fleet, people, 3)
-        await fleet.redis.execute_command("CLIENT", "PAUSE", "4000", "ALL")
+        await fleet.redis.execute_command("CLIENT", "PAUSE", "4000", "ALL")  # type: ignore[no-untyped-call]
         await people.ask(people.channels(1)[0], user="U0BOB")
         await check(fleet, people)
 
