@@ -1,6 +1,6 @@
 # Parley's commands. Each does all of its own set-up in .venv; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench pins clean
+.PHONY: help setup run test check bench chaos pins clean
 
 # Any Python from 3.11 on; `make run PYTHON=/path/to/python3.13` chooses another, now and later.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -29,6 +29,7 @@ help:
 	@echo "make test    the whole test suite"
 	@echo "make check   ruff and mypy"
 	@echo "make bench   measurements on this machine, as one table"
+	@echo "make chaos   300 processes killed while people ask, and what came of it (some minutes)"
 	@echo "make setup   .venv with the pinned packages (run and test do it by themselves)"
 	@echo "make pins    resolve the pinned packages anew (needs uv)"
 	@echo "make clean   remove .venv and caches; memory in .parley stays"
@@ -48,6 +49,9 @@ check: .venv/dev.stamp
 
 bench: .venv/dev.stamp .venv/redis.stamp
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+chaos: .venv/dev.stamp .venv/redis.stamp
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 .venv/made.stamp:
 	@test -n "$(PYTHON)" || { echo "Parley needs Python 3.11 or newer: install it, or say where it is: make run PYTHON=/path/to/python3" >&2; exit 1; }

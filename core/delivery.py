@@ -136,6 +136,8 @@ class Delivery:
         """Gather, show, finish."""
         try:
             async with self.editor.working():
+                if self.spare:  # shown already, so it needs an edit to be put right; others may still be posted whole
+                    await self._before_the_end(self._reserve_the_end())
                 await self._gather_first_words()
                 await self._grow()
                 await self._finish(await self.draft.closed())
@@ -155,7 +157,7 @@ class Delivery:
 
     async def _grow(self) -> None:
         """Show the newest text again and again, until there is no more to come."""
-        if not await self._before_the_end(self._reserve_the_end()):
+        if not (self._reserved or await self._before_the_end(self._reserve_the_end())):
             return  # the budget has no last edit to spare: the reply is posted once, whole
         while not self.draft.outcome:
             seen = len(self.draft)
@@ -183,7 +185,8 @@ class Delivery:
             text = texts[len(self.refs)]
             if not text.strip() or self.draft.outcome:
                 return  # nothing to be seen yet, or the end shows it
-            await self._post(text, growing=True)
+            if not await self._post(text, growing=True):
+                return
         await self._show(len(texts) - 1, texts[-1], growing=True)
 
     async def _show(self, place: int, text: str, *, growing: bool) -> None:
@@ -211,16 +214,21 @@ class Delivery:
         with _told(self.pace.edits):
             await self.editor.edit(ref, text, growing=growing)
 
-    async def _post(self, text: str, *, growing: bool) -> None:
-        """Begin the next message, in the place of an earlier reply's if there is one."""
-        await self._begin(text, growing=growing)
-        if len(self.refs) == 1:
+    async def _post(self, text: str, *, growing: bool) -> bool:
+        """Begin the next message; False if the text was to grow, and its end came first: the end shows it."""
+        begun = await self._begin(text, growing=growing)
+        if begun and len(self.refs) == 1:
             self._first_seen()
+        return begun
 
-    async def _begin(self, text: str, *, growing: bool) -> None:
+    async def _begin(self, text: str, *, growing: bool) -> bool:
+        """Put a text where an earlier reply's message is, if there is one; else post it."""
         part = len(self.refs)
         while self.spare:
-            await self._pay()
+            if not growing:
+                await self._pay()
+            elif not await self._before_the_end(self.pace.edits.take()):
+                return False
             try:
                 await self._edit(self.spare[0], text, growing=growing)
             except MessageGone:
@@ -228,12 +236,13 @@ class Delivery:
                 continue
             self.refs.append(self.spare.popleft())
             self._note(part, text, growing)
-            return
+            return True
         await self.pace.posts.take()
         self._edited_at = asyncio.get_running_loop().time()
         with _told(self.pace.posts):
             self.refs.append(await self.editor.post(text, part, growing=growing))
         self._note(part, text, growing)
+        return True
 
     async def _pause(self) -> None:
         """Let the platform's least interval pass since the last edit."""
@@ -279,23 +288,32 @@ class Delivery:
 
     async def _conclude(self, parts: Sequence[str], outcome: Outcome) -> None:
         """The last call of a reply, with the edit that was reserved for it."""
-        if self.spare and len(self.refs) < max(len(parts), 1):
-            # In the place of an earlier reply's message, if that is still there.
-            await self._post(parts[-1] if parts else outcome.note, growing=False)
-        posts = len(self.refs) < max(len(parts), 1)
+        missing = len(self.refs) < max(len(parts), 1)
+        # In the place of an earlier reply's message, if that is still there.
+        adopted = [self.spare[0]] if missing and self.spare else []
+        posts = missing and not adopted
         budget = self.pace.posts if posts else self.pace.edits
         if posts or not self._reserved:
             await budget.take()
         else:
             await budget.unblocked()
         first = not self.refs
-        with _told(budget):
-            self.refs = list(await self.editor.finish(tuple(self.refs), parts, outcome))
+        try:
+            with _told(budget):
+                self.refs = list(await self.editor.finish((*self.refs, *adopted), parts, outcome))
+        except MessageGone:
+            if not adopted:
+                raise
+            self.spare.popleft()
+            return await self._conclude(parts, outcome)
+        if adopted:
+            self.spare.popleft()
         if first:
             self._first_seen()
         if self._reserved and not posts:
             self._reserved = False
             budget.spend()
+        return None
 
     async def _insist(self, call: Callable[[], Awaitable[None]]) -> None:
         """Call until it works; a fault that passes only delays it."""

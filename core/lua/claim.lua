@@ -122,22 +122,28 @@ end
 for index = 8, #ARGV do
   local platform = ARGV[index]
   local ready = P .. "ready:" .. platform
-  for _, lane in ipairs(redis.call("ZRANGE", ready, 0, most + 15)) do
-    if #taken >= most then
-      break
-    end
-    if not redis.call("LINDEX", inbox_of(lane), 0) then
-      leave(lane)
-    elseif readable(lane) then
-      local tag = redis.call("ZSCORE", ready, lane)
-      take(lane)
-      local clock = P .. "clock:" .. platform
-      if tonumber(tag) > tonumber(redis.call("GET", clock) or "0") then
-        redis.call("SET", clock, tag, "EX", 86400)
+  local passed, page = 0, {} -- lanes that only a newer worker can read keep their places
+  repeat
+    page = redis.call("ZRANGE", ready, passed, passed + most - 1)
+    for _, lane in ipairs(page) do
+      if #taken >= most then
+        break
+      end
+      if not redis.call("LINDEX", inbox_of(lane), 0) then
+        leave(lane)
+      elseif readable(lane) then
+        local tag = redis.call("ZSCORE", ready, lane)
+        take(lane)
+        local clock = P .. "clock:" .. platform
+        if tonumber(tag) > tonumber(redis.call("GET", clock) or "0") then
+          redis.call("SET", clock, tag, "EX", 86400)
+        end
+      else
+        passed = passed + 1
       end
     end
-  end
-  if redis.call("EXISTS", ready) == 1 then
+  until #taken >= most or #page < most
+  if redis.call("ZCARD", ready) > passed then
     ring(platform)
   else
     redis.call("DEL", P .. "bell:" .. platform)

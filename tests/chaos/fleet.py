@@ -35,6 +35,8 @@ RETRIES = (0.0, 0.5, 1.0, *[2.0] * 60)
 """Slack tries thrice, within five minutes; here it is quicker, and does not give up while a Redis is away."""
 NO_SERVER = 0.01
 """Seconds between two looks for a server that starts."""
+LOOK = 0.05
+"""Seconds between two looks for members that died."""
 
 
 @dataclass(eq=False)
@@ -247,6 +249,26 @@ class Fleet:
         """One more process that answers."""
         return await self._start("worker", ("run", "worker"), settings)
 
+    @asynccontextmanager
+    async def kept(self, workers: int, listeners: int = 0, **settings: str) -> AsyncIterator[None]:
+        """As a supervisor would: so many of each run while inside, whoever dies."""
+
+        async def keep() -> None:
+            while True:
+                for _ in range(listeners - len(self.listeners)):
+                    await self.listener(**settings)
+                for _ in range(workers - len(self.workers)):
+                    await self.worker(**settings)
+                await asyncio.sleep(LOOK)
+
+        keeping = asyncio.create_task(keep())
+        try:
+            await wait_until(lambda: len(self.workers) >= workers and len(self.listeners) >= listeners, timeout=20)
+            yield
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+
     async def _start(self, kind: str, arguments: Sequence[str], settings: dict[str, str]) -> Member:
         name = f"{kind}-{next(self._numbers)}"
         given = environment(self.folder, **{**self.settings, **settings})
@@ -279,8 +301,8 @@ class Fleet:
         """What is not done with: lanes that stand somewhere, and jobs in inboxes."""
         left = []
         for place in ("ready", "held", "suspects"):
-            left += [f"{place} {lane}" for lane in await self.redis.zrange(f"{{parley}}:{place}:slack", 0, -1)]
-        left += [name async for name in self.redis.scan_iter(match="{parley}:lane:*:inbox", count=1000)]
+            left += [f"{place} {lane!s}" for lane in await self.redis.zrange(f"{{parley}}:{place}:slack", 0, -1)]
+        left += [str(name) async for name in self.redis.scan_iter(match="{parley}:lane:*:inbox", count=1000)]
         return left
 
 
@@ -290,7 +312,8 @@ async def sailing(
 ) -> AsyncIterator[Fleet]:
     """A fleet without members. Its model writes answers of about a second, and its Slack redelivers soon."""
     async with AsyncExitStack() as stack:
-        born = nursery or await stack.enter_async_context(Nursery.open())
+        if not nursery:
+            nursery = await stack.enter_async_context(Nursery.open())
         server = Server(folder)
         stack.push_async_callback(server.stop)
         await server.start()
@@ -298,7 +321,7 @@ async def sailing(
         slack.scopes = list(SCOPES)
         slack.ack_deadline, slack.retry_delays = 2.0, RETRIES
         tgi = await stack.enter_async_context(TgiDouble())
-        fleet = Fleet(folder, born, server, slack, tgi)
+        fleet = Fleet(folder, nursery, server, slack, tgi)
         fleet.settings = {
             "REDIS_URL": server.url,
             "SLACK_API_URL": slack.url,

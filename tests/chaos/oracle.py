@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -159,7 +160,8 @@ def _judge_statuses(verdict: Verdict, fleet: Fleet) -> None:
 
 
 async def _judge_memory(verdict: Verdict, fleet: Fleet, people: People) -> None:
-    """What is remembered is what was asked and what people see, each once."""
+    """What is remembered is what was asked and what people see, each once; but not what was put aside."""
+    dead = {json.loads(letter)["job"]["turn"]["id"] for letter in await fleet.redis.lrange("{parley}:dead", 0, -1)}
     places: dict[str, list[Question]] = defaultdict(list)
     for question in people.asked:
         places[question.conversation].append(question)
@@ -174,7 +176,9 @@ async def _judge_memory(verdict: Verdict, fleet: Fleet, people: People) -> None:
         for question in questions:
             shown = "".join("".join(posted.markdown for posted in people.reply(question)).split())
             answers = ["".join(text.split()) for text in said[question.turn]]
-            if asked[question.turn] != len(answers) or answers != ([shown] if shown else []):
+            if asked[question.turn] != len(answers) or answers != (
+                [shown] if shown and question.turn not in dead else []
+            ):
                 verdict.faults.append(
                     f"remembered otherwise: {question.turn} asked {asked[question.turn]} times, "
                     f"{[text[:30] for text in answers]} for {shown[:30]!r}"

@@ -22,17 +22,16 @@ FLEETS = 4
 
 
 @pytest.mark.timeout(120)
-async def test_nobody_notices_where_a_process_dies(tmp_path: Path, nursery: Nursery) -> None:
+async def test_nobody_notices_where_a_process_dies(tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> None:
     """Each message has one whole answer, in order, and it is remembered once."""
     points = (*POINTS, *AGAIN)
     async with asyncio.TaskGroup() as group:
         for number in range(FLEETS):
-            group.create_task(die_at(points[number::FLEETS], tmp_path / str(number), nursery))
+            group.create_task(die_at(points[number::FLEETS], tmp_path_factory.mktemp("fleet"), nursery))
 
 
 async def die_at(points: tuple[str, ...], folder: Path, nursery: Nursery) -> None:
     """Let processes die at these places, one after the other."""
-    folder.mkdir()
     async with sailing(folder, nursery=nursery) as fleet:
         fleet.tgi.rate = 45
         people = People(fleet)
