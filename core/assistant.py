@@ -16,6 +16,7 @@ from core.errors import GenerationError, MessageGone, ParleyError, StorageError
 from core.memory import Memory, Thread
 from core.models import Manner as Manner  # noqa: PLC0414 - who builds an assistant needs both
 from core.models import Models
+from core.summary import Summarizer
 from core.types import (
     Conversation,
     Delta,
@@ -41,6 +42,8 @@ ReadThread = Callable[[Turn], Awaitable[Sequence[Message]]]
 ReadsNow = Callable[[], str | None]
 """What the question reads now; None if it was taken back. What is stored is what stands there in the end."""
 
+SILENT = "The model had nothing to say. Try again, or ask differently."
+THOUGHT = "The model used up all its words thinking and came to no answer. `settings max 4096` gives it more."
 JOINED = "You were asked into this thread just now. The {count} messages before this line were read from it, once."
 
 
@@ -72,10 +75,11 @@ class _Writing:
 class Assistant:
     """Answers turns on one model, or the first of several that can, with one memory."""
 
-    def __init__(self, memory: Memory, models: Models, manner: Manner) -> None:
+    def __init__(self, memory: Memory, models: Models, manner: Manner, *, summarizer: Summarizer | None = None) -> None:
         self.memory = memory
         self.models = models
         self.manner = manner
+        self.summarizer = summarizer
 
     async def answer(
         self,
@@ -143,9 +147,7 @@ class Assistant:
             log.exception("a fault of ours", turn=turn.id)
         else:
             if not draft.text:
-                draft.close(
-                    Outcome(Ending.FAILED, "The model had nothing to say. Try again, or ask differently.", retry=True)
-                )
+                draft.close(Outcome(Ending.FAILED, THOUGHT if ending is Ending.LENGTH else SILENT, retry=True))
             else:
                 draft.close(Outcome(ending, _remark(ending, writing.shortened)))
 
@@ -162,8 +164,9 @@ class Assistant:
 
     async def _generate(self, writing: _Writing) -> Ending:
         """Stream the model's words into the draft."""
-        turn, manner, draft = writing.turn, self.manner, writing.draft
+        turn, draft = writing.turn, writing.draft
         assert writing.conversation  # noqa: S101 - loaded before
+        manner = self.manner.chosen(writing.conversation.settings)
         question = Message(Role.USER, turn.text, id=turn.id, author=turn.author, at=turn.at)
         async with aclosing(self.models.ask(writing.conversation, question, manner)) as stream:
             async for event in stream:
@@ -203,6 +206,8 @@ class Assistant:
         messages = (*writing.heard, question, said)
         try:
             await self.memory.append(writing.conversation, messages, question=turn.id, cut=writing.cut)
+            if self.summarizer:
+                self.summarizer.after(writing.conversation, writing.cut)
             after = reads_now() if reads_now else before
             if after is None:  # changed while it was being stored
                 await self.memory.withdraw(turn.key, turn.id)
