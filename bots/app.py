@@ -23,10 +23,12 @@ from core.generation import Deadlines
 from core.memory import Memory, RedisMemory
 from core.models import Models
 from core.modeltable import counter, open_models
-from core.prompts.personas import read_persona
+from core.preferences import Choices
+from core.prompts.personas import read_persona, read_personas
 from core.queue import RedisTurnQueue
 from core.redis import open_redis
 from core.settings import Settings
+from core.summary import Summarizer
 from core.surface import Surface
 from core.types import ModelLimits
 from core.worker import Worker
@@ -70,13 +72,35 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
     """
     url = settings.redis_url.get_secret_value() if settings.redis_url else None
     async with open_redis(url, settings.data_dir) as redis:
-        memory = RedisMemory(redis, retention=settings.retention_seconds, count=counter(settings))
         models = open_models(settings)
-        assistant = Assistant(memory, models, manner(settings))
+        memory = RedisMemory(
+            redis,
+            retention=settings.retention_seconds,
+            count=counter(settings),
+            choices=choices(settings, models.names),
+        )
+        summarizer = Summarizer(memory, models, manner(settings)) if settings.summary else None
+        assistant = Assistant(memory, models, manner(settings), summarizer=summarizer)
         try:
             yield Core(settings, redis, memory, models, assistant)
         finally:
+            if summarizer:
+                await summarizer.aclose()
             await models.aclose()
+
+
+def choices(settings: Settings, models: Sequence[str]) -> Choices:
+    """What people can choose for a conversation. Raises SettingsError if a persona cannot be read."""
+    asked = manner(settings)
+    return Choices(
+        system=asked.system,
+        temperature=asked.temperature,
+        top_p=asked.top_p,
+        max_new_tokens=asked.max_new_tokens,
+        models=tuple(models),
+        personas=read_personas(settings.personas, settings.persona_variables),
+        persona=settings.persona,
+    )
 
 
 def manner(settings: Settings) -> Manner:

@@ -85,6 +85,39 @@ def chat() -> None:
 
 
 @cli.command(cls=Command)
+def complete(
+    prompt: Annotated[str, typer.Argument(help="The text to go on with; - reads it from stdin.", show_default=False)],
+    *,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="The most tokens to write.", show_default="MAX_NEW_TOKENS")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0, max=2, help="0 is greedy.", show_default="TEMPERATURE")
+    ] = None,
+    top_p: Annotated[float | None, typer.Option(min=0.01, max=1, help="Only the likeliest tokens.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="End before this text; may be given several times.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The same text each time, if the server knows how.")] = None,
+    model: Annotated[str, typer.Option(help="One of the models in MODELS_FILE.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One object: text, finish reason, tokens.")] = False,
+) -> None:
+    """Let the model go on with a text, once: no memory, no template.
+
+    `parley complete "Once upon a time" --max-new-tokens 50`, or from a file: `parley complete - < story.txt`.
+    """
+    from bots.complete import Order, read_prompt
+    from bots.complete import complete as finish
+    from bots.log import configure_logging
+
+    settings = _settings()
+    configure_logging("error")
+    order = Order(read_prompt(prompt), max_new_tokens, temperature, top_p, tuple(stop or ()), seed, model)
+    try:
+        asyncio.run(finish(settings, order, as_json=as_json))
+    except BrokenPipeError:
+        raise typer.Exit(1) from None
+
+
+@cli.command(cls=Command)
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="For programs: one object with all checks.")] = False,
 ) -> None:

@@ -34,12 +34,18 @@ COMMANDS = {
     "help": "this list",
     "memory": "what I remember of this conversation",
     "forget": "forget this conversation",
-    "system": "the system prompt; `/system <text>` replaces it for this chat, `/system reset` brings it back",
+    "settings": "how I answer here; `/settings reset` takes all changes back",
+    "system": "the system prompt; `/system <text>` replaces it here, `/system reset` brings it back",
+    "temperature": "`/temperature 0` gives the same answer each time, 0.7 is lively; up to 2",
+    "max": "the longest answer: `/max 500` tokens",
+    "model": "which model is asked first: `/model <name>`",
     "retry": "ask the last question again",
     "quit": "leave; Ctrl-D does the same",
 }
 _COMMAND = re.compile(r"/([a-z]*)(?:\s+(.*))?", re.DOTALL | re.IGNORECASE)
-_BARE = re.compile(r"`(forget|help|memory)`")
+_SETTINGS = ("settings", "system", "temperature", "max", "model")
+"""Commands that may be followed by a value."""
+_BARE = re.compile(r"`(forget|help|memory|settings)\b(?=[^`\n]*`)")
 # All control characters but tab and line feed: an answer must not be able to command a terminal.
 _CONTROL = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)))
 _UNLIMITED = 1e9
@@ -81,7 +87,6 @@ class Chat:
         self._author = Author(self.key.channel, "")
         self._assistant = core.assistant
         self._memory = core.memory
-        self._system = core.assistant.manner.system
         self._pace = Pace(Budget(_UNLIMITED, _UNLIMITED), Budget(_UNLIMITED, _UNLIMITED), first_words=0)
         self._last: Turn | None = None
 
@@ -101,7 +106,7 @@ class Chat:
         if word not in COMMANDS:
             known = ", ".join(f"`/{known}`" for known in COMMANDS)
             return f"There is no `/{word}`. There are {known}; a space before the slash makes it a message."
-        if text and word != "system":
+        if text and word not in _SETTINGS:
             return f"`/{word}` stands alone. A space before the slash makes it a message."
         return await self._obey(word, text)
 
@@ -115,8 +120,8 @@ class Chat:
                 return None
             case "retry":
                 return await self._again() or "There is no question to ask again."
-            case "system":
-                return self._set_system(text)
+            case _ if word in _SETTINGS:
+                return await self._set(word, text)
             case "help":
                 return _help()
             case _:
@@ -135,12 +140,16 @@ class Chat:
             self._last = replace(self._last, at=time.time(), attempt=self._last.attempt + 1)
         return self._last
 
-    def _set_system(self, text: str) -> str:
-        if not text:
-            return self._assistant.manner.system or "There is no system prompt."
-        system = self._system if text == "reset" else text
-        self._assistant.manner = replace(self._assistant.manner, system=system)
-        return "The system prompt is as it was." if text == "reset" else "The system prompt is replaced for this chat."
+    async def _set(self, word: str, text: str) -> str:
+        """Show or change what was chosen for this conversation, as the same words do on every platform."""
+        if word == "system" and not text:
+            chosen, _ = await self._memory.settings(self.key)
+            return chosen.system or self._assistant.manner.system or "There is no system prompt."
+        said = f"{word} {text}" if text and word != "settings" else text
+        command = commands.find(f"settings {said}".strip())
+        if not command:
+            return f"There is no such setting. There are {', '.join(f'`/{known}`' for known in _SETTINGS[1:])}."
+        return slashed(await command(self._turn(word), self._memory))
 
     async def _remembered(self, word: str) -> str:
         """Do what the same word does on every platform."""
@@ -181,6 +190,8 @@ def _help() -> str:
 
 def _model(settings: Settings) -> str:
     """Who answers, in words that hold no secret."""
+    if settings.backend == "several":
+        return f"the models in `{settings.models_file}`"
     if settings.backend == "demo" or not settings.model_url:
         return "the demo, since no model is connected: `MODEL_URL=…` in `.env` connects one"
     parts = urlsplit(settings.model_url)

@@ -17,6 +17,7 @@ from core.errors import GenerationError, MessageGone, ParleyError, StorageError
 from core.memory import Exchange, Memory, Thread
 from core.models import Manner as Manner  # noqa: PLC0414 - who builds an assistant needs both
 from core.models import Models
+from core.summary import Summarizer
 from core.tags import tag
 from core.types import (
     Conversation,
@@ -40,6 +41,8 @@ Stop = asyncio.Future[Outcome]
 ReadThread = Callable[[Turn], Awaitable[Sequence[Message]]]
 """Reads what people said in a thread before Parley was asked into it."""
 
+SILENT = "The model had nothing to say. Try again, or ask differently."
+THOUGHT = "The model used up all its words thinking and came to no answer. `settings max 4096` gives it more."
 JOINED = "You were asked into this thread just now. The {count} messages before this line were read from it, once."
 
 
@@ -55,6 +58,8 @@ class Answer:
     refs: tuple[MessageRef, ...] = ()
     usage: Usage = Usage()
     exchange: Exchange | None = None
+    conversation: Conversation | None = None
+    """As it was before."""
 
 
 BeforeItEnds = Callable[[Answer], Awaitable[None]]
@@ -80,10 +85,11 @@ class _Writing:
 class Assistant:
     """Answers turns on one model, or the first of several that can, with one memory."""
 
-    def __init__(self, memory: Memory, models: Models, manner: Manner) -> None:
+    def __init__(self, memory: Memory, models: Models, manner: Manner, *, summarizer: Summarizer | None = None) -> None:
         self.memory = memory
         self.models = models
         self.manner = manner
+        self.summarizer = summarizer
 
     async def answer(
         self,
@@ -100,9 +106,15 @@ class Assistant:
         if answer.exchange:
             try:
                 await self.memory.append(answer.exchange)
+                self.remembered(answer)
             except StorageError as error:
                 log.error("an answer was given and could not be remembered", turn=tag(turn.id), error=str(error))
         return answer
+
+    def remembered(self, answer: Answer) -> None:
+        """What was said is in the memory: fold what no longer fits, in the background."""
+        if self.summarizer and answer.conversation and answer.exchange:
+            self.summarizer.after(answer.conversation, answer.exchange.cut)
 
     async def write(
         self,
@@ -180,9 +192,7 @@ class Assistant:
             log.exception("a fault of ours", turn=tag(turn.id))
         else:
             if not draft.text:
-                draft.close(
-                    Outcome(Ending.FAILED, "The model had nothing to say. Try again, or ask differently.", retry=True)
-                )
+                draft.close(Outcome(Ending.FAILED, THOUGHT if ending is Ending.LENGTH else SILENT, retry=True))
             else:
                 draft.close(Outcome(ending, _remark(ending, writing.shortened)))
 
@@ -201,8 +211,9 @@ class Assistant:
 
     async def _generate(self, writing: _Writing) -> Ending:
         """Stream the model's words into the draft."""
-        turn, manner, draft = writing.turn, self.manner, writing.draft
+        turn, draft = writing.turn, writing.draft
         assert writing.conversation  # noqa: S101 - loaded before
+        manner = self.manner.chosen(writing.conversation.settings)
         async with aclosing(self.models.ask(writing.conversation, _question(turn), manner)) as stream:
             async for event in stream:
                 if draft.outcome:
@@ -236,7 +247,7 @@ class Assistant:
         )
         messages = (*writing.heard, writing.question, said)
         exchange = Exchange(turn.key, writing.conversation.epoch, turn.id, writing.cut, messages)
-        return replace(answer, exchange=exchange)
+        return replace(answer, exchange=exchange, conversation=writing.conversation)
 
 
 def _question(turn: Turn) -> Message:

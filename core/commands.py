@@ -1,10 +1,12 @@
-"""What people can tell Parley to do instead of asking it: help, memory, forget."""
+"""What people can tell Parley to do instead of asking it: help, memory, forget, settings."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from core.memory import Memory
+from core.preferences import WrongChoice, find_setting
 from core.types import ConversationKey, Turn
 
 Command = Callable[[Turn, Memory], Awaitable[str]]
@@ -14,13 +16,20 @@ WORDS: dict[str, str] = {
     "help": "what I can do",
     "memory": "what I remember of this conversation",
     "forget": "forget this conversation, and the threads that branched off it",
+    "settings": "how I answer here; `settings temperature 0.2` changes it, `settings reset` takes all changes back",
 }
 STOP = "stop"
 """Ends the answer that is being written; it does not wait in line for its end, so it is no command like the others."""
 
 
 def find(text: str) -> Command | None:
-    """The command that a message is, if it is nothing else: ``forget``, ``Forget.``, ``/forget``. Empty means help."""
+    """The command that a message is, if it is nothing else: ``forget``, ``Forget.``, ``/forget``. Empty means help.
+
+    ``settings temperature 0.2`` is one as well; "settings are lost, why?" is a question.
+    """
+    first, _, rest = text.strip().lstrip("/!").partition(" ")
+    if first.casefold() == "settings" and (change := find_setting(rest)):
+        return partial(_change, *change)
     return _COMMANDS.get(_word(text) or "help")
 
 
@@ -60,9 +69,11 @@ async def _memory(turn: Turn, memory: Memory) -> str:
         return f"I remember nothing of {_place(turn.key)} yet."
     questions = "1 message" if kept.questions == 1 else f"{kept.questions} messages"
     answers = "1 answer" if kept.answers == 1 else f"{kept.answers} answers"
+    notes = f"\n\nMy notes of what was said earlier:\n\n{kept.summary}" if kept.summary else ""
     return (
         f"I remember {questions} and {answers} of {_place(turn.key)}, about {kept.tokens:,} tokens. "
         f"I forget them {days(kept.seconds_left)} after the last one, or now if you say `forget`."
+        f"{notes}"
     )
 
 
@@ -77,4 +88,26 @@ def _place(key: ConversationKey) -> str:
     return "this thread" if key.thread else "this conversation"
 
 
-_COMMANDS: dict[str, Command] = {"help": _help, "memory": _memory, "forget": _forget}
+async def _settings(turn: Turn, memory: Memory) -> str:
+    chosen, choices = await memory.settings(turn.key)
+    return choices.describe(chosen)
+
+
+async def _change(name: str, value: str, turn: Turn, memory: Memory) -> str:
+    try:
+        chosen = await memory.choose(turn.key, name, value)
+    except WrongChoice as error:
+        return str(error)
+    if not name:
+        return f"Done: all settings of {_place(turn.key)} are the default again."
+    _, choices = await memory.settings(turn.key)
+    return f"Done. {choices.describe(chosen)}"
+
+
+_COMMANDS: dict[str, Command] = {
+    "help": _help,
+    "memory": _memory,
+    "memory show": _memory,
+    "forget": _forget,
+    "settings": _settings,
+}

@@ -15,10 +15,11 @@ from typing import Any, Protocol, Self
 
 from redis.asyncio import Redis
 
+from core.preferences import Choices
 from core.redis import Keys, redis_errors
 from core.scripts import script
 from core.tokens import TokenCounter, count_message, estimate
-from core.types import Conversation, ConversationKey, Message, Role
+from core.types import Conversation, ConversationKey, ConversationSettings, Message, Role
 
 MOST_MESSAGES = 200
 MOST_BYTES = 256 * 1024
@@ -71,6 +72,7 @@ class Remembered:
     answers: int
     tokens: int
     seconds_left: int
+    summary: str = ""
 
 
 class Memory(Protocol):
@@ -101,7 +103,18 @@ class Memory(Protocol):
         ...
 
     async def describe(self, key: ConversationKey) -> Remembered:
-        """What is remembered, in numbers."""
+        """What is remembered, in numbers, and the summary of what was said earlier."""
+        ...
+
+    async def settings(self, key: ConversationKey) -> tuple[ConversationSettings, Choices]:
+        """What people chose for a conversation, and what there is to choose from."""
+        ...
+
+    async def choose(self, key: ConversationKey, name: str, value: str) -> ConversationSettings:
+        """Change one setting of a conversation; "" is its default, and without a ``name`` all get theirs.
+
+        Raises WrongChoice, which says in plain words what is wrong.
+        """
         ...
 
 
@@ -111,8 +124,10 @@ class RedisMemory:
     Raises StorageError from every method when Redis is away.
     """
 
-    def __init__(self, redis: Redis, *, retention: int, count: TokenCounter = estimate) -> None:
-        """Keep conversations for ``retention`` seconds after the last append."""
+    def __init__(
+        self, redis: Redis, *, retention: int, count: TokenCounter = estimate, choices: Choices | None = None
+    ) -> None:
+        """Keep conversations for ``retention`` seconds after the last append; ``choices`` bound their settings."""
         self._redis = redis
         self._retention = retention
         self._count = count
@@ -121,19 +136,24 @@ class RedisMemory:
         self._read = redis.register_script(script("entries"))
         self._swap = redis.register_script(script("swap"))
         self._forget = redis.register_script(script("forget"))
+        self._fold = redis.register_script(script("fold"))
+        self._choices = choices or Choices()
 
     async def load(self, key: ConversationKey, thread: Thread | None = None) -> Conversation:
         """See ``Memory.load``."""
         parent = key.parent if thread else None
         branch = parent or key
         keys = [Keys.messages(key), Keys.state(key), Keys.messages(branch), Keys.forks(branch)]
+        keys += [Keys.state(branch), Keys.settings(key), Keys.settings(key.parent or key)]
         root, root_at = (thread.root, thread.root_at) if thread else ("", 0.0)
         with redis_errors("load a conversation"):
-            entries, cut, epoch, stranger = await self._load(
+            entries, cut, epoch, stranger, chosen, summary, folded, changes = await self._load(
                 keys=keys, args=["1" if parent else "0", root, root_at, self._retention, str(key)]
             )
         messages = tuple(Message.from_json(entry) for entry in entries)
-        return Conversation(key, messages, cut=cut, epoch=int(epoch), stranger=stranger == "1")
+        settings = self._choices.resolved(ConversationSettings.from_json(chosen))
+        kept = Conversation(key, messages, cut=cut, epoch=int(epoch), stranger=stranger == "1", settings=settings)
+        return replace(kept, summary=summary, folded=folded, changes=int(changes))
 
     async def append(self, exchange: Exchange) -> bool:
         """See ``Memory.append``."""
@@ -179,11 +199,50 @@ class RedisMemory:
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.lrange(Keys.messages(key), 0, -1)
                 pipe.ttl(Keys.messages(key))
-                entries, seconds = await pipe.execute()
+                pipe.hget(Keys.state(key), "summary")
+                entries, seconds, summary = await pipe.execute()
         messages = [Message.from_json(entry) for entry in entries]
         answers = sum(message.role is Role.ASSISTANT for message in messages)
         tokens = sum(message.tokens for message in messages)
-        return Remembered(len(messages) - answers, answers, tokens, max(int(seconds), 0))
+        return Remembered(len(messages) - answers, answers, tokens, max(int(seconds), 0), summary or "")
+
+    async def settings(self, key: ConversationKey) -> tuple[ConversationSettings, Choices]:
+        """See ``Memory.settings``."""
+        with redis_errors("read a conversation's settings"):
+            found = await self._redis.get(Keys.settings(key))
+            if not found and key.parent:
+                found = await self._redis.get(Keys.settings(key.parent))
+        return ConversationSettings.from_json(found or ""), self._choices
+
+    async def choose(self, key: ConversationKey, name: str, value: str) -> ConversationSettings:
+        """See ``Memory.choose``."""
+        before, choices = await self.settings(key)
+        chosen = choices.change(before, name, value) if name else ConversationSettings()
+        with redis_errors("store a conversation's settings"):
+            if chosen == ConversationSettings() and not key.thread:
+                await self._redis.delete(Keys.settings(key))
+            else:  # a thread that chose the defaults keeps them, whatever its channel has
+                await self._redis.set(Keys.settings(key), chosen.to_json() or "{}", ex=self._retention)
+        return chosen
+
+    async def begin_folding(self, key: ConversationKey, seconds: int) -> bool:
+        """Whether nobody else is writing the summary; nobody will for so many seconds."""
+        with redis_errors("begin a summary"):
+            return bool(await self._redis.set(Keys.folding(key), "1", nx=True, ex=seconds))
+
+    async def end_folding(self, key: ConversationKey) -> None:
+        """Let others write the summary."""
+        with redis_errors("end a summary"):
+            await self._redis.delete(Keys.folding(key))
+
+    async def fold(self, conversation: Conversation, summary: str, folded: str) -> bool:
+        """Store the summary of a conversation, up to the message called ``folded``.
+
+        False, and nothing is stored, if it was forgotten or anything in it was changed since it was loaded.
+        """
+        args: list[str | int] = [conversation.epoch, conversation.changes, summary, folded]
+        with redis_errors("store a summary"):
+            return bool(await self._fold(keys=[Keys.state(conversation.key)], args=args))
 
     async def _entries(self, key: ConversationKey) -> list[tuple[str, Message]]:
         """Each message as it is stored, here and in copies, with what it says."""

@@ -24,6 +24,7 @@ from core.thoughts import OPEN, Opened
 from core.tokens import Calibration, TokenCounter, estimate
 from core.types import (
     Conversation,
+    ConversationSettings,
     Delta,
     Done,
     GenerationRequest,
@@ -64,6 +65,17 @@ class Manner:
     top_p: float | None = None
     model: str = ""
     """The one to ask first."""
+
+    def chosen(self, settings: ConversationSettings) -> Manner:
+        """The same, but for what people chose."""
+        return replace(
+            self,
+            system=self.system if settings.system is None else settings.system,
+            temperature=self.temperature if settings.temperature is None else settings.temperature,
+            max_new_tokens=settings.max_new_tokens or self.max_new_tokens,
+            top_p=settings.top_p or self.top_p,
+            model=settings.model or self.model,
+        )
 
 
 def always(template: PromptTemplate) -> Callable[[], Awaitable[PromptTemplate]]:

@@ -36,9 +36,12 @@ class Keys:
     ========================================  ======  ==================================  =============================
     ``{parley}:conv:<conversation>:messages`` LIST    messages as JSON, oldest first      RETENTION_DAYS after the last
                                                                                           append
-    ``{parley}:conv:<conversation>:state``    HASH    bytes, cut, epoch, stranger         the same
+    ``{parley}:conv:<conversation>:state``    HASH    bytes, cut, epoch, stranger,        the same
+                                                      summary, folded, changes
     ``{parley}:conv:<conversation>:forks``    SET     conversations that branched off it  RETENTION_DAYS after the last
                                                                                           one
+    ``{parley}:conv:<conversation>:settings`` STRING  what people chose for it            the same, after the last use
+    ``{parley}:conv:<conversation>:folding``  STRING  who is writing its summary          two minutes
     ``{parley}:conv:<conversation>:retries``  HASH    turn id to the job that asks again  24 hours after the last one
     ``{parley}:turn:<turn id>``               HASH    token, status, lane, job, before    24 hours after it is answered
     ``{parley}:turn:<turn id>/waiting``       SET     lanes that wait for this turn       as long as it is open
@@ -85,6 +88,16 @@ class Keys:
     def forks(key: ConversationKey) -> str:
         """Which threads copied from it."""
         return f"{Keys.CONVERSATIONS}{key}:forks"
+
+    @staticmethod
+    def settings(key: ConversationKey) -> str:
+        """What people chose for it."""
+        return f"{Keys.CONVERSATIONS}{key}:settings"
+
+    @staticmethod
+    def folding(key: ConversationKey) -> str:
+        """That somebody is writing its summary."""
+        return f"{Keys.CONVERSATIONS}{key}:folding"
 
     @staticmethod
     def retries(key: ConversationKey) -> str:

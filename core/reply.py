@@ -49,6 +49,7 @@ class Reply:
         self._assistant = assistant
         self._surface = surface
         self._editor: LeaseEditor | None = None
+        self._written: Answer | None = None
 
     async def run(self) -> None:
         """Answer, and commit."""
@@ -70,6 +71,8 @@ class Reply:
         try:
             seal, why = await self._answer()
             await self._commit(seal, why)
+            if self._written:
+                self._assistant.remembered(self._written)
             how = "dead" if why else seal.outcome.ending if seal else "gone"
         except LeaseLost:
             self.lease.lost = True
@@ -135,6 +138,7 @@ class Reply:
                 stop=self.lease.stop,
                 before_it_ends=self._seal,
             )
+            self._written = answer
             return _sealed(answer), ""
         shown = await deliver(draft, editor, pace, refs=editor.refs)
         assert draft.outcome  # noqa: S101 - closed above

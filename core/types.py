@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 from urllib.parse import quote, unquote
@@ -140,12 +140,39 @@ class ConversationKey:
 
 
 @dataclass(frozen=True, slots=True)
+class ConversationSettings:
+    """What people chose for one conversation; None is as Parley's own settings say.
+
+    ``persona`` names a system prompt of whoever runs Parley, ``system`` is one of their own; not both.
+    """
+
+    system: str | None = None
+    persona: str | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_new_tokens: int | None = None
+    model: str | None = None
+
+    def to_json(self) -> str:
+        """Compact JSON, as kept in Redis; "" if nothing was chosen."""
+        chosen = {name: value for name, value in asdict(self).items() if value is not None}
+        return json.dumps({"v": FORMAT} | chosen, ensure_ascii=False, separators=(",", ":")) if chosen else ""
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read what ``to_json`` wrote; fields of a newer version are passed over."""
+        record = json.loads(text) if text else {}
+        return cls(**{one.name: record[one.name] for one in fields(cls) if one.name in record})
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
     """What is remembered under one key, oldest first.
 
     ``cut`` is the id of the oldest message that the model still sees ("" for all). ``epoch`` counts how often
     the conversation was forgotten: what was loaded under an older epoch is not stored any more.
-    ``stranger`` says that this is a thread whose beginning Parley never saw.
+    ``stranger`` says that this is a thread whose beginning Parley never saw. ``summary`` stands for all that was said
+    up to and including the message called ``folded``; ``changes`` counts the edits and deletions of what is stored.
     """
 
     key: ConversationKey
@@ -153,6 +180,10 @@ class Conversation:
     cut: str = ""
     epoch: int = 0
     stranger: bool = False
+    settings: ConversationSettings = ConversationSettings()
+    summary: str = ""
+    folded: str = ""
+    changes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

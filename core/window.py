@@ -20,6 +20,8 @@ STEP = 0.6
 """Share of the room that is filled after a cut."""
 DATE = 16
 """Tokens of a date."""
+NOTES = "Notes of what was said here earlier, written by you and perhaps incomplete:\n"
+"""What marks a summary in a prompt."""
 MARGIN = 64
 """Tokens kept free for what a template adds: BOS, the date, the assistant's role."""
 
@@ -63,7 +65,8 @@ def fit(
 ) -> Fit:
     """Choose what the model sees: the system prompt, the newest messages, and the question, always.
 
-    The estimated tokens of the window never exceed ``budget.prompt``. What is kept begins with a person's message
+    The estimated tokens of the window never exceed ``budget.prompt``. A summary of what was said earlier stands before
+    the messages, in a quarter of the room at the most. What is kept begins with a person's message
     wherever one is there. A question that is larger than the room by itself is shortened in its middle; so is a system
     prompt that would take more than half of it.
     """
@@ -78,6 +81,8 @@ def fit(
     shortened = text != question.text
     question = replace(question, text=text, tokens=0)
     question = replace(question, tokens=count_message(question, count))
+    notes = _notes(conversation, room // 4, guarded)
+    room -= sum(note.tokens for note in notes)
     messages = _since(conversation.messages, conversation.cut)
     costs = [message.tokens or count_message(message, count) for message in messages]
     # A date stands with the first message of each day.
@@ -89,8 +94,16 @@ def fit(
     if sum(costs) + asked > room:
         start = _step(messages, costs, int(room * step) - asked - DATE)
         cut = messages[start].id if start < len(messages) else question.id
-    tokens = guarded(system) + OVERHEAD + sum(costs[start:]) + asked
-    return Fit(Window(system, (*messages[start:], question)), cut, shortened, tokens)
+    tokens = budget.prompt - room + sum(costs[start:]) + asked
+    return Fit(Window(system, (*notes, *messages[start:], question)), cut, shortened, tokens)
+
+
+def _notes(conversation: Conversation, room: int, count: TokenCounter) -> list[Message]:
+    """The summary as a message before all others, if there is one and the question leaves room for it."""
+    text = shorten(conversation.summary, room - OVERHEAD - count(NOTES), count) if conversation.summary else ""
+    if not text:
+        return []
+    return [Message(Role.SYSTEM, NOTES + text, id="summary", tokens=count(NOTES + text) + OVERHEAD)]
 
 
 def _since(messages: Sequence[Message], cut: str) -> Sequence[Message]:

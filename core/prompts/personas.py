@@ -20,6 +20,13 @@ def list_personas(folder: Path | None) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.md") if _NAME.fullmatch(path.stem)) if folder else []
 
 
+def read_personas(folder: Path | None, variables: Mapping[str, str]) -> dict[str, str]:
+    """All personas of a folder, by name. Raises SettingsError as ``read_persona`` does, and if there is no folder."""
+    if folder and not folder.is_dir():
+        raise SettingsError(f"PERSONAS: there is no folder {folder}. Example: PERSONAS=personas")
+    return {name: read_persona(folder, name, variables) for name in list_personas(folder)}
+
+
 def read_persona(folder: Path | None, name: str, variables: Mapping[str, str]) -> str:
     """The system prompt of one persona, with ``variables`` in their places.
 
