@@ -41,6 +41,8 @@ class Keys:
     ``{parley}:conv:<conversation>:retries``  HASH    turn id to the turn and its reply   24 hours after the last one
     ``{parley}:turn:<turn id>``               STRING  that the turn was accepted          24 hours
     ``{parley}:turn:<turn id>/retry``         HASH    that a kept turn was taken again    a minute
+    ``{parley}:budget:<name>``                HASH    calls, at, clock, blocked, and of   until it is full, and two
+                                                      each process what it has            minutes
     ========================================  ======  ==================================  =============================
 
     ``<conversation>`` is a ConversationKey as text: ``slack:T1:C1`` or ``slack:T1:C1:1700.1``. All names share the
@@ -74,6 +76,11 @@ class Keys:
     def turn(turn: str) -> str:
         """Whether a turn was accepted."""
         return f"{{parley}}:turn:{turn}"
+
+    @staticmethod
+    def budget(name: str) -> str:
+        """What is left of a platform's budget of calls, such as ``slack:T1:chat.update``."""
+        return f"{{parley}}:budget:{name}"
 
 
 class Patience(Retry):

@@ -49,16 +49,20 @@ class Signs:
     @asynccontextmanager
     async def working(self, turn: Turn) -> AsyncIterator[None]:
         """Show that Parley is at work, where it can be had now; what happens inside does not wait for it."""
-        if not self._works or not self._budget.spare(2):
+        if not self._works:
             yield
             return
-        begun = asyncio.create_task(self._set(turn, "processing"))
+        begun = asyncio.create_task(self._begin(turn))
         try:
             yield
         finally:
             # Slack does not take the status back by itself for an hour; it may have it although we did not hear so.
             if await begun and not await self._set(turn, "active", last=True):
                 await self._set(turn, "active", last=True)
+
+    async def _begin(self, turn: Turn) -> bool:
+        """Whether the status may be set now."""
+        return await self._budget.spare(2) and await self._set(turn, "processing")
 
     async def _set(self, turn: Turn, status: str, *, last: bool = False) -> bool:
         """Whether the status may be set now; of the ``last`` one, whether it is."""
