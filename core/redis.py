@@ -41,8 +41,8 @@ class Keys:
     ``{parley}:conv:<conversation>:retries``  HASH    turn id to the turn and its reply   24 hours after the last one
     ``{parley}:turn:<turn id>``               STRING  that the turn was accepted          24 hours
     ``{parley}:turn:<turn id>/retry``         HASH    that a kept turn was taken again    a minute
-    ``{parley}:budget:<name>``                HASH    calls, at, clock, blocked, and of   until it is full, and two
-                                                      each process what it has            minutes
+    ``{parley}:budget:<name>``                HASH    calls, at, clock, blocked, and of   until it is full, and a
+                                                      each process what it has            minute
     ========================================  ======  ==================================  =============================
 
     ``<conversation>`` is a ConversationKey as text: ``slack:T1:C1`` or ``slack:T1:C1:1700.1``. All names share the

@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.bench import crowd, long, memory, mention, start
+from tests.bench import budget, crowd, long, memory, mention, start
 from tests.bench.figures import Figure
 
 SCENES: dict[str, Callable[[bool], Coroutine[None, None, list[Figure]]]] = {
@@ -24,6 +24,7 @@ SCENES: dict[str, Callable[[bool], Coroutine[None, None, list[Figure]]]] = {
     "long": long.measure,
     "crowd": crowd.measure,
     "memory": memory.measure,
+    "budget": budget.measure,
     "start": start.measure,
 }
 
