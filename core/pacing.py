@@ -12,15 +12,26 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 _DUST = 1e-9
 """Less than this of a call is rounding."""
 
 
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """Somebody in line: for a call, or to ``reserve`` one; ``since`` when, by the budget's clock."""
+
+    served: asyncio.Future[None]
+    reserve: bool
+    since: float
+
+
 class Budget:
     """``capacity`` calls at once, and ``per_second`` more each second.
 
-    At most ``capacity + 60 * per_second`` calls are made in any minute. One event loop, no threads.
+    At most ``capacity + 60 * per_second`` calls are made in any minute. One event loop, no threads. This one is counted
+    in the process; ``core.budgets.SharedBudget`` is the same for several.
     """
 
     def __init__(self, capacity: float, per_second: float, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -31,7 +42,7 @@ class Budget:
         self._counted_at = clock()
         self._reserved = 0
         self._blocked_until = 0.0
-        self._line: deque[tuple[asyncio.Future[None], bool]] = deque()
+        self._line: deque[Waiter] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
     async def take(self) -> None:
@@ -46,16 +57,12 @@ class Budget:
         """Account for a call that was made with what was reserved."""
         self._count()
         self._reserved -= 1
-        self._calls -= 1
+        self._pay(1)
         self._serve()
 
-    def spare(self, calls: int) -> bool:
+    async def spare(self, calls: int) -> bool:
         """Spend so many calls if they are free now and nobody waits; False, and nothing is spent, if not."""
-        self._count()
-        if self._line or self._blocked_until > self._clock() or self._calls - self._reserved < calls:
-            return False
-        self._calls -= calls
-        return True
+        return self._spare(calls)
 
     def release(self) -> None:
         """Give back the call that was reserved."""
@@ -74,40 +81,62 @@ class Budget:
 
     async def _turn(self, *, reserve: bool) -> None:
         """Wait in line for a free call."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._line.append((turn, reserve))
+        waiter = Waiter(asyncio.get_running_loop().create_future(), reserve, self._clock())
+        self._line.append(waiter)
         self._serve()
         try:
-            await turn
+            await waiter.served
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # served and cancelled in the same moment: give it back
+            served = waiter.served
+            if served.done() and not served.cancelled():  # served and cancelled in the same moment: give it back
                 if reserve:
                     self._reserved -= 1
                 else:
-                    self._calls += 1
-                self._serve()
+                    self._pay(-1)
+            self._serve()
             raise
 
     def _serve(self) -> None:
         """Give free calls to those who wait longest, and come back when there will be another."""
+        self._set_timer(None)
+        self._count()
+        while self._somebody_waits():
+            if (wait := self._seconds_to_a_call()) > 0:
+                self._set_timer(wait)
+                return
+            self._serve_one()
+
+    def _somebody_waits(self) -> bool:
+        """Whether there is somebody in line who did not give up."""
+        while self._line and self._line[0].served.done():
+            self._line.popleft()
+        return bool(self._line)
+
+    def _serve_one(self) -> None:
+        """Give a call to who waits longest."""
+        waiter = self._line.popleft()
+        if waiter.reserve:
+            self._reserved += 1
+        else:
+            self._pay(1)
+        waiter.served.set_result(None)
+
+    def _spare(self, calls: int) -> bool:
+        self._count()
+        if self._somebody_waits() or self._blocked_until > self._clock() or self._calls - self._reserved < calls:
+            return False
+        self._pay(calls)
+        return True
+
+    def _pay(self, calls: int) -> None:
+        """Account for calls; fewer than none are given back."""
+        self._calls -= calls
+
+    def _set_timer(self, seconds: float | None) -> None:
+        """Serve again after so many seconds; None: when somebody asks."""
         if self._timer:
             self._timer.cancel()
-            self._timer = None
-        self._count()
-        while self._line:
-            turn, reserve = self._line[0]
-            if turn.done():  # cancelled while it waited
-                self._line.popleft()
-                continue
-            if (wait := self._seconds_to_a_call()) > 0:
-                self._timer = asyncio.get_running_loop().call_later(wait, self._serve)
-                return
-            self._line.popleft()
-            if reserve:
-                self._reserved += 1
-            else:
-                self._calls -= 1
-            turn.set_result(None)
+        self._timer = None if seconds is None else asyncio.get_running_loop().call_later(seconds, self._serve)
 
     def _seconds_to_a_call(self) -> float:
         """Seconds until a call is free; 0 for now. Where all are reserved, whoever spends or releases one serves."""

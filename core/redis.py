@@ -63,6 +63,8 @@ class Keys:
     ``{parley}:quota:<scope>:turns``          ZSET    turns of the last minute            a minute
     ``{parley}:quota:<scope>:open``           ZSET    turns that wait or are answered     7 days, if nobody works
     ``{parley}:quota:<scope>:tokens:<day>``   STRING  tokens of that day (UTC)            two days
+    ``{parley}:budget:<name>``                HASH    calls, at, clock, blocked, and of   until it is full, and a
+                                                      each process what it has            minute
     ========================================  ======  ==================================  =============================
 
     ``<conversation>`` is a ConversationKey as text: ``slack:T1:C1`` or ``slack:T1:C1:1700.1``; a lane is a
@@ -149,6 +151,11 @@ class Keys:
     def lanes(place: str, platform: str) -> str:
         """The lanes of a platform that stand in a place: ready, held or suspects."""
         return f"{{parley}}:{place}:{platform}"
+
+    @staticmethod
+    def budget(name: str) -> str:
+        """What is left of a platform's budget of calls, such as ``slack:T1:chat.update``."""
+        return f"{{parley}}:budget:{name}"
 
 
 class Patience(Retry):

@@ -55,8 +55,7 @@ class Signs:
     @asynccontextmanager
     async def working(self, turn: Turn) -> AsyncIterator[None]:
         """Show that Parley is at work, where it can be had now; what happens inside does not wait for it."""
-        shows = self._works and self._budget.spare(2)
-        begun = asyncio.create_task(self._set(turn, "processing")) if shows else None
+        begun = asyncio.create_task(self._begin(turn)) if self._works else None
         # Whoever had the turn before may have died with the status on: it is taken back, whatever the budget says.
         left_on = self._works and AGAIN_THERE in turn.place
         try:
@@ -65,6 +64,10 @@ class Signs:
             # Slack does not take the status back by itself for an hour; it may have it although we did not hear so.
             if ((begun and await begun) or left_on) and not await self._set(turn, "active", last=True):
                 await self._set(turn, "active", last=True)
+
+    async def _begin(self, turn: Turn) -> bool:
+        """Whether the status may be set now."""
+        return await self._budget.spare(2) and await self._set(turn, "processing")
 
     async def _set(self, turn: Turn, status: str, *, last: bool = False) -> bool:
         """Whether the status may be set now; of the ``last`` one, whether it is."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.bench import crowd, durable, long, memory, mention, start
+from tests.bench import budget, crowd, durable, long, memory, mention, start
 from tests.bench.figures import Figure
 
 SCENES: dict[str, Callable[[bool], Coroutine[None, None, list[Figure]]]] = {
@@ -25,6 +25,7 @@ SCENES: dict[str, Callable[[bool], Coroutine[None, None, list[Figure]]]] = {
     "crowd": crowd.measure,
     "memory": memory.measure,
     "durable": durable.measure,
+    "budget": budget.measure,
     "start": start.measure,
 }
 
