@@ -18,6 +18,7 @@ import structlog
 from redis.asyncio import Redis
 
 from core.assistant import Assistant, Manner
+from core.budgets import Budgets
 from core.errors import SettingsError
 from core.generation import Deadlines
 from core.memory import Memory, RedisMemory
@@ -165,13 +166,13 @@ class Platform(Protocol):
 
 
 def open_platform(
-    name: str, settings: Settings, stopping: Stopping, *, listens: bool
+    name: str, settings: Settings, stopping: Stopping, budgets: Budgets, *, listens: bool
 ) -> AbstractAsyncContextManager[Platform | None]:
     """A platform, as soon as it can be reached; None if we are asked to stop meanwhile."""
     del name  # there is one
     from bots.slack.platform import open_slack
 
-    return open_slack(settings, stopping, listens=listens)
+    return open_slack(settings, stopping, budgets, listens=listens)
 
 
 async def run(settings: Settings, todo: Duties) -> None:
@@ -188,9 +189,11 @@ async def run(settings: Settings, todo: Duties) -> None:
         loop.add_signal_handler(number, stopping.ask)
     async with open_core(settings) as core, AsyncExitStack() as stack:
         log.info("starting", version=version("parley"), model=settings.backend, **asdict(todo))
+        budgets = Budgets(core.redis)
+        stack.push_async_callback(budgets.aclose)
         platforms: dict[str, Platform] = {}
         for name in dict.fromkeys((*todo.listens, *todo.answers)):
-            opening = open_platform(name, settings, stopping, listens=name in todo.listens)
+            opening = open_platform(name, settings, stopping, budgets, listens=name in todo.listens)
             if platform := await stack.enter_async_context(opening):
                 platforms[name] = platform
         if not stopping.asked.is_set():

@@ -268,7 +268,7 @@ class Budgets:
             except _FAULTS:
                 continue
             self.away = False
-        log.info("Redis shares budgets again", after=round(self.clock() - since, 1))
+        log.info("Redis shares budgets again", seconds=round(self.clock() - since, 1))
         for one in {budget, *self._open.values()}:
             one.serve()
 

@@ -23,6 +23,7 @@ from bots.slack.errors import slack_errors
 from bots.slack.listener import SlackListener
 from bots.slack.socket import Socket
 from bots.slack.surface import SlackSurface
+from core.budgets import Budgets
 from core.errors import PlatformUnavailable, RateLimited, SettingsError
 from core.memory import Memory
 from core.queue import RedisTurnQueue
@@ -56,8 +57,11 @@ def open_client(settings: Settings, session: aiohttp.ClientSession | None = None
 class Slack:
     """One workspace: where its turns are answered, and where they come from."""
 
-    def __init__(self, settings: Settings, client: AsyncWebClient, who: dict[str, str], stopping: Stopping) -> None:
-        self.surface = SlackSurface(client, who["user_id"], who["user"], first_words=settings.first_words_ms / 1000)
+    def __init__(
+        self, settings: Settings, client: AsyncWebClient, who: dict[str, str], stopping: Stopping, budgets: Budgets
+    ) -> None:
+        first_words = settings.first_words_ms / 1000
+        self.surface = SlackSurface(client, who["user_id"], who["user"], budgets=budgets, first_words=first_words)
         self._settings = settings
         self._client = client
         self._who = who
@@ -102,7 +106,9 @@ class Slack:
 
 
 @asynccontextmanager
-async def open_slack(settings: Settings, stopping: Stopping, *, listens: bool) -> AsyncIterator[Slack | None]:
+async def open_slack(
+    settings: Settings, stopping: Stopping, budgets: Budgets, *, listens: bool
+) -> AsyncIterator[Slack | None]:
     """Slack, as soon as it can be reached: it is waited for. None if we are asked to stop meanwhile.
 
     Raises:
@@ -115,7 +121,7 @@ async def open_slack(settings: Settings, stopping: Stopping, *, listens: bool) -
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT)) as session:
         client = open_client(settings, session)
         who = await _insist(lambda: _ask_who_we_are(client), stopping)
-        yield Slack(settings, client, who, stopping) if who else None
+        yield Slack(settings, client, who, stopping, budgets) if who else None
 
 
 async def _ask_who_we_are(client: AsyncWebClient) -> dict[str, str]:

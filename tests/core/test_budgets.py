@@ -497,7 +497,7 @@ async def test_when_redis_is_killed_calls_go_on_and_are_counted_again_afterwards
         server.start()
         await wait_until(lambda: not budgets.away, description="Redis shared again")
     assert [line["log_level"] for line in lines] == ["warning", "info"]
-    assert lines[0]["reason"]
+    assert lines[0]["why"]
     other = Budgets(own)
     await wait_until(lambda: posts.idle, description="told what was made")
     assert not await other.open("slack:T1:C1:chat.postMessage", 2, 1).spare(2), "the call while it was away counts"
