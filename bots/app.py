@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Protocol
 
 import structlog
 from redis.asyncio import Redis
+from structlog.contextvars import bind_contextvars
 
+from bots.health import Health, model_probe, redis_probe
+from core import metrics
 from core.assistant import Assistant, Manner
+from core.backlog import measure_backlog
 from core.budgets import Budgets
 from core.errors import SettingsError
 from core.generation import Deadlines
@@ -156,6 +162,11 @@ class Platform(Protocol):
     """Where people are: ``surface`` answers them, and ``listening`` takes what they say into the queue."""
 
     @property
+    def connected(self) -> bool:
+        """Whether what people say reaches us, now."""
+        ...
+
+    @property
     def surface(self) -> Surface:
         """Answers turns."""
         ...
@@ -183,11 +194,21 @@ async def run(settings: Settings, todo: Duties) -> None:
     Raises:
         ParleyError: a platform, Redis or a setting makes it impossible to begin.
     """
+    from bots.http import serve_health
+
     stopping = Stopping()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.ask)
-    async with open_core(settings) as core, AsyncExitStack() as stack:
+    health = Health()
+    async with (
+        serve_health(health, settings.http_host, settings.http_port),
+        open_core(settings) as core,
+        AsyncExitStack() as stack,
+    ):
+        health.probe("redis", redis_probe(core.redis))
+        health.probe("model", model_probe(core.models))
+        health.gauge(partial(measure_backlog, core.redis, list(dict.fromkeys((*todo.listens, *todo.answers)))))
         log.info("starting", version=version("parley"), model=settings.backend, **asdict(todo))
         budgets = Budgets(core.redis)
         stack.push_async_callback(budgets.aclose)
@@ -196,12 +217,16 @@ async def run(settings: Settings, todo: Duties) -> None:
             opening = open_platform(name, settings, stopping, budgets, listens=name in todo.listens)
             if platform := await stack.enter_async_context(opening):
                 platforms[name] = platform
+                if name in todo.listens:
+                    health.serves(name, platform)
         if not stopping.asked.is_set():
-            await _serve(core, todo, platforms, stopping)
+            await _serve(core, todo, platforms, stopping, health)
     log.info("stopped")
 
 
-async def _serve(core: Core, todo: Duties, platforms: Mapping[str, Platform], stopping: Stopping) -> None:
+async def _serve(
+    core: Core, todo: Duties, platforms: Mapping[str, Platform], stopping: Stopping, health: Health
+) -> None:
     """Take turns and answer them, until we are asked to stop."""
     settings = core.settings
     queue = RedisTurnQueue(
@@ -212,14 +237,28 @@ async def _serve(core: Core, todo: Duties, platforms: Mapping[str, Platform], st
         follow_up=settings.follow_up,
         quotas=settings.quotas,
     )
+    bind_contextvars(worker=queue.worker)  # in every log line from here on
     surfaces = {name: platforms[name].surface for name in todo.answers}
     worker = Worker(queue, core.assistant, surfaces, slots=settings.worker_slots)
     try:
         async with AsyncExitStack() as listeners:
             for name in todo.listens:
                 await listeners.enter_async_context(platforms[name].listening(queue, core.memory))
+            health.started()
             if todo.answers:
                 worker.start()
+                health.gauge(partial(_count_leases, worker))
+                listeners.enter_context(health.progressing("claims", partial(_claimed_at, worker)))
             await stopping.asked.wait()
+            health.stopping()
     finally:
         await worker.drain(settings.grace, stopping.hurried)
+
+
+async def _count_leases(worker: Worker) -> None:
+    metrics.LEASES_HELD.set(worker.running)
+
+
+def _claimed_at(worker: Worker) -> float:
+    """When a worker last looked for turns. One with all hands full does not look, and that may last."""
+    return time.monotonic() if worker.running else worker.progressed_at

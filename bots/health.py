@@ -1,0 +1,230 @@
+"""How a process is, in the words of who runs it; ``bots.http`` shows it.
+
+It is not alive when a restart would help: the event loop is stuck, or a loop that should go on does not. A Redis that
+is away is no reason for that, but then the process is not ready. A model that is away leaves it ready, "degraded":
+messages are taken all the same, and people are told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import structlog
+from redis.asyncio import Redis
+
+from core import metrics
+from core.errors import ParleyError
+from core.models import Model, Models
+from core.redis import Keys, redis_errors
+
+log = structlog.get_logger()
+
+SILENT = 30.0
+"""Seconds without progress after which a loop counts as stuck."""
+LAG = 5.0
+"""Seconds that the event loop may be late before the process counts as stuck."""
+TICK = 0.5
+"""Seconds between two looks at the event loop."""
+PATIENCE = 2.0
+"""Seconds that a probe may take; what asks gives up soon after."""
+FRESH = 1.0
+"""Seconds in which probes are not made again, however often somebody asks."""
+
+State = Literal["ok", "degraded", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; where it is not "ok", ``found`` says what is wrong and ``remedy`` what to do."""
+
+    name: str
+    state: State
+    found: str = ""
+    remedy: str = ""
+
+
+Probe = Callable[[], Awaitable[Finding]]
+"""Looks at one thing; may raise, and may take too long."""
+Gauging = Callable[[], Awaitable[None]]
+"""Brings gauges up to date before they are shown."""
+
+
+class Connected(Protocol):
+    """Something that takes what people say while it is connected."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether it is, now."""
+        ...
+
+
+class Health:
+    """What the parts of a process report to."""
+
+    def __init__(self, *, silent: float = SILENT, lag: float = LAG) -> None:
+        self._silent = silent
+        self._most_lag = lag
+        self._loops: dict[str, Callable[[], float]] = {}
+        self._platforms: dict[str, Connected] = {}
+        self._probes: dict[str, Probe] = {}
+        self._gaugings: list[Gauging] = []
+        self._starting = True
+        self._stopping = False
+        self._ticked = time.monotonic()
+        self._lag = 0.0
+        self._found: tuple[float, list[Finding]] = (-FRESH, [])
+        self._asking = asyncio.Lock()
+
+    # What others report.
+
+    @contextmanager
+    def progressing(self, name: str, last: Callable[[], float]) -> Iterator[None]:
+        """While inside, a loop goes on; ``last`` tells when it last did something, on the monotonic clock."""
+        self._loops[name] = last
+        try:
+            yield
+        finally:
+            del self._loops[name]
+
+    def serves(self, name: str, platform: Connected) -> None:
+        """Messages of a platform are taken here, while it is connected."""
+        self._platforms[name] = platform
+
+    def probe(self, name: str, probe: Probe) -> None:
+        """Something that has to work for this process to be of use."""
+        self._probes[name] = probe
+
+    def gauge(self, gauging: Gauging) -> None:
+        """Something to measure when somebody looks."""
+        self._gaugings.append(gauging)
+
+    def started(self) -> None:
+        """Everything is set up."""
+        self._starting = False
+
+    def stopping(self) -> None:
+        """Nothing new is taken from now on."""
+        self._stopping = True
+
+    # What is shown.
+
+    def live(self) -> list[Finding]:
+        """Whether the process should be left alone."""
+        now = time.monotonic()
+        # A tick that is due and did not come counts as well.
+        lag = max(self._lag, now - self._ticked - TICK)
+        late = lag >= self._most_lag
+        findings = [
+            Finding(
+                "event loop",
+                "failed" if late else "ok",
+                f"it woke up {lag:.1f} s late" if late else "",
+                "Something blocks the process or the machine is overloaded; restart it." if late else "",
+            )
+        ]
+        for name, last in self._loops.items():
+            silence = now - last()
+            stuck = silence >= self._silent
+            findings.append(
+                Finding(
+                    name,
+                    "failed" if stuck else "ok",
+                    f"nothing happened for {silence:.0f} s" if stuck else "",
+                    "Restart the process; another one goes on with its answers." if stuck else "",
+                )
+            )
+        return findings
+
+    async def ready(self) -> list[Finding]:
+        """Whether the process is of use now; one look serves all who ask within a second."""
+        async with self._asking:
+            at, findings = self._found
+            if time.monotonic() - at >= FRESH:
+                findings = list(await asyncio.gather(*(self._try(name) for name in self._probes)))
+                self._found = time.monotonic(), findings
+        return [*self._phase(), *findings, *self._connections()]
+
+    async def measure(self) -> None:
+        """Bring all gauges up to date; what cannot be measured is left out."""
+        for name, platform in self._platforms.items():
+            metrics.SOCKET_CONNECTED.set(float(platform.connected), platform=name)
+        metrics.LOOP_LAG.set(max(0.0, self._lag))
+        await asyncio.gather(*(self._gauge(gauging) for gauging in self._gaugings))
+
+    async def watch(self) -> None:
+        """Look at the event loop, for ever."""
+        while True:
+            self._ticked = time.monotonic()
+            await asyncio.sleep(TICK)
+            self._lag = time.monotonic() - self._ticked - TICK
+
+    def _phase(self) -> list[Finding]:
+        if self._stopping:
+            return [Finding("process", "failed", "it is being stopped", "Nothing; running answers come to their end.")]
+        if self._starting:
+            return [Finding("process", "failed", "it is starting", "Wait; if this lasts, its log says for what.")]
+        return []
+
+    def _connections(self) -> list[Finding]:
+        """One platform is enough to be of use."""
+        connected = {name: platform.connected for name, platform in self._platforms.items()}
+        missing: State = "degraded" if any(connected.values()) else "failed"
+        remedy = "It connects again by itself; if this lasts, `parley doctor` says what is wrong."
+        return [
+            Finding(name, "ok") if there else Finding(name, missing, "it is not connected", remedy)
+            for name, there in connected.items()
+        ]
+
+    async def _try(self, name: str) -> Finding:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self._probes[name]()
+        except TimeoutError:
+            return Finding(name, "failed", f"no answer within {PATIENCE:g} s", "`parley doctor` says more.")
+        except ParleyError as error:
+            return Finding(name, "failed", str(error), error.remedy)
+
+    async def _gauge(self, gauging: Gauging) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await gauging()
+        except (ParleyError, TimeoutError) as error:
+            log.info("something could not be measured", error=str(error) or "no answer in time")
+
+
+def redis_probe(redis: Redis) -> Probe:
+    """Whether Redis takes what is written: one that only reads stores no message."""
+
+    async def probe() -> Finding:
+        with redis_errors("be written to"):
+            await redis.set(Keys.PROBE, "1", ex=60)
+        return Finding("redis", "ok")
+
+    return probe
+
+
+def model_probe(models: Models) -> Probe:
+    """Whether every model's server answers; messages are taken without it as well, and people are told."""
+
+    async def answers(model: Model) -> bool:
+        try:
+            async with asyncio.timeout(PATIENCE / 2):
+                return await model.backend.healthy()
+        except TimeoutError:
+            return False
+
+    async def probe() -> Finding:
+        there = await asyncio.gather(*map(answers, models.models))
+        away = [model.name for model, healthy in zip(models.models, there, strict=True) if not healthy]
+        if not away:
+            return Finding("model", "ok")
+        server = f"the server of {', '.join(away)}" if all(away) else "the model's server"
+        remedy = "Check that it runs and is where the settings say; `parley doctor` says more."
+        return Finding("model", "degraded", f"{server} does not answer", remedy)
+
+    return probe
