@@ -17,8 +17,8 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from bots.slack.errors import slack_errors
 from bots.slack.text import escape, fallback, safe_markdown
+from core.budgets import Budgets
 from core.errors import MessageGone, PlatformError, PlatformUnavailable
-from core.pacing import Budget
 from core.types import Limits, MessageRef, Outcome, Turn
 
 log = structlog.get_logger()
@@ -40,11 +40,10 @@ RETRY = "parley_retry"
 class Signs:
     """The status that Slack shows while an app works; switched off for good where the workspace does not have it."""
 
-    def __init__(self, client: AsyncWebClient) -> None:
+    def __init__(self, client: AsyncWebClient, budgets: Budgets) -> None:
         self._client = client
+        self._budgets = budgets
         self._works = True
-        # agents.sessions.setStatus: 50 a minute for the workspace, tier 3; two for each answer.
-        self._budget = Budget(capacity=20, per_second=0.5)
 
     @asynccontextmanager
     async def working(self, turn: Turn) -> AsyncIterator[None]:
@@ -62,7 +61,10 @@ class Signs:
 
     async def _begin(self, turn: Turn) -> bool:
         """Whether the status may be set now."""
-        return await self._budget.spare(2) and await self._set(turn, "processing")
+        # 50 a minute for the workspace, tier 3; two for each answer.
+        name = f"slack:{turn.key.workspace}:agents.sessions.setStatus"
+        budget = self._budgets.open(name, capacity=20, per_second=0.5)
+        return await budget.spare(2) and await self._set(turn, "processing")
 
     async def _set(self, turn: Turn, status: str, *, last: bool = False) -> bool:
         """Whether the status may be set now; of the ``last`` one, whether it is."""

@@ -20,6 +20,7 @@ from bots.slack.errors import slack_errors
 from bots.slack.listener import SlackListener
 from bots.slack.socket import Socket
 from bots.slack.surface import SlackSurface
+from core.budgets import Budgets
 from core.errors import PlatformUnavailable, RateLimited, SettingsError
 from core.settings import Settings
 from core.worker import Worker
@@ -64,7 +65,9 @@ async def serve(core: Core, stopping: Stopping) -> None:
         who = await _insist(lambda: _ask_who_we_are(client), stopping)
         if not who:
             return
-        surface = SlackSurface(client, who["user_id"], who["user"], first_words=settings.first_words_ms / 1000)
+        budgets = Budgets(core.redis)
+        first_words = settings.first_words_ms / 1000
+        surface = SlackSurface(client, who["user_id"], who["user"], budgets=budgets, first_words=first_words)
         worker = Worker(core.assistant, core.turns, {"slack": surface})
         listener = SlackListener(settings, surface, worker, core.turns, core.memory)
         secret = settings.slack_signing_secret
@@ -88,6 +91,7 @@ async def serve(core: Core, stopping: Stopping) -> None:
             await socket.close()
             await worker.drain(hurry=stopping.hurried)
             await listener.drain()
+            await budgets.aclose()
 
 
 async def _ask_who_we_are(client: AsyncWebClient) -> dict[str, str]:

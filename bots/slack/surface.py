@@ -14,9 +14,9 @@ from bots.slack.editor import Signs, SlackEditor
 from bots.slack.errors import slack_errors
 from bots.slack.events import identity
 from bots.slack.text import people, readable
+from core.budgets import Budgets
 from core.delivery import Pace
 from core.errors import PlatformError
-from core.pacing import Budget
 from core.types import Author, Message, Role, Turn
 from core.window import shorten
 
@@ -35,18 +35,16 @@ THREAD_TOKENS = 500
 class SlackSurface:
     """One workspace. See ``core.surface.Surface``."""
 
-    def __init__(self, client: AsyncWebClient, bot: str, bot_name: str, *, first_words: float) -> None:
+    def __init__(
+        self, client: AsyncWebClient, bot: str, bot_name: str, *, budgets: Budgets, first_words: float
+    ) -> None:
         self.client = client
         self.bot = bot
         self.directory = Directory(client)
         self.bot_name = bot_name
         self._first_words = first_words
-        self._signs = Signs(client)
-        # chat.update may be called 50 times a minute for all replies of the workspace together: 20 at once while
-        # answers are young, then one every two seconds (docs.slack.dev/apis/web-api/rate-limits, tier 3).
-        self._updates = Budget(capacity=20, per_second=0.5)
-        # chat.postMessage: one a second for each channel, and a little more for a moment (same page).
-        self._posts: dict[str, Budget] = {}
+        self._budgets = budgets
+        self._signs = Signs(client, budgets)
 
     async def understand(self, turn: Turn) -> Turn:
         """Names for ids, in the text and for its author."""
@@ -92,10 +90,13 @@ class SlackSurface:
 
     def pace(self, turn: Turn) -> Pace:
         """Edits are counted for the workspace, posts for the channel."""
-        channel = turn.place["channel"]
-        if channel not in self._posts:
-            self._posts[channel] = Budget(capacity=2, per_second=1)
-        return Pace(self._posts[channel], self._updates, self._first_words)
+        workspace, channel = turn.key.workspace, turn.place["channel"]
+        # chat.postMessage: one a second for each channel, and a little more for a moment.
+        posts = self._budgets.open(f"slack:{workspace}:{channel}:chat.postMessage", capacity=2, per_second=1)
+        # chat.update may be called 50 times a minute for all replies of the workspace together: 20 at once while
+        # answers are young, then one every two seconds (docs.slack.dev/apis/web-api/rate-limits, tier 3).
+        edits = self._budgets.open(f"slack:{workspace}:chat.update", capacity=20, per_second=0.5)
+        return Pace(posts, edits, self._first_words)
 
     def _message(self, turn: Turn, message: dict[str, Any], names: dict[str, str]) -> Message:
         """One message of a thread, as it is remembered."""
