@@ -16,22 +16,25 @@ import asyncio
 import math
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 
 from core.pacing import Budget
-from core.redis import Keys
+from core.redis import Keys, sibling
 from core.scripts import script
 
 log = structlog.get_logger()
 
 DEADLINE = 0.25
 """Seconds that Redis has for an answer."""
+SLICES = 5
+"""Parts of that time: a busy event loop makes one of them longer, and leaves the others to hear the answer."""
 RETRY = 0.5
 """Seconds between two looks whether Redis is back."""
 LIFE = 40
@@ -44,6 +47,15 @@ UNUSED = 600
 """Seconds after which a budget that nobody asked for is dropped here; Redis knows what there is to know."""
 
 _FAULTS = (RedisError, OSError)  # TimeoutError is an OSError
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question under way."""
+
+    key: str
+    question: list[str | int | float]
+    answer: asyncio.Future[list[Any]]
 
 
 class SharedBudget(Budget):
@@ -100,8 +112,7 @@ class SharedBudget(Budget):
                 self._made = min(self._made, self._told_made + missing)
             now, made, refusal, spares = self._clock(), self._made, self._refusal, self._asked_for()
             self._asked += 1
-            async with asyncio.timeout(self._owner.deadline):
-                answer = await self._owner.ask(self._key, self._question(now, spares))
+            answer = await self._owner.ask(self._key, self._question(now, spares))
             served, granted, wait, free, blocked, self._told_made, self._told_reserved = answer
             self._asked_at, self._made_alone, self._wait = now, False, wait / 1000
             if self._refusal == refusal:
@@ -217,8 +228,12 @@ class Budgets:
         self.away = False
         self.closed = False
         self._redis_time = server_clock
+        self._redis = sibling(redis)
         self._script = redis.register_script(script("budget"))
         self._open: dict[str, SharedBudget] = {}
+        self._asked: list[_Asked] = []
+        self._asking: asyncio.Task[None] | None = None
+        self._call: asyncio.Task[list[Any]] | None = None
         self._looking: asyncio.Task[None] | None = None
 
     def open(self, name: str, capacity: float, per_second: float) -> SharedBudget:
@@ -236,12 +251,24 @@ class Budgets:
             await asyncio.gather(self._looking, return_exceptions=True)
         heard, self.away, self.closed = not self.away, True, True
         await asyncio.gather(*(budget.aclose(tell=heard) for budget in self._open.values()))
+        for task in (self._asking, self._call):
+            if task:
+                task.cancel()
+                await asyncio.wait({task}, timeout=self.deadline)
         self._open.clear()
+        await self._redis.aclose()
 
     async def ask(self, key: str, question: list[str | int | float]) -> list[Any]:
-        """One round trip. Raises RedisError or OSError."""
-        answer: list[Any] = await self._script(keys=[key], args=question)
-        return answer
+        """One answer of ``core/lua/budget.lua``. What is asked meanwhile goes out together with the next round trip.
+
+        Raises:
+            RedisError, OSError: there was none, or not in time.
+        """
+        asked = _Asked(key, question, asyncio.get_running_loop().create_future())
+        self._asked.append(asked)
+        if not self._asking:
+            self._asking = asyncio.create_task(self._ask_all())
+        return await asked.answer
 
     def server_time(self) -> str | int:
         """What Redis shall take for the time, in milliseconds; "" for its own."""
@@ -257,6 +284,58 @@ class Budgets:
         self._looking = asyncio.create_task(self._look(budget))
         for one in {budget, *self._open.values()}:
             one.serve()
+
+    async def _ask_all(self) -> None:
+        """Ask what there is to ask, in one round trip after the other."""
+        try:
+            while self._asked:
+                batch, self._asked = self._asked, []
+                try:
+                    answers = await self._in_time(batch)
+                except _FAULTS as fault:
+                    batch, self._asked = batch + self._asked, []
+                    answers = [fault] * len(batch)
+                for asked, answer in zip(batch, answers, strict=True):
+                    if asked.answer.done():
+                        continue  # given up
+                    if isinstance(answer, Exception):
+                        asked.answer.set_exception(answer)
+                    else:
+                        asked.answer.set_result(answer)
+        finally:
+            self._asking = None
+
+    async def _ask_together(self, batch: Sequence[_Asked]) -> list[Any]:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for asked in batch:
+                pipe.evalsha(self._script.sha, 1, asked.key, *map(str, asked.question))
+            answers: list[Any] = await pipe.execute(raise_on_error=False)
+            if any(isinstance(answer, NoScriptError) for answer in answers):  # then Redis heard none of them
+                await self._redis.script_load(self._script.script)
+                for asked in batch:
+                    pipe.evalsha(self._script.sha, 1, asked.key, *map(str, asked.question))
+                answers = await pipe.execute(raise_on_error=False)
+            return answers
+
+    async def _in_time(self, batch: Sequence[_Asked]) -> list[Any]:
+        """Give Redis its time; seconds in which this process was busy with something else do not count.
+
+        A call that takes longer is left alone until it ends, and nothing is asked before: cancelled, it might never
+        give its connection back to the pool.
+        """
+        if self._call and not await self._ended(self._call):
+            raise TimeoutError
+        self._call = asyncio.create_task(self._ask_together(batch))
+        self._call.add_done_callback(_hear)
+        if not await self._ended(self._call):
+            raise TimeoutError
+        return self._call.result()
+
+    async def _ended(self, call: asyncio.Task[list[Any]]) -> bool:
+        for _ in range(SLICES):
+            if (await asyncio.wait({call}, timeout=self.deadline / SLICES))[0]:
+                return True
+        return False
 
     async def _look(self, budget: SharedBudget) -> None:
         """Ask until Redis answers."""
@@ -283,3 +362,9 @@ class Budgets:
             if not budget.idle:
                 budget.opened_at = self.clock()
                 self._open[name] = budget
+
+
+def _hear(call: asyncio.Task[list[Any]]) -> None:
+    """Of a call that came too late nobody else wants to know how it went."""
+    if not call.cancelled():
+        call.exception()

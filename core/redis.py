@@ -252,6 +252,13 @@ async def open_redis(url: str | None, data_dir: Path) -> AsyncIterator[Redis]:
         await client.aclose()
 
 
+def sibling(client: Redis, connections: int = 1) -> Redis:
+    """A client of the same server with connections of its own, for what must not wait behind a burst of others."""
+    pool = client.connection_pool
+    options = {**pool.connection_kwargs, "max_connections": connections, "timeout": _OPTIONS["timeout"]}
+    return Redis.from_pool(BlockingConnectionPool(connection_class=pool.connection_class, **options))
+
+
 @contextmanager
 def redis_errors(operation: str) -> Iterator[None]:
     """Turn whatever Redis raises inside into StorageError: "could not ``operation``", and nothing of the data."""

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -519,4 +520,21 @@ async def test_when_redis_hangs_calls_wait_a_moment_and_no_longer(own: Redis) ->
         await wait_until(lambda: not budgets.away, description="Redis shared again")
     assert len(lines) == 2
     await wait_until(lambda: budget.idle, description="nothing left to tell")
+    await budgets.aclose()
+
+
+async def test_a_process_that_is_busy_itself_does_not_blame_redis(own: Redis) -> None:
+    """Neither an event loop that hangs, nor a burst of other calls to Redis, costs the company of the others."""
+    budgets = Budgets(own, deadline=0.1)
+    budget = budgets.open(NAME, 50, 1000)
+    await budget.take()
+    burst = [asyncio.ensure_future(own.blpop([f"none:{number}"], timeout=0.3)) for number in range(40)]
+    for _ in range(3):
+        waiting = asyncio.create_task(budget.take())
+        for _ in range(3):
+            await asyncio.sleep(0)
+        time.sleep(0.12)  # noqa: ASYNC251 - that is the point
+        await waiting
+    assert not budgets.away
+    await asyncio.gather(*burst)
     await budgets.aclose()
