@@ -48,7 +48,7 @@ async def test_workers_die_at_the_end_of_answers(fleet: Fleet) -> None:
 @together
 async def test_workers_die_while_they_hand_over(fleet: Fleet) -> None:
     """They were asked to stop, and did not get far."""
-    await die_at(fleet, *LEAVING)
+    await die_at(fleet, *LEAVING, rate=15)
 
 
 def test_no_place_is_left_out() -> None:
@@ -56,9 +56,9 @@ def test_no_place_is_left_out() -> None:
     assert {point.partition(":")[0] for point in (*LISTENING, *BEGINNING, *WATCHED, *ENDING, *LEAVING)} == set(POINTS)
 
 
-async def die_at(fleet: Fleet, *points: str) -> None:
-    """Let processes die at these places, one after the other."""
-    fleet.tgi.rate = 45
+async def die_at(fleet: Fleet, *points: str, rate: float = 45) -> None:
+    """Let processes die at these places, one after the other, while the model writes so many pieces a second."""
+    fleet.tgi.rate = rate
     people = People(fleet)
     await fleet.listener()
     heir = await fleet.worker()
