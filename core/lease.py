@@ -36,6 +36,8 @@ from core.types import MessageRef, Outcome, Turn
 log = structlog.get_logger()
 T = TypeVar("T")
 
+SAVE_TIMEOUT = 0.5
+"""Seconds that an edit waits until what it shows is written down; it is made all the same."""
 RECEIPT_TIMEOUT = 1.0
 """Seconds to write down that a message was posted; where that fails, it is found by its mark."""
 SEAL_TIMEOUT = 2.0
@@ -140,6 +142,7 @@ class LeaseEditor:
         self._refs = list(lease.job.refs or lease.job.stored[-1].refs)
         self._posting = lease.job.posting
         self._growing: tuple[MessageRef, str] | None = None
+        self._unanswered = False
 
     @property
     def refs(self) -> tuple[MessageRef, ...]:
@@ -167,6 +170,8 @@ class LeaseEditor:
 
     async def edit(self, ref: MessageRef, text: str, *, growing: bool) -> None:
         """See ``MessageEditor.edit``."""
+        if growing:
+            await self._save()
         reach("edit")
         await self._call(self._editor.edit(ref, text, growing=growing))
         reach("edited")
@@ -187,6 +192,8 @@ class LeaseEditor:
             raise
         reach("finished")
         self._growing = None
+        if self._unanswered:
+            await self._finish_again(finished, parts, outcome)
         return finished
 
     async def remove(self, ref: MessageRef) -> None:
@@ -220,9 +227,17 @@ class LeaseEditor:
             raise LeaseLost("another worker has this turn")
         reach("sealed")
 
+    async def _finish_again(self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome) -> None:
+        """Show the end once more: a call that was given up may have taken effect after it, and put back older text."""
+        await asyncio.sleep(self._lease.call_timeout)
+        try:
+            await self._call(self._editor.finish(refs, parts, outcome))
+        except PlatformError as error:
+            log.info("an end was shown once only", error=str(error))
+
     async def _prepare(self, part: int) -> MessageRef | None:
         """Before a post: the message that stands there already; else write down that one is about to be posted."""
-        if self._posting == part and (found := await self.find(part)):
+        if self._posting == part and (found := await self._look_for(part)):
             log.info("a message was found whose receipt was lost", part=part)
             await self._posted(found)
             return found
@@ -239,6 +254,25 @@ class LeaseEditor:
         self._posting = part
         reach("post.written")
         return None
+
+    async def _look_for(self, part: int) -> MessageRef | None:
+        """What was posted as ``part``; a call that was given up may take effect a moment after it."""
+        found = await self.find(part)
+        if not found and self._unanswered:
+            await asyncio.sleep(self._lease.call_timeout)
+            found = await self.find(part)
+        return found
+
+    async def _save(self) -> None:
+        """Write down what people are about to see, so that no heir shows less; and notice a lost lease."""
+        try:
+            async with asyncio.timeout(SAVE_TIMEOUT):
+                held = await self._mark(self._posting)
+        except (StorageError, TimeoutError):
+            return  # by our own clock it is ours, which is what counts
+        if not held:
+            self._lease.lost = True
+            raise LeaseLost("another worker has this turn")
 
     async def _posted(self, ref: MessageRef) -> None:
         """Write down the name of a message that is there now."""
@@ -282,4 +316,5 @@ class LeaseEditor:
         except TimeoutError:
             if not timeout.expired():
                 raise
+            self._unanswered = True
             raise PlatformUnavailable("the platform did not answer in time", code="timeout") from None

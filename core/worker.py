@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -37,6 +37,8 @@ SETTLE = 60.0
 """Seconds between two looks through all lanes."""
 HAND_OVER = 5.0
 """Seconds to hand over what did not end in time."""
+CANCEL_AGAIN = 1.0
+"""Seconds that an answer which is cancelled gets to take back its status."""
 PAUSE = 1.0
 """Seconds before Redis is tried again."""
 
@@ -85,9 +87,7 @@ class Worker:
             hurried.cancel()
             ended.cancel()
             await self._hand_over()
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        await _cancel(self._loops)
         try:
             await self._queue.leave()
         except StorageError as error:
@@ -96,9 +96,7 @@ class Worker:
     async def _hand_over(self) -> None:
         """Stop what did not end in time, and give it to others at once."""
         late = dict(self._replies)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        await _cancel(late)
         left = [reply for task, reply in late.items() if task.cancelled() and not reply.lease.lost]
         if not left:
             return
@@ -203,3 +201,17 @@ class Worker:
             for task in (waiting, stopping):
                 task.cancel()
             await asyncio.gather(waiting, stopping, return_exceptions=True)
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks, and wait for them for ``HAND_OVER`` seconds at the most.
+
+    They are cancelled again and again: before Python 3.12 asyncio.wait_for, in which Redis's client awaits every call,
+    loses a cancellation that comes as its future completes.
+    """
+    pending = set(tasks)
+    deadline = time.monotonic() + HAND_OVER
+    while pending and time.monotonic() < deadline:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from core.types import Message, Role
 from tests.chaos.fleet import Fleet, Taken, process_of
-from tests.chaos.people import People, Question
+from tests.chaos.people import People, Question, mark_of, part_of
 from tests.chaos.scribe import tag_of
 from tests.doubles.slack_records import Posted
 from tests.waiting import wait_until
@@ -29,6 +30,7 @@ class Verdict:
     replies: int = 0
     whole: int = 0
     marked: int = 0
+    refused: int = 0
     lost: int = 0
     duplicates: int = 0
     inversions: int = 0
@@ -44,12 +46,15 @@ async def settle(fleet: Fleet, people: People, *, timeout: float = 60, but: int 
     """Wait until everything that was asked has its reply, and nothing waits any more but ``but`` things."""
 
     async def settled() -> bool:
-        return all(final(people.reply(question)) for question in people.asked) and len(await fleet.waits()) <= but
+        return all(map(done, people.asked)) and len(await fleet.waits()) <= but
+
+    def done(question: Question) -> bool:
+        return final(reply) if (reply := people.reply(question)) else people.refused(question)
 
     try:
-        await wait_until(settled, timeout=timeout, description="all is answered")
+        await wait_until(settled, timeout=timeout, description="all is answered", pause=0.02)
     except AssertionError as error:
-        open_ = [q.turn for q in people.asked if not final(people.reply(q))]
+        open_ = [question.turn for question in people.asked if not done(question)]
         raise AssertionError(f"{error}\nwithout an end: {open_[:5]} ({len(open_)})\n{await fleet.waits()}") from None
 
 
@@ -61,9 +66,11 @@ def final(reply: list[Posted]) -> bool:
 async def judge(fleet: Fleet, people: People) -> Verdict:
     """Look at everything that was asked since the fleet set sail."""
     verdict = Verdict(messages=len(people.asked))
-    whole = {"".join(text.split()) for text in fleet.scribe.written}
+    written = ["".join(text.split()) for text in fleet.scribe.written]
     for question in people.asked:
-        _judge_reply(verdict, question, people.reply(question), whole, fleet.scribe.written)
+        kept = await fleet.redis.exists(f"{{parley}}:turn:{question.turn}")
+        refused = not kept and people.refused(question)
+        _judge_reply(verdict, question, people.reply(question), written, refused=refused)
     _judge_strangers(verdict, fleet, people)
     _judge_order(verdict, people)
     _judge_edits(verdict, fleet)
@@ -74,15 +81,18 @@ async def judge(fleet: Fleet, people: People) -> Verdict:
 
 
 def _judge_reply(
-    verdict: Verdict, question: Question, reply: list[Posted], whole: set[str], written: list[str]
+    verdict: Verdict, question: Question, reply: list[Posted], written: Sequence[str], *, refused: bool
 ) -> None:
     """One reply, once, final, and whole or plainly marked."""
+    if not reply and refused:
+        verdict.refused += 1
+        return
     if not reply:
         verdict.lost += 1
         verdict.faults.append(f"lost: {question.turn}")
         return
     verdict.replies += 1
-    parts = [posted.versions[0].metadata["event_payload"]["part"] for posted in reply]
+    parts = [part_of(posted) for posted in reply]
     if parts != list(range(len(reply))):
         verdict.duplicates += 1
         verdict.faults.append(f"posted twice: {question.turn} has parts {parts}")
@@ -90,13 +100,13 @@ def _judge_reply(
     if not final(reply):
         verdict.faults.append(f"still grows: {question.turn}")
     text = "".join("".join(posted.markdown for posted in reply).split())
-    if text in whole:
+    if text in written:
         verdict.whole += 1
         if tag_of(reply[0].markdown) != question.tag:
             verdict.faults.append(f"the answer to another question: {question.turn}")
     elif any(note in reply[-1].text for note in NOTES):
         verdict.marked += 1
-        if text and not any("".join(one.split()).startswith(text) for one in written):
+        if text and not any(one.startswith(text) for one in written):
             verdict.faults.append(f"marked, and nothing that the model wrote: {question.turn}: {text[:80]}")
     else:
         verdict.faults.append(f"neither whole nor marked: {question.turn}: {reply[-1].text[-80:]!r}")
@@ -107,8 +117,7 @@ def _judge_strangers(verdict: Verdict, fleet: Fleet, people: People) -> None:
     turns = {question.turn for question in people.asked}
     for channel in fleet.slack.channels.values():
         for posted in channel.messages.values():
-            mark = posted.versions[0].metadata.get("event_payload", {})
-            if posted.by_bot and not posted.deleted and mark.get("turn") not in turns:
+            if posted.by_bot and not posted.deleted and mark_of(posted).get("turn") not in turns:
                 verdict.faults.append(f"belongs to nothing: {posted.text[:80]!r}")
 
 
@@ -130,7 +139,7 @@ def _judge_edits(verdict: Verdict, fleet: Fleet) -> None:
     turns: dict[tuple[str, str], str] = {}
     for channel in fleet.slack.channels.values():
         for posted in channel.messages.values():
-            if turn := posted.versions[0].metadata.get("event_payload", {}).get("turn"):
+            if turn := mark_of(posted).get("turn"):
                 turns[channel.id, posted.ts] = turn
     taken: dict[tuple[str, int], list[Taken]] = defaultdict(list)
     for one in fleet.taken():

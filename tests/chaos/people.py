@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from dataclasses import dataclass
 from itertools import count
 
 from tests.chaos.fleet import Fleet
-from tests.doubles.slack_records import Posted
+from tests.doubles.slack_records import Envelope, Json, Posted
 from tests.waiting import wait_until
 
 USERS = ("U0ADA", "U0BOB", "U0CLEO")
@@ -48,6 +49,11 @@ class People:
         self.asked: list[Question] = []
         self._fleet = fleet
         self._numbers = count(1)
+        self._replies: dict[str, list[Posted]] = defaultdict(list)
+        self._heard: set[str] = set()
+        self._unheard: list[Envelope] = []
+        self._looked = 0
+        fleet.slack.watchers.append(self._notice)
 
     def channels(self, number: int) -> list[str]:
         """So many channels to talk in."""
@@ -79,18 +85,34 @@ class People:
 
     def heard(self, question: Question) -> bool:
         """Whether every event about it was acknowledged, at some delivery."""
-        ids = {payload["event_id"] for payload in self._fleet.slack.events[question.ts]}
-        return not ids - {
-            envelope.payload.get("event_id") for envelope in reversed(self._fleet.slack.envelopes) if envelope.acked_at
-        }
+        envelopes = self._fleet.slack.envelopes
+        unheard = [*self._unheard, *envelopes[self._looked :]]
+        self._looked = len(envelopes)
+        self._heard |= {envelope.payload.get("event_id", "") for envelope in unheard if envelope.acked_at}
+        self._unheard = [envelope for envelope in unheard if not envelope.acked_at]
+        return {payload["event_id"] for payload in self._fleet.slack.events[question.ts]} <= self._heard
+
+    def refused(self, question: Question) -> bool:
+        """Whether somebody was told there that they are not answered now."""
+        told = (told for told in self._fleet.slack.ephemerals if told.text.startswith("I am busy"))
+        return any((one.channel, one.user) == (question.channel, question.user) for one in told)
 
     def reply(self, question: Question) -> list[Posted]:
         """What Parley posted for it and did not take away, in order of its parts."""
-        marked = [
-            (mark["part"], posted)
-            for posted in self._fleet.slack.channels[question.channel].messages.values()
-            if posted.by_bot
-            and not posted.deleted
-            and (mark := posted.versions[0].metadata.get("event_payload", {})).get("turn") == question.turn
-        ]
-        return [posted for _, posted in sorted(marked, key=lambda pair: pair[0])]
+        posted = [posted for posted in self._replies[question.turn] if not posted.deleted]
+        return sorted(posted, key=lambda one: (part_of(one), one.ts))
+
+    def _notice(self, posted: Posted) -> None:
+        known = self._replies[mark_of(posted).get("turn", "")]
+        if posted not in known:
+            known.append(posted)
+
+
+def mark_of(posted: Posted) -> Json:
+    """By which Parley finds a message again."""
+    return dict(posted.versions[0].metadata.get("event_payload", {}))
+
+
+def part_of(posted: Posted) -> int:
+    """Which part of a reply a message is."""
+    return int(mark_of(posted).get("part", 0))

@@ -12,7 +12,9 @@ from itertools import count
 from redis.exceptions import RedisError
 
 from tests.chaos.fleet import Fleet, Member
-from tests.chaos.people import USERS, People
+from tests.chaos.oracle import final
+from tests.chaos.people import USERS, People, Question
+from tests.waiting import wait_until
 
 CHANNELS = 24
 LANES = 20
@@ -59,8 +61,17 @@ class Storm:
                 await self.people.ask(channel, user=user, thread=asked.ts)
             if self._dice.random() < 0.2:
                 await self.fleet.slack.resend(asked.ts)
+            await self._answered(asked)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._over.wait(), self._dice.uniform(0.5, 4))
+                await asyncio.wait_for(self._over.wait(), self._dice.uniform(0.1, 2))
+
+    async def _answered(self, question: Question) -> None:
+        """People read before they go on; some lose patience."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._dice.choice((2, 10, 30))):
+                await wait_until(
+                    lambda: final(self.people.reply(question)) or self._over.is_set(), timeout=60, pause=0.1
+                )
 
     async def _break(self, disasters: bool) -> None:
         """One fault after another."""

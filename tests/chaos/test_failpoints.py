@@ -1,63 +1,87 @@
-"""A process killed at every place that a turn comes to: somebody else finishes what it began."""
+"""A process killed at every place that a turn comes to: nobody notices, since somebody else finishes what it began."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from pathlib import Path
 
 import pytest
 
 from core.failpoints import POINTS
-from tests.chaos.fleet import Fleet, Member, Nursery, sailing
+from tests.chaos.conftest import together
+from tests.chaos.fleet import Fleet, Member
 from tests.chaos.oracle import judge, settle
 from tests.chaos.people import People
 
-IN_LISTENERS = ("submit", "stored")
-IN_DRAINS = ("release", "released")
-AGAIN = ("post.unwritten:2", "posted:2", "edit:2", "beat:3", "finish:2")
-"""The same places, later: in the middle of a long answer, or with others beside it."""
-FLEETS = 4
-"""Side by side: most of their time they wait."""
+pytestmark = pytest.mark.timeout(120)
+LISTENING = ("submit", "stored")
+BEGINNING = ("claimed", "understood", "post", "post.written", "post.unwritten", "posted")
+WATCHED = ("edit", "edited", "beat", "edit:2", "beat:3", "post.unwritten:2", "posted:2")
+ENDING = ("seal", "sealed", "finish", "finished", "commit", "committed", "finish:2")
+LEAVING = ("release", "released")
 
 
-@pytest.mark.timeout(120)
-async def test_nobody_notices_where_a_process_dies(tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> None:
-    """Each message has one whole answer, in order, and it is remembered once."""
-    points = (*POINTS, *AGAIN)
-    async with asyncio.TaskGroup() as group:
-        for number in range(FLEETS):
-            group.create_task(die_at(points[number::FLEETS], tmp_path_factory.mktemp("fleet"), nursery))
+@together
+async def test_listeners_die_before_and_after_they_stored_a_message(fleet: Fleet) -> None:
+    """What was not acknowledged is delivered again, and what was stored is known."""
+    await die_at(fleet, *LISTENING)
 
 
-async def die_at(points: tuple[str, ...], folder: Path, nursery: Nursery) -> None:
-    """Let processes die at these places, one after the other."""
-    async with sailing(folder, nursery=nursery) as fleet:
-        fleet.tgi.rate = 45
-        people = People(fleet)
-        await fleet.listener()
-        heir = await fleet.worker()
-        for channel, point in zip(people.channels(len(points)), points, strict=True):
-            try:
-                await _die(fleet, people, heir, channel, point)
-            except (AssertionError, TimeoutError) as error:
-                raise AssertionError(f"{point}: {error!r}\n{fleet.log()}") from error
-        verdict = await judge(fleet, people)
-        verdict.check()
-        assert verdict.whole == verdict.messages
+@together
+async def test_workers_die_before_much_is_shown(fleet: Fleet) -> None:
+    """A message that was posted and not written down is found again."""
+    await die_at(fleet, *BEGINNING)
+
+
+@together
+async def test_workers_die_while_people_watch(fleet: Fleet) -> None:
+    """The same messages grow on."""
+    await die_at(fleet, *WATCHED)
+
+
+@together
+async def test_workers_die_at_the_end_of_answers(fleet: Fleet) -> None:
+    """What people saw as the end is the end, and it is remembered once."""
+    await die_at(fleet, *ENDING)
+
+
+@together
+async def test_workers_die_while_they_hand_over(fleet: Fleet) -> None:
+    """They were asked to stop, and did not get far."""
+    await die_at(fleet, *LEAVING, rate=15)
+
+
+def test_no_place_is_left_out() -> None:
+    """Whoever adds a failpoint adds it here."""
+    assert {point.partition(":")[0] for point in (*LISTENING, *BEGINNING, *WATCHED, *ENDING, *LEAVING)} == set(POINTS)
+
+
+async def die_at(fleet: Fleet, *points: str, rate: float = 45) -> None:
+    """Let processes die at these places, one after the other, while the model writes so many pieces a second."""
+    fleet.tgi.rate = rate
+    people = People(fleet)
+    await fleet.listener()
+    heir = await fleet.worker()
+    for channel, point in zip(people.channels(len(points)), points, strict=True):
+        try:
+            await _die(fleet, people, heir, channel, point)
+        except (AssertionError, TimeoutError) as error:
+            raise AssertionError(f"{point}: {error!r}\n{fleet.log()}") from error
+    verdict = await judge(fleet, people)
+    verdict.check()
+    assert verdict.whole == verdict.messages
 
 
 async def _die(fleet: Fleet, people: People, heir: Member, channel: str, point: str) -> None:
     """One process dies there, and what it had is done by the others."""
-    name = point.partition(":")[0]
-    if name in IN_LISTENERS:
+    if point in LISTENING:
         doomed = await fleet.listener(PARLEY_CRASH_AT=point)
         await ask_thrice(people, channel)
     else:
         heir.freeze()
         doomed = await fleet.worker(PARLEY_CRASH_AT=point, GRACE="0.1")
         asking = asyncio.create_task(ask_thrice(people, channel))
-        if name in IN_DRAINS:
+        if point in LEAVING:
             await fleet.until(lambda: doomed.lines("taken"))
             heir.thaw()
             doomed.signal(signal.SIGTERM)
