@@ -92,12 +92,8 @@ async def _cpu(double: str, path: str, build: Callable[[str], Backend], words: i
                 return sum([isinstance(item, Delta) async for item in stream])
 
         async def bare() -> int:
-            body = {
-                "model": "m",
-                "stream": True,
-                "max_tokens": words + 50,
-                "messages": [{"role": "user", "content": "go"}],
-            }
+            said, most = [{"role": "user", "content": "go"}], words + 50
+            body = {"model": "m", "stream": True, "max_tokens": most, "messages": said}
             body |= {"inputs": "go", "parameters": {"max_new_tokens": most}}
             return await _bare(url + path, body)
 
