@@ -1,6 +1,6 @@
 # Parley's commands. Each does all of its own set-up in .venv; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench chaos pins clean
+.PHONY: help setup run test engine-test check bench chaos pins clean
 
 # Any Python from 3.11 on; `make run PYTHON=/path/to/python3.13` chooses another, now and later.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -27,6 +27,7 @@ OFFLINE := { echo "The packages could not be downloaded. Is there a way to the p
 help:
 	@echo "make run     Parley: the platforms whose tokens are set, else a chat in this terminal"
 	@echo "make test    the whole test suite"
+	@echo "make engine-test   a real engine (transformers serve) with a tiny model: over a gigabyte, in .engine"
 	@echo "make check   ruff and mypy"
 	@echo "make bench   measurements on this machine, as one table"
 	@echo "make chaos   300 processes killed while people ask, and what came of it (some minutes)"
@@ -41,6 +42,14 @@ run: setup
 
 test: .venv/dev.stamp .venv/redis.stamp
 	@$(BIN)/python -m pytest $(ARGS)
+
+engine-test: .venv/dev.stamp .venv/redis.stamp .engine/made.stamp
+	@$(BIN)/python -m pytest -m engine tests/engine $(ARGS)
+
+.engine/made.stamp:
+	@$(PYTHON) -m venv .engine
+	@.engine/bin/python -m pip install --quiet --disable-pip-version-check torch "transformers[serving]>=5"
+	@touch $@
 
 check: .venv/dev.stamp
 	@$(BIN)/ruff format --check .
@@ -95,4 +104,4 @@ pins:
 	$(COMPILE) requirements/redis.in -o requirements/redis.txt
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf .venv .engine .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

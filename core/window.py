@@ -1,6 +1,6 @@
 """What the model sees of a conversation: pure, and the same on every worker.
 
-A window is cut in steps. When a conversation outgrows its room, it is cut to about 60 % of it at once, and the id
+A window is cut in steps. When a conversation outgrows its room, it is cut to about half of it at once, and the id
 of the first message that stays is stored as the ``cut``. Until the next step every prompt begins with the same
 text, so that a server's prefix cache goes on serving it; dropping one message at a time would change the
 beginning of every prompt.
@@ -16,7 +16,7 @@ from core.prompts.speech import day
 from core.tokens import OVERHEAD, TokenCounter, count_message, estimate
 from core.types import Conversation, Message, ModelLimits, Role, Window
 
-STEP = 0.6
+STEP = 0.5
 """Share of the room that is filled after a cut."""
 DATE = 16
 """Tokens of a date."""
@@ -83,18 +83,15 @@ def fit(
     question = replace(question, tokens=count_message(question, count))
     notes = _notes(conversation, room // 4, guarded)
     room -= sum(note.tokens for note in notes)
-    messages = _since(conversation.messages, conversation.cut)
-    costs = [message.tokens or count_message(message, count) for message in messages]
-    # A date stands with the first message of each day.
-    days = ["", *(day(message.at) for message in messages)]
-    costs = [cost + DATE * (today != before) for cost, before, today in zip(costs, days, days[1:], strict=False)]
-    start = 0
-    cut = conversation.cut if any(message.id == conversation.cut for message in messages) else ""
+    messages = conversation.messages
     asked = question.tokens + DATE
-    if sum(costs) + asked > room:
-        start = _step(messages, costs, int(room * step) - asked - DATE)
+    start, costs, fits = _newest(messages, conversation.cut, room - asked, count)
+    cut = messages[start].id if start < len(messages) and messages[start].id == conversation.cut else ""
+    if not fits:
+        start = _step(messages, costs, start, int(room * step) - asked - DATE)
         cut = messages[start].id if start < len(messages) else question.id
-    tokens = budget.prompt - room + sum(costs[start:]) + asked
+        costs = costs[len(costs) - len(messages) + start :]
+    tokens = budget.prompt - room + sum(costs) + asked
     return Fit(Window(system, (*notes, *messages[start:], question)), cut, shortened, tokens)
 
 
@@ -106,20 +103,36 @@ def _notes(conversation: Conversation, room: int, count: TokenCounter) -> list[M
     return [Message(Role.SYSTEM, NOTES + text, id="summary", tokens=count(NOTES + text) + OVERHEAD)]
 
 
-def _since(messages: Sequence[Message], cut: str) -> Sequence[Message]:
-    """The messages from the one that is called ``cut``; all of them if it is no longer there."""
-    for index, message in enumerate(messages):
-        if cut and message.id == cut:
-            return messages[index:]
-    return messages
+def _newest(messages: Sequence[Message], cut: str, room: int, count: TokenCounter) -> tuple[int, list[int], bool]:
+    """Where the messages begin that come after the last cut, what each costs, and whether they fit into ``room``.
 
-
-def _step(messages: Sequence[Message], costs: Sequence[int], room: int) -> int:
-    """Index of the first message to keep, so that the rest costs at most ``room`` and a person speaks first."""
-    start = len(messages)
-    while start and costs[start - 1] <= room:
+    Looks from the newest on, and no further than the room goes: however much is stored, that is as much work. Without a
+    message that is called ``cut`` they begin with the first of all.
+    """
+    costs: list[int] = []
+    spent, start = 0, len(messages)
+    while start and not (cut and start < len(messages) and messages[start].id == cut):
         start -= 1
-        room -= costs[start]
+        message = messages[start]
+        cost = message.tokens or count_message(message, count)
+        # A date stands with the first message of each day.
+        cost += DATE * (start == 0 or day(message.at) != day(messages[start - 1].at))
+        costs.append(cost)
+        spent += cost
+        if spent + DATE > room:
+            return start, costs[::-1], False
+    return start, costs[::-1], True
+
+
+def _step(messages: Sequence[Message], costs: Sequence[int], first: int, room: int) -> int:
+    """Index of the first message to keep, so that the rest costs at most ``room`` and a person speaks first.
+
+    ``costs`` are those of the messages from ``first`` on.
+    """
+    start = len(messages)
+    while start > first and costs[start - first - 1] <= room:
+        start -= 1
+        room -= costs[start - first]
     while start < len(messages) and messages[start].role is not Role.USER:
         start += 1
     return start

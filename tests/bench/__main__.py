@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.bench import budget, crowd, durable, long, memory, mention, start
+from tests.bench import budget, crowd, durable, long, memory, mention, models, start
 from tests.bench.figures import Figure
 
 SCENES: dict[str, Callable[[bool], Coroutine[None, None, list[Figure]]]] = {
@@ -26,6 +26,7 @@ SCENES: dict[str, Callable[[bool], Coroutine[None, None, list[Figure]]]] = {
     "memory": memory.measure,
     "durable": durable.measure,
     "budget": budget.measure,
+    "models": models.measure,
     "start": start.measure,
 }
 
@@ -46,7 +47,7 @@ def main() -> None:
             figures.append(figure)
             print(f"  {figure.name:<68} {figure.value:>10} {figure.unit}")
     if options.json:
-        packages = ("parley", "slack-bolt", "text-generation", "redis", "aiohttp")
+        packages = ("parley", "slack-bolt", "text-generation", "redis", "aiohttp", "jinja2")
         record = {
             "at": time.strftime("%Y-%m-%d"),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",

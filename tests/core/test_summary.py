@@ -13,7 +13,7 @@ from core import commands
 from core.assistant import Assistant, Manner
 from core.errors import StreamBroken
 from core.generation import Deadlines
-from core.memory import RedisMemory, Thread
+from core.memory import Exchange, RedisMemory, Thread
 from core.models import one_model
 from core.prompts.falcon import FalconTemplate
 from core.summary import INSTRUCTION, LONGEST, Summarizer, pending
@@ -30,7 +30,7 @@ from core.types import (
     Streamed,
     Turn,
 )
-from core.window import NOTES
+from core.window import NOTES, fit, share
 from tests.core.test_delivery import Platform, pace
 from tests.waiting import wait_until
 
@@ -100,6 +100,20 @@ class Talk:
         for number in range(turns):
             await self.say(f"The weather is fine, for the {number}th time. " + "Blue sky and a little wind. " * 4)
 
+    async def skim(self, turns: int) -> None:
+        """The same at once: what an answer does to the memory and its window, without anybody who writes it."""
+        budget = share(MANNER.limits, MANNER.max_new_tokens)
+        for _ in range(turns):
+            self.said += 1
+            asked = Message(
+                Role.USER, "Blue sky and a little wind. " * 5, id=f"t{self.said}", author=Author("U1", "Ada")
+            )
+            said = Message(Role.ASSISTANT, "Noted.", id=f"a{self.said}", reply_to=asked.id)
+            conversation = await self.memory.load(CHANNEL)
+            cut = fit(conversation, asked, MANNER.system, budget).cut
+            await self.memory.append(Exchange(CHANNEL, conversation.epoch, asked.id, cut, (asked, said)))
+            self.summarizer.after(conversation, cut)
+
     async def kept(self, key: ConversationKey = CHANNEL) -> Conversation:
         """What is remembered once all notes are written."""
         await self.summarizer.settled()
@@ -118,7 +132,7 @@ async def test_what_was_said_first_is_known_at_turn_500(client: redis.asyncio.Re
     """By a model that sees a thousand tokens, and although the memory itself is bounded; without notes it is not."""
     talk = Talk(client)
     await talk.say("Please note: the door code is A7X.")
-    await talk.chatter(498)
+    await talk.skim(498)
     await talk.summarizer.settled()
     assert await talk.say("Now, what is the door code?") == "It is A7X."
     prompt = talk.reader.prompts[-1]

@@ -217,7 +217,8 @@ class OpenAIDouble(TgiDouble):
         if name in ("endless", "endless_space"):
             tokens = chain(islice(tokens, fault.after), cycle(PROSE if name == "endless" else (" ", "\n")))
         for event in self._pieces(seen, tokens):
-            said = event["choices"] and (event["choices"][0].get("delta") or event["choices"][0]).get("content")
+            delta = (event["choices"][0].get("delta") or event["choices"][0]) if event["choices"] else {}
+            said = delta.get("content") or delta.get("reasoning") or delta.get("reasoning_content")
             if seen.tokens_sent == fault.after and (name in EVENTS or name in ENDS) and said:
                 return await self._give_up(name, wire)
             if said:

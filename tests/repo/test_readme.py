@@ -43,6 +43,7 @@ def test_every_command_in_the_readme_is_run_here() -> None:
         "make setup",
         "parley",
         "parley chat",
+        'parley complete "Once upon a time" --max-new-tokens 50',
         "parley run",
         "parley doctor",
         "parley slack manifest",
