@@ -173,7 +173,7 @@ class LeaseEditor:
         self._growing = (ref, text)
 
     async def finish(
-        self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome
+        self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome, *, whole: str = ""
     ) -> tuple[MessageRef, ...]:
         """See ``MessageEditor.finish``."""
         part = len(refs)
@@ -181,7 +181,7 @@ class LeaseEditor:
             refs = (*refs, found)
         reach("finish")
         try:
-            finished = await self._call(self._editor.finish(refs, parts, outcome))
+            finished = await self._call(self._editor.finish(refs, parts, outcome, whole=whole))
         except RateLimited:
             self._posting = None
             raise

@@ -171,7 +171,8 @@ class Reply:
     async def _seal(self, answer: Answer) -> None:
         """Write down how an answer ends, and what its Retry button asks again, before people see it."""
         assert self._editor  # noqa: S101 - set before anything is written
-        retry = self._again(answer) if answer.outcome.retry else None
+        again = answer.outcome.retry or (self._surface.regenerates and answer.text)
+        retry = self._again(answer) if again else None
         await self._editor.seal(_sealed(answer), answer.refs, retry)
 
     def _again(self, answer: Answer) -> StoredJob:
