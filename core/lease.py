@@ -117,6 +117,15 @@ class Lease:
         if self.lost or time.monotonic() + self.call_timeout > self.until:
             raise LeaseLost("the lease on a turn is over")
 
+    def end_at(self, at: float, outcome: Outcome) -> None:
+        """End the answer at a time, in seconds since the epoch, if it has not ended by then."""
+
+        def end() -> None:
+            if not self.stop.done():
+                self.stop.set_result(outcome)
+
+        asyncio.get_running_loop().call_later(max(0.0, at - time.time()), end)
+
     def _heed(self) -> None:
         """End the answer if somebody stopped it, or if nothing is left that asks for it."""
         stops = [note.stop for note in self.notes]

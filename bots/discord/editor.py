@@ -157,8 +157,8 @@ class DiscordEditor:
 
     @property
     def _alive(self) -> bool:
-        """Whether the interaction's token still opens its answer."""
-        return bool(self._token) and time.time() < self._until
+        """Whether the answer is written with the interaction's token; without another, until it is refused."""
+        return bool(self._token) and (not self._bot or time.time() < self._until)
 
     async def _post(self, text: str, part: int, view: View | None, rank: Rank, whole: str = "") -> MessageRef:
         if self._alive and part == 0:

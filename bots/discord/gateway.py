@@ -71,7 +71,7 @@ class Gateway:
         if event in ("READY", "RESUMED"):
             self._deaf = False
             self.connected.set()
-            log.info("in Discord", how=event.lower(), bot=str(self._client.user), servers=len(self._client.guilds))
+            log.info("in Discord", how=event.lower(), bot=str(self._client.user))
 
     async def run(self) -> None:
         """Connect, and connect again, for ever.
@@ -109,6 +109,7 @@ class Gateway:
 
     async def ready(self) -> None:
         """We identified anew: what was said since we last heard everything is looked for."""
+        log.info("servers are known", servers=len(self._client.guilds))
         async with self._looking:
             try:
                 since = await self._listener.state.alive()

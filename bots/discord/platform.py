@@ -162,12 +162,12 @@ class Discord:
 
     async def _keep_house(self, state: DiscordState, memory: Memory) -> None:
         """Note that we hear everything, and forget the servers that we left."""
-        cleaned = 0.0
+        cleaned = -HOUR
         while True:
             try:
                 if self._client.gateway and self._client.gateway.hears:
                     await state.beat()
-                if time.monotonic() - cleaned > HOUR:
+                if time.monotonic() - cleaned >= HOUR:
                     if forgotten := await state.forget_left(memory):
                         log.info("forgot servers that were left", messages=forgotten)
                     cleaned = time.monotonic()

@@ -111,7 +111,9 @@ class DiscordDouble(World):
         channel = str(int(guild) + 1)
         if channel not in self.channels:
             self.add_channel(channel, "general", guild)
-        self.emit("GUILD_CREATE", self.guild_json(known), guild=guild)
+        data = self.guild_json(known)
+        del data["unavailable"]  # so a new server is told from one that is there again
+        self.emit("GUILD_CREATE", data, guild=guild)
         return channel
 
     def kick(self, guild: str) -> None:

@@ -83,6 +83,8 @@ class Gateway:
                     session = await self._identify(socket, said["d"])
                 elif said["op"] == 6:
                     session = await self._resume(socket, said["d"])
+                elif said["op"] == 8 and session:
+                    self._tell_members(session, said["d"])
         finally:
             self._sockets.discard(socket)
             if session and session.socket is socket:
@@ -129,6 +131,13 @@ class Gateway:
             await socket.send_json(frame)
         self._send(session, "RESUMED", {})
         return session
+
+    def _tell_members(self, session: Session, said: Json) -> None:
+        """Answer a request for members by their ids, for which no privileged intent is needed."""
+        guild, users = str(said["guild_id"]), said.get("user_ids") or []
+        members = [self.world.member_json(guild, str(user)) for user in users if str(user) in self.world.users]
+        chunk = {"guild_id": guild, "members": members, "chunk_index": 0, "chunk_count": 1, "nonce": said.get("nonce")}
+        self._send(session, "GUILD_MEMBERS_CHUNK", chunk)
 
     # Events.
 

@@ -52,6 +52,7 @@ class RestApi:
             self._route("GET", "/guilds/:guild/roles", self._roles),
             self._route("GET", "/guilds/:guild/members/:user", self._member),
             self._route("GET", "/channels/:channel", self._channel),
+            self._route("PATCH", "/channels/:channel", self._change_channel),
             self._route("POST", "/channels/:channel/typing", self._typing),
             self._route("GET", "/channels/:channel/messages", m.history),
             self._route("POST", "/channels/:channel/messages", m.create),
@@ -203,6 +204,13 @@ class RestApi:
 
     def _channel(self, channel: str, **_: Any) -> Json:
         return self.world.channel_json(self._messages.place(channel))
+
+    def _change_channel(self, channel: str, body: Json, **_: Any) -> Json:
+        place = self._messages.place(channel, "SEND_MESSAGES")
+        if place.kind != THREAD or place.locked:
+            raise Refusal(403, 50013, "Missing Permissions")
+        place.archived = body.get("archived", place.archived)
+        return self.world.channel_json(place)
 
     def _typing(self, channel: str, **_: Any) -> None:
         self._messages.place(channel, "SEND_MESSAGES")

@@ -161,7 +161,7 @@ async def test_a_long_answer_is_split_and_nothing_is_lost(
 
 async def test_a_very_long_answer_ends_as_a_file(discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path) -> None:
     """Five messages, and the whole of it beside the last one."""
-    tgi.answer, tgi.rate = "\n\n".join(f"Paragraph {i}: " + "word " * 80 for i in range(40)), 20_000
+    tgi.answer, tgi.rate = "\n\n".join(f"Paragraph {i}: " + "ratherlongword " * 27 for i in range(30)), 20_000
     async with in_discord(discord, tgi, tmp_path, MAX_NEW_TOKENS="5000", CONTEXT_TOKENS="16000"):
         discord.mention("write a book")
         await wait_until(lambda: discord.replies() and is_done(discord.replies()[-1]), timeout=30)
@@ -232,6 +232,7 @@ async def test_people_and_places_that_are_not_allowed(discord: DiscordDouble, tg
 
 async def test_being_added_to_a_server(discord: DiscordDouble, tgi: TgiDouble, parley: Parley) -> None:
     """A welcome, once, that says how to make it forget."""
+    await wait_until(lambda: "servers are known" in parley.log)
     channel = discord.invite("100000000000000099")
     await wait_until(lambda: discord.replies(channel=channel))
     assert "/forget" in discord.replies(channel=channel)[0].text
