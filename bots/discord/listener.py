@@ -275,7 +275,7 @@ class DiscordListener:
             return
         receipt = await self.queue.submit(turn)
         reach("stored")
-        if receipt.note:
+        if receipt.note and receipt.status in ("busy", "quota"):  # how many are before it is not worth a message to all
             self.later(self.say(where.id, receipt.note))
         if receipt.accepted and (where.thread or not where.guild):
             await self.state.visit(where.id)

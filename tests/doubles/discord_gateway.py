@@ -195,8 +195,9 @@ class Gateway:
     async def close_sockets(self, code: int, message: bytes = b"") -> None:
         """Close every socket with a code."""
         for session in self.connected:
-            assert session.socket
-            await session.socket.close(code=code, message=message)
+            socket, session.socket = session.socket, None  # it can be resumed, however the client says goodbye
+            assert socket
+            await socket.close(code=code, message=message)
 
     async def send_op(self, op: int, data: Any = None) -> None:
         """Send an opcode to everybody: 7 asks to reconnect, 9 says that the session is gone."""

@@ -214,7 +214,8 @@ class World:
 
     def channel_json(self, channel: Channel) -> Json:
         """A channel object."""
-        data: Json = {"id": channel.id, "type": channel.kind, "last_message_id": max(channel.messages, default=None, key=int), "flags": 0}
+        newest = max(channel.messages, default=None, key=int)
+        data: Json = {"id": channel.id, "type": channel.kind, "last_message_id": newest, "flags": 0}
         if channel.kind in (DM, GROUP):
             return {**data, "recipients": [self.user_json(user) for user in channel.people if user != APP]}
         data |= {"guild_id": channel.guild, "name": channel.name, "position": 0, "nsfw": False, "topic": None}

@@ -33,7 +33,9 @@ async def in_discord(
     """``parley run``, connected to both doubles."""
     async with run_parley(tmp, "run", *arguments, **{**tokens(discord, tgi), **settings}) as parley:
         await wait_until(
-            lambda: discord.gateway.connected or parley.process.returncode is not None, timeout=30, description="a socket"
+            lambda: discord.gateway.connected or parley.process.returncode is not None,
+            timeout=30,
+            description="a socket",
         )
         await wait_until(
             lambda: "in Discord" in parley.log or parley.process.returncode is not None, description="READY is read"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -132,24 +133,30 @@ async def test_a_post_whose_answer_is_lost_is_not_made_twice(
     assert discord.replies() == [posted]
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        {"status": 429, "more": {"retry_after": 0.7, "global": False}, "headers": {"Via": "1.1 google", "X-RateLimit-Scope": "shared"}},
-        {"status": 429, "more": {"retry_after": 0.7, "global": True},
-         "headers": {"Via": "1.1 google", "X-RateLimit-Scope": "global", "X-RateLimit-Global": "true"}},
-        {"status": 429, "more": {"retry_after": 0.7}, "headers": {}},
-        {"status": 429, "code": 30046, "more": {"retry_after": 0.7}, "headers": {"Via": "1.1 google"}},
-        {"status": 500}, {"status": 503}, {"status": 502, "delay": 1.0}, {"status": 0, "drop": True},
-    ],
-    ids=["shared", "global", "cloudflare", "old-message", "500", "503", "slow-502", "dropped"],
-)  # fmt: skip
+VIA = {"Via": "1.1 google"}
+FAULTS: dict[str, dict[str, Any]] = {
+    "shared": {"status": 429, "more": {"retry_after": 0.7}, "headers": {**VIA, "X-RateLimit-Scope": "shared"}},
+    "global": {
+        "status": 429,
+        "more": {"retry_after": 0.7, "global": True},
+        "headers": {**VIA, "X-RateLimit-Scope": "global", "X-RateLimit-Global": "true"},
+    },
+    "cloudflare": {"status": 429, "more": {"retry_after": 0.7}},
+    "old-message": {"status": 429, "code": 30046, "more": {"retry_after": 0.7}, "headers": VIA},
+    "500": {"status": 500},
+    "503": {"status": 503},
+    "slow-502": {"status": 502, "delay": 1.0},
+    "dropped": {"status": 0, "drop": True},
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
 async def test_refused_edits_cost_freshness_and_no_text(
-    discord: DiscordDouble, tgi: TgiDouble, parley: Parley, fault: dict[str, object]
+    discord: DiscordDouble, tgi: TgiDouble, parley: Parley, fault: str
 ) -> None:
     """The newest text is sent when it may be, and the last one is the whole."""
     tgi.answer, tgi.rate = STREAM, 60
-    discord.fail(EDIT, times=1, **fault)  # type: ignore[arg-type]
+    discord.fail(EDIT, **FAULTS[fault])
     posted = await reply(discord, discord.mention("tell me a story"))
     assert posted.text == STREAM
     assert all(len(a) <= len(b) for a, b in zip(posted.shown, posted.shown[1:], strict=False))
@@ -201,16 +208,15 @@ async def test_an_old_reply_is_not_written_over(discord: DiscordDouble, tgi: Tgi
 async def test_redis_away_for_a_moment_loses_no_mention(discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path) -> None:
     """Discord delivers once: it is kept until it can be stored."""
     socket = tmp_path / "redis.sock"
-    async with running_redis(socket) as server:
-        async with in_discord(discord, tgi, tmp_path, REDIS_URL=f"unix://{socket}", GRACE="1"):
-            await reply(discord, discord.mention("hello"))
-            server.kill()
-            await server.wait()
-            socket.unlink(missing_ok=True)
-            asked = discord.mention("are you there?")
-            await asyncio.sleep(0)
-            async with running_redis(socket):
-                await reply(discord, asked)
+    settings = {"REDIS_URL": f"unix://{socket}", "GRACE": "1"}
+    async with running_redis(socket) as server, in_discord(discord, tgi, tmp_path, **settings):
+        await reply(discord, discord.mention("hello"))
+        server.kill()
+        await server.wait()
+        socket.unlink(missing_ok=True)
+        asked = discord.mention("are you there?")
+        async with running_redis(socket):
+            await reply(discord, asked)
 
 
 async def test_an_allowed_bot_is_answered_and_never_in_a_loop(

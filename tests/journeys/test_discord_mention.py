@@ -178,9 +178,7 @@ async def test_tables_stand_in_columns(discord: DiscordDouble, tgi: TgiDouble, p
     assert posted.text == "Here:\n\n```\nName    Count\n──────  ─────\napples  3\n```\n\nDone."
 
 
-async def test_nobody_is_rung_whatever_the_model_writes(
-    discord: DiscordDouble, tgi: TgiDouble, parley: Parley
-) -> None:
+async def test_nobody_is_rung_whatever_the_model_writes(discord: DiscordDouble, tgi: TgiDouble, parley: Parley) -> None:
     """Neither everybody, nor a person, nor a role, nor who asked."""
     tgi.answer = f"@everyone @here <@{BOB}> <@&400000000000000001> hello"
     await reply(discord, discord.mention("ring them"))
