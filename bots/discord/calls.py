@@ -39,11 +39,16 @@ LATE = 0.02
 
 
 class Rank(IntEnum):
-    """Who goes first where calls have to wait: the end of an answer, then its beginning, then what lies between."""
+    """Who goes first where calls have to wait.
+
+    The end of an answer; then the first sign that somebody was heard; then first words where there was a sign already; and
+    what lies between gets what is left.
+    """
 
     END = 0
-    BEGINNING = 1
-    PREVIEW = 2
+    SIGN = 1
+    BEGINNING = 2
+    PREVIEW = 3
 
 
 class Answered:

@@ -77,6 +77,7 @@ class DiscordEditor:
         self._opens_thread = place.get("open_thread", "")
         self._command = commands.find(turn.text) is not None
         self._typing: asyncio.Task[None] | None = None
+        self._seen = False
         alone = not self._bot
         self.limits = Limits(
             size=LIMITS.size,
@@ -98,7 +99,8 @@ class DiscordEditor:
 
     async def post(self, text: str, part: int, *, growing: bool) -> MessageRef:
         """Post under the question; of an interaction, the first message is there already and says "thinking"."""
-        return await self._post(text, part, self._buttons(part, growing), Rank.BEGINNING)
+        rank = Rank.BEGINNING if self._seen or part else Rank.SIGN
+        return await self._post(text, part, self._buttons(part, growing), rank)
 
     async def edit(self, ref: MessageRef, text: str, *, growing: bool) -> None:
         """Put the newer text in place. A message from long ago stays as it is, and a new one takes its place."""
@@ -310,7 +312,13 @@ class DiscordEditor:
             await self._open_thread()
         while True:
             with suppress(PlatformError):
-                await self._calls("type", lambda: self._client.http.send_typing(int(self._channel)), deadline=3.0)
+                await self._calls(
+                    "type",
+                    lambda: self._client.http.send_typing(int(self._channel)),
+                    Rank.BEGINNING if self._seen else Rank.SIGN,
+                    deadline=3.0,
+                )
+                self._seen = True
             await asyncio.sleep(TYPING)
 
     def _rest(self) -> None:
