@@ -41,8 +41,8 @@ LATE = 0.02
 class Rank(IntEnum):
     """Who goes first where calls have to wait.
 
-    The end of an answer; then the first sign that somebody was heard; then first words where there was a sign already; and
-    what lies between gets what is left.
+    The end of an answer; then the first sign that somebody was heard; then first words where there was a sign already;
+    and what lies between gets what is left.
     """
 
     END = 0

@@ -6,7 +6,6 @@ response is a plain line that only who asked sees, since what the first response
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import time
@@ -21,10 +20,11 @@ from discord.ui import Label, Modal, TextInput
 
 from bots.discord.calls import Calls, Rank
 from bots.discord.events import QUOTE, Place, make_turn
-from bots.discord.listener import NOTHING, REFUSED, STORED_WITHIN, DiscordListener
+from bots.discord.listener import NOTHING, REFUSED, DiscordListener
 from bots.discord.text import SIZE, cut, readable, shown
-from core import commands
+from core import commands, metrics
 from core.errors import StorageError
+from core.queue import in_time
 from core.types import Turn
 
 log = structlog.get_logger()
@@ -95,7 +95,7 @@ class Tree(app_commands.CommandTree):
     async def on_error(self, interaction: discord.Interaction, error: app_commands.AppCommandError) -> None:
         """Say so to who used the command."""
         name = interaction.command.name if interaction.command else ""
-        log.error("a command failed", command=name, exc_info=error.__cause__ or error)
+        log.error("a command failed", command=name, kind=type(error.__cause__ or error).__name__)
         if not interaction.response.is_done():
             await interaction.response.send_message(FAULT, ephemeral=True)
 
@@ -169,14 +169,15 @@ class Commands:
             await listener.whisper(interaction, receipt.note)
             return
         # How many are before it is not said: a message that follows a deferral would take the answer's place.
-        await listener.respond(lambda: interaction.response.defer(ephemeral=private, thinking=True))
+        if await listener.respond(lambda: interaction.response.defer(ephemeral=private, thinking=True)):
+            metrics.INGRESS_ACK.observe(time.time() - turn.at, platform="discord")
 
     async def _in_time(self, work: Awaitable[Any]) -> Any:
         """What came of it; None if the memory is away, or too slow."""
         try:
-            async with asyncio.timeout(STORED_WITHIN):
+            async with in_time():
                 return await work
-        except (StorageError, TimeoutError) as error:
+        except StorageError as error:
             log.warning("a command came to nothing", error=str(error))
             return None
 
@@ -226,6 +227,15 @@ def digest(tree: Tree) -> str:
     return hashlib.sha256(json.dumps(payload(tree), sort_keys=True).encode()).hexdigest()
 
 
+def shape(entries: list[dict[str, Any]]) -> list[Any]:
+    """What people see of commands; Discord gives back more than it was told."""
+    seen = [
+        (one["name"], one.get("type", 1), one.get("description", ""), sorted(o["name"] for o in one.get("options", [])))
+        for one in entries
+    ]
+    return sorted(seen)
+
+
 async def register(calls: Calls, tree: Tree) -> int:
     """Register all commands with Discord, for all servers at once. Returns how many there are."""
     commands_ = payload(tree)
@@ -237,7 +247,7 @@ async def register(calls: Calls, tree: Tree) -> int:
         lambda: calls.client.http.bulk_upsert_global_commands(application, payload=commands_),
         Rank.BEGINNING,
     )
-    log.info("commands registered", commands=len(commands_), ms=round(1000 * (time.monotonic() - begun)))
+    log.info("commands registered", commands=len(commands_), dur_ms=round(1000 * (time.monotonic() - begun)))
     return len(commands_)
 
 

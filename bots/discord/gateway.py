@@ -65,13 +65,13 @@ class Gateway:
         """Whether events come in."""
         return self.connected.is_set() and not self._deaf and bool(self._client.is_ready())
 
-    def heard(self, event: str) -> None:
+    def heard(self, kind: str) -> None:
         """An event came."""
         self._heard_at = time.monotonic()
-        if event in ("READY", "RESUMED"):
+        if kind in ("READY", "RESUMED"):
             self._deaf = False
             self.connected.set()
-            log.info("in Discord", how=event.lower(), bot=str(self._client.user))
+            log.info("in Discord", how=kind.lower(), bot=str(self._client.user))
 
     async def run(self) -> None:
         """Connect, and connect again, for ever.
@@ -135,7 +135,7 @@ class Gateway:
             except (TimeoutError, discord.DiscordException, ConnectionError):
                 if self._heard_at > asked_at:
                     continue
-                log.warning("the gateway is deaf; connecting anew", silent_for=round(time.monotonic() - self._heard_at))
+                log.warning("the gateway is deaf; connecting anew", seconds=round(time.monotonic() - self._heard_at))
                 self._deaf = True
                 for socket in self._sockets():
                     await socket.socket.close(code=4000)

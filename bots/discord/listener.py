@@ -20,20 +20,20 @@ from bots.discord.buttons import Handle
 from bots.discord.calls import Calls
 from bots.discord.events import Place, changed_keys, read_question, text_of
 from bots.discord.state import DiscordState
+from core import metrics
 from core.commands import days, is_stop
 from core.errors import ParleyError, PlatformError, StorageError
 from core.failpoints import reach
 from core.feedback import Feedback
 from core.memory import Memory
-from core.queue import RedisTurnQueue
+from core.queue import RedisTurnQueue, in_time
 from core.reply import STOPPED, WITHDRAWN
 from core.settings import Settings
+from core.tags import tag, turn_fields
 from core.types import MessageRef, Turn
 
 log = structlog.get_logger()
 
-STORED_WITHIN = 1.5
-"""Seconds to store what has to be acknowledged within three."""
 INSIST = 60.0
 """Seconds for which a message is tried to be stored."""
 UNREAD = "I can't read files yet, only what you write. I have not looked at {files}."
@@ -139,7 +139,7 @@ class DiscordListener:
         """See ``bots.discord.buttons.Desk``."""
 
         async def end() -> str:
-            if not _may_manage(interaction, handle):
+            if not self._may_manage(interaction, handle):
                 return NOT_YOURS
             await self.queue.stop(handle.turn, STOPPED)  # if it is done, its last edit is about to show that
             return ""
@@ -152,7 +152,7 @@ class DiscordListener:
         assert message  # noqa: S101 - a button stands under one
 
         async def ask() -> str:
-            if not _may_manage(interaction, handle):
+            if not self._may_manage(interaction, handle):
                 return NOT_YOURS
             if why := self.refused(interaction):
                 return REFUSED.format(where=why)
@@ -171,7 +171,8 @@ class DiscordListener:
 
         async def keep() -> str:
             await self._feedback.rate(handle.turn, str(interaction.user.id), "up" if mark == "up" else "down")
-            log.info("feedback", turn=handle.turn, mark=mark)
+            metrics.FEEDBACK.add(platform="discord", mark=mark)
+            log.info("feedback", turn=tag(handle.turn), mark=mark)
             return THANKS
 
         await self.press(interaction, keep())
@@ -179,9 +180,9 @@ class DiscordListener:
     async def press(self, interaction: discord.Interaction, work: Awaitable[str]) -> None:
         """Do what a button is for, acknowledge it, and tell who pressed it what there is to say."""
         try:
-            async with asyncio.timeout(STORED_WITHIN):
+            async with in_time():
                 say = await work
-        except (StorageError, TimeoutError) as error:
+        except StorageError as error:
             log.warning("a button came to nothing", error=str(error))
             say = StorageError.plain
         if say:
@@ -257,7 +258,8 @@ class DiscordListener:
             if self.settings.discord_allow_bots:
                 await self.state.person_spoke(where.id)
             return True
-        log.info("refused", turn=turn.id, why=why)
+        log.info("refused", **turn_fields(turn), why=why)
+        metrics.EVENTS.add(platform="discord", type="question", outcome="denied")
         if await self.queue.first(f"{turn.key}/{author.id}/refused"):
             self.later(self.say(where.id, REFUSED.format(where=why)))
         return False
@@ -273,6 +275,7 @@ class DiscordListener:
             self.later(self.say(where.id, UNREAD.format(files=files)))
         if files and not turn.text:
             return
+        reach("submit")
         receipt = await self.queue.submit(turn)
         reach("stored")
         if receipt.note and receipt.status in ("busy", "quota"):  # how many are before it is not worth a message to all
@@ -287,7 +290,7 @@ class DiscordListener:
             try:
                 await self._accept(turn, where)
             except StorageError as error:
-                log.warning("a message is not stored yet", turn=turn.id, error=str(error))
+                log.warning("a message is not stored yet", **turn_fields(turn), error=str(error))
                 if time.monotonic() > until:
                     self.later(self.say(where.id, StorageError.plain))
                     return
@@ -310,7 +313,7 @@ class DiscordListener:
         guild = self.calls.client.get_guild(event.guild_id) if event.guild_id else None
         return guild.get_channel_or_thread(event.channel_id) if guild else None
 
-
-def _may_manage(interaction: discord.Interaction, handle: Handle) -> bool:
-    """Who asked, or somebody who may manage messages."""
-    return interaction.user.id == handle.author or interaction.permissions.manage_messages
+    def _may_manage(self, interaction: discord.Interaction, handle: Handle) -> bool:
+        """Who asked, somebody who may manage messages, or who runs us."""
+        user = interaction.user.id
+        return user == handle.author or interaction.permissions.manage_messages or str(user) in self.settings.admins

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -78,8 +77,8 @@ class _Events:
         if self.gateway:
             await self.gateway.ready()
 
-    async def on_error(self, event: str, *_: Any, **__: Any) -> None:
-        log.error("an event could not be handled", what=event, exc_info=sys.exc_info())
+    async def on_error(self, name: str, *_: Any, **__: Any) -> None:
+        log.exception("an event could not be handled", what=name)  # noqa: LOG004 - discord.py is handling one
 
 
 class Client(_Events, discord.Client):
@@ -99,6 +98,11 @@ class Discord:
         self._settings = settings
         self._client = client
         self._stopping = stopping
+
+    @property
+    def connected(self) -> bool:
+        """Whether what people say reaches us."""
+        return self._client.gateway is not None and self._client.gateway.hears
 
     @asynccontextmanager
     async def listening(self, queue: RedisTurnQueue, memory: Memory, redis: Redis) -> AsyncIterator[None]:
