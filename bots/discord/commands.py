@@ -18,6 +18,7 @@ import structlog
 from discord import app_commands
 from discord.ui import Label, Modal, TextInput
 
+from bots.discord import settings
 from bots.discord.calls import Calls, Rank
 from bots.discord.events import QUOTE, Place, make_turn
 from bots.discord.listener import NOTHING, REFUSED, DiscordListener
@@ -68,6 +69,25 @@ async def _memory(interaction: discord.Interaction) -> None:
     await _desk(interaction).obey(interaction, "memory")
 
 
+async def _personas(interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[str]]:
+    return await settings.suggest(_listener(interaction), interaction, "persona", typed)
+
+
+async def _models(interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[str]]:
+    return await settings.suggest(_listener(interaction), interaction, "model", typed)
+
+
+@app_commands.command(name="settings", description="How Parley answers here: its system prompt, how lively, how long")
+@app_commands.describe(persona="One of the system prompts that were prepared", model="Which model is asked first")
+@app_commands.autocomplete(persona=_personas, model=_models)
+async def _settings(interaction: discord.Interaction, persona: str | None = None, model: str | None = None) -> None:
+    values = {name: value for name, value in (("persona", persona), ("model", model)) if value is not None}
+    if values:
+        await settings.change(_listener(interaction), interaction, values)
+    else:
+        await settings.open_form(_listener(interaction), interaction)
+
+
 @app_commands.command(name="stop", description="Stop the answer that Parley is writing for you here")
 async def _stop(interaction: discord.Interaction) -> None:
     await _desk(interaction).stop(interaction)
@@ -88,7 +108,7 @@ class Tree(app_commands.CommandTree):
 
     def __init__(self, client: discord.Client) -> None:
         super().__init__(client, allowed_contexts=CONTEXTS, allowed_installs=INSTALLS)
-        entries: tuple[Any, ...] = (_ask, _forget, _memory, _stop, _help, _about)
+        entries: tuple[Any, ...] = (_ask, _forget, _memory, _settings, _stop, _help, _about)
         for entry in entries:
             self.add_command(entry)
 
@@ -100,8 +120,13 @@ class Tree(app_commands.CommandTree):
             await interaction.response.send_message(FAULT, ephemeral=True)
 
 
+def _listener(interaction: discord.Interaction) -> DiscordListener:
+    listener: DiscordListener = interaction.client.desk  # type: ignore[attr-defined]
+    return listener
+
+
 def _desk(interaction: discord.Interaction) -> Commands:
-    return Commands(interaction.client.desk)  # type: ignore[attr-defined]
+    return Commands(_listener(interaction))
 
 
 class Commands:

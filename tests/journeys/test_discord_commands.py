@@ -278,3 +278,37 @@ async def test_each_channel_has_its_own_memory_for_commands_too(
     await answered(discord.command("ask", prompt="my colour is blue"))
     await answered(discord.command("ask", prompt="what is it?", channel=RANDOM))
     assert "blue" not in tgi.requests[-1].inputs
+
+
+async def test_settings_are_a_form(discord: DiscordDouble, tgi: TgiDouble, parley: Parley) -> None:
+    """It shows what holds, takes what is changed, says what cannot be, and the next answer follows it."""
+    opened = discord.command("settings")
+    await wait_until(lambda: opened.modal)
+    sent = discord.submit(opened, system="You are a pirate.", temperature="0.1", max="a lot")
+    await wait_until(lambda: sent.original)
+    assert "`max` is a whole number" in sent.text
+    assert "You are a pirate." in sent.text
+    await reply(discord, discord.mention("hello"))
+    assert "You are a pirate." in tgi.requests[-1].inputs
+    assert tgi.requests[-1].parameters["temperature"] == 0.1
+    again = discord.command("settings")
+    await wait_until(lambda: again.modal)
+    assert "You are a pirate." in str(again.modal)
+    await reply(discord, discord.mention("hello", channel=RANDOM))
+    assert "pirate" not in tgi.requests[-1].inputs
+
+
+async def test_personas_are_suggested(discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path) -> None:
+    """While one types; and chosen without the form."""
+    folder = tmp_path / "personas"
+    folder.mkdir()
+    (folder / "pirate.md").write_text("You are a pirate.")
+    (folder / "poet.md").write_text("You are a poet.")
+    async with in_discord(discord, tgi, tmp_path, PERSONAS=str(folder)):
+        typed = discord.autocomplete("settings", "persona", "pi")
+        await wait_until(lambda: typed.response)
+        assert [choice["value"] for choice in typed.choices] == ["pirate"]
+        chosen = discord.command("settings", persona="pirate")
+        await wait_until(lambda: chosen.original)
+        await reply(discord, discord.mention("hello"))
+        assert "You are a pirate." in tgi.requests[-1].inputs
