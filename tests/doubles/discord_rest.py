@@ -117,7 +117,7 @@ class RestApi:
     async def _body(self, request: web.Request) -> tuple[Any, Files]:
         """The JSON of a call, and its files where it is multipart."""
         if request.content_type == "application/json":
-            return await request.json(), ()
+            return (await request.json() if request.can_read_body else {}), ()
         if not request.content_type.startswith("multipart/"):
             return {}, ()
         body: Json = {}
