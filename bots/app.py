@@ -42,7 +42,7 @@ from core.worker import Worker
 
 log = structlog.get_logger()
 
-PLATFORMS = ("slack",)
+PLATFORMS = ("slack", "discord")
 WORKER = "worker"
 """What ``parley run`` calls a process that answers, and takes nothing."""
 
@@ -127,7 +127,8 @@ def manner(settings: Settings) -> Manner:
 
 def configured(settings: Settings) -> list[str]:
     """The platforms for which a token is set."""
-    return ["slack"] if settings.slack_bot_token or settings.slack_app_token else []
+    tokens = {"slack": settings.slack_bot_token or settings.slack_app_token, "discord": settings.discord_bot_token}
+    return [name for name, token in tokens.items() if token]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,10 @@ def duties(settings: Settings, names: Sequence[str], *, worker: bool) -> Duties:
     if not worker and WORKER in names:
         raise SettingsError("`worker` and `--no-worker` contradict each other; leave one of them out")
     if WORKER in names and not ready:
-        raise SettingsError("a worker answers in the platforms whose tokens are set, and none is: set SLACK_BOT_TOKEN")
+        raise SettingsError(
+            "a worker answers in the platforms whose tokens are set, and none is: "
+            "set SLACK_BOT_TOKEN or DISCORD_BOT_TOKEN"
+        )
     answers = ready if WORKER in names else listens if worker else ()
     return Duties(listens, tuple(dict.fromkeys((*listens, *answers))) if answers else ())
 
@@ -171,7 +175,7 @@ class Platform(Protocol):
         """Answers turns."""
         ...
 
-    def listening(self, queue: RedisTurnQueue, memory: Memory) -> AbstractAsyncContextManager[None]:
+    def listening(self, queue: RedisTurnQueue, memory: Memory, redis: Redis) -> AbstractAsyncContextManager[None]:
         """Take turns while inside."""
         ...
 
@@ -180,7 +184,10 @@ def open_platform(
     name: str, settings: Settings, stopping: Stopping, budgets: Budgets, *, listens: bool
 ) -> AbstractAsyncContextManager[Platform | None]:
     """A platform, as soon as it can be reached; None if we are asked to stop meanwhile."""
-    del name  # there is one
+    if name == "discord":
+        from bots.discord.platform import open_discord
+
+        return open_discord(settings, stopping)
     from bots.slack.platform import open_slack
 
     return open_slack(settings, stopping, budgets, listens=listens)
@@ -243,7 +250,7 @@ async def _serve(
     try:
         async with AsyncExitStack() as listeners:
             for name in todo.listens:
-                await listeners.enter_async_context(platforms[name].listening(queue, core.memory))
+                await listeners.enter_async_context(platforms[name].listening(queue, core.memory, core.redis))
             health.started()
             if todo.answers:
                 worker.start()

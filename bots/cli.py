@@ -15,7 +15,8 @@ from core.errors import ParleyError, SettingsError
 from core.settings import Settings, load_settings
 
 SILENCE = (
-    "No platform is set up (SLACK_BOT_TOKEN, SLACK_APP_TOKEN), so this was a chat, and its input was empty. "
+    "No platform is set up (SLACK_BOT_TOKEN and SLACK_APP_TOKEN, or DISCORD_BOT_TOKEN), "
+    "so this was a chat, and its input was empty. "
     "`parley doctor` says more."
 )
 
@@ -28,7 +29,7 @@ cli = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     help=(
-        "Parley: a team's shared assistant in Slack, on the team's own open model.\n\n"
+        "Parley: a team's shared assistant in Slack and Discord, on the team's own open model.\n\n"
         "Start with [bold]parley chat[/]: it needs no account, no model and no Redis. "
         "[bold]parley doctor[/] says what is set up and what to do next. "
         "Settings come from the environment and .env; .env.example explains them all."
@@ -36,6 +37,8 @@ cli = typer.Typer(
 )
 slack = typer.Typer(cls=Group, no_args_is_help=True, help="Set Slack up.")
 cli.add_typer(slack, name="slack")
+discord = typer.Typer(cls=Group, no_args_is_help=True, help="Set Discord up.")
+cli.add_typer(discord, name="discord")
 queue = typer.Typer(cls=Group, no_args_is_help=True, help="Look at what waits and what was given up, and act on it.")
 dead = typer.Typer(cls=Group, no_args_is_help=True, help="Turns that were given up.")
 queue.add_typer(dead, name="dead")
@@ -144,6 +147,31 @@ def manifest(
     typer.echo(manifest_json(minimal=minimal))
     if minimal:
         typer.echo("\n".join(LOST), err=True)
+
+
+@discord.command(cls=Command)
+def invite() -> None:
+    """Print the address at which the bot is added to a server, with the least permissions that it needs."""
+    from bots.discord.setup import invite_url
+    from bots.log import configure_logging
+
+    configure_logging("error")
+    typer.echo(asyncio.run(invite_url(_settings())))
+
+
+@discord.command(cls=Command)
+def sync(
+    force: Annotated[bool, typer.Option("--force", help="Register them even if nothing changed.")] = False,
+) -> None:
+    """Register the slash commands, if they changed since they were registered last.
+
+    `parley run` does the same when it starts; Discord shows new commands within moments.
+    """
+    from bots.discord.setup import sync_commands
+    from bots.log import configure_logging
+
+    configure_logging("error")
+    typer.echo(asyncio.run(sync_commands(_settings(), force=force)))
 
 
 def _settings() -> Settings:

@@ -48,6 +48,7 @@ async def examine(*, as_json: bool = False) -> int:
         "Redis": lambda say: examine_redis(settings, wrong, say),
         "Model": lambda say: examine_model(settings, wrong, say),
         "Slack": lambda say: _examine_slack(settings, wrong, say),
+        "Discord": lambda say: _examine_discord(settings, wrong, say),
     }
     await _run(parts, say)
     failed = [check for check in checks if not check.ok]
@@ -170,7 +171,8 @@ def _overview(settings: Settings, wrong: Collection[str], checks: Sequence[Check
     else:
         where = f"there is no .env in {file.parent}, so only the environment {'is read' if much else 'counts'}{much}"
     model = "?" if {"model_api", "model_url"} & set(wrong) else settings.backend
-    platforms = "slack" if _has_slack(settings, wrong) else "none, the terminal"
+    has = {"slack": _has_slack(settings, wrong), "discord": _has_discord(settings, wrong)}
+    platforms = ", ".join(name for name, there in has.items() if there) or "none, the terminal"
     return Check(
         OVERVIEW, max(levels, key=list(MARKS).index), "Settings", f"{where}; model: {model}; platforms: {platforms}"
     )
@@ -181,6 +183,20 @@ def _overview(settings: Settings, wrong: Collection[str], checks: Sequence[Check
 
 def _has_slack(settings: Settings, wrong: Collection[str]) -> bool:
     return "slack" in configured(settings) or bool({"slack_bot_token", "slack_app_token"} & set(wrong))
+
+
+async def _examine_discord(settings: Settings, wrong: Collection[str], say: Say) -> None:
+    if not _has_discord(settings, wrong):
+        hint = "To set it up, make an application at discord.com/developers; README.md says how, step by step."
+        say(Check("discord", "ok", "Discord", "not set up", hint))
+        return
+    from bots.discord.checks import examine_discord
+
+    await examine_discord(settings, wrong, say)
+
+
+def _has_discord(settings: Settings, wrong: Collection[str]) -> bool:
+    return bool(settings.discord_bot_token) or "discord_bot_token" in wrong
 
 
 async def _examine_slack(settings: Settings, wrong: Collection[str], say: Say) -> None:

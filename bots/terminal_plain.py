@@ -68,7 +68,7 @@ class PlainEditor:
         self._print(text)
 
     async def finish(
-        self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome
+        self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome, *, whole: str = ""
     ) -> tuple[MessageRef, ...]:
         """Print the rest, and end the line."""
         if parts:

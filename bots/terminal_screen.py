@@ -124,7 +124,7 @@ class ScreenEditor:
         self._grow(text)
 
     async def finish(
-        self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome
+        self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome, *, whole: str = ""
     ) -> tuple[MessageRef, ...]:
         """Print the rest for good, and the note under it."""
         lines = render(self._console, visible("".join(parts))[self._kept :]) if parts else []

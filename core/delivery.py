@@ -59,12 +59,13 @@ class MessageEditor(Protocol):
         ...
 
     async def finish(
-        self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome
+        self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome, *, whole: str = ""
     ) -> tuple[MessageRef, ...]:
         """Make the reply final: ``refs[i]`` shows ``parts[i]`` already, but for the last part.
 
         The last part is edited into its message, or posted if there is none yet, together with what the outcome has to
-        say; without any part the note is the reply. Returns the messages of the whole reply.
+        say; without any part the note is the reply. ``whole`` is the text, as a file, where ``limits.messages`` do not
+        hold it. Returns the messages of the whole reply.
         """
         ...
 
@@ -124,6 +125,7 @@ class Delivery:
     refs: list[MessageRef] = field(default_factory=list)
     shown: list[str] = field(default_factory=list)
     _final: set[int] = field(default_factory=set)
+    _more_than_fits: bool = False
     _reserved: bool = False
     _edited_at: float = 0.0
     _begun_at: float = field(default_factory=time.monotonic)
@@ -174,7 +176,7 @@ class Delivery:
 
     async def _preview(self) -> None:
         """Bring the messages up to the text as it is now."""
-        texts = [part.text for part in self._splitter.parts(self.draft.text)]
+        texts = self._texts()
         if not texts:
             return  # all of it was retracted
         if self.editor.limits.heals:
@@ -188,6 +190,13 @@ class Delivery:
             if not await self._post(text, growing=True):
                 return
         await self._show(len(texts) - 1, texts[-1], growing=True)
+
+    def _texts(self) -> list[str]:
+        """What each message shows of the text so far, as many of them as there may be."""
+        parts = self._splitter.parts(self.draft.text)
+        most = self.editor.limits.messages or len(parts)
+        self._more_than_fits = len(parts) > most
+        return [part.text for part in parts[:most]]
 
     async def _show(self, place: int, text: str, *, growing: bool) -> None:
         """Edit one message, unless it shows that text already or the end comes first."""
@@ -251,18 +260,19 @@ class Delivery:
 
     async def _finish(self, outcome: Outcome) -> None:
         """Show all of the text, and what there is to say about its end."""
-        parts = [part.text for part in self._splitter.parts(self.draft.text)]
+        parts = self._texts()
         while parts and not parts[-1].strip():
             parts.pop()  # white space makes no message
         while len(self.refs) > max(len(parts), 1):  # what they showed was retracted
             self.spare.append(self.refs.pop())
             self.shown.pop()
+        whole = self.draft.text if self._more_than_fits else ""
         for place, text in enumerate(parts[:-1]):
             await self._insist(partial(self._complete, place, text))
         if self.before_the_end:
             await self.before_the_end(tuple(self.refs), outcome)
         try:
-            await self._insist(partial(self._conclude, parts, outcome))
+            await self._insist(partial(self._conclude, parts, outcome, whole))
         except (MessageGone, PlatformUnauthorized):
             raise
         except PlatformError as fault:
@@ -270,7 +280,7 @@ class Delivery:
                 raise
             # The platform will not take this text, now or later: people are told, under what they see.
             log.warning("the end was refused", error=str(fault), code=fault.code)
-            await self._insist(partial(self._conclude, tuple(self.shown), REFUSED))
+            await self._insist(partial(self._conclude, tuple(self.shown), REFUSED, ""))
         while self.spare:
             try:
                 await self._insist(partial(self.editor.remove, self.spare.popleft()))
@@ -286,7 +296,7 @@ class Delivery:
             await self._edit(self.refs[place], text, growing=False)
             self._note(place, text, growing=False)
 
-    async def _conclude(self, parts: Sequence[str], outcome: Outcome) -> None:
+    async def _conclude(self, parts: Sequence[str], outcome: Outcome, whole: str) -> None:
         """The last call of a reply, with the edit that was reserved for it."""
         missing = len(self.refs) < max(len(parts), 1)
         # In the place of an earlier reply's message, if that is still there.
@@ -298,14 +308,15 @@ class Delivery:
         else:
             await budget.unblocked()
         first = not self.refs
+        finish = partial(self.editor.finish, whole=whole) if whole else self.editor.finish
         try:
             with _told(budget):
-                self.refs = list(await self.editor.finish((*self.refs, *adopted), parts, outcome))
+                self.refs = list(await finish((*self.refs, *adopted), parts, outcome))
         except MessageGone:
             if not adopted:
                 raise
             self.spare.popleft()
-            return await self._conclude(parts, outcome)
+            return await self._conclude(parts, outcome, whole)
         if adopted:
             self.spare.popleft()
         if first:

@@ -119,6 +119,15 @@ class Lease:
         if self.lost or time.monotonic() + self.call_timeout > self.until:
             raise LeaseLost("the lease on a turn is over")
 
+    def end_at(self, at: float, outcome: Outcome) -> None:
+        """End the answer at a time, in seconds since the epoch, if it has not ended by then."""
+
+        def end() -> None:
+            if not self.stop.done():
+                self.stop.set_result(outcome)
+
+        asyncio.get_running_loop().call_later(max(0.0, at - time.time()), end)
+
     def _heed(self) -> None:
         """End the answer if somebody stopped it, or if nothing is left that asks for it."""
         stops = [note.stop for note in self.notes]
@@ -178,7 +187,7 @@ class LeaseEditor:
         self._growing = (ref, text)
 
     async def finish(
-        self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome
+        self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome, *, whole: str = ""
     ) -> tuple[MessageRef, ...]:
         """See ``MessageEditor.finish``."""
         part = len(refs)
@@ -186,7 +195,7 @@ class LeaseEditor:
             refs = (*refs, found)
         reach("finish")
         try:
-            finished = await self._call(self._editor.finish(refs, parts, outcome))
+            finished = await self._call(self._editor.finish(refs, parts, outcome, whole=whole))
         except RateLimited:
             self._posting = None
             raise

@@ -43,6 +43,8 @@ TIME_TO_FIRST_EDIT = Histogram(
 TAKEOVERS = Counter("parley_takeovers_total", "Turns that this process went on with after another one died.")
 FENCED = Counter("parley_fenced_total", "Turns that this process let go because another one has them.")
 
+FEEDBACK = Counter("parley_feedback_total", "Marks that people gave answers: up or down.", "platform", "mark")
+
 # What it takes.
 EDITS = Counter(
     "parley_edits_total",

@@ -65,6 +65,12 @@ class Keys:
     ``{parley}:quota:<scope>:tokens:<day>``   STRING  tokens of that day (UTC)            two days
     ``{parley}:budget:<name>``                HASH    calls, at, clock, blocked, and of   until it is full, and a
                                                       each process what it has            minute
+    ``{parley}:feedback:<turn id>``           HASH    people to ``up`` or ``down``        90 days after the last mark
+    ``{parley}:discord:commands``             STRING  a hash of the commands as synced    400 days
+    ``{parley}:discord:alive``                STRING  when we last heard all of Discord   7 days
+    ``{parley}:discord:places``               ZSET    direct messages and threads in use  7 days after the last one
+    ``{parley}:discord:left``                 ZSET    servers left, and when to forget    DISCORD_LEAVE_DAYS and a month
+    ``{parley}:discord:bots:<channel>``       STRING  answers to other bots there         10 minutes
     ========================================  ======  ==================================  =============================
 
     ``<conversation>`` is a ConversationKey as text: ``slack:T1:C1`` or ``slack:T1:C1:1700.1``; a lane is a
@@ -141,6 +147,16 @@ class Keys:
     def lane_state(lane: str) -> str:
         """Who has a lane, and how far they are."""
         return f"{{parley}}:lane:{lane}:state"
+
+    @staticmethod
+    def feedback(turn: str) -> str:
+        """What people think of an answer."""
+        return f"{{parley}}:feedback:{turn}"
+
+    @staticmethod
+    def discord(what: str) -> str:
+        """What the adapter of Discord keeps in mind."""
+        return f"{{parley}}:discord:{what}"
 
     @staticmethod
     def bell(platform: str) -> str:

@@ -28,6 +28,9 @@ log = structlog.get_logger()
 WITHDRAWN = Outcome(Ending.STOPPED, "Stopped: the message that asked for this was deleted.", remember=False)
 STOPPED = Outcome(Ending.STOPPED, "Stopped.", retry=True)
 PAUSED = Outcome(Ending.INTERRUPTED, "I am being restarted, and go on with this when I am back.")
+OVER = Outcome(
+    Ending.INTERRUPTED, "This message can be changed for 15 minutes only, and they are over. Ask again for the rest."
+)
 LATER = 30.0
 """Seconds before a turn is taken again whose platform was away."""
 TOO_OLD = 3600.0
@@ -114,6 +117,8 @@ class Reply:
             turn = replace(turn, place={**turn.place, AGAIN_THERE: "yes"})
         reach("understood")
         editor = self._editor = LeaseEditor(self._surface.open_editor(turn), self._queue, self.lease)
+        if editor.limits.until:
+            self.lease.end_at(editor.limits.until, OVER)
         pace = self._surface.pace(turn)
         if job.seal:
             draft, why = Draft(), ""
@@ -171,7 +176,8 @@ class Reply:
     async def _seal(self, answer: Answer) -> None:
         """Write down how an answer ends, and what its Retry button asks again, before people see it."""
         assert self._editor  # noqa: S101 - set before anything is written
-        retry = self._again(answer) if answer.outcome.retry else None
+        again = answer.outcome.retry or (self._surface.regenerates and answer.text)
+        retry = self._again(answer) if again else None
         await self._editor.seal(_sealed(answer), answer.refs, retry)
 
     def _again(self, answer: Answer) -> StoredJob:

@@ -121,6 +121,28 @@ class Settings(BaseSettings):
     slack_allow_users: Names = Field(frozenset(), examples=["U0123,U0456"])
     slack_allow_external: bool = Field(False, examples=["true"])
 
+    # Discord
+    discord_bot_token: SecretStr | None = Field(None, examples=["MTA5.abc.def"])
+    discord_message_content: bool = Field(False, examples=["true"])
+    discord_auto_thread: bool = Field(False, examples=["true"])
+    discord_allow_guilds: Names = Field(frozenset(), examples=["1234567890123456789"])
+    discord_allow_channels: Names = Field(frozenset(), examples=["1234567890123456789"])
+    discord_allow_roles: Names = Field(frozenset(), examples=["1234567890123456789"])
+    discord_allow_users: Names = Field(frozenset(), examples=["1234567890123456789"])
+    discord_allow_bots: Names = Field(frozenset(), examples=["1234567890123456789"])
+    discord_allow_dms: bool = Field(True, examples=["false"])
+    discord_deny_guilds: Names = Field(frozenset(), examples=["1234567890123456789"])
+    discord_deny_channels: Names = Field(frozenset(), examples=["1234567890123456789"])
+    discord_deny_roles: Names = Field(frozenset(), examples=["1234567890123456789"])
+    discord_deny_users: Names = Field(frozenset(), examples=["1234567890123456789"])
+    discord_token_seconds: float = Field(840, gt=0, le=890, examples=["840"])
+    discord_silence_seconds: Seconds = Field(300, examples=["300"])
+    discord_leave_days: float = Field(7, ge=0, le=3650, examples=["7"])
+    discord_shard_count: int = Field(1, ge=1, le=10_000, examples=["4"])
+    discord_shard_ids: Names = Field(frozenset(), examples=["0,1"])
+    discord_api_url: HttpUrl | None = Field(None, examples=["http://localhost:8080/api/v10"])
+    discord_gateway_url: str | None = Field(None, examples=["ws://localhost:8080/gateway/"])
+
     # Redis
     redis_url: Annotated[SecretStr, _check_prefix("redis://", "rediss://", "unix://")] | None = Field(
         None, examples=["redis://:password@localhost:6379/0"]

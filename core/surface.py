@@ -12,6 +12,9 @@ from core.types import Message, Turn
 class Surface(Protocol):
     """What the core needs of a platform to answer its turns; any process with the platform's token can give it."""
 
+    regenerates: bool
+    """Whether a reply that went well may be asked for again as well."""
+
     async def understand(self, turn: Turn) -> Turn:
         """Make a message readable: names for ids, plain links, no markup. Never raises: what is unknown stays."""
         ...

@@ -280,13 +280,17 @@ class Limits:
     """Of one platform's messages: ``size`` in the units that ``measure`` counts.
 
     ``interval`` is the least number of seconds between two edits of one message. ``heals`` says that previews show
-    healed Markdown; where what was shown cannot be taken back, they show the text as it was generated.
+    healed Markdown; where what was shown cannot be taken back, they show the text as it was generated. A reply has
+    ``messages`` at the most (0: any number), and the whole text as a file where they do not hold it. It must have ended
+    ``until`` then, in seconds since the epoch (0: whenever).
     """
 
     size: int
     measure: Callable[[str], int] = code_points
     interval: float = 1.0
     heals: bool = True
+    messages: int = 0
+    until: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,9 +115,10 @@ class SlackEditor:
         await self._update(ref, text, [*_blocks(text), *self._stop(growing)])
 
     async def finish(
-        self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome
+        self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome, *, whole: str = ""
     ) -> tuple[MessageRef, ...]:
         """The last part as it was generated, then the note and, where it helps, a Retry button."""
+        del whole  # any number of messages hold it
         text = parts[-1] if parts else ""
         blocks = [*_blocks(text), *_footer(outcome, f"{self._turn.key} {self._turn.id}", alone=not text)]
         shown = text or outcome.note

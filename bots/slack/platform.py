@@ -14,6 +14,7 @@ from typing import TypeVar
 import aiohttp
 import structlog
 from pydantic import SecretStr
+from redis.asyncio import Redis
 from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.authorization import AuthorizeResult
 from slack_sdk.web.async_client import AsyncWebClient
@@ -74,12 +75,13 @@ class Slack:
         return self._socket is not None and self._socket.connected
 
     @asynccontextmanager
-    async def listening(self, queue: RedisTurnQueue, memory: Memory) -> AsyncIterator[None]:
+    async def listening(self, queue: RedisTurnQueue, memory: Memory, redis: Redis) -> AsyncIterator[None]:
         """Take what Slack sends while inside; afterwards nothing new comes, and what came was acknowledged.
 
         Raises:
             PlatformUnauthorized: Slack does not accept the app-level token.
         """
+        del redis  # the queue and the memory hold all that is kept of Slack
         settings = self._settings
         app_token = _token(settings.slack_app_token, "SLACK_APP_TOKEN", "xapp-…")
         listener = SlackListener(settings, self.surface, queue, memory)

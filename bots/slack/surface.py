@@ -35,6 +35,8 @@ THREAD_TOKENS = 500
 class SlackSurface:
     """One workspace. See ``core.surface.Surface``."""
 
+    regenerates = False
+
     def __init__(
         self, client: AsyncWebClient, bot: str, bot_name: str, *, budgets: Budgets, first_words: float
     ) -> None:

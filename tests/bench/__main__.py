@@ -16,13 +16,14 @@ from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.bench import budget, crowd, durable, long, memory, mention, models, start
+from tests.bench import budget, crowd, discord, durable, long, memory, mention, models, start
 from tests.bench.figures import Figure
 
 SCENES: dict[str, Callable[[bool], Coroutine[None, None, list[Figure]]]] = {
     "mention": mention.measure,
     "long": long.measure,
     "crowd": crowd.measure,
+    "discord": discord.measure,
     "memory": memory.measure,
     "durable": durable.measure,
     "budget": budget.measure,
@@ -47,7 +48,7 @@ def main() -> None:
             figures.append(figure)
             print(f"  {figure.name:<68} {figure.value:>10} {figure.unit}")
     if options.json:
-        packages = ("parley", "slack-bolt", "text-generation", "redis", "aiohttp", "jinja2")
+        packages = ("parley", "slack-bolt", "discord.py", "text-generation", "redis", "aiohttp", "jinja2")
         record = {
             "at": time.strftime("%Y-%m-%d"),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",

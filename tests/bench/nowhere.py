@@ -79,7 +79,7 @@ class NoEditor:
         return None
 
     async def finish(
-        self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome
+        self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome, *, whole: str = ""
     ) -> tuple[MessageRef, ...]:
         return tuple(refs) or (self._ref,)
 
@@ -92,6 +92,8 @@ class NoEditor:
 
 class Nowhere:
     """See ``core.surface.Surface``."""
+
+    regenerates = False
 
     async def understand(self, turn: Turn) -> Turn:
         return turn

@@ -150,7 +150,7 @@ async def test_with_everything_set_up_all_is_well(tmp_path: Path, slack: SlackDo
     names = "settings redis redis.aof redis.eviction redis.ping memory model model.answer model.context"
     assert [check["name"] for check in whole["checks"]] == [
         *names.split(),
-        *("slack.bot", "slack.scopes", "slack.socket"),
+        *("slack.bot", "slack.scopes", "slack.socket", "discord"),
     ]
     for check in whole["checks"]:
         assert list(check) == ["name", "ok", "level", "tried", "found", "remedy", "ms"]

@@ -63,7 +63,7 @@ class Platform:
         self.growing[ref.id] = growing
 
     async def finish(
-        self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome
+        self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome, *, whole: str = ""
     ) -> tuple[MessageRef, ...]:
         text = parts[-1] if parts else outcome.note
         if len(refs) < max(len(parts), 1):

@@ -32,6 +32,8 @@ LEASE = 1.0
 class Town:
     """A platform with a message for each turn."""
 
+    regenerates = False
+
     def __init__(self) -> None:
         self.platforms: dict[str, Platform] = {}
 

@@ -15,6 +15,7 @@ FIELDS = TAGGED | {
     *("ending", "characters", "prompt_tokens", "tokens", "messages", "part"),
     *("turns", "lanes", "seconds", "version", "model", "workspace", "bot", "folder", "host", "port"),
     *("model_api", "server", "stored"),
+    *("commands", "command", "servers", "how", "mark", "what"),
 }
 """All that is logged. A new field is added here by who has made sure that it holds no text, no name and no id."""
 SPREAD = {"asdict(todo)", "turn_fields(turn)", "turn_fields(lease.job.turn)"}

@@ -1,0 +1,1 @@
+"""Discord: an adapter over the core."""

@@ -1,0 +1,39 @@
+"""Who may ask, and where. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from core.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks, and where: ids as text. ``channels`` are the channel and, for a thread, its parent."""
+
+    user: str
+    guild: str = ""
+    channels: Collection[str] = ()
+    roles: Collection[str] = ()
+
+
+def refusal(settings: Settings, asker: Asker) -> str:
+    """Why somebody is not answered here; "" if they are. What is denied is denied, whatever is allowed."""
+    s, channels, roles = settings, set(asker.channels), set(asker.roles)
+    if not asker.guild and not s.discord_allow_dms:
+        return "in direct messages"
+    if asker.guild and (
+        asker.guild in s.discord_deny_guilds or (s.discord_allow_guilds and asker.guild not in s.discord_allow_guilds)
+    ):
+        return "on this server"
+    if asker.guild and (
+        channels & s.discord_deny_channels or (s.discord_allow_channels and not channels & s.discord_allow_channels)
+    ):
+        return "in this channel"
+    if asker.user in s.discord_deny_users or roles & s.discord_deny_roles:
+        return "you"
+    if not (s.discord_allow_users or s.discord_allow_roles):
+        return ""
+    allowed = asker.user in s.discord_allow_users or roles & s.discord_allow_roles
+    return "" if allowed else "you"

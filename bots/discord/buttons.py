@@ -1,0 +1,170 @@
+"""Buttons that work after a restart and in any process: all that they need stands in their ids.
+
+A ``custom_id`` has 100 characters, so numbers are written in base 36: guild, channel, thread, message, who asked, and
+which part of the reply it is.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import discord
+from discord.ui import Button, DynamicItem, View
+
+from core.types import ConversationKey, Turn
+
+DMS = "dm"
+"""The workspace of direct messages, and of what is said where no guild is."""
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_CODE = r"(?P<code>[0-9a-z]+(?:\.[0-9a-z]+){5})"
+
+
+def identity(guild: str | int | None, channel: str | int, message: str | int) -> str:
+    """A turn's name: where its message stands, and the message."""
+    return f"discord:{guild or DMS}:{channel}:{message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """Which reply a button stands under, and who asked for it."""
+
+    guild: int
+    channel: int
+    thread: int
+    message: int
+    author: int
+    part: int = 0
+
+    @classmethod
+    def of(cls, turn: Turn, part: int = 0) -> Self:
+        """The handle of a turn of Discord."""
+        key = turn.key
+        guild = 0 if key.workspace == DMS else int(key.workspace)
+        message = int(turn.id.rpartition(":")[2])
+        return cls(guild, int(key.channel), int(key.thread or 0), message, int(turn.author.id), part)
+
+    @classmethod
+    def decode(cls, code: str) -> Self:
+        """Read what ``encode`` wrote."""
+        return cls(*(int(number, 36) for number in code.split(".")))
+
+    def encode(self) -> str:
+        """At most 80 characters."""
+        numbers = (self.guild, self.channel, self.thread, self.message, self.author, self.part)
+        return ".".join(map(_base36, numbers))
+
+    @property
+    def key(self) -> ConversationKey:
+        """The conversation that the turn belongs to."""
+        thread = str(self.thread) if self.thread else ""
+        return ConversationKey("discord", str(self.guild) if self.guild else DMS, str(self.channel), thread)
+
+    @property
+    def turn(self) -> str:
+        """The turn's name."""
+        return identity(self.guild, self.thread or self.channel, self.message)
+
+
+class Desk(Protocol):
+    """Where presses are taken."""
+
+    async def stop(self, interaction: discord.Interaction, handle: Handle) -> None:
+        """End the answer."""
+        ...
+
+    async def again(self, interaction: discord.Interaction, handle: Handle) -> None:
+        """Answer once more."""
+        ...
+
+    async def rate(self, interaction: discord.Interaction, handle: Handle, mark: str) -> None:
+        """Keep what somebody thinks of the answer."""
+        ...
+
+
+class _Press(DynamicItem[Button[View]], template=r"parley:none"):
+    """A button of ours; the client of whoever takes the press has a ``desk``."""
+
+    def __init__(self, handle: Handle, button: Button[View]) -> None:
+        super().__init__(button)
+        self.handle = handle
+
+    @classmethod
+    async def from_custom_id(cls, interaction: discord.Interaction, item: Any, match: re.Match[str]) -> Self:
+        """See discord.py."""
+        del interaction
+        made = cls.__new__(cls)
+        _Press.__init__(made, Handle.decode(match["code"]), item)
+        return made
+
+    def desk(self, interaction: discord.Interaction) -> Desk:
+        """Where the press is taken."""
+        desk: Desk = interaction.client.desk  # type: ignore[attr-defined]
+        return desk
+
+
+class Stop(_Press, template=rf"p1:stop:{_CODE}"):
+    """Ends an answer that is being written."""
+
+    def __init__(self, handle: Handle) -> None:
+        super().__init__(handle, Button(label="Stop", emoji="⏹️", custom_id=f"p1:stop:{handle.encode()}"))
+
+    async def callback(self, interaction: discord.Interaction) -> None:
+        """See discord.py."""
+        await self.desk(interaction).stop(interaction, self.handle)
+
+
+class Again(_Press, template=rf"p1:again:{_CODE}"):
+    """Answers once more, over the same messages."""
+
+    def __init__(self, handle: Handle, *, retry: bool) -> None:
+        label, emoji = ("Retry", "🔁") if retry else ("Regenerate", "🔁")
+        super().__init__(handle, Button(label=label, emoji=emoji, custom_id=f"p1:again:{handle.encode()}"))
+
+    async def callback(self, interaction: discord.Interaction) -> None:
+        """See discord.py."""
+        await self.desk(interaction).again(interaction, self.handle)
+
+
+class Rate(_Press, template=rf"p1:(?P<mark>up|down):{_CODE}"):
+    """Says whether an answer was any good."""
+
+    def __init__(self, handle: Handle, mark: str) -> None:
+        emoji = "👍" if mark == "up" else "👎"
+        super().__init__(handle, Button(emoji=emoji, custom_id=f"p1:{mark}:{handle.encode()}"))
+
+    async def callback(self, interaction: discord.Interaction) -> None:
+        """See discord.py."""
+        mark = "up" if self.custom_id.startswith("p1:up:") else "down"
+        await self.desk(interaction).rate(interaction, self.handle, mark)
+
+
+PRESSES = (Stop, Again, Rate)
+"""To be registered with a client that takes presses."""
+
+
+def growing(handle: Handle) -> View:
+    """Under a message that may still get more text."""
+    return _view(Stop(handle))
+
+
+def finished(handle: Handle, *, retry: bool, answered: bool) -> View:
+    """Under a reply that is done: ``retry`` because something went wrong, and marks where there is an answer."""
+    marks = (Rate(handle, "up"), Rate(handle, "down")) if answered else ()
+    return _view(Again(handle, retry=retry), *marks)
+
+
+def _view(*items: _Press) -> View:
+    view = View(timeout=None)
+    for item in items:
+        view.add_item(item)
+    return view
+
+
+def _base36(number: int) -> str:
+    digits = ""
+    while number:
+        number, rest = divmod(number, 36)
+        digits = _DIGITS[rest] + digits
+    return digits or "0"

@@ -1,0 +1,244 @@
+"""Calls of Discord's REST API: each with a deadline, each back as soon as Discord has answered.
+
+discord.py waits within a call: one that spends the last of a bucket sleeps until the bucket is full again, although it
+was answered long ago, and one that is refused is sent again later, with a text that is old by then. Here the answer
+is taken from the wire as it comes (aiohttp tells it to the task that asks), so a call returns or raises at once, and
+``core.delivery`` decides what is sent next. What the library has to do for its own accounts it does by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import heapq
+import json
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from enum import IntEnum
+from itertools import count
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import discord
+import structlog
+
+from bots.discord.errors import is_global, translate
+from core.errors import PlatformUnavailable, RateLimited
+
+log = structlog.get_logger()
+
+DEADLINE = 15.0
+"""Seconds that a call may take; Discord answers in well under one, and aiohttp itself would wait for five minutes."""
+PER_SECOND = 50
+"""Calls of one bot, whatever they are (docs.discord.com, topics/rate-limits, "Global Rate Limit")."""
+LATE = 0.02
+"""Seconds more than a second, for clocks that do not agree."""
+
+
+class Rank(IntEnum):
+    """Who goes first where calls have to wait.
+
+    The end of an answer; then the first sign that somebody was heard; then first words where there was a sign already;
+    and what lies between gets what is left.
+    """
+
+    END = 0
+    SIGN = 1
+    BEGINNING = 2
+    PREVIEW = 3
+
+
+class Answered:
+    """What came back over the wire."""
+
+    def __init__(self) -> None:
+        self.arrived = asyncio.Event()
+        self.status = 0
+        self.headers: Mapping[str, str] = {}
+        self.body = b""
+
+    @property
+    def ok(self) -> bool:
+        """Whether Discord did it."""
+        return 200 <= self.status < 300
+
+    @property
+    def json(self) -> Any:
+        """The JSON of the answer; None if there is none."""
+        return json.loads(self.body) if self.body else None
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The same, where it is an object; empty where it is not."""
+        read = self.json
+        return read if isinstance(read, dict) else {}
+
+
+_asking: contextvars.ContextVar[Answered | None] = contextvars.ContextVar("asking", default=None)
+
+
+def trace() -> aiohttp.TraceConfig:
+    """Tells the call that a task makes what came back; for every session that calls Discord."""
+    config = aiohttp.TraceConfig()
+
+    async def begun(session: aiohttp.ClientSession, _: SimpleNamespace, what: aiohttp.TraceRequestEndParams) -> None:
+        del session
+        if answered := _asking.get():
+            answered.status, answered.headers = what.response.status, what.response.headers
+
+    async def read(session: aiohttp.ClientSession, _: SimpleNamespace, what: Any) -> None:
+        del session
+        if (answered := _asking.get()) and not answered.arrived.is_set():
+            answered.body = bytes(what.chunk)
+            answered.arrived.set()
+
+    config.on_request_end.append(begun)
+    config.on_response_chunk_received.append(read)
+    return config
+
+
+class Throttle:
+    """The bot's calls a second, for whoever waits: by rank, then in the order of asking.
+
+    A call counts from when it is sent until a second after its answer, so however long it was on its way, Discord never
+    sees more of them in any second.
+    """
+
+    def __init__(self, per_second: int = PER_SECOND) -> None:
+        self._free = per_second
+        self._ended: deque[float] = deque()
+        self._line: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._number = count()
+        self._blocked_until = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    @asynccontextmanager
+    async def call(self, rank: Rank) -> AsyncIterator[None]:
+        """Wait for a call, and make it inside."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._line, (rank, next(self._number), turn))
+        self._serve()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._free += 1
+                self._serve()
+            raise
+        try:
+            yield
+        finally:
+            self._ended.append(time.monotonic())
+            self._serve()
+
+    def block(self, seconds: float) -> None:
+        """Discord wants no calls for a while."""
+        self._blocked_until = max(self._blocked_until, time.monotonic() + seconds)
+        self._serve()
+
+    def _serve(self) -> None:
+        now = time.monotonic()
+        while self._ended and self._ended[0] <= now - 1 - LATE:
+            self._ended.popleft()
+            self._free += 1
+        while self._line and self._free > 0 and now >= self._blocked_until:
+            *_, turn = heapq.heappop(self._line)
+            if not turn.done():
+                self._free -= 1
+                turn.set_result(None)
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        if self._line and (self._ended or self._blocked_until > now):
+            due = max(self._ended[0] + 1 + LATE if self._ended and not self._free else now, self._blocked_until)
+            self._timer = asyncio.get_running_loop().call_later(max(0.001, due - now), self._serve)
+
+
+class Calls:
+    """Makes calls, and turns what goes wrong into PlatformErrors."""
+
+    def __init__(self, client: discord.Client, *, deadline: float = DEADLINE, per_second: int = PER_SECOND) -> None:
+        self.client = client
+        self.throttle = Throttle(per_second)
+        self._deadline = deadline
+        self._left: set[asyncio.Task[Any]] = set()
+
+    async def __call__(
+        self,
+        what: str,
+        work: Callable[[], Coroutine[Any, Any, Any]],
+        rank: Rank = Rank.BEGINNING,
+        *,
+        bound: bool = True,
+        deadline: float | None = None,
+    ) -> Answered:
+        """Call, and return what Discord answered. ``bound``: counts for the bot's calls a second.
+
+        Raises:
+            PlatformError: as ``bots.discord.errors`` and ``core.errors`` say.
+        """
+        if not bound:
+            return await self._call(what, work, deadline or self._deadline)
+        async with self.throttle.call(rank):
+            return await self._call(what, work, deadline or self._deadline)
+
+    async def close(self) -> None:
+        """Nothing waits for its bucket any more."""
+        for task in self._left:
+            task.cancel()
+        await asyncio.gather(*self._left, return_exceptions=True)
+
+    async def _call(self, what: str, work: Callable[[], Coroutine[Any, Any, Any]], deadline: float) -> Answered:
+        answered = Answered()
+        context = contextvars.copy_context()
+        context.run(_asking.set, answered)
+        task = asyncio.get_running_loop().create_task(work(), context=context)
+        arrival = asyncio.ensure_future(answered.arrived.wait())
+        try:
+            await asyncio.wait({task, arrival}, timeout=deadline, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        finally:
+            arrival.cancel()
+        if answered.arrived.is_set():
+            self._leave(task, cancel=not answered.ok)
+            if answered.ok:
+                return answered
+            raise self._refused(what, answered)
+        if not task.done():
+            self._leave(task, cancel=True)
+            raise PlatformUnavailable(f"{what}: no answer within {deadline:g} s", code="timeout")
+        error = task.exception()
+        if isinstance(error, discord.RateLimited):
+            raise RateLimited(f"{what}: rate limited", code="429", retry_after=error.retry_after)
+        if isinstance(error, (aiohttp.ClientError, OSError, TimeoutError, discord.DiscordException)):
+            raise PlatformUnavailable(f"{what}: {type(error).__name__}", code="unreachable")
+        if error:
+            raise error
+        return answered
+
+    def _refused(self, what: str, answered: Answered) -> Exception:
+        error = translate(what, answered.status, answered.headers, answered.body)
+        if isinstance(error, RateLimited) and is_global(answered.headers):
+            self.throttle.block(error.retry_after or 1.0)
+            # The library's own wait for this was ended with its task; it must not wait for ever for that to be over.
+            over = getattr(self.client.http, "_global_over", None)
+            if isinstance(over, asyncio.Event):
+                asyncio.get_running_loop().call_later(error.retry_after or 1.0, over.set)
+        return error
+
+    def _leave(self, task: asyncio.Task[Any], *, cancel: bool) -> None:
+        """Let the library keep its accounts, or keep it from sending again what was refused."""
+        if cancel:
+            task.cancel()
+        self._left.add(task)
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._left.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.debug("what was left of a call", error=type(error).__name__)

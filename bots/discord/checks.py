@@ -1,0 +1,134 @@
+"""What ``parley doctor`` looks at in Discord: the token, the intents, the commands, and the rights in each channel."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from typing import Any, cast
+
+import discord
+from yarl import URL
+
+from bots.checks import DEADLINE, Check, Say, ms
+from bots.discord.calls import Answered, Calls
+from bots.discord.commands import PERMISSIONS, Tree, payload, shape
+from bots.discord.errors import ADVICE
+from bots.discord.gateway import INTENT
+from bots.discord.platform import log_in, open_client
+from core.errors import PlatformError, PlatformUnauthorized
+from core.settings import Settings
+
+GET_KEY = (
+    "Make an application at discord.com/developers > New Application; on its page Bot, Reset Token gives the token for "
+    "DISCORD_BOT_TOKEN."
+)
+CONTENT_FLAGS = 1 << 18 | 1 << 19
+"""Message Content is switched on: as reviewed, or for a bot that reaches few people."""
+MOST_GUILDS = 20
+"""Servers whose channels are looked at."""
+
+
+async def examine_discord(settings: Settings, wrong: Collection[str], say: Say) -> None:
+    """Log in as the bot does, without a gateway, and look at what it may do."""
+    name, tried, began = "discord.bot", "Discord, bot token", time.perf_counter()
+    if spoilt := {"discord_api_url", "discord_bot_token"} & set(wrong):
+        say(Check(name, "warning", tried, f"not checked, because {min(spoilt).upper()} is wrong"))
+        return
+    if not settings.discord_bot_token:
+        say(Check(name, "error", tried, "DISCORD_BOT_TOKEN is not set", GET_KEY))
+        return
+    async with open_client(settings) as client:
+        calls = Calls(client, deadline=DEADLINE)
+        try:
+            await log_in(client, settings)
+        except PlatformUnauthorized as error:
+            say(Check(name, "error", tried, str(error), ADVICE, ms(began)))
+            return
+        except PlatformError as error:
+            where = URL(settings.discord_api_url or "https://discord.com").host
+            remedy = "Check this machine's way to it; a proxy is taken from HTTPS_PROXY."
+            say(Check(name, "error", tried, f"Discord cannot be reached at {where} ({error})", remedy, ms(began)))
+            return
+        say(Check(name, "ok", tried, f"@{client.user} of the application {client.application_id}", ms=ms(began)))
+        say(_intents(settings, client))
+        say(await _commands(calls))
+        await _servers(settings, calls, say)
+        await calls.close()
+
+
+def _intents(settings: Settings, client: discord.Client) -> Check:
+    name, tried = "discord.intents", "Discord, intents"
+    on = bool(client.application_flags.value & CONTENT_FLAGS)
+    if not settings.discord_message_content:
+        found = "mentions, replies, direct messages and commands; no privileged one is needed"
+        return Check(name, "ok", tried, found)
+    if on:
+        return Check(name, "ok", tried, "Message Content is switched on: threads that Parley opened need no mention")
+    return Check(name, "error", tried, "the Message Content Intent is not switched on", INTENT)
+
+
+async def _commands(calls: Calls) -> Check:
+    """Whether what is registered is what this version has."""
+    name, tried = "discord.commands", "Discord, commands"
+    application = calls.client.application_id
+    assert application  # noqa: S101 - known since the login
+    try:
+        answer = await calls("read commands", lambda: calls.client.http.get_global_commands(application))
+    except PlatformError as error:
+        return Check(name, "warning", tried, f"could not be read ({error})", "Run `parley discord sync`.")
+    wanted, there = payload(Tree(calls.client)), answer.json
+    if shape(wanted) == shape(there):
+        return Check(name, "ok", tried, f"all {len(wanted)} are registered")
+    missing = sorted({one["name"] for one in wanted} - {one["name"] for one in there})
+    found = f"not registered: {', '.join(missing)}" if missing else "registered as another version had them"
+    return Check(name, "warning", tried, found, "`parley run` registers them; so does `parley discord sync --force`.")
+
+
+async def _servers(settings: Settings, calls: Calls, say: Say) -> None:
+    """Where the bot is, and what it lacks in the channels that are named in the settings; else in any."""
+    tried = "Discord, servers"
+    try:
+        answer = await calls("read servers", lambda: calls.client.http.get_guilds(200, None, None))
+        guilds = [guild["id"] for guild in answer.json]
+        if not guilds:
+            remedy = "Open what `parley discord invite` prints, and choose a server."
+            say(Check("discord.servers", "warning", tried, "the bot is on none yet", remedy))
+            return
+        say(Check("discord.servers", "ok", tried, f"the bot is on {len(guilds)}"))
+        lacking: list[str] = []
+        for guild in guilds[:MOST_GUILDS]:
+            lacking += await _lacking(settings, calls, int(guild))
+    except PlatformError as error:
+        say(Check("discord.servers", "warning", tried, f"could not be read ({error})", error.remedy))
+        return
+    tried = "Discord, permissions"
+    if not lacking:
+        say(Check("discord.permissions", "ok", tried, "all that it needs, in every channel that it may see"))
+        return
+    remedy = "Give Parley's role these rights, in the channel's settings > Permissions."
+    say(Check("discord.permissions", "warning", tried, "\n".join(["without some of them:", *lacking]), remedy))
+
+
+async def _lacking(settings: Settings, calls: Calls, guild: int) -> list[str]:
+    """One line for each channel in which the bot lacks something."""
+    http, me = calls.client.http, calls.client.user
+    assert me  # noqa: S101 - known since the login
+    whole = (await calls("read a server", lambda: http.get_guild(guild))).data
+    channels: Answered = await calls("read channels", lambda: http.get_all_guild_channels(guild))
+    member = (await calls("read a member", lambda: http.get_member(guild, me.id))).data
+    told: Any = {**whole, "channels": channels.json, "members": [member]}
+    state: Any = calls.client._connection  # what discord.py makes its objects with; it has no public name
+    known = discord.Guild(data=told, state=state)
+    ours = known.get_member(me.id) or discord.Member(data=cast("Any", member), guild=known, state=state)
+    lines = []
+    for channel in known.text_channels:
+        named = str(channel.id) in settings.discord_allow_channels
+        if settings.discord_allow_channels and not named:
+            continue
+        may = channel.permissions_for(ours)
+        if not may.view_channel and not named:
+            continue  # it was never meant to be there
+        missing = [right for right, needed in PERMISSIONS if needed and not getattr(may, right)]
+        if missing:
+            lines.append(f"  #{channel.name} ({known.name}): {', '.join(right.replace('_', ' ') for right in missing)}")
+    return lines

@@ -1,0 +1,292 @@
+"""Slash commands and the entry in a message's menu.
+
+A question is stored within 1.5 s and then deferred, so that Discord shows that we think; where that fails, the first
+response is a plain line that only who asked sees, since what the first response is, the answer stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Awaitable
+from dataclasses import replace
+from typing import Any
+
+import discord
+import structlog
+from discord import app_commands
+from discord.ui import Label, Modal, TextInput
+
+from bots.discord import settings
+from bots.discord.calls import Calls, Rank
+from bots.discord.events import QUOTE, Place, make_turn
+from bots.discord.listener import NOTHING, REFUSED, DiscordListener
+from bots.discord.text import SIZE, cut, readable, shown
+from core import commands, metrics
+from core.errors import StorageError
+from core.queue import in_time
+from core.types import Turn
+
+log = structlog.get_logger()
+
+CONTEXTS = app_commands.AppCommandContext(guild=True, dm_channel=True, private_channel=True)
+INSTALLS = app_commands.AppInstallationType(guild=True, user=True)
+LONGEST = 6000
+"""Characters of an option of a command (docs.discord.com, interactions/application-commands)."""
+ABOUT = "Ask about this message"
+PERMISSIONS = discord.Permissions(
+    view_channel=True,
+    send_messages=True,
+    send_messages_in_threads=True,
+    create_public_threads=True,
+    read_message_history=True,
+    attach_files=True,
+)
+"""What Parley needs, and nothing more."""
+
+
+FAULT = "Something went wrong on my side. Please try again."
+
+
+@app_commands.command(name="ask", description="Ask Parley something")
+@app_commands.describe(
+    prompt="What you want to know", private="Only you see the answer, and it stays out of the channel's memory"
+)
+async def _ask(
+    interaction: discord.Interaction, prompt: app_commands.Range[str, 1, LONGEST], private: bool = False
+) -> None:
+    await _desk(interaction).ask(interaction, prompt, private=private)
+
+
+@app_commands.command(name="forget", description="Forget this conversation, and the threads that branched off it")
+async def _forget(interaction: discord.Interaction) -> None:
+    await _desk(interaction).obey(interaction, "forget", private=False)
+
+
+@app_commands.command(name="memory", description="What Parley remembers here, and for how long")
+async def _memory(interaction: discord.Interaction) -> None:
+    await _desk(interaction).obey(interaction, "memory")
+
+
+async def _personas(interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[str]]:
+    return await settings.suggest(_listener(interaction), interaction, "persona", typed)
+
+
+async def _models(interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[str]]:
+    return await settings.suggest(_listener(interaction), interaction, "model", typed)
+
+
+@app_commands.command(name="settings", description="How Parley answers here: its system prompt, how lively, how long")
+@app_commands.describe(persona="One of the system prompts that were prepared", model="Which model is asked first")
+@app_commands.autocomplete(persona=_personas, model=_models)
+async def _settings(interaction: discord.Interaction, persona: str | None = None, model: str | None = None) -> None:
+    values = {name: value for name, value in (("persona", persona), ("model", model)) if value is not None}
+    if values:
+        await settings.change(_listener(interaction), interaction, values)
+    else:
+        await settings.open_form(_listener(interaction), interaction)
+
+
+@app_commands.command(name="stop", description="Stop the answer that Parley is writing for you here")
+async def _stop(interaction: discord.Interaction) -> None:
+    await _desk(interaction).stop(interaction)
+
+
+@app_commands.command(name="help", description="What Parley can do")
+async def _help(interaction: discord.Interaction) -> None:
+    await _desk(interaction).obey(interaction, "help")
+
+
+@app_commands.context_menu(name=ABOUT)
+async def _about(interaction: discord.Interaction, message: discord.Message) -> None:
+    await _desk(interaction).ask_about(interaction, message)
+
+
+class Tree(app_commands.CommandTree):
+    """All commands. Whoever obeys them has a client with a ``desk``."""
+
+    def __init__(self, client: discord.Client) -> None:
+        super().__init__(client, allowed_contexts=CONTEXTS, allowed_installs=INSTALLS)
+        entries: tuple[Any, ...] = (_ask, _forget, _memory, _settings, _stop, _help, _about)
+        for entry in entries:
+            self.add_command(entry)
+
+    async def on_error(self, interaction: discord.Interaction, error: app_commands.AppCommandError) -> None:
+        """Say so to who used the command."""
+        name = interaction.command.name if interaction.command else ""
+        log.error("a command failed", command=name, kind=type(error.__cause__ or error).__name__)
+        if not interaction.response.is_done():
+            await interaction.response.send_message(FAULT, ephemeral=True)
+
+
+def _listener(interaction: discord.Interaction) -> DiscordListener:
+    listener: DiscordListener = interaction.client.desk  # type: ignore[attr-defined]
+    return listener
+
+
+def _desk(interaction: discord.Interaction) -> Commands:
+    return Commands(_listener(interaction))
+
+
+class Commands:
+    """What the commands do."""
+
+    def __init__(self, listener: DiscordListener) -> None:
+        self._listener = listener
+
+    async def ask(self, interaction: discord.Interaction, prompt: str, *, private: bool, **more: str) -> None:
+        """Answer a question. ``private``: for who asks alone, and remembered apart from the channel."""
+        turn = question(interaction, prompt, private=private, seconds=self._listener.settings.discord_token_seconds)
+        await self._submit(interaction, _with(turn, more), private=private)
+
+    async def ask_about(self, interaction: discord.Interaction, message: discord.Message) -> None:
+        """Ask what somebody wants to know of a message."""
+        if why := self._listener.refused(interaction):
+            await self._listener.whisper(interaction, REFUSED.format(where=why))
+            return
+        names = {str(user.id): user.display_name for user in message.mentions}
+        quote = cut(readable(message.content, names), QUOTE)
+        if not quote:
+            await self._listener.whisper(interaction, "There is no text in that message that I could read.")
+            return
+        ours = message.author.id == self._listener.me.id
+        modal = AboutModal(self, {"quote": quote, "quote_by": "" if ours else message.author.display_name})
+        await self._listener.respond(lambda: interaction.response.send_modal(modal))
+
+    async def obey(self, interaction: discord.Interaction, word: str, *, private: bool = True) -> None:
+        """Do what people can also say: help, memory, forget."""
+        if why := self._listener.refused(interaction):
+            await self._listener.whisper(interaction, REFUSED.format(where=why))
+            return
+        turn = question(interaction, word, private=False, seconds=0)
+        command = commands.find(word)
+        assert command  # noqa: S101 - the words of core.commands
+        said = await self._in_time(command(turn, self._listener.memory))
+        none = discord.AllowedMentions.none()
+        await self._listener.respond(
+            lambda: interaction.response.send_message(
+                cut(shown(said or StorageError.plain), SIZE), ephemeral=private or said is None, allowed_mentions=none
+            )
+        )
+
+    async def stop(self, interaction: discord.Interaction) -> None:
+        """End the answer that is being written for who says so."""
+        turn = question(interaction, "stop", private=False, seconds=0)
+
+        async def end() -> str:
+            return "Stopped." if await self._listener.stop_for(turn) else NOTHING
+
+        said = await self._in_time(end())
+        await self._listener.whisper(interaction, said or StorageError.plain)
+
+    async def _submit(self, interaction: discord.Interaction, turn: Turn, *, private: bool) -> None:
+        """Store a question, then say that we think about it; or say why not, to who asked alone."""
+        listener = self._listener
+        if why := listener.refused(interaction):
+            await listener.whisper(interaction, REFUSED.format(where=why))
+            return
+        receipt = await self._in_time(listener.queue.submit(turn))
+        if receipt is None:
+            await listener.whisper(interaction, StorageError.plain)
+            return
+        if receipt.status in ("busy", "quota"):
+            await listener.whisper(interaction, receipt.note)
+            return
+        # How many are before it is not said: a message that follows a deferral would take the answer's place.
+        if await listener.respond(lambda: interaction.response.defer(ephemeral=private, thinking=True)):
+            metrics.INGRESS_ACK.observe(time.time() - turn.at, platform="discord")
+
+    async def _in_time(self, work: Awaitable[Any]) -> Any:
+        """What came of it; None if the memory is away, or too slow."""
+        try:
+            async with in_time():
+                return await work
+        except StorageError as error:
+            log.warning("a command came to nothing", error=str(error))
+            return None
+
+
+class AboutModal(Modal, title="Ask about this message"):
+    """What somebody wants to know of a message; it is held here until they have written it."""
+
+    def __init__(self, desk: Commands, place: dict[str, str]) -> None:
+        super().__init__(timeout=900)
+        self._desk = desk
+        self._place = place
+        self.text = TextInput[Any](
+            style=discord.TextStyle.paragraph, max_length=4000, placeholder="What does this mean?", custom_id="question"
+        )
+        self.add_item(Label(text="Your question", component=self.text))
+
+    async def on_submit(self, interaction: discord.Interaction) -> None:
+        """See discord.py."""
+        await self._desk.ask(interaction, self.text.value, private=False, **self._place)
+
+
+def question(interaction: discord.Interaction, text: str, *, private: bool, seconds: float) -> Turn:
+    """The turn of a command; its answer is written with the interaction's token for so many ``seconds``."""
+    channel, user = interaction.channel, interaction.user
+    where = Place.of(interaction.guild_id, channel or discord.Object(interaction.channel_id or 0))
+    at = interaction.created_at.timestamp()
+    place = {
+        "channel": where.id,
+        "app": str(interaction.application_id),
+        "token": interaction.token,
+        "until": f"{at + seconds:.3f}",
+        "bot": "1" if not private and _bot_may_write(interaction) else "",
+        "private": "1" if private else "",
+    }
+    if private:  # a conversation of its own, of which the channel learns nothing
+        where = Place(where.guild, where.id, str(user.id))
+    return make_turn(where, str(interaction.id), user, text, at=at, place=place)
+
+
+def payload(tree: Tree) -> list[dict[str, Any]]:
+    """What is registered with Discord."""
+    return [command.to_dict(tree) for command in tree.get_commands()]
+
+
+def digest(tree: Tree) -> str:
+    """Changes when, and only when, there is something to register."""
+    return hashlib.sha256(json.dumps(payload(tree), sort_keys=True).encode()).hexdigest()
+
+
+def shape(entries: list[dict[str, Any]]) -> list[Any]:
+    """What people see of commands; Discord gives back more than it was told."""
+    seen = [
+        (one["name"], one.get("type", 1), one.get("description", ""), sorted(o["name"] for o in one.get("options", [])))
+        for one in entries
+    ]
+    return sorted(seen)
+
+
+async def register(calls: Calls, tree: Tree) -> int:
+    """Register all commands with Discord, for all servers at once. Returns how many there are."""
+    commands_ = payload(tree)
+    application = calls.client.application_id
+    assert application  # noqa: S101 - known since the login
+    begun = time.monotonic()
+    await calls(
+        "register commands",
+        lambda: calls.client.http.bulk_upsert_global_commands(application, payload=commands_),
+        Rank.BEGINNING,
+    )
+    log.info("commands registered", commands=len(commands_), dur_ms=round(1000 * (time.monotonic() - begun)))
+    return len(commands_)
+
+
+def _bot_may_write(interaction: discord.Interaction) -> bool:
+    """Whether the bot itself may write where it was called: it is on the server, or it is its own direct message."""
+    if not interaction.is_guild_integration():
+        return False
+    if interaction.guild_id is None:
+        return interaction.context.dm_channel is True
+    may = interaction.app_permissions
+    thread = isinstance(interaction.channel, discord.Thread)
+    return may.view_channel and (may.send_messages_in_threads if thread else may.send_messages)
+
+
+def _with(turn: Turn, more: dict[str, str]) -> Turn:
+    place = {**turn.place, **{name: value for name, value in more.items() if value}}
+    return replace(turn, place=place)

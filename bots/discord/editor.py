@@ -1,0 +1,344 @@
+"""One reply in Discord: posted under its question, edited while it grows, finished with its buttons.
+
+There are two doors to a message. The bot's token opens every channel it may write to. The token of an interaction
+opens only the answer to it, for 15 minutes, and does not count for the channel's edits; before it dies, the
+answer goes on through the other door. Where only the interaction's door is there (an answer that one person sees, an
+app that only its user installed) the reply is one message, with the rest as a file, and ends in time.
+
+Nothing that is sent can ring anybody or show a preview of a link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import io
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import discord
+import structlog
+from discord.http import handle_message_parameters
+from discord.ui import View
+from discord.webhook.async_ import async_context
+
+from bots.discord.buttons import Handle, finished, growing
+from bots.discord.calls import Answered, Calls, Rank
+from bots.discord.errors import ARCHIVED, INVALID_WEBHOOK_TOKEN, THREAD_EXISTS, UNKNOWN_MESSAGE
+from bots.discord.text import cut, shown, shown_units
+from core import commands
+from core.errors import MessageGone, PlatformError, PlatformUnavailable
+from core.pacing import Budget
+from core.types import Limits, MessageRef, Outcome, Turn
+
+log = structlog.get_logger()
+
+ROOM = 200
+"""Units that stay free in a message, for the note under an answer."""
+INTERVAL = 1.25
+"""Seconds between two edits of a message: four in five seconds, so that the fifth is there when the answer ends."""
+MOST_MESSAGES = 5
+"""A longer answer would bury the channel: the rest of it is a file."""
+LIMITS = Limits(size=2000 - ROOM, measure=shown_units, interval=INTERVAL, messages=MOST_MESSAGES)
+OLD = 3300.0
+"""Seconds after which a message is not written over: edits of those older than an hour are counted apart."""
+TYPING = 8.0
+"""Seconds between two signs of typing; each is shown for ten."""
+SEARCHED = 50
+"""Messages after the question that are looked through for one of ours."""
+ORIGINAL = "@original"
+LOADING = 1 << 7
+NOBODY = discord.AllowedMentions.none()
+QUIET = discord.MessageFlags(suppress_embeds=True)
+WHOLE = "The whole answer is in the file."
+DEAD = str(INVALID_WEBHOOK_TOKEN)
+EARLY = "10015"
+"""Discord's code for a token whose interaction was not answered yet: the acknowledgement is on its way."""
+
+
+class DiscordEditor:
+    """Writes the reply to one turn. See ``core.delivery.MessageEditor``."""
+
+    def __init__(self, calls: Calls, turn: Turn, posts: Budget, edits: Budget, *, session: Callable[[], Any]) -> None:
+        place = turn.place
+        self._calls = calls
+        self._client = calls.client
+        self._turn = turn
+        self._handle = Handle.of(turn)
+        self._budgets = (posts, edits)
+        self._session = session
+        self._channel = place["channel"]
+        self._token = place.get("token", "")
+        self._until = float(place.get("until") or 0)
+        self._bot = place.get("bot") == "1"
+        self._opens_thread = place.get("open_thread", "")
+        self._command = commands.find(turn.text) is not None
+        self._typing: asyncio.Task[None] | None = None
+        self._seen = False
+        alone = not self._bot
+        self.limits = Limits(
+            size=LIMITS.size,
+            measure=LIMITS.measure,
+            interval=LIMITS.interval,
+            messages=1 if alone else LIMITS.messages,
+            until=self._until if alone else 0.0,
+        )
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """Typing, until the first words; an interaction says by itself that the bot is thinking."""
+        if not self._alive:
+            self._typing = asyncio.create_task(self._type())
+        try:
+            yield
+        finally:
+            self._rest()
+
+    async def post(self, text: str, part: int, *, growing: bool) -> MessageRef:
+        """Post under the question; of an interaction, the first message is there already and says "thinking"."""
+        rank = Rank.BEGINNING if self._seen or part else Rank.SIGN
+        return await self._post(text, part, self._buttons(part, growing), rank)
+
+    async def edit(self, ref: MessageRef, text: str, *, growing: bool) -> None:
+        """Put the newer text in place. A message from long ago stays as it is, and a new one takes its place."""
+        age = time.time() - discord.utils.snowflake_time(int(ref.id)).timestamp()
+        if age > OLD:
+            raise MessageGone("edit a message: it is too old", code="too_old")
+        self._rest()
+        await self._edit(ref, shown(text), self._buttons(0, growing), Rank.PREVIEW if growing else Rank.BEGINNING)
+
+    async def finish(
+        self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome, *, whole: str = ""
+    ) -> tuple[MessageRef, ...]:
+        """The last part as it was generated, the note in small print, the buttons, and the file where one is needed."""
+        self._rest()
+        last = max(len(parts), 1) - 1
+        text = _with_note(parts[-1] if parts else "", outcome, whole)
+        view = None
+        if not self._command or outcome.retry:
+            view = finished(Handle.of(self._turn, last), retry=outcome.retry, answered=bool(parts))
+        if len(refs) > last:
+            await self._edit(refs[last], text, view, Rank.END, whole)
+            return tuple(refs)
+        return (*refs, await self._post(text, last, view, Rank.END, whole))
+
+    async def remove(self, ref: MessageRef) -> None:
+        """Delete a message of an earlier reply."""
+        await self._calls("delete a message", self._message(ref).delete)
+
+    async def find(self, part: int) -> MessageRef | None:
+        """Look for our button among what was said since the question; None where we may not look.
+
+        A message is posted with a button under it, and what stands in its id is the turn and the part. Should it not be
+        found, the nonce keeps it from being posted twice for some minutes.
+        """
+        if self._alive and part == 0:
+            return None  # the first message of an interaction is there, whoever wrote into it
+        ours = Handle.of(self._turn, part).encode()
+        after = discord.Object(self._handle.message)
+        http = self._client.http
+        try:
+            answer = await self._calls(
+                "read messages", lambda: http.logs_from(int(self._channel), SEARCHED, after=after.id)
+            )
+        except PlatformError as error:
+            if error.retryable:
+                raise
+            log.warning("cannot look for a message whose receipt was lost", code=error.code, remedy=error.remedy)
+            return None
+        for message in answer.json:
+            ids = [one.get("custom_id", "") for row in message["components"] for one in row.get("components", [])]
+            if any(one.endswith(f":{ours}") for one in ids):
+                return MessageRef(message["channel_id"], message["id"])
+        return None
+
+    # The two doors.
+
+    @property
+    def _alive(self) -> bool:
+        """Whether the answer is written with the interaction's token; without another, until it is refused."""
+        return bool(self._token) and (not self._bot or time.time() < self._until)
+
+    async def _post(self, text: str, part: int, view: View | None, rank: Rank, whole: str = "") -> MessageRef:
+        if self._alive and part == 0:
+            try:
+                answer = await self._through_webhook(ORIGINAL, shown(text), view, whole)
+            except MessageGone as error:
+                if error.code != DEAD or not self._bot:
+                    raise
+                self._token = ""
+            else:
+                return MessageRef(answer.data["channel_id"], answer.data["id"])
+        if not self._bot:
+            raise MessageGone("answer an interaction: its time is over", code="expired")
+        await self._open_thread()
+        body = shown(text)
+        answer = await self._calls("post a message", self._sending(body, part, view, whole), rank)
+        self._rest()
+        self._learn(0, answer)
+        ref = MessageRef(answer.data["channel_id"], answer.data["id"])
+        if answer.data.get("content", body) != body:  # the nonce gave us what was posted before its answer was lost
+            await self._edit(ref, body, view, rank, whole)
+        return ref
+
+    async def _edit(self, ref: MessageRef, text: str, view: View | None, rank: Rank, whole: str = "") -> None:
+        if self._alive:
+            try:
+                await self._through_webhook(ref.id, text, view, whole)
+            except MessageGone as error:
+                if not self._bot or error.code not in {DEAD, str(UNKNOWN_MESSAGE)}:
+                    raise
+                if error.code == DEAD:
+                    self._token = ""
+            else:
+                return
+        if not self._bot:
+            raise MessageGone("edit an answer: its time is over", code="expired")
+        files = [_file(whole)] if whole else []
+        message = self._message(ref)
+
+        async def edit() -> Any:
+            return await message.edit(content=text or None, view=view, attachments=files, allowed_mentions=NOBODY)
+
+        try:
+            answer = await self._calls("edit a message", edit, rank)
+        except PlatformError as error:
+            if error.code != str(ARCHIVED):
+                raise
+            await self._calls(
+                "open a thread again", lambda: self._client.http.edit_channel(int(ref.channel), archived=False), rank
+            )
+            answer = await self._calls("edit a message", edit, rank)
+        self._learn(1, answer)
+
+    async def _through_webhook(self, message: str, text: str, view: View | None, whole: str) -> Answered:
+        """Edit the answer to an interaction with its token."""
+        with handle_message_parameters(
+            content=text or None,
+            view=view,
+            attachments=[_file(whole)] if whole else [],
+            flags=QUIET,
+            allowed_mentions=NOBODY,
+        ) as parameters:
+
+            def edit() -> Coroutine[Any, Any, Any]:
+                return async_context.get().edit_webhook_message(
+                    int(self._turn.place["app"]),
+                    self._token,
+                    message,  # type: ignore[arg-type]  # Discord takes "@original" as well
+                    session=self._session(),
+                    payload=parameters.payload,
+                    multipart=parameters.multipart,
+                    files=parameters.files,
+                )
+
+            try:
+                answer = await self._calls("edit a response", edit, bound=False)
+            except MessageGone as error:
+                if error.code != EARLY:
+                    raise
+                raise PlatformUnavailable(str(error), code=EARLY, retry_after=0.2) from None
+        self._learn(1, answer)
+        return answer
+
+    def _sending(self, text: str, part: int, view: View | None, whole: str) -> Callable[[], Coroutine[Any, Any, Any]]:
+        """Post into the channel; the same call again gives the same message."""
+        channel = self._client.get_partial_messageable(int(self._channel))
+        more: dict[str, Any] = {}
+        replied = self._turn.place.get("reply_to")
+        if replied and part == 0:
+            more["reference"] = discord.MessageReference(
+                message_id=int(replied), channel_id=int(self._channel), fail_if_not_exists=False
+            )
+            more["mention_author"] = False
+        if whole:
+            more["file"] = _file(whole)
+        if view:
+            more["view"] = view
+        return lambda: channel.send(
+            text, nonce=self._nonce(part), suppress_embeds=True, allowed_mentions=NOBODY, **more
+        )
+
+    def _nonce(self, part: int) -> str:
+        """The same for the same part of the same reply, from any process: at most 25 characters."""
+        name = f"{self._turn.id} {self._turn.attempt} {part}"
+        return base64.b32encode(hashlib.sha256(name.encode()).digest())[:25].decode()
+
+    async def _open_thread(self) -> None:
+        """A thread on the question, if there is to be one; where it is not to be had, the channel does."""
+        if not self._opens_thread:
+            return
+        name, self._opens_thread = self._opens_thread, ""
+        question = self._handle.message
+
+        def start() -> Coroutine[Any, Any, Any]:
+            return self._client.http.start_thread_with_message(
+                int(self._channel), question, name=name, auto_archive_duration=1440
+            )
+
+        try:
+            await self._calls("open a thread", start)
+        except PlatformError as error:
+            if error.retryable:
+                self._opens_thread = name
+                raise
+            if error.code != str(THREAD_EXISTS):
+                log.warning("no thread could be opened", code=error.code, remedy=error.remedy)
+                return
+        self._channel = str(question)
+
+    def _message(self, ref: MessageRef) -> discord.PartialMessage:
+        return self._client.get_partial_messageable(int(ref.channel)).get_partial_message(int(ref.id))
+
+    def _buttons(self, part: int, grows: bool) -> View | None:
+        """Stop while it grows; and below a part that is done nothing, except that a post has to be found again."""
+        if not grows:
+            return None
+        return growing(Handle.of(self._turn, part))
+
+    def _learn(self, which: int, answer: Answered) -> None:
+        budget = self._budgets[which]
+        if learn := getattr(budget, "learn", None):
+            learn(answer)
+
+    # Signs of life.
+
+    async def _type(self) -> None:
+        """Type until the first words."""
+        with suppress(PlatformError):
+            await self._open_thread()
+        while True:
+            with suppress(PlatformError):
+                await self._calls(
+                    "type",
+                    lambda: self._client.http.send_typing(int(self._channel)),
+                    Rank.BEGINNING if self._seen else Rank.SIGN,
+                    deadline=3.0,
+                )
+                self._seen = True
+            await asyncio.sleep(TYPING)
+
+    def _rest(self) -> None:
+        if self._typing:
+            self._typing.cancel()
+            self._typing = None
+
+
+def _with_note(text: str, outcome: Outcome, whole: str) -> str:
+    """What a message shows in the end: the text, and under it in small print what there is to say about it."""
+    note = " ".join(filter(None, [WHOLE if whole else "", outcome.note]))
+    body = shown(text)
+    if not note:
+        return body or "…"
+    if not body:
+        return cut(shown(note), 2000)
+    line = " ".join(note.split())
+    gap = "" if body.endswith("\n") else "\n"
+    return f"{body}{gap}-# {cut(line, ROOM - 6)}"
+
+
+def _file(text: str) -> discord.File:
+    return discord.File(io.BytesIO(text.encode("utf-8", "replace")), filename="answer.md")

@@ -1,0 +1,147 @@
+"""What a message or a command of Discord means to Parley.
+
+A turn's identity is where its message stands and the message's id, which Discord gives once and for good; so a message
+that comes twice (two connections, a look at what was missed) is the same turn. In a channel the reply stands under the
+question; a thread is a conversation of its own that began in its channel.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import discord
+
+from bots.discord.access import Asker
+from bots.discord.buttons import DMS, identity
+from bots.discord.text import cut, readable, without_mention
+from core.types import Author, ConversationKey, Turn
+
+SPEECH = {discord.MessageType.default, discord.MessageType.reply}
+"""Types of messages that somebody wrote; the others are joins, pins, boosts and the like."""
+QUOTE = 1500
+"""Units of a message that is replied to."""
+THREAD_NAME = 90
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something was said: the channel, and the thread in it."""
+
+    guild: str
+    channel: str
+    thread: str = ""
+
+    @classmethod
+    def of(cls, guild: int | None, channel: Any) -> Place:
+        """Of a channel as discord.py knows it: a thread tells its parent."""
+        where = str(guild) if guild else ""
+        if isinstance(channel, discord.Thread):
+            return cls(where, str(channel.parent_id), str(channel.id))
+        return cls(where, str(channel.id))
+
+    @property
+    def key(self) -> ConversationKey:
+        """The conversation that is held there."""
+        return ConversationKey("discord", self.guild or DMS, self.channel, self.thread)
+
+    @property
+    def id(self) -> str:
+        """What Discord calls the place where messages stand."""
+        return self.thread or self.channel
+
+    def asker(self, user: Any) -> Asker:
+        """Somebody who asks there."""
+        roles = [str(role) for role in getattr(user, "_roles", ())] if self.guild else []
+        return Asker(str(user.id), self.guild, [self.channel, *([self.thread] if self.thread else [])], roles)
+
+    def lane(self, user: str) -> str:
+        """What is answered in order: all of a thread or a direct message; in a channel, one person's questions."""
+        return str(self.key) if self.thread or not self.guild else f"{self.key}/{user}"
+
+
+def names_in(message: discord.Message) -> dict[str, str]:
+    """People, roles and channels that a message names."""
+    names = {str(user.id): user.display_name for user in message.mentions}
+    names |= {str(role.id): role.name for role in message.role_mentions}
+    for number in re.findall(r"<#(\d+)>", message.content):
+        channel = message.guild.get_channel_or_thread(int(number)) if message.guild else None
+        if channel:
+            names[number] = channel.name
+    return names
+
+
+def addressed(message: discord.Message, bot: discord.ClientUser) -> bool:
+    """Whether a message speaks to us: in private, by name, by replying to us, or in a thread that we opened."""
+    if message.guild is None or bot in message.mentions:
+        return True
+    if any(role.tags and role.tags.bot_id == bot.id for role in message.role_mentions):
+        return True
+    if not message.content or message.mentions:
+        return False  # without the Message Content intent nothing else can be read; and somebody else is spoken to
+    replied = message.reference.resolved if message.reference else None
+    if isinstance(replied, discord.Message) and replied.author.id == bot.id:
+        return True
+    return isinstance(message.channel, discord.Thread) and message.channel.owner_id == bot.id
+
+
+def text_of(message: discord.Message, bot: discord.ClientUser) -> str:
+    """What a message says, as people read it, without our name where it only addresses us."""
+    text = without_mention(message.content, str(bot.id))
+    for role in message.role_mentions:
+        if role.tags and role.tags.bot_id == bot.id:
+            text = without_mention(text, str(role.id))
+    return readable(text, {**names_in(message), str(bot.id): bot.display_name})
+
+
+def read_question(message: discord.Message, bot: discord.ClientUser, *, auto_thread: bool) -> Turn | None:
+    """The turn in a message; None if nobody asks us anything."""
+    if message.author.id == bot.id or message.type not in SPEECH or not addressed(message, bot):
+        return None
+    where = Place.of(message.guild.id if message.guild else None, message.channel)
+    text, files = text_of(message, bot), ", ".join(file.filename for file in message.attachments)
+    place = {"channel": where.id, "bot": "1", "files": files, **_quote(message, bot)}
+    if where.guild:
+        place["reply_to"] = str(message.id)
+    if not text and not files and "quote" in place:
+        text = place.pop("quote")  # "@Parley", in reply to somebody: that is the question
+    if auto_thread and isinstance(message.channel, discord.TextChannel):
+        place["open_thread"] = cut(" ".join(text.split()) or "A question", THREAD_NAME)
+        del place["reply_to"]
+    return make_turn(where, str(message.id), message.author, text, at=message.created_at.timestamp(), place=place)
+
+
+def make_turn(where: Place, message: str, author: Any, text: str, *, at: float, place: Mapping[str, str]) -> Turn:
+    """A turn of Discord."""
+    user = str(author.id)
+    root = identity(where.guild, where.channel, where.thread) if where.thread else ""
+    return Turn(
+        id=identity(where.guild, where.id, message),
+        key=where.key,
+        lane=where.lane(user),
+        author=Author(user, author.display_name),
+        text=text,
+        at=at,
+        root=root,
+        root_at=discord.utils.snowflake_time(int(where.thread)).timestamp() if where.thread else 0.0,
+        place={name: value for name, value in place.items() if value},
+    )
+
+
+def changed_keys(guild: int | None, channel: Any, channel_id: int, message: int) -> tuple[str, list[ConversationKey]]:
+    """The turn that a message may be, and the conversations that may hold it: its own, and the thread on it."""
+    where = Place.of(guild, channel or discord.Object(channel_id))
+    name = identity(where.guild, where.id, message)
+    thread = [] if where.thread else [Place(where.guild, where.channel, str(message)).key]
+    return name, [where.key, *thread]
+
+
+def _quote(message: discord.Message, bot: discord.ClientUser) -> dict[str, str]:
+    """What a message replies to, as far as we may read it."""
+    replied = message.reference.resolved if message.reference else None
+    if not isinstance(replied, discord.Message) or not replied.content:
+        return {}
+    by = "" if replied.author.id == bot.id else replied.author.display_name
+    return {"quote": cut(readable(replied.content, names_in(replied)), QUOTE), "quote_by": by}

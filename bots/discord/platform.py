@@ -1,0 +1,256 @@
+"""Discord, connected: from a token to servers whose turns are taken and answered."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from itertools import count
+from typing import Any
+
+import aiohttp
+import discord
+import structlog
+from redis.asyncio import Redis
+
+from bots.app import Stopping
+from bots.discord.buttons import PRESSES
+from bots.discord.calls import Calls
+from bots.discord.client import options
+from bots.discord.commands import Tree, digest, register
+from bots.discord.errors import ADVICE
+from bots.discord.gateway import Gateway
+from bots.discord.listener import DiscordListener
+from bots.discord.state import DiscordState
+from bots.discord.surface import DiscordSurface
+from core.errors import ParleyError, PlatformUnauthorized, PlatformUnavailable, SettingsError
+from core.feedback import Feedback
+from core.memory import Memory
+from core.queue import RedisTurnQueue
+from core.settings import Settings
+
+log = structlog.get_logger()
+
+WAITS = (1, 2, 4, 8, 15, 30)
+"""Seconds between tries to reach Discord; the last one for ever."""
+HOUR = 3600.0
+ALIVE = 10.0
+"""Seconds between two notes that we hear everything."""
+
+
+class _Events:
+    """What discord.py calls when something happens; ``desk`` is set while we listen."""
+
+    desk: DiscordListener | None = None
+    gateway: Gateway | None = None
+
+    async def on_message(self, message: discord.Message) -> None:
+        if self.desk:
+            await self.desk.hear(message)
+
+    async def on_raw_message_edit(self, event: discord.RawMessageUpdateEvent) -> None:
+        if self.desk:
+            await self.desk.follow_edit(event)
+
+    async def on_raw_message_delete(self, event: discord.RawMessageDeleteEvent) -> None:
+        if self.desk:
+            await self.desk.follow_deletion(event)
+
+    async def on_raw_bulk_message_delete(self, event: discord.RawBulkMessageDeleteEvent) -> None:
+        if self.desk:
+            await self.desk.follow_deletions(event)
+
+    async def on_guild_join(self, guild: discord.Guild) -> None:
+        if self.desk:
+            await self.desk.greet(guild)
+
+    async def on_guild_remove(self, guild: discord.Guild) -> None:
+        if self.desk:
+            await self.desk.part(guild)
+
+    async def on_socket_event_type(self, event: str) -> None:
+        if self.gateway:
+            self.gateway.heard(event)
+
+    async def on_ready(self) -> None:
+        if self.gateway:
+            await self.gateway.ready()
+
+    async def on_error(self, name: str, *_: Any, **__: Any) -> None:
+        log.exception("an event could not be handled", what=name)  # noqa: LOG004 - discord.py is handling one
+
+
+class Client(_Events, discord.Client):
+    """One connection."""
+
+
+class ShardedClient(_Events, discord.AutoShardedClient):
+    """Several connections."""
+
+
+class Discord:
+    """One bot: where its turns are answered, and where they come from."""
+
+    def __init__(self, settings: Settings, client: Client | ShardedClient, stopping: Stopping) -> None:
+        self.calls = Calls(client)
+        self.surface = DiscordSurface(self.calls, first_words=settings.first_words_ms / 1000)
+        self._settings = settings
+        self._client = client
+        self._stopping = stopping
+
+    @property
+    def connected(self) -> bool:
+        """Whether what people say reaches us."""
+        return self._client.gateway is not None and self._client.gateway.hears
+
+    @asynccontextmanager
+    async def listening(self, queue: RedisTurnQueue, memory: Memory, redis: Redis) -> AsyncIterator[None]:
+        """Take what Discord sends while inside.
+
+        Raises:
+            PlatformUnauthorized: Discord does not accept the token, or an intent.
+        """
+        client, state = self._client, DiscordState(redis)
+        listener = DiscordListener(
+            self._settings, self.calls, queue=queue, memory=memory, state=state, feedback=Feedback(redis)
+        )
+        gateway = Gateway(client, listener, self._settings)
+        client.add_dynamic_items(*PRESSES)
+        tree = Tree(client)
+        client.desk, client.gateway = listener, gateway
+        tasks = [asyncio.create_task(work) for work in (self._keep_house(state, memory), gateway.watch())]
+        try:
+            await self._sync(tree, state)
+            running = asyncio.create_task(gateway.run())
+            tasks.append(running)
+            await self._first_connection(gateway, running)
+            running.add_done_callback(self._gateway_ended)
+            yield
+            if running.done():
+                running.result()
+        finally:
+            client.desk = client.gateway = None
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await listener.drain()
+            await gateway.hang_up()
+
+    async def _first_connection(self, gateway: Gateway, running: asyncio.Task[None]) -> None:
+        """Wait until we hear Discord, or are asked to stop, or it will not have us."""
+        waits = [asyncio.create_task(gateway.connected.wait()), asyncio.create_task(self._stopping.asked.wait())]
+        try:
+            await asyncio.wait({running, *waits}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if running.done():
+            running.result()
+
+    def _gateway_ended(self, running: asyncio.Task[None]) -> None:
+        """Discord will not have us any more: there is nothing left to listen to, and who runs us should know."""
+        if not running.cancelled() and running.exception():
+            log.error("Discord ended the connection for good", error=str(running.exception()))
+            self._stopping.ask()
+
+    async def _sync(self, tree: Tree, state: DiscordState) -> None:
+        """Register the commands if they changed since they were registered last."""
+        wanted = digest(tree)
+        try:
+            if await state.synced() != wanted:
+                await register(self.calls, tree)
+                await state.sync(wanted)
+        except ParleyError as error:
+            log.warning("commands could not be registered", error=str(error), remedy="Try `parley discord sync`.")
+
+    async def _keep_house(self, state: DiscordState, memory: Memory) -> None:
+        """Note that we hear everything, and forget the servers that we left."""
+        cleaned = -HOUR
+        while True:
+            try:
+                if self._client.gateway and self._client.gateway.hears:
+                    await state.beat()
+                if time.monotonic() - cleaned >= HOUR:
+                    if forgotten := await state.forget_left(memory):
+                        log.info("forgot servers that were left", messages=forgotten)
+                    cleaned = time.monotonic()
+            except ParleyError as error:
+                log.warning("house was not kept", error=str(error))
+            await asyncio.sleep(ALIVE)
+
+
+def open_client(settings: Settings) -> Client | ShardedClient:
+    """A client that is not logged in yet."""
+    chosen = options(settings)
+    if settings.discord_shard_count == 1:
+        return Client(**chosen)
+    if settings.discord_shard_ids:
+        chosen["shard_ids"] = sorted(int(number) for number in settings.discord_shard_ids)
+    return ShardedClient(shard_count=settings.discord_shard_count, **chosen)
+
+
+@asynccontextmanager
+async def open_discord(settings: Settings, stopping: Stopping) -> AsyncIterator[Discord | None]:
+    """Discord, as soon as it can be reached: it is waited for. None if we are asked to stop meanwhile.
+
+    Raises:
+        SettingsError: the token is missing.
+        PlatformUnauthorized: Discord does not accept it.
+    """
+    client = open_client(settings)
+    async with client:
+        platform = Discord(settings, client, stopping)
+        try:
+            ready = await insist(lambda: log_in(client, settings), stopping)
+            yield platform if ready else None
+        finally:
+            await platform.calls.close()
+
+
+async def log_in(client: discord.Client, settings: Settings) -> bool:
+    """Log in: from then on calls can be made.
+
+    Raises:
+        SettingsError: the token is missing.
+        PlatformUnauthorized: Discord does not accept it.
+        PlatformUnavailable: Discord cannot be reached.
+    """
+    secret = settings.discord_bot_token
+    if not secret:
+        raise SettingsError("DISCORD_BOT_TOKEN: is needed for Discord. Example: DISCORD_BOT_TOKEN=MTA5.abc.def")
+    try:
+        async with asyncio.timeout(30):
+            await client.login(secret.get_secret_value())
+    except discord.LoginFailure:
+        raise PlatformUnauthorized("Discord does not accept the bot token", code="401", remedy=ADVICE) from None
+    except (discord.DiscordException, aiohttp.ClientError, TimeoutError, OSError, TypeError) as error:
+        # TypeError: the library's own, for an answer that is text where it expects an object.
+        with suppress(Exception):
+            await client.http.close()
+        raise PlatformUnavailable(f"log in: {type(error).__name__}", code="unreachable") from None
+    return True
+
+
+async def insist(work: Callable[[], Awaitable[bool]], stopping: Stopping) -> bool:
+    """Do what a start needs, again and again while Discord is away; False if we are asked to stop meanwhile."""
+    stop = asyncio.create_task(stopping.asked.wait())
+    try:
+        for attempt in count():
+            task = asyncio.ensure_future(work())
+            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                return False
+            try:
+                return task.result()
+            except PlatformUnavailable as error:
+                wait = WAITS[min(attempt, len(WAITS) - 1)]
+                log.warning("Discord is not reachable", error=str(error), again_in=wait)
+                await asyncio.wait({stop}, timeout=wait)
+            if stop.done():
+                return False
+    finally:
+        stop.cancel()
+    return False

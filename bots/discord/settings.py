@@ -1,0 +1,126 @@
+"""``/settings``: how Parley answers in a conversation, as a form that shows what holds now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import discord
+from discord import app_commands
+from discord.ui import Label, Modal, TextInput
+
+from bots.discord.events import Place
+from bots.discord.listener import REFUSED, DiscordListener
+from bots.discord.text import SIZE, cut, shown
+from core.errors import StorageError
+from core.preferences import Choices, WrongChoice
+from core.queue import in_time
+from core.types import ConversationKey, ConversationSettings
+
+LONGEST = 4000
+"""Characters of a field (docs.discord.com, components/reference, "Text Input")."""
+MOST_CHOICES = 25
+
+
+async def open_form(listener: DiscordListener, interaction: discord.Interaction) -> None:
+    """Show the form, filled with what is chosen here."""
+    if why := listener.refused(interaction):
+        await listener.whisper(interaction, REFUSED.format(where=why))
+        return
+    key = _key(interaction)
+    try:
+        async with in_time():
+            chosen, choices = await listener.memory.settings(key)
+    except StorageError as error:
+        await listener.whisper(interaction, error.plain)
+        return
+    form = SettingsForm(listener, key, chosen, choices)
+    await listener.respond(lambda: interaction.response.send_modal(form))
+
+
+async def change(listener: DiscordListener, interaction: discord.Interaction, values: dict[str, str]) -> None:
+    """Change what is named, and say what holds now; what cannot be is said, and the rest is changed."""
+    if why := listener.refused(interaction):
+        await listener.whisper(interaction, REFUSED.format(where=why))
+        return
+    key, wrong = _key(interaction), []
+    try:
+        async with in_time():
+            for name, value in values.items():
+                try:
+                    await listener.memory.choose(key, name, value)
+                except WrongChoice as error:
+                    wrong.append(str(error))
+            chosen, choices = await listener.memory.settings(key)
+    except StorageError as error:
+        await listener.whisper(interaction, error.plain)
+        return
+    text = "\n".join([*wrong, "", choices.describe(chosen)]) if wrong else choices.describe(chosen)
+    await listener.whisper(interaction, cut(shown(text.strip()), SIZE))
+
+
+async def suggest(listener: DiscordListener, interaction: discord.Interaction, what: str, typed: str) -> list[Any]:
+    """Personas or models whose names hold what was typed; none where they cannot be had."""
+    try:
+        async with in_time():
+            _, choices = await listener.memory.settings(_key(interaction))
+    except StorageError:
+        return []
+    names = choices.personas if what == "persona" else choices.models
+    fitting = [name for name in names if typed.casefold() in name.casefold()]
+    return [app_commands.Choice(name=name[:100], value=name[:100]) for name in fitting[:MOST_CHOICES]]
+
+
+class SettingsForm(Modal, title="Settings of this conversation"):
+    """Who Parley is here, how lively, how long, and on which model. An empty field is its default."""
+
+    def __init__(
+        self, listener: DiscordListener, key: ConversationKey, chosen: ConversationSettings, choices: Choices
+    ) -> None:
+        super().__init__(timeout=900)
+        self._listener = listener
+        self._key = key
+        long = discord.TextStyle.paragraph
+        models = ", ".join(choices.models) or "the only one"
+        self._fields = {
+            "system": _field("system", chosen.system, choices.system, style=long, most=LONGEST),
+            "temperature": _field("temperature", chosen.temperature, choices.temperature),
+            "max": _field("max", chosen.max_new_tokens, choices.max_new_tokens),
+        }
+        labels = {
+            "system": ("System prompt", "Who I am here and how I should answer"),
+            "persona": ("Persona", f"Instead of a system prompt: {', '.join(choices.personas)}"),
+            "temperature": ("Temperature", "0 gives the same answer each time, 0.7 is lively; up to 2"),
+            "max": ("Longest answer, in tokens", ""),
+            "model": ("Model", f"There is {models}"),
+        }
+        if choices.personas:
+            self._fields["persona"] = _field("persona", chosen.persona, choices.persona or "none")
+        if len(choices.models) > 1:
+            self._fields["model"] = _field("model", chosen.model, choices.models[0])
+        self._before = {name: field.default or "" for name, field in self._fields.items()}
+        for name, (title, hint) in labels.items():
+            if name in self._fields:
+                self.add_item(Label(text=title, description=hint[:100] or None, component=self._fields[name]))
+
+    async def on_submit(self, interaction: discord.Interaction) -> None:
+        """See discord.py."""
+        written = {name: field.value for name, field in self._fields.items()}
+        changed = {name: value for name, value in written.items() if value != self._before[name]}
+        await change(self._listener, interaction, changed)
+
+
+def _field(
+    name: str, chosen: Any, default: Any, *, style: discord.TextStyle = discord.TextStyle.short, most: int = 100
+) -> TextInput[Any]:
+    return TextInput(
+        custom_id=name,
+        style=style,
+        required=False,
+        max_length=most,
+        default=None if chosen is None else str(chosen)[:most],
+        placeholder=cut(" ".join(str(default).split()), 100) or None,
+    )
+
+
+def _key(interaction: discord.Interaction) -> ConversationKey:
+    return Place.of(interaction.guild_id, interaction.channel or discord.Object(interaction.channel_id or 0)).key

@@ -1,0 +1,102 @@
+"""What the adapter keeps in mind between two lives: in Redis, with a time to live."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from redis.asyncio import Redis
+
+from core.memory import Memory
+from core.redis import Keys, redis_errors
+from core.types import ConversationKey
+
+WEEK = 7 * 86_400
+MONTH = 30 * 86_400
+MOST_PLACES = 200
+"""Direct messages and threads that are looked through for what was missed."""
+BOT_ANSWERS, BOT_SECONDS = 10, 600
+"""So many answers to other bots in a channel, in so many seconds; then a person has to speak first."""
+
+
+class DiscordState:
+    """Raises StorageError from every method when Redis is away."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def synced(self) -> str:
+        """The hash of the commands as they were synced last; "" if that is not known."""
+        with redis_errors("read what was synced"):
+            return str(await self._redis.get(Keys.discord("commands")) or "")
+
+    async def sync(self, digest: str) -> None:
+        """The commands were synced."""
+        with redis_errors("note what was synced"):
+            await self._redis.set(Keys.discord("commands"), digest, ex=400 * 86_400)
+
+    async def alive(self) -> float:
+        """When we last heard everything that Discord had to say; 0 if never."""
+        with redis_errors("read when we were there"):
+            return float(await self._redis.get(Keys.discord("alive")) or 0)
+
+    async def beat(self) -> None:
+        """We hear everything, now."""
+        with redis_errors("note that we are there"):
+            await self._redis.set(Keys.discord("alive"), f"{time.time():.3f}", ex=WEEK)
+
+    async def visit(self, channel: str) -> None:
+        """Somebody speaks to us in a direct message or a thread, which nobody lists for us."""
+        key = Keys.discord("places")
+        with redis_errors("note where we are spoken to"):
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.zadd(key, {channel: time.time()})
+                pipe.zremrangebyrank(key, 0, -MOST_PLACES - 1)
+                pipe.expire(key, WEEK)
+                await pipe.execute()
+
+    async def places(self) -> Sequence[str]:
+        """Those places, the newest first."""
+        with redis_errors("read where we are spoken to"):
+            return [str(place) for place in await self._redis.zrevrange(Keys.discord("places"), 0, -1)]
+
+    async def answers_a_bot(self, channel: str) -> bool:
+        """Count an answer to another bot; False if there were too many."""
+        key = Keys.discord(f"bots:{channel}")
+        with redis_errors("count answers to bots"):
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.incr(key)
+                pipe.expire(key, BOT_SECONDS)
+                count, _ = await pipe.execute()
+        return int(count) <= BOT_ANSWERS
+
+    async def person_spoke(self, channel: str) -> None:
+        """Bots may be answered again."""
+        with redis_errors("count answers to bots"):
+            await self._redis.delete(Keys.discord(f"bots:{channel}"))
+
+    async def leave(self, guild: str, grace: float) -> None:
+        """We were removed from a server; its memory goes after ``grace`` seconds."""
+        key = Keys.discord("left")
+        with redis_errors("note that a server was left"):
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.zadd(key, {guild: time.time() + grace})
+                pipe.expire(key, int(grace) + MONTH)
+                await pipe.execute()
+
+    async def join(self, guild: str) -> None:
+        """We are there, perhaps again; what is remembered stays."""
+        with redis_errors("note that a server was joined"):
+            await self._redis.zrem(Keys.discord("left"), guild)
+
+    async def forget_left(self, memory: Memory) -> int:
+        """Forget the servers that were left long enough ago. Returns how many messages that were."""
+        key, forgotten = Keys.discord("left"), 0
+        with redis_errors("forget servers that were left"):
+            for guild in map(str, await self._redis.zrangebyscore(key, "-inf", time.time())):
+                pattern = f"{Keys.CONVERSATIONS}discord:{guild}:*:messages"
+                async for name in self._redis.scan_iter(match=pattern, count=500):
+                    conversation = str(name).removeprefix(Keys.CONVERSATIONS).removesuffix(":messages")
+                    forgotten += await memory.forget(ConversationKey.parse(conversation))
+                await self._redis.zrem(key, guild)
+        return forgotten

@@ -1,0 +1,98 @@
+"""Discord, as seen by whoever answers a turn: with the bot's token, and without a gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from bots.discord.budgets import Budgets
+from bots.discord.buttons import identity
+from bots.discord.calls import Calls
+from bots.discord.editor import DiscordEditor
+from bots.discord.text import readable
+from core.delivery import Pace
+from core.errors import PlatformError
+from core.types import Author, Message, Role, Turn
+from core.window import shorten
+
+log = structlog.get_logger()
+
+THREAD_MESSAGES = 50
+"""Of a thread that people held among themselves, the newest are read."""
+THREAD_TOKENS = 500
+"""Of each of its messages, so much at the most."""
+
+
+class DiscordSurface:
+    """All of Discord that one bot sees. See ``core.surface.Surface``."""
+
+    regenerates = True
+
+    def __init__(self, calls: Calls, *, first_words: float) -> None:
+        self.calls = calls
+        self._budgets = Budgets()
+        self._first_words = first_words
+
+    async def understand(self, turn: Turn) -> Turn:
+        """What is replied to and what is attached, in words. Names were known when the turn was made."""
+        text, place = turn.text, turn.place
+        if quote := place.get("quote"):
+            by = place.get("quote_by")
+            text = f"[In reply to what {by or 'you'} wrote: {quote}]\n{text}"
+        if files := place.get("files"):
+            text = f"{text}\n[Attached, and not readable to you: {files}]"
+        return replace(turn, text=text)
+
+    async def read_thread(self, turn: Turn) -> Sequence[Message]:
+        """The thread's messages before the turn, as far as we may read them."""
+        if turn.place.get("private"):
+            return ()
+        http, before = self.calls.client.http, int(turn.id.rpartition(":")[2])
+        try:
+            answer = await self.calls(
+                "read a thread", lambda: http.logs_from(int(turn.key.thread), THREAD_MESSAGES, before=before)
+            )
+        except PlatformError as error:
+            log.warning("a thread could not be read", code=error.code, remedy=error.remedy)
+            return ()
+        said = [self._message(turn, message) for message in reversed(answer.json)]
+        return [message for message in said if message.text]
+
+    def open_editor(self, turn: Turn) -> DiscordEditor:
+        """Where the reply to a turn is written."""
+        posts, edits = self._budgets.of(self._place(turn))
+        return DiscordEditor(self.calls, turn, posts, edits, session=self._session)
+
+    def pace(self, turn: Turn) -> Pace:
+        """Posts and edits are counted for the channel, or for the interaction."""
+        return Pace(*self._budgets.of(self._place(turn)), self._first_words)
+
+    def _place(self, turn: Turn) -> str:
+        own = turn.place.get("token") or turn.place.get("open_thread")
+        return turn.id if own else turn.place["channel"]
+
+    def _session(self) -> Any:
+        """The session in which discord.py makes its own calls; it has no public name."""
+        return self.calls.client.http._HTTPClient__session  # type: ignore[attr-defined]
+
+    def _message(self, turn: Turn, said: dict[str, Any]) -> Message:
+        """One message of a thread, as it is remembered."""
+        author, key = said["author"], turn.key
+        ours = self.calls.client.user is not None and int(author["id"]) == self.calls.client.user.id
+        name = author.get("global_name") or author["username"]
+        names = {user["id"]: user.get("global_name") or user["username"] for user in said.get("mentions", [])}
+        return Message(
+            role=Role.ASSISTANT if ours else Role.USER,
+            text=shorten(readable(said["content"], names), THREAD_TOKENS),
+            id=identity(key.workspace, key.thread, said["id"]),
+            author=None if ours else Author(author["id"], name),
+            at=_at(said["id"]),
+        )
+
+
+def _at(snowflake: str) -> float:
+    """When something was said, from its id."""
+    return ((int(snowflake) >> 22) + 1_420_070_400_000) / 1000
