@@ -16,6 +16,7 @@ from core.errors import StorageError
 from core.memory import RedisMemory
 from core.meters import apart
 from core.queue import RedisTurnQueue
+from core.redis import Keys
 from core.types import Author, ConversationKey, Turn
 
 
@@ -48,10 +49,11 @@ async def test_what_waits_and_how_long(client: redis.asyncio.Redis) -> None:
 
 async def test_an_answer_whose_worker_died_waits_again(client: redis.asyncio.Redis) -> None:
     """As soon as its lease is over, although nobody has noticed."""
-    queue = RedisTurnQueue(client, RedisMemory(client, retention=60), platforms=["slack"], lease=0.001)
+    queue = RedisTurnQueue(client, RedisMemory(client, retention=60), platforms=["slack"], lease=60)
     with apart():
         await queue.submit(turn("A", 1, age=50))
-        assert (await queue.claim(1, idle=False)).jobs
+        [job] = (await queue.claim(1, idle=False)).jobs
+        await client.zadd(Keys.lanes("held", "slack"), {job.lane: 1}, xx=True)
         await measure_backlog(client, ["slack"])
         assert metrics.QUEUE_DEPTH.value() == 1
         assert metrics.QUEUE_OLDEST_AGE.value() == pytest.approx(50, abs=5)
