@@ -127,7 +127,7 @@ def manner(settings: Settings) -> Manner:
 
 def configured(settings: Settings) -> list[str]:
     """The platforms for which a token is set."""
-    tokens = {"slack": settings.slack_bot_token or settings.slack_app_token, "discord": settings.discord_bot_token}
+    tokens = {"slack": settings.slack_bot_token or settings.slack_app_token, "discord": settings.discord_token}
     return [name for name, token in tokens.items() if token]
 
 
@@ -155,8 +155,7 @@ def duties(settings: Settings, names: Sequence[str], *, worker: bool) -> Duties:
         raise SettingsError("`worker` and `--no-worker` contradict each other; leave one of them out")
     if WORKER in names and not ready:
         raise SettingsError(
-            "a worker answers in the platforms whose tokens are set, and none is: "
-            "set SLACK_BOT_TOKEN or DISCORD_BOT_TOKEN"
+            "a worker answers in the platforms whose tokens are set, and none is: set SLACK_BOT_TOKEN or DISCORD_TOKEN"
         )
     answers = ready if WORKER in names else listens if worker else ()
     return Duties(listens, tuple(dict.fromkeys((*listens, *answers))) if answers else ())

@@ -15,7 +15,7 @@ from core.errors import ParleyError, SettingsError
 from core.settings import Settings, load_settings
 
 SILENCE = (
-    "No platform is set up (SLACK_BOT_TOKEN and SLACK_APP_TOKEN, or DISCORD_BOT_TOKEN), "
+    "No platform is set up (SLACK_BOT_TOKEN and SLACK_APP_TOKEN, or DISCORD_TOKEN), "
     "so this was a chat, and its input was empty. "
     "`parley doctor` says more."
 )

@@ -196,7 +196,7 @@ async def _examine_discord(settings: Settings, wrong: Collection[str], say: Say)
 
 
 def _has_discord(settings: Settings, wrong: Collection[str]) -> bool:
-    return bool(settings.discord_bot_token) or "discord_bot_token" in wrong
+    return bool(settings.discord_token) or "discord_token" in wrong
 
 
 async def _examine_slack(settings: Settings, wrong: Collection[str], say: Say) -> None:

@@ -80,11 +80,16 @@ class MessageEditor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Who may call when: budgets for ``posts`` and ``edits``, and seconds to gather the ``first_words``."""
+    """Who may call when: budgets for ``posts`` and ``edits``, and seconds to gather the ``first_words``.
+
+    Where a platform counts all calls together, ``ready`` waits for one, which the next post or edit makes. It is waited
+    for apart from the call, so that a preview which has to wait is given up when its answer ends.
+    """
 
     posts: Budget
     edits: Budget
     first_words: float = 0.12
+    ready: Callable[[], Awaitable[None]] | None = None
 
 
 BeforeTheEnd = Callable[[Sequence[MessageRef], Outcome], Awaitable[None]]
@@ -200,9 +205,15 @@ class Delivery:
 
     async def _show(self, place: int, text: str, *, growing: bool) -> None:
         """Edit one message, unless it shows that text already or the end comes first."""
-        if self._stale(place, text, growing) and await self._before_the_end(self.pace.edits.take()):
+        if self._stale(place, text, growing) and await self._before_the_end(self._ready(self.pace.edits)):
             await self._edit(self.refs[place], text, growing=growing)
             self._note(place, text, growing)
+
+    async def _ready(self, budget: Budget) -> None:
+        """Wait until a call of a preview may be made."""
+        await budget.take()
+        if self.pace.ready:
+            await self.pace.ready()
 
     def _stale(self, place: int, text: str, growing: bool) -> bool:
         """Whether a message shows something else, or can be stopped although it is final."""
@@ -246,7 +257,10 @@ class Delivery:
             self.refs.append(self.spare.popleft())
             self._note(part, text, growing)
             return True
-        await self.pace.posts.take()
+        if not growing:
+            await self.pace.posts.take()
+        elif not await self._before_the_end(self._ready(self.pace.posts)):
+            return False
         self._edited_at = asyncio.get_running_loop().time()
         with _told(self.pace.posts):
             self.refs.append(await self.editor.post(text, part, growing=growing))

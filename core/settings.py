@@ -122,7 +122,7 @@ class Settings(BaseSettings):
     slack_allow_external: bool = Field(False, examples=["true"])
 
     # Discord
-    discord_bot_token: SecretStr | None = Field(None, examples=["MTA5.abc.def"])
+    discord_token: SecretStr | None = Field(None, examples=["MTA5.abc.def"])
     discord_message_content: bool = Field(False, examples=["true"])
     discord_auto_thread: bool = Field(False, examples=["true"])
     discord_allow_guilds: Names = Field(frozenset(), examples=["1234567890123456789"])

@@ -14,8 +14,7 @@ import heapq
 import json
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Mapping
 from enum import IntEnum
 from itertools import count
 from types import SimpleNamespace
@@ -115,9 +114,8 @@ class Throttle:
         self._blocked_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
-    @asynccontextmanager
-    async def call(self, rank: Rank) -> AsyncIterator[None]:
-        """Wait for a call, and make it inside."""
+    async def take(self, rank: Rank) -> None:
+        """Wait for a call: ``ended`` has to be told when it was answered, or ``unused`` that it was not made."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._line, (rank, next(self._number), turn))
         self._serve()
@@ -125,14 +123,18 @@ class Throttle:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._free += 1
-                self._serve()
+                self.unused()
             raise
-        try:
-            yield
-        finally:
-            self._ended.append(time.monotonic())
-            self._serve()
+
+    def ended(self) -> None:
+        """A call was answered."""
+        self._ended.append(time.monotonic())
+        self._serve()
+
+    def unused(self) -> None:
+        """A call was not made."""
+        self._free += 1
+        self._serve()
 
     def block(self, seconds: float) -> None:
         """Discord wants no calls for a while."""
@@ -174,16 +176,23 @@ class Calls:
         *,
         bound: bool = True,
         deadline: float | None = None,
+        paid: bool = False,
     ) -> Answered:
-        """Call, and return what Discord answered. ``bound``: counts for the bot's calls a second.
+        """Call, and return what Discord answered.
+
+        ``bound``: it counts for the bot's calls a second, and waits for one, unless it is ``paid``: waited for before.
 
         Raises:
             PlatformError: as ``bots.discord.errors`` and ``core.errors`` say.
         """
         if not bound:
             return await self._call(what, work, deadline or self._deadline)
-        async with self.throttle.call(rank):
+        if not paid:
+            await self.throttle.take(rank)
+        try:
             return await self._call(what, work, deadline or self._deadline)
+        finally:
+            self.throttle.ended()
 
     async def close(self) -> None:
         """Nothing waits for its bucket any more."""

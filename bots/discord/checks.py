@@ -20,7 +20,7 @@ from core.settings import Settings
 
 GET_KEY = (
     "Make an application at discord.com/developers > New Application; on its page Bot, Reset Token gives the token for "
-    "DISCORD_BOT_TOKEN."
+    "DISCORD_TOKEN."
 )
 CONTENT_FLAGS = 1 << 18 | 1 << 19
 """Message Content is switched on: as reviewed, or for a bot that reaches few people."""
@@ -31,11 +31,11 @@ MOST_GUILDS = 20
 async def examine_discord(settings: Settings, wrong: Collection[str], say: Say) -> None:
     """Log in as the bot does, without a gateway, and look at what it may do."""
     name, tried, began = "discord.bot", "Discord, bot token", time.perf_counter()
-    if spoilt := {"discord_api_url", "discord_bot_token"} & set(wrong):
+    if spoilt := {"discord_api_url", "discord_token"} & set(wrong):
         say(Check(name, "warning", tried, f"not checked, because {min(spoilt).upper()} is wrong"))
         return
-    if not settings.discord_bot_token:
-        say(Check(name, "error", tried, "DISCORD_BOT_TOKEN is not set", GET_KEY))
+    if not settings.discord_token:
+        say(Check(name, "error", tried, "DISCORD_TOKEN is not set", GET_KEY))
         return
     async with open_client(settings) as client:
         calls = Calls(client, deadline=DEADLINE)

@@ -78,6 +78,8 @@ class DiscordEditor:
         self._command = commands.find(turn.text) is not None
         self._typing: asyncio.Task[None] | None = None
         self._seen = False
+        self._begun = False
+        self._paid = False
         alone = not self._bot
         self.limits = Limits(
             size=LIMITS.size,
@@ -96,11 +98,21 @@ class DiscordEditor:
             yield
         finally:
             self._rest()
+            if self._spend():
+                self._calls.throttle.unused()
+
+    async def ready(self) -> None:
+        """Wait for one of the bot's calls; see ``core.delivery.Pace``."""
+        if self._alive or self._paid:
+            return
+        if not self._begun:
+            self._rest()  # the first words are a sign of life themselves
+        await self._calls.throttle.take(Rank.PREVIEW if self._begun else self._first_rank)
+        self._paid = True
 
     async def post(self, text: str, part: int, *, growing: bool) -> MessageRef:
         """Post under the question; of an interaction, the first message is there already and says "thinking"."""
-        rank = Rank.BEGINNING if self._seen or part else Rank.SIGN
-        return await self._post(text, part, self._buttons(part, growing), rank)
+        return await self._post(text, part, self._buttons(part, growing), self._first_rank)
 
     async def edit(self, ref: MessageRef, text: str, *, growing: bool) -> None:
         """Put the newer text in place. A message from long ago stays as it is, and a new one takes its place."""
@@ -108,7 +120,8 @@ class DiscordEditor:
         if age > OLD:
             raise MessageGone("edit a message: it is too old", code="too_old")
         self._rest()
-        await self._edit(ref, shown(text), self._buttons(0, growing), Rank.PREVIEW if growing else Rank.BEGINNING)
+        rank = Rank.PREVIEW if growing else Rank.BEGINNING
+        await self._edit(ref, shown(text), self._buttons(0, growing), rank)
 
     async def finish(
         self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome, *, whole: str = ""
@@ -155,6 +168,16 @@ class DiscordEditor:
                 return MessageRef(message["channel_id"], message["id"])
         return None
 
+    @property
+    def _first_rank(self) -> Rank:
+        """Who has had no sign of life goes before who has."""
+        return Rank.BEGINNING if self._seen or self._begun else Rank.SIGN
+
+    def _spend(self) -> bool:
+        """Whether a call was waited for before; it is made now."""
+        paid, self._paid = self._paid, False
+        return paid
+
     # The two doors.
 
     @property
@@ -175,9 +198,10 @@ class DiscordEditor:
         if not self._bot:
             raise MessageGone("answer an interaction: its time is over", code="expired")
         await self._open_thread()
-        body = shown(text)
-        answer = await self._calls("post a message", self._sending(body, part, view, whole), rank)
         self._rest()
+        body = shown(text)
+        answer = await self._calls("post a message", self._sending(body, part, view, whole), rank, paid=self._spend())
+        self._begun = True
         self._learn(0, answer)
         ref = MessageRef(answer.data["channel_id"], answer.data["id"])
         if answer.data.get("content", body) != body:  # the nonce gave us what was posted before its answer was lost
@@ -204,7 +228,7 @@ class DiscordEditor:
             return await message.edit(content=text or None, view=view, attachments=files, allowed_mentions=NOBODY)
 
         try:
-            answer = await self._calls("edit a message", edit, rank)
+            answer = await self._calls("edit a message", edit, rank, paid=self._spend())
         except PlatformError as error:
             if error.code != str(ARCHIVED):
                 raise
@@ -315,7 +339,7 @@ class DiscordEditor:
                 await self._calls(
                     "type",
                     lambda: self._client.http.send_typing(int(self._channel)),
-                    Rank.BEGINNING if self._seen else Rank.SIGN,
+                    self._first_rank,
                     deadline=3.0,
                 )
                 self._seen = True

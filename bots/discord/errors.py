@@ -25,7 +25,7 @@ GONE = {
     UNKNOWN_INTERACTION,
 }
 FORBIDDEN = {50001, 50013}
-ADVICE = "Copy the token from discord.com/developers > your application > Bot > Reset Token into DISCORD_BOT_TOKEN."
+ADVICE = "Copy the token from discord.com/developers > your application > Bot > Reset Token into DISCORD_TOKEN."
 RIGHTS = "Give Parley's role View Channel, Send Messages, Send Messages in Threads and Read Message History there."
 
 

@@ -216,9 +216,9 @@ async def log_in(client: discord.Client, settings: Settings) -> bool:
         PlatformUnauthorized: Discord does not accept it.
         PlatformUnavailable: Discord cannot be reached.
     """
-    secret = settings.discord_bot_token
+    secret = settings.discord_token
     if not secret:
-        raise SettingsError("DISCORD_BOT_TOKEN: is needed for Discord. Example: DISCORD_BOT_TOKEN=MTA5.abc.def")
+        raise SettingsError("DISCORD_TOKEN: is needed for Discord. Example: DISCORD_TOKEN=MTA5.abc.def")
     try:
         async with asyncio.timeout(30):
             await client.login(secret.get_secret_value())

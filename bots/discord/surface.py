@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -35,6 +36,7 @@ class DiscordSurface:
         self.calls = calls
         self._budgets = Budgets()
         self._first_words = first_words
+        self._open: WeakValueDictionary[str, DiscordEditor] = WeakValueDictionary()
 
     async def understand(self, turn: Turn) -> Turn:
         """What is replied to and what is attached, in words. Names were known when the turn was made."""
@@ -64,11 +66,13 @@ class DiscordSurface:
     def open_editor(self, turn: Turn) -> DiscordEditor:
         """Where the reply to a turn is written."""
         posts, edits = self._budgets.of(self._place(turn))
-        return DiscordEditor(self.calls, turn, posts, edits, session=self._session)
+        editor = self._open[turn.id] = DiscordEditor(self.calls, turn, posts, edits, session=self._session)
+        return editor
 
     def pace(self, turn: Turn) -> Pace:
-        """Posts and edits are counted for the channel, or for the interaction."""
-        return Pace(*self._budgets.of(self._place(turn)), self._first_words)
+        """Posts and edits are counted for the channel, or for the interaction, and all together for the bot."""
+        editor = self._open.get(turn.id)
+        return Pace(*self._budgets.of(self._place(turn)), self._first_words, editor.ready if editor else None)
 
     def _place(self, turn: Turn) -> str:
         own = turn.place.get("token") or turn.place.get("open_thread")

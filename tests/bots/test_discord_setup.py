@@ -25,7 +25,7 @@ async def discord() -> AsyncIterator[DiscordDouble]:
 
 async def parley(tmp: Path, discord: DiscordDouble, *arguments: str, **settings: str) -> tuple[int, str, str]:
     """A command of ``parley``: its exit code, and what it printed."""
-    tokens = {"DISCORD_BOT_TOKEN": discord.token, "DISCORD_API_URL": discord.url}
+    tokens = {"DISCORD_TOKEN": discord.token, "DISCORD_API_URL": discord.url}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bots", *arguments),
         cwd=tmp,
@@ -62,7 +62,7 @@ async def test_commands_are_synced_when_they_changed(discord: DiscordDouble, tmp
 
 async def test_a_wrong_token_is_one_line_and_a_remedy(discord: DiscordDouble, tmp_path: Path) -> None:
     """And no traceback."""
-    code, _, err = await parley(tmp_path, discord, "discord", "invite", DISCORD_BOT_TOKEN="wrong")
+    code, _, err = await parley(tmp_path, discord, "discord", "invite", DISCORD_TOKEN="wrong")
     assert code == 1
     assert "does not accept" in err
     assert "Reset Token" in err
@@ -99,6 +99,6 @@ async def test_doctor_says_what_is_missing(discord: DiscordDouble, tmp_path: Pat
 
 async def test_doctor_with_a_wrong_token(discord: DiscordDouble, tmp_path: Path) -> None:
     """One error, and how to get the right one."""
-    found = await doctor(tmp_path, discord, DISCORD_BOT_TOKEN="wrong")
+    found = await doctor(tmp_path, discord, DISCORD_TOKEN="wrong")
     assert list(found) == ["discord.bot"]
     assert found["discord.bot"]["level"] == "error"

@@ -22,7 +22,7 @@ def page(accept: str = "") -> dict[str, float]:
 
 def test_no_label_names_a_person_a_channel_or_a_conversation() -> None:
     """Their number has no bound, and the page has no password."""
-    known = {"platform", "type", "outcome", "result", "kind"}
+    known = {"platform", "type", "outcome", "result", "kind", "mark"}
     assert {label for meter in metrics.METERS for label in meter.labels} <= known
 
 

@@ -4,7 +4,7 @@ It is stateful. Tests let people talk, use commands and press buttons, and then 
 every version of every message, whom it rang, which calls were refused. The real discord.py talks to it::
 
     async with DiscordDouble() as discord:
-        ...  # DISCORD_API_URL=discord.url DISCORD_GATEWAY_URL=discord.gateway_url DISCORD_BOT_TOKEN=discord.token
+        ...  # DISCORD_API_URL=discord.url DISCORD_GATEWAY_URL=discord.gateway_url DISCORD_TOKEN=discord.token
         asked = discord.mention("what is up?")
         await wait_until(lambda: discord.replies())
 
@@ -270,7 +270,7 @@ class DiscordDouble(World):
 async def _by_hand() -> None:
     async with DiscordDouble(port=8099) as discord:
         print(
-            f"DISCORD_API_URL={discord.url}\nDISCORD_GATEWAY_URL={discord.gateway_url}\nDISCORD_BOT_TOKEN={discord.token}"
+            f"DISCORD_API_URL={discord.url}\nDISCORD_GATEWAY_URL={discord.gateway_url}\nDISCORD_TOKEN={discord.token}"
         )
         print("Write a question, and see what is answered in #general.")
         while line := await asyncio.to_thread(input, "> "):

@@ -18,7 +18,7 @@ DONE = {"Regenerate", "Retry"}
 def tokens(discord: DiscordDouble, tgi: TgiDouble) -> dict[str, str]:
     """The settings that lead to both doubles."""
     return {
-        "DISCORD_BOT_TOKEN": discord.token,
+        "DISCORD_TOKEN": discord.token,
         "DISCORD_API_URL": discord.url,
         "DISCORD_GATEWAY_URL": discord.gateway_url,
         "MODEL_API": "tgi",

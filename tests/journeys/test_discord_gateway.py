@@ -107,7 +107,7 @@ async def test_a_deaf_socket_is_noticed(discord: DiscordDouble, tgi: TgiDouble, 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"DISCORD_BOT_TOKEN": "wrong"}, "DISCORD_BOT_TOKEN"),
+        ({"DISCORD_TOKEN": "wrong"}, "DISCORD_TOKEN"),
         ({"DISCORD_MESSAGE_CONTENT": "true"}, "Message Content Intent"),
     ],
 )

@@ -27,6 +27,8 @@ def run(tmp_path: Path, *arguments: str, said: str = "", **settings: str) -> sub
     )  # fmt: skip
 
 
+DISCORD = ("invite", "sync")
+"""Run by tests/bots/test_discord_setup.py."""
 QUEUE = ("ls", "show TURN", "cancel TURN", "requeue TURN", "dead ls", "dead replay TURN")
 """Run by tests/bots/test_queue_cli.py; the two processes of a larger deployment by tests/journeys/test_durable.py."""
 
@@ -47,6 +49,7 @@ def test_every_command_in_the_readme_is_run_here() -> None:
         "parley run",
         "parley doctor",
         "parley slack manifest",
+        *(f"parley discord {word}" for word in DISCORD),
         "python -m tests.doubles.slack",
         *(f"parley queue {words}" for words in QUEUE),
     }
@@ -80,8 +83,8 @@ def test_run_in_the_dark_says_that_no_platform_is_set_up(tmp_path: Path) -> None
     dark = run(tmp_path, "run", said="\n")
     assert (dark.returncode, dark.stdout) == (2, "")
     assert dark.stderr == (
-        "No platform is set up (SLACK_BOT_TOKEN, SLACK_APP_TOKEN), so this was a chat, and its input was empty. "
-        "`parley doctor` says more.\n"
+        "No platform is set up (SLACK_BOT_TOKEN and SLACK_APP_TOKEN, or DISCORD_TOKEN), so this was a chat, and "
+        "its input was empty. `parley doctor` says more.\n"
     )
     chat = run(tmp_path, "chat", said="\n")
     assert (chat.returncode, chat.stdout, chat.stderr) == (0, "", "")
