@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bots import queue_cli
+from bots import backup_cli, memory_cli, queue_cli
 from bots.usage import Command, Group
 from core.errors import ParleyError, SettingsError
 from core.settings import Settings, load_settings
@@ -44,6 +44,10 @@ dead = typer.Typer(cls=Group, no_args_is_help=True, help="Turns that were given 
 queue.add_typer(dead, name="dead")
 cli.add_typer(queue, name="queue")
 queue_cli.attach(queue, dead)
+memory = typer.Typer(cls=Group, no_args_is_help=True, help="See what is remembered, export it, and forget it.")
+cli.add_typer(memory, name="memory")
+memory_cli.attach(memory)
+backup_cli.attach(cli)
 
 
 @cli.callback(invoke_without_command=True)
