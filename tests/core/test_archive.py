@@ -163,6 +163,7 @@ async def test_one_persons_words_can_be_taken_out(talk: Talk, client: Redis, arc
     await talk.say(THREAD, 3)
     for turn, author in (("q8", ADA), ("q9", GRACE)):
         await client.hset(Keys.retries(CHANNEL), turn, f'{{"turn":{{"uid":"{author.id}"}}}}')
+    await client.hset(Keys.state(CHANNEL), mapping={"summary": "Ada asked.", "folded": "a0"})
     record = await archive.one(CHANNEL)
     assert [message.text for message in record.only(ADA.id).messages] == ["question 1", "answer 1"]
     assert record.concerns(ADA.id)
@@ -171,7 +172,9 @@ async def test_one_persons_words_can_be_taken_out(talk: Talk, client: Redis, arc
     assert await talk.texts(CHANNEL) == ["question 2", "answer 2"]
     assert await talk.texts(THREAD) == []
     assert await client.hkeys(Keys.retries(CHANNEL)) == ["q9"]
-    assert not (await archive.one(CHANNEL)).concerns(ADA.id)
+    left = await archive.one(CHANNEL)
+    assert not left.concerns(ADA.id)
+    assert "summary" not in left.state
 
 
 numbers = st.lists(st.integers(0, 300), unique=True, max_size=260)
