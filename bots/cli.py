@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bots import backup_cli, memory_cli, queue_cli
+from bots import backup_cli, config_cli, memory_cli, prompt_cli, queue_cli
 from bots.usage import Command, Group
 from core.errors import ParleyError, SettingsError
 from core.settings import Settings, load_settings
@@ -48,6 +48,10 @@ memory = typer.Typer(cls=Group, no_args_is_help=True, help="See what is remember
 cli.add_typer(memory, name="memory")
 memory_cli.attach(memory)
 backup_cli.attach(cli)
+config_cli.attach(cli)
+prompt = typer.Typer(cls=Group, no_args_is_help=True, help="See what a model sees.")
+cli.add_typer(prompt, name="prompt")
+prompt_cli.attach(prompt)
 
 
 @cli.callback(invoke_without_command=True)

@@ -200,20 +200,10 @@ async def _forget_letters(store: Store, user: str) -> int:
 
 async def select(store: Store, conversation: str, channel: str, user: str, *, whole: bool = False) -> list[Record]:
     """The conversations that are meant, sorted; of a person, what they said and the answers, or ``whole`` ones."""
-    from core.operator import matching
-
     families = await store.archive.families()
     if conversation:
-        names = [str(key) for family in families for key in family]
-        found = matching(names, conversation)
-        if len(found) != 1:
-            many = (
-                f"{conversation} may be any of {', '.join(found)}."
-                if found
-                else f"There is no conversation {conversation} here."
-            )
-            raise Missing(many, remedy="`parley memory ls` shows which there are.")
-        families = [{key: parts for key, parts in family.items() if str(key) == found[0]} for family in families]
+        name = one_name([str(key) for family in families for key in family], conversation)
+        families = [{key: parts for key, parts in family.items() if str(key) == name} for family in families]
     if channel:
         families = [{key: parts for key, parts in family.items() if key.channel == channel} for family in families]
     records = []
@@ -226,6 +216,19 @@ async def select(store: Store, conversation: str, channel: str, user: str, *, wh
         theirs = [(record, record.only(user)) for record in records]
         records = [record if whole else only for record, only in theirs if only.parts]
     return records
+
+
+def one_name(names: list[str], wanted: str) -> str:
+    """The conversation that is meant: by its whole name, or by an end of it that fits one alone. Raises Missing."""
+    from core.operator import matching
+
+    found = matching(names, wanted)
+    if len(found) > 1:
+        raise Missing(f"{wanted} may be any of {', '.join(found)}.", remedy="Say more of it.")
+    if not found:
+        what = f"There is no conversation {wanted} here."
+        raise Missing(what, remedy="`parley memory ls` shows which there are.")
+    return found[0]
 
 
 def _figures(record: Record) -> dict[str, Any]:
