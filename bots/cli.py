@@ -132,9 +132,9 @@ def complete(
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="For programs: one object with all checks.")] = False,
 ) -> None:
-    """Check settings, Redis, the model and Slack; say what to do about what is wrong.
+    """Check settings, this machine, Redis, models and platforms; say what to do about what is wrong, and what first.
 
-    Exit code 0 if all is well, 1 if something is wrong.
+    Exit code 0 if all is well (warnings are), 1 if something is wrong, 2 if the command itself was wrong.
     """
     from bots.doctor import examine
     from bots.log import configure_logging

@@ -255,6 +255,11 @@ async def connect(url: str) -> Redis:
             remedy="Correct them in REDIS_URL, for example redis://user:password@localhost:6379/0",
         ) from None
     except (RedisError, OSError) as error:
+        if _reason(error) == "MISCONF":
+            raise StorageError(
+                f"Redis at {place} cannot write to its disk, and takes nothing more.",
+                remedy="Make room on its disk, or look into its log; it goes on by itself once it can write.",
+            ) from error
         raise StorageError(
             f"Redis at {place} does not answer as it should: {_reason(error)}",
             remedy="Check that it runs and that REDIS_URL names it; without REDIS_URL, Parley starts one by itself.",
