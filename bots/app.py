@@ -34,6 +34,7 @@ from core.preferences import Choices
 from core.prompts.personas import read_persona, read_personas
 from core.queue import RedisTurnQueue
 from core.redis import open_redis
+from core.schema import prepare
 from core.settings import Settings
 from core.summary import Summarizer
 from core.surface import Surface
@@ -75,10 +76,11 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
     """Connect to Redis and the model's server, as the settings say.
 
     Raises:
-        StorageError: there is no Redis to be had.
+        StorageError: there is no Redis to be had, or a newer Parley wrote what is in it.
     """
     url = settings.redis_url.get_secret_value() if settings.redis_url else None
     async with open_redis(url, settings.data_dir) as redis:
+        await prepare(redis)
         models = open_models(settings)
         memory = RedisMemory(
             redis,

@@ -1,42 +1,35 @@
-"""What ``parley doctor`` looks at wherever Parley runs: Redis and the model.
+"""What a check of ``parley doctor`` is, and those of the model.
 
 Nothing that a check says holds a secret: settings are named and not quoted, and an error that nobody foresaw is only
-named. Checks of a platform stand beside its adapter.
+named. Checks of a platform stand beside its adapter; of Redis in ``bots/redis_checks``, of this machine in
+``bots/machine_checks``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import statistics
 import time
 from collections.abc import Callable, Collection
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Literal
-from uuid import uuid4
-
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from typing import Literal
 
 from bots.app import manner
 from core.backends import Backend
-from core.embedded import find_server
-from core.errors import GenerationError, ModelTimeout, SettingsError, StorageError
+from core.backends.detect import DetectedBackend
+from core.backends.openai import OpenAIBackend
+from core.errors import GenerationError, ModelTimeout, ModelUnavailable, SettingsError
 from core.generation import Deadlines, generate
-from core.memory import Exchange, RedisMemory
 from core.models import Manner, Model
 from core.modeltable import open_models
-from core.redis import open_redis
 from core.settings import Settings
-from core.types import ConversationKey, GenerationRequest, Message, ModelLimits, Role, Window
+from core.types import GenerationRequest, Message, ModelLimits, Prompt, Role, Window
 from core.window import share
 
 DEADLINE = 8.0
 """Seconds for each thing that is tried over a network."""
-LOADING = 90.0
-"""Seconds for a redis-server of our own, which may have a large memory to load."""
-SLOW_PING = 50
-"""Milliseconds; an answer waits for a handful of round trips to Redis."""
+SMALLEST = 256
+"""Tokens of a prompt in which a conversation has room."""
 BUG = "That is a fault of Parley's: please report it, with this line and the output of `parley --version`."
 
 Level = Literal["ok", "warning", "error"]
@@ -66,127 +59,6 @@ Say = Callable[[Check], None]
 def ms(began: float) -> int:
     """Milliseconds since ``began``, which is of ``time.perf_counter``."""
     return round(1000 * (time.perf_counter() - began))
-
-
-# Redis.
-
-
-async def examine_redis(settings: Settings, wrong: Collection[str], say: Say) -> None:
-    """Connect as the bot does (which may start a server), and look whether memory is safe there."""
-    if "redis_url" in wrong:
-        say(Check("redis", "warning", "Redis", "not checked, because REDIS_URL is wrong"))
-        return
-    url = settings.redis_url.get_secret_value() if settings.redis_url else None
-    began = time.perf_counter()
-    try:
-        async with asyncio.timeout(DEADLINE if url else LOADING), open_redis(url, settings.data_dir) as redis:
-            info = await _info(redis)
-            say(_who(settings, redis, info, ms(began)))
-            say(_persistence(info))
-            say(_eviction(info))
-            say(await _latency(redis))
-            say(await _round_trip(redis))
-    except (StorageError, TimeoutError, RedisError) as error:
-        say(_no_redis(error, began))
-
-
-def _no_redis(error: Exception, began: float) -> Check:
-    if isinstance(error, StorageError):
-        found, remedy = str(error), error.remedy
-    else:
-        found = f"stopped answering ({type(error).__name__})"
-        remedy = "Look at the load of Redis, into its log, and at the network on the way to it."
-    return Check("redis", "error", "Redis", found, remedy, ms(began))
-
-
-async def _info(redis: Redis) -> dict[str, Any]:
-    """What the server tells about itself; empty where our user may not ask."""
-    try:
-        return dict(await redis.info())
-    except RedisError:
-        return {}
-
-
-def _who(settings: Settings, redis: Redis, info: dict[str, Any], took: int) -> Check:
-    number = info.get("valkey_version") or info.get("redis_version")
-    what = f"version {number}" if number else "6.2 or newer"
-    if settings.redis_url:
-        reached = redis.connection_pool.connection_kwargs
-        where = reached.get("path") or f"{reached.get('host', 'localhost')}:{reached.get('port', 6379)}"
-        return Check("redis", "ok", "Redis", f"at {where}, {what}", ms=took)
-    binary = info.get("executable") or find_server()
-    found = f"our own, {what}: {binary} with its memory in {settings.data_dir.absolute() / 'redis'}"
-    return Check("redis", "ok", "Redis", found, ms=took)
-
-
-def _persistence(info: dict[str, Any]) -> Check:
-    name, tried = "redis.aof", "Redis, append-only file"
-    if "aof_enabled" not in info:
-        return Check(name, "warning", tried, "not visible to us", "See in your provider's settings that it is on.")
-    if info["aof_enabled"]:
-        return Check(name, "ok", tried, "on, so memory outlives a crash of Redis")
-    return Check(
-        name,
-        "warning",
-        tried,
-        "off: a crash of Redis loses what was said since its last snapshot",
-        "CONFIG SET appendonly yes, and the same in redis.conf",
-    )
-
-
-def _eviction(info: dict[str, Any]) -> Check:
-    name, tried = "redis.eviction", "Redis, eviction"
-    match info.get("maxmemory_policy"):
-        case None:
-            remedy = "See in your provider's settings that maxmemory-policy is noeviction."
-            return Check(name, "warning", tried, "the policy is not visible to us", remedy)
-        case "noeviction":
-            return Check(name, "ok", tried, "none (noeviction)")
-        case policy:
-            return Check(
-                name,
-                "error",
-                tried,
-                f"maxmemory-policy is {policy}: when Redis is full it drops conversations, and the notes that keep "
-                "answers from being given twice",
-                "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
-            )
-
-
-async def _latency(redis: Redis) -> Check:
-    took = []
-    for _ in range(5):
-        began = time.perf_counter()
-        await redis.ping()
-        took.append(1000 * (time.perf_counter() - began))
-    middle = statistics.median(took)
-    check = Check("redis.ping", "ok", "Redis, PING", f"{middle:.1f} ms", ms=round(middle))
-    if middle < SLOW_PING:
-        return check
-    return Check(
-        "redis.ping", "warning", "Redis, PING", check.found, "Let Redis run nearer: each answer waits for it.", check.ms
-    )
-
-
-async def _round_trip(redis: Redis) -> Check:
-    """Remember something and forget it: writes, scripts and rights, all at once."""
-    name, tried, began = "memory", "Memory", time.perf_counter()
-    # A minute is the longest that anything of it can stay.
-    memory = RedisMemory(redis, retention=60)
-    key = ConversationKey("doctor", "doctor", uuid4().hex)
-    try:
-        said = Message(Role.USER, "Do you hear me?", id="doctor", at=time.time())
-        await memory.append(Exchange(key, (await memory.load(key)).epoch, "doctor", "", (said,)))
-        kept = (await memory.load(key)).messages
-        await memory.forget(key)
-    except StorageError as error:
-        return Check(name, "error", tried, str(error), error.remedy, ms(began))
-    if [message.text for message in kept] != [said.text]:
-        return Check(name, "error", tried, "what was stored did not come back", BUG, ms(began))
-    return Check(name, "ok", tried, "a message was stored, read back and forgotten", ms=ms(began))
-
-
-# The model.
 
 
 async def examine_model(settings: Settings, wrong: Collection[str], say: Say) -> None:
@@ -221,7 +93,9 @@ async def _examine_one(settings: Settings, asked: Manner, model: Model, say: Say
         say(health)
     say(answer)
     if answer.ok or limits:
-        say(_context(settings, limits or model.limits, called, told=bool(limits)))
+        say(_context(settings, asked, model, limits, called))
+    if answer.ok and (template := await _template(asked, model, called)):
+        say(template)
 
 
 async def _healthy(model: Model, called: str) -> Check:
@@ -258,21 +132,79 @@ async def _one_token(settings: Settings, asked: Manner, model: Model, called: st
         remedy = f"Look at the load of the model's server, and whether MODEL_URL names it; Parley itself waits {waits}."
         return Check(name, "error", tried, str(error), remedy, ms(began))
     except (GenerationError, SettingsError) as error:
-        return Check(name, "error", tried, str(error), error.remedy, ms(began))
+        remedy = await _other_api(model, error) or error.remedy
+        return Check(name, "error", tried, str(error), remedy, ms(began))
     took = ms(began)
     return Check(name, "ok", tried, f"after {took:,} ms", ms=took)
 
 
-def _context(settings: Settings, limits: ModelLimits | None, called: str, *, told: bool) -> Check:
+async def _other_api(model: Model, error: Exception) -> str:
+    """What to do if the server speaks, and not what MODEL_API says; else ""."""
+    if model.api not in ("tgi", "openai") or isinstance(error, ModelUnavailable):
+        return ""
+    from core.backends.detect import detect
+    from core.backends.server import Server
+
+    try:
+        async with asyncio.timeout(DEADLINE):
+            speaks = await detect(Server(model.url, api_key=None, auth="Bearer"))
+    except (GenerationError, TimeoutError):
+        return ""
+    if speaks == model.api:
+        return ""
+    return f"The server there speaks {speaks}: set MODEL_API={speaks}, or leave MODEL_API empty and it is asked."
+
+
+def _context(settings: Settings, asked: Manner, model: Model, told: ModelLimits | None, called: str) -> Check:
+    """Whether a conversation has room in what the model reads."""
     name, tried = "model.context", f"{called}, context"
-    limits = limits or ModelLimits(settings.context_tokens, settings.context_tokens)
-    if told:
-        said = f"{limits.max_total_tokens:,} tokens, as the server says"
-    else:
-        said = f"{limits.max_total_tokens:,} tokens, as CONTEXT_TOKENS says: the server does not tell"
-    most = share(limits, settings.max_new_tokens).answer
-    if most == settings.max_new_tokens:
+    limits = told or model.limits or ModelLimits(settings.context_tokens, settings.context_tokens)
+    who = "as the server says" if told else "as CONTEXT_TOKENS says: the server does not tell"
+    said = f"{limits.max_total_tokens:,} tokens, {who}"
+    budget = share(limits, settings.max_new_tokens)
+    system = model.count(asked.system)
+    if system > budget.prompt // 2 or budget.prompt < SMALLEST:
+        found = f"{said}; that is too small: {budget.prompt:,} are left for instructions ({system:,}) and conversation"
+        remedy = "Start the model's server with a larger context, or set a smaller MAX_NEW_TOKENS or SYSTEM_PROMPT."
+        return Check(name, "error", tried, found, remedy)
+    if budget.answer == settings.max_new_tokens:
         return Check(name, "ok", tried, said)
-    return Check(
-        name, "warning", tried, f"{said}; an answer gets half of it at the most", f"MAX_NEW_TOKENS={most} would say so."
-    )
+    remedy = f"MAX_NEW_TOKENS={budget.answer} would say so."
+    return Check(name, "warning", tried, f"{said}; an answer gets half of it at the most", remedy)
+
+
+async def _template(asked: Manner, model: Model, called: str) -> Check | None:
+    """Whether what we write down is what the server would, where it tells its own template; else None."""
+    from core.prompts.hugging import HuggingFaceTemplate
+
+    name, tried = "model.template", f"{called}, template"
+    backend = await model.backend.known() if isinstance(model.backend, DetectedBackend) else model.backend
+    ours = await model.template()
+    if not isinstance(backend, OpenAIBackend) or ours.name == "chat":
+        return None
+    try:
+        async with asyncio.timeout(DEADLINE):
+            told = await backend.served_template()
+        if not told:
+            return None
+        source, bos, eos = told
+        theirs = HuggingFaceTemplate(source, bos=bos, eos=eos, name="the server's chat template")
+        same = _written(ours.render(_talk(asked)), bos) == _written(theirs.render(_talk(asked)), bos)
+    except (GenerationError, SettingsError, TimeoutError) as error:
+        found = f"the server's own could not be compared with {ours.name} ({type(error).__name__})"
+        return Check(name, "warning", tried, found, "See whether answers end where they should.")
+    if same:
+        return Check(name, "ok", tried, f"{ours.name} writes what the server's own would")
+    found = f"{ours.name} does not write what the server's own would: the model was trained on that"
+    return Check(name, "warning", tried, found, "Set PROMPT_TEMPLATE=server, or leave it empty.")
+
+
+def _talk(asked: Manner) -> Window:
+    """A conversation as short as any that shows how a template writes each role."""
+    said = (Message(Role.USER, "Hello"), Message(Role.ASSISTANT, "Hello!"), Message(Role.USER, "How are you?"))
+    return Window(asked.system, said)
+
+
+def _written(prompt: Prompt, bos: str) -> str:
+    """What a model reads, but for the BOS that a server may add by itself."""
+    return prompt.text().removeprefix(bos).strip()

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bots import queue_cli
+from bots import backup_cli, config_cli, memory_cli, prompt_cli, queue_cli
 from bots.usage import Command, Group
 from core.errors import ParleyError, SettingsError
 from core.settings import Settings, load_settings
@@ -44,6 +44,14 @@ dead = typer.Typer(cls=Group, no_args_is_help=True, help="Turns that were given 
 queue.add_typer(dead, name="dead")
 cli.add_typer(queue, name="queue")
 queue_cli.attach(queue, dead)
+memory = typer.Typer(cls=Group, no_args_is_help=True, help="See what is remembered, export it, and forget it.")
+cli.add_typer(memory, name="memory")
+memory_cli.attach(memory)
+backup_cli.attach(cli)
+config_cli.attach(cli)
+prompt = typer.Typer(cls=Group, no_args_is_help=True, help="See what a model sees.")
+cli.add_typer(prompt, name="prompt")
+prompt_cli.attach(prompt)
 
 
 @cli.callback(invoke_without_command=True)
@@ -124,9 +132,9 @@ def complete(
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="For programs: one object with all checks.")] = False,
 ) -> None:
-    """Check settings, Redis, the model and Slack; say what to do about what is wrong.
+    """Check settings, this machine, Redis, models and platforms; say what to do about what is wrong, and what first.
 
-    Exit code 0 if all is well, 1 if something is wrong.
+    Exit code 0 if all is well (warnings are), 1 if something is wrong, 2 if the command itself was wrong.
     """
     from bots.doctor import examine
     from bots.log import configure_logging

@@ -18,8 +18,10 @@ from rich.console import Console
 from rich.text import Text
 
 from bots.app import configured
-from bots.checks import BUG, Check, Level, Say, examine_model, examine_redis
+from bots.checks import BUG, Check, Level, Say, examine_model
 from bots.envfile import Vain, env_file, look_into_env_file, setting_names
+from bots.machine_checks import examine_machine
+from bots.redis_checks import examine_redis
 from core.errors import SettingsError
 from core.settings import Settings, load_settings
 
@@ -27,6 +29,9 @@ MARKS: dict[Level, tuple[str, str]] = {"ok": ("✓", "green"), "warning": ("!", 
 
 OVERVIEW = "settings"
 """The name of the check that sums the settings up; that of a single one is ``settings.TEMPERATURE``."""
+
+MOST_STEPS = 5
+"""Steps that are named at the end: after these, most others look different."""
 
 Part = Callable[[Say], Awaitable[None]]
 
@@ -45,6 +50,7 @@ async def examine(*, as_json: bool = False) -> int:
     for check in noticed:
         say(check)
     parts: dict[str, Part] = {
+        "Machine": lambda say: examine_machine(settings, say),
         "Redis": lambda say: examine_redis(settings, wrong, say),
         "Model": lambda say: examine_model(settings, wrong, say),
         "Slack": lambda say: _examine_slack(settings, wrong, say),
@@ -54,9 +60,12 @@ async def examine(*, as_json: bool = False) -> int:
     failed = [check for check in checks if not check.ok]
     if as_json:
         whole = {"ok": not failed, "version": version("parley"), "checks": [_as_json(check) for check in checks]}
+        whole["next"] = [{"name": check.name, "do": check.remedy} for check in steps(checks)]
         sys.stdout.write(json.dumps(whole, ensure_ascii=False, indent=2) + "\n")
     else:
-        console.print(f"\n{_summary(settings, checks)}", markup=False, soft_wrap=True)
+        todo = [f"  {number}. {_step(check)}" for number, check in enumerate(steps(checks), 1)]
+        lines = ["", *(["What to do, in this order:", *todo, ""] if failed else []), _summary(settings, checks)]
+        console.print("\n".join(lines), markup=False, soft_wrap=True)
     return 1 if failed else 0
 
 
@@ -80,6 +89,19 @@ async def _run(parts: Mapping[str, Part], say: Say) -> None:
         for queue in queues.values():
             while check := await queue.get():
                 say(check)
+
+
+def steps(checks: Sequence[Check]) -> list[Check]:
+    """What is most useful to do next: what is wrong before what is doubtful, each thing once, in the order of parts."""
+    remedied = [check for check in checks if check.name != OVERVIEW and check.remedy and check.level != "ok"]
+    first: dict[str, Check] = {}
+    for check in sorted(remedied, key=lambda check: check.ok):
+        first.setdefault(check.remedy, check)
+    return list(first.values())[:MOST_STEPS]
+
+
+def _step(check: Check) -> str:
+    return f"{check.tried}: {' '.join(check.remedy.split())}"
 
 
 def _as_json(check: Check) -> dict[str, Any]:

@@ -40,6 +40,17 @@ def setting_names() -> dict[str, str]:
     return names
 
 
+def settings_in_env_file() -> dict[str, int]:
+    """The names that have a value in ``.env``, in capitals, and the line in which each is set: the last one counts."""
+    try:
+        with env_file().open(encoding="utf-8") as file:
+            return {
+                binding.key.upper(): _line(binding) for binding in parse_stream(file) if binding.key and binding.value
+            }
+    except (OSError, UnicodeDecodeError):
+        return {}
+
+
 def look_into_env_file() -> list[Vain]:
     """Lines that are no settings, misspelt names, and settings that the environment overrules; no values."""
     try:

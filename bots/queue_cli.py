@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from bots.printing import ago, print_json, table
+from bots.printing import show as show_table
 from bots.usage import Command
 from core.errors import ParleyError
 from core.settings import load_settings
 
 if TYPE_CHECKING:  # the command line is read before anything that is dear to import is needed
-    from rich.table import Table
-
     from core.operator import Lane, Letter, Operator
     from core.queue import RedisTurnQueue
 
@@ -47,18 +45,18 @@ def ls(as_json: AsJson = False) -> None:
     """What waits or is being answered, and by whom."""
     lanes = _do(lambda operator, _: operator.lanes())
     if as_json:
-        _print([_lane(lane) for lane in lanes])
+        print_json([_lane(lane) for lane in lanes])
         return
     if not lanes:
         print("Nothing waits, and nothing is being answered.")  # noqa: T201
         return
-    table = _table("turn", "asked", "where it stands", "tries", "answer so far")
+    shown = table("turn", "asked", "where it stands", "tries", "answer so far")
     for lane in lanes:
         for number, job in enumerate(lane.jobs):
             where = _where(lane) if number == 0 else f"waits, number {number + 1}"
             so_far = f"{lane.characters} characters" if number == 0 and lane.characters else ""
-            table.add_row(job.turn.id, _ago(job.turn.at), where, str(lane.tries) if number == 0 else "", so_far)
-    _show(table)
+            shown.add_row(job.turn.id, ago(job.turn.at), where, str(lane.tries) if number == 0 else "", so_far)
+    show_table(shown)
 
 
 def show(turn: Turn, text: Text = False, as_json: AsJson = False) -> None:
@@ -71,14 +69,14 @@ def show(turn: Turn, text: Text = False, as_json: AsJson = False) -> None:
 
     lane = _do(find)
     name = _one([job.turn.id for job in lane.jobs], turn)
-    shown = _lane(lane, text=text) | {"turn": name}
+    known = _lane(lane, text=text) | {"turn": name}
     if as_json:
-        _print(shown)
+        print_json(known)
         return
-    table = _table("", "")
-    for key, value in shown.items():
-        table.add_row(key, json.dumps(value, ensure_ascii=False) if isinstance(value, list) else str(value))
-    _show(table)
+    shown = table("", "")
+    for key, value in known.items():
+        shown.add_row(key, json.dumps(value, ensure_ascii=False) if isinstance(value, list) else str(value))
+    show_table(shown)
 
 
 def requeue(turn: Turn, as_json: AsJson = False) -> None:
@@ -97,15 +95,15 @@ def dead_ls(as_json: AsJson = False) -> None:
     """Turns that were given up, and why."""
     letters = _do(lambda operator, _: operator.letters())
     if as_json:
-        _print([_letter(letter) for letter in letters])
+        print_json([_letter(letter) for letter in letters])
         return
     if not letters:
         print("Nothing was given up.")  # noqa: T201
         return
-    table = _table("turn", "given up", "tries", "why")
+    shown = table("turn", "given up", "tries", "why")
     for letter in letters:
-        table.add_row(letter.job.turn.id, _ago(letter.at), str(letter.tries), letter.why)
-    _show(table)
+        shown.add_row(letter.job.turn.id, ago(letter.at), str(letter.tries), letter.why)
+    show_table(shown)
 
 
 def replay(turn: Annotated[str, typer.Argument()] = "", every: All = False, as_json: AsJson = False) -> None:
@@ -225,35 +223,8 @@ def _where(lane: Lane) -> str:
             return "waits for a worker"
 
 
-def _ago(at: float) -> str:
-    seconds = max(0, time.time() - at)
-    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit} ago"
-    return f"{seconds:.0f} s ago"
-
-
-def _table(*columns: str) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, show_header=any(columns))
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _show(table: Table) -> None:
-    from rich.console import Console
-
-    Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(table, markup=False)
-
-
-def _print(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
-
-
 def _done(as_json: bool, what: Any, said: str) -> None:
     if as_json:
-        _print({"ok": True, "turns": [what] if isinstance(what, str) else what})
+        print_json({"ok": True, "turns": [what] if isinstance(what, str) else what})
     else:
         print(said)  # noqa: T201

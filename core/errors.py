@@ -5,6 +5,7 @@
     ParleyError
     ├── SettingsError             a setting is missing or wrong
     ├── StorageError              Redis is away, too old, or refuses
+    ├── BackupError               a backup cannot be written, read, or restored here
     ├── GenerationError           the model gave no whole answer
     │   ├── ModelUnavailable        it cannot be reached, or is not ready        (retryable)
     │   ├── ModelOverloaded         it asks us to come back later                (retryable)
@@ -50,6 +51,10 @@ class StorageError(ParleyError):
 
     plain = "My memory is not reachable right now. Please try again in a minute."
     retryable = True
+
+
+class BackupError(ParleyError):
+    """A backup cannot be written, is not one, is damaged, or cannot be restored here."""
 
 
 class GenerationError(ParleyError):

@@ -9,6 +9,7 @@ repeated: the client sends a call again when a connection breaks.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
@@ -186,6 +187,23 @@ class RedisMemory:
             if message in (old.id, old.reply_to):
                 pairs += [entry, ""]
         return await self._put(key, pairs)
+
+    async def withdraw_author(self, key: ConversationKey, user: str) -> int:
+        """Take out all that one person said here and in threads, the answers to it, and what they may ask again.
+
+        The summary goes too, since it may tell what they said. Returns how many different messages were taken out.
+        """
+        entries = await self._entries(key)
+        asked = {old.id for _, old in entries if old.author and old.author.id == user}
+        pairs = [text for entry, old in entries if {old.id, old.reply_to} & asked for text in (entry, "")]
+        await self._put(key, pairs)
+        with redis_errors("forget what can be asked again"):
+            kept = dict(await self._redis.hgetall(Keys.retries(key)))
+            if theirs := [turn for turn, job in kept.items() if json.loads(job)["turn"]["uid"] == user]:
+                await self._redis.hdel(Keys.retries(key), *theirs)
+            if await self._redis.hdel(Keys.state(key), "summary", "folded"):
+                await self._redis.hincrby(Keys.state(key), "changes", 1)
+        return len(pairs) // 2
 
     async def forget(self, key: ConversationKey) -> int:
         """See ``Memory.forget``."""

@@ -56,6 +56,7 @@ class Keys:
     ``{parley}:clock:<platform>``             STRING  the clock of fair queuing           a day
     ``{parley}:clock:<platform>:<person>``    STRING  when that person's turns are due    an hour
     ``{parley}:epoch``                        STRING  the number of the last lease        30 days
+    ``{parley}:schema``                       STRING  the form of all this: core.schema   10 years after the last start
     ``{parley}:quarantine``                   STRING  which worker looks after suspects   two leases
     ``{parley}:workers``                      ZSET    workers, and when they last spoke   a day
     ``{parley}:dead``                         LIST    dead letters as JSON, oldest first  30 days after the last one
@@ -81,6 +82,17 @@ class Keys:
 
     CONVERSATIONS = "{parley}:conv:"
     """What the names of all conversations' keys begin with, for scripts that walk from one to another."""
+
+    @staticmethod
+    def part(key: ConversationKey, name: str) -> str:
+        """A part of a conversation, such as its ``messages``."""
+        return f"{Keys.CONVERSATIONS}{key}:{name}"
+
+    @staticmethod
+    def part_of(name: str) -> tuple[ConversationKey, str]:
+        """The conversation that a key belongs to, and which part of it the key holds. Raises ValueError if none."""
+        conversation, _, part = name.removeprefix(Keys.CONVERSATIONS).rpartition(":")
+        return ConversationKey.parse(conversation), part
 
     @staticmethod
     def messages(key: ConversationKey) -> str:
@@ -114,6 +126,8 @@ class Keys:
 
     EPOCH = "{parley}:epoch"
     """The number of the last lease."""
+    SCHEMA = "{parley}:schema"
+    """The number of the form that the store has."""
     SIGNALS = "{parley}:signals"
     """The channel on which lanes are named of which something became known."""
     WORKERS = "{parley}:workers"
@@ -241,6 +255,11 @@ async def connect(url: str) -> Redis:
             remedy="Correct them in REDIS_URL, for example redis://user:password@localhost:6379/0",
         ) from None
     except (RedisError, OSError) as error:
+        if _reason(error) == "MISCONF":
+            raise StorageError(
+                f"Redis at {place} cannot write to its disk, and takes nothing more.",
+                remedy="Make room on its disk, or look into its log; it goes on by itself once it can write.",
+            ) from error
         raise StorageError(
             f"Redis at {place} does not answer as it should: {_reason(error)}",
             remedy="Check that it runs and that REDIS_URL names it; without REDIS_URL, Parley starts one by itself.",

@@ -48,6 +48,12 @@ class Report:
         return {check["name"]: check for check in checks}
 
     @property
+    def next(self) -> list[dict[str, str]]:
+        """What one is told to do, in order."""
+        steps: list[dict[str, str]] = json.loads(self.text)["next"]
+        return steps
+
+    @property
     def failed(self) -> set[str]:
         """The names of the checks that failed."""
         return {name for name, check in self.checks.items() if check["level"] == "error"}
@@ -145,9 +151,11 @@ async def test_with_everything_set_up_all_is_well(tmp_path: Path, slack: SlackDo
     report = await listed(tmp_path, {**settings, "MODEL_URL": tgi.url, "MODEL_API_KEY": KEY})
     whole = json.loads(report.text)
     assert report.code == 0
-    assert whole.keys() == {"ok", "version", "checks"}
+    assert whole.keys() == {"ok", "version", "checks", "next"}
+    assert whole["next"] == []
     assert whole["ok"] is True
-    names = "settings redis redis.aof redis.eviction redis.ping memory model model.answer model.context"
+    names = "settings machine.disk machine.files redis redis.aof redis.eviction redis.memory redis.ping redis.clock "
+    names += "redis.rights memory model model.answer model.context"
     assert [check["name"] for check in whole["checks"]] == [
         *names.split(),
         *("slack.bot", "slack.scopes", "slack.socket", "discord"),
@@ -209,7 +217,7 @@ async def test_what_a_managed_redis_hides_is_no_failure(tmp_path: Path, redis_ur
     async with guest(client, redis_url, "-info", "-config") as url:
         report = await listed(tmp_path, {"REDIS_URL": url})
     assert report.code == 0
-    assert report.warned == {"redis.aof", "redis.eviction"}
+    assert report.warned == {"redis.aof", "redis.eviction", "redis.memory"}
     assert "not visible" in report.checks["redis.eviction"]["found"]
 
 
@@ -218,7 +226,7 @@ async def test_a_user_who_may_not_write_is_found_out(tmp_path: Path, redis_url: 
     async with guest(client, redis_url, "-@write") as url:
         report = await listed(tmp_path, {"REDIS_URL": url})
     assert report.code == 1
-    assert report.failed == {"memory"}
+    assert report.failed == {"redis.rights", "memory"}
 
 
 async def test_a_model_that_wants_a_key_says_which_setting(tmp_path: Path, redis_url: str, tgi: TgiDouble) -> None:

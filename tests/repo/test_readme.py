@@ -46,6 +46,7 @@ def test_every_command_in_the_readme_is_run_here() -> None:
         "parley",
         "parley chat",
         'parley complete "Once upon a time" --max-new-tokens 50',
+        "parley config",
         "parley run",
         "parley doctor",
         "parley slack manifest",
@@ -128,7 +129,10 @@ def test_doctor_says_what_the_readme_shows(tmp_path: Path) -> None:
     def gist(text: str) -> list[str]:
         return [
             re.sub(
-                r"[\d.]+ ms|[^ ]*redis-server|\S+/redis$|[\d.]+:|(?<=no \.env )(here|in \S+)(?=,)", "·", line.rstrip()
+                r"[\d.,]+ ([kMG]B|ms|at once)|[^ ]*redis-server|\S+/(redis|\.parley|data)$|[\d.]+:"
+                r"|(?<=no \.env )(here|in \S+)(?=,)",
+                "·",
+                line.rstrip(),
             )
             for line in text.splitlines()
         ]

@@ -1,0 +1,130 @@
+"""``parley backup`` and ``parley restore``: all that is remembered, in one file, and back."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bots.memory_cli import AsJson, Store, do, done
+from bots.printing import many, progress
+from bots.usage import Command
+from core.errors import BackupError
+
+if TYPE_CHECKING:
+    from core.archive import How
+
+Force = Annotated[bool, typer.Option("--force", help="Write over a file that is there.")]
+
+
+def attach(cli: typer.Typer) -> None:
+    """Register the commands."""
+    cli.command("backup", cls=Command)(backup)
+    cli.command("restore", cls=Command)(restore)
+
+
+def backup(
+    file: Annotated[Path | None, typer.Argument(help="By default parley-DATE-TIME.backup in this folder.")] = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write all that is remembered into one file, while Parley goes on. It holds what people said: keep it safe.
+
+    A channel and its threads are written as they stand at one moment. What waits to be answered is not part of it.
+    """
+    file = file or Path(time.strftime("parley-%Y%m%d-%H%M%S.backup"))
+    count, waiting = do(lambda store: _write(store, file, over=force))
+    size = file.stat().st_size
+    said = f"{file} holds {many(count, 'conversation')} in {size:,} bytes."
+    if waiting:
+        said += f" What comes of {many(waiting, 'message')} that nobody has answered yet is not in it."
+    done(as_json, said, file=str(file), conversations=count, bytes=size, waiting=waiting)
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(help="What `parley backup` wrote.")],
+    merge: Annotated[bool, typer.Option("--merge", help="Add what is missing to what is remembered here.")] = False,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace", help="Remember what the file remembers, and nothing else; also what was forgotten since."
+        ),
+    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only see whether the file is whole.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remember what a backup remembers. Parley may be running. A damaged file changes nothing.
+
+    Into a memory that is not empty, only with --merge or --replace. What would be forgotten by now is left out.
+    """
+    from core.backup import read_backup
+
+    if merge and replace:
+        raise typer.BadParameter("--merge and --replace contradict each other")
+    if check:
+        with read_backup(file) as whole:
+            made = time.strftime("%Y-%m-%d %H:%M", time.localtime(whole.header.at))
+            said = f"{file} is whole: {many(whole.count, 'conversation')}, of {made}, by Parley {whole.header.version}."
+            done(as_json, said, conversations=whole.count, at=whole.header.at, version=whole.header.version)
+        return
+    how: How | None = "merge" if merge else "replace" if replace else None
+    counts = do(lambda store: put_back(store, file, how))
+    said = f"Restored {many(counts['written'] + counts['merged'], 'conversation')}."
+    for what, words in {"expired": "would be forgotten by now", "forgotten": "forgotten since"}.items():
+        said += f" Left out: {many(counts[what], 'conversation')}, {words}." if counts[what] else ""
+    said += (
+        f" Forgot {many(counts['removed'], 'conversation')} that the file does not have." if counts["removed"] else ""
+    )
+    done(as_json, said, **counts)
+
+
+async def put_back(store: Store, file: Path, how: How | None) -> dict[str, int]:
+    """Put back what a backup holds. Returns how many conversations became what.
+
+    Raises:
+        BackupError: the file is not to be trusted, or ``how`` is None and something is remembered already.
+    """
+    from core.backup import read_backup
+
+    counts = dict.fromkeys(("written", "merged", "expired", "forgotten", "removed"), 0)
+    with read_backup(file) as whole:
+        if how is None and not await store.archive.is_empty():
+            raise BackupError(
+                "There is something remembered here already, so nothing was restored.",
+                remedy="--merge adds what is missing, --replace forgets what is here and is not in the file; "
+                "`parley backup` first keeps what is here.",
+            )
+        here = {key: parts for family in await store.archive.families() for key, parts in family.items()}
+        with progress("Restoring", whole.count) as step:
+            for record in whole.records():
+                counts[await store.archive.put(record, how or "replace", also=here.pop(record.key, ()))] += 1
+                step()
+    if how == "replace":
+        for record in await store.archive.read(here):
+            if record.stored:
+                await store.memory.forget(record.key)
+                counts["removed"] += 1
+    return counts
+
+
+async def _write(store: Store, file: Path, *, over: bool) -> tuple[int, int]:
+    """Write a backup. Returns how many conversations are in it, and how many turns are not."""
+    from importlib.metadata import version
+
+    from core.backup import Header, write_backup
+    from core.operator import Operator
+    from core.schema import SCHEMA
+
+    families = await store.archive.families()
+    with (
+        write_backup(file, Header(SCHEMA, version("parley"), time.time()), over=over) as writer,
+        progress("Writing", len(families)) as step,
+    ):
+        for family in families:
+            for record in await store.archive.read(family):
+                writer.add(record)
+            step()
+    lanes = await Operator(store.redis).lanes()
+    return writer.count, sum(len(lane.jobs) for lane in lanes)

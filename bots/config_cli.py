@@ -1,0 +1,126 @@
+"""``parley config``: which settings count, where each comes from, and no secret."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit, urlunsplit
+
+import typer
+from pydantic import SecretStr
+
+from bots.envfile import env_file, setting_names, settings_in_env_file
+from bots.printing import plain, print_json, show, table
+from bots.usage import Command
+from core.settings import Settings
+
+MASK = "…"
+WIDEST = 100
+"""Characters of a value in the table; ``--json`` has all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """One setting as it counts: under the ``name`` by which it was set, masked where it is secret."""
+
+    name: str
+    value: Any
+    source: str
+
+
+def attach(cli: typer.Typer) -> None:
+    """Register the command."""
+    cli.command("config", cls=Command)(config)
+
+
+def config(
+    changed: Annotated[bool, typer.Option("--changed", help="Only what is not as by default.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Print all settings as they count, and where each comes from; secrets are masked. .env.example explains them.
+
+    Exit code 1 if one is wrong: it has its default here, and `parley doctor` says what is wrong with it.
+    """
+    from bots.doctor import read_settings
+
+    settings, wrong, _ = read_settings()
+    rows = [row for row in effective(settings, wrong) if row.source != "default" or not changed]
+    if as_json:
+        print_json([{"name": row.name, "value": row.value, "source": row.source} for row in rows])
+    else:
+        shown = table("setting", "value", "from")
+        for row in rows:
+            shown.add_row(row.name, _short(row.value), row.source)
+        show(shown)
+    raise typer.Exit(1 if wrong else 0)
+
+
+def effective(settings: Settings, wrong: frozenset[str] = frozenset()) -> list[Effective]:
+    """Every setting in the order of ``Settings``; those that are ``wrong`` have their defaults."""
+    environment = {name.upper() for name, value in os.environ.items() if value}
+    in_file = settings_in_env_file()
+    names: dict[str, list[str]] = {}
+    for name, field in setting_names().items():
+        names.setdefault(field, []).append(name)
+    rows = []
+    for field, called in names.items():
+        value = _masked(getattr(settings, field))
+        set_here = next((name for name in called if name in environment), "")
+        set_there = next((name for name in called if name in in_file), "")
+        source = (
+            "environment" if set_here else f"{env_file().name}, line {in_file[set_there]}" if set_there else "default"
+        )
+        if field in wrong:
+            source += ", wrong: the default counts"
+        rows.append(Effective(set_here or set_there or called[0], value, source))
+    return rows
+
+
+def _masked(value: Any) -> Any:
+    """A value that anybody may see, ready for JSON."""
+    match value:
+        case SecretStr():
+            secret = value.get_secret_value()
+            return _without_secret(secret) if "://" in secret else MASK
+        case str() if "://" in value:
+            return _without_secret(value)
+        case frozenset():
+            return sorted(value)
+        case Path():
+            return str(value)
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            return {name: one for name, one in asdict(value).items() if one is not None}
+        case _:
+            return value
+
+
+def _without_secret(url: str) -> str:
+    """An address without its user, password and query."""
+    try:
+        parts = urlsplit(url)
+        host = f"{MASK}@{parts.netloc.rpartition('@')[2]}" if "@" in parts.netloc else parts.netloc
+    except ValueError:
+        return MASK
+    # With an unquoted / ? or # in a password, part of it would stand in the path.
+    if "@" in parts.path + parts.query + parts.fragment:
+        return f"{parts.scheme}://{MASK}"
+    return urlunsplit((parts.scheme, host, parts.path, MASK if parts.query else "", ""))
+
+
+def _short(value: Any) -> str:
+    """A value on one line."""
+    match value:
+        case None | "" | [] | {}:
+            return ""
+        case list():
+            text = ", ".join(map(str, value))
+        case dict():
+            text = ", ".join(f"{name}={one}" for name, one in value.items())
+        case bool():
+            text = str(value).lower()
+        case _:
+            text = str(value)
+    text = plain(text).replace("\n", " ")
+    return text if len(text) <= WIDEST else text[: WIDEST - 1] + MASK

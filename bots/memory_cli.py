@@ -1,0 +1,274 @@
+"""``parley memory``: what is remembered, where and of whom, and how it is forgotten. Backups: ``bots/backup_cli``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from bots.printing import ago, many, plain, print_json, progress, show, span, table
+from bots.usage import Command
+from core.errors import ParleyError
+from core.settings import load_settings
+
+if TYPE_CHECKING:  # the command line is read before anything that is dear to import is needed
+    from redis.asyncio import Redis
+
+    from core.archive import Archive, Record
+    from core.memory import RedisMemory
+
+T = TypeVar("T")
+
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+Name = Annotated[str, typer.Argument(help="The conversation as `ls` shows it; the end of it is enough.")]
+Conversation = Annotated[
+    str, typer.Option(metavar="NAME", help="This conversation alone, as `ls` shows it; the end of it is enough.")
+]
+Channel = Annotated[
+    str, typer.Option(metavar="ID", help="This channel with all of its threads, by the platform's id: C0123.")
+]
+User = Annotated[str, typer.Option(metavar="ID", help="This person alone, by the platform's id: U0123.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+class Missing(ParleyError):
+    """There is no such conversation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """What commands work on; ``retention`` in seconds."""
+
+    redis: Redis
+    archive: Archive
+    memory: RedisMemory
+    retention: int
+
+
+def attach(memory: typer.Typer) -> None:
+    """Register the commands."""
+    commands: dict[str, Callable[..., None]] = {"ls": ls, "show": show_one, "export": export, "import": import_}
+    for name, command in {**commands, "forget": forget}.items():
+        memory.command(name, cls=Command)(command)
+
+
+def ls(conversation: Conversation = "", channel: Channel = "", user: User = "", as_json: AsJson = False) -> None:
+    """Which conversations are remembered, how large they are, and when they are forgotten; not what was said."""
+    records = do(lambda store: select(store, conversation, channel, user, whole=True))
+    rows = [_figures(record) for record in records if record.stored]
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        print("Nothing is remembered.")  # noqa: T201
+        return
+    shown = table("conversation", "messages", "tokens", "bytes", "last said", "forgotten in")
+    for row in rows:
+        left = span(row["forgotten_at"] - time.time())
+        sizes = (str(row["messages"]), str(row["tokens"]), f"{row['bytes']:,}")
+        shown.add_row(row["conversation"], *sizes, ago(row["last_at"]), left)
+    show(shown)
+
+
+def show_one(conversation: Name, as_json: AsJson = False) -> None:
+    """What is remembered of one conversation, word for word."""
+    [record] = do(lambda store: select(store, conversation, "", "", whole=True))
+    figures, state = _figures(record), record.state
+    chosen = json.loads(record.parts["settings"].value) if "settings" in record.parts else {}
+    said: list[dict[str, Any]] = [
+        {
+            "id": m.id,
+            "role": m.role,
+            "author": m.author.id if m.author else "",
+            "name": m.author.name if m.author else "",
+        }
+        | {"at": m.at, "tokens": m.tokens, "ending": m.ending, "text": m.text}
+        for m in record.messages
+    ]
+    if as_json:
+        print_json(figures | {"state": state, "settings": chosen, "said": said})
+        return
+    lines = [f"{record.key}: {many(figures['messages'], 'message')}, {figures['tokens']:,} tokens"]
+    lines += [f"chosen here: {name} = {value}" for name, value in chosen.items() if name != "v"]
+    if state.get("summary"):
+        lines += ["", "Summed up, of what was said earlier:", state["summary"]]
+    for message in said:
+        if message["id"] and message["id"] == state.get("cut"):
+            lines += ["", "── what the model still sees begins here ──"]
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(message["at"]))
+        lines += ["", f"{when}  {message['name'] or message['role']}", message["text"]]
+    print(plain("\n".join(lines)))  # noqa: T201
+
+
+def export(
+    file: Annotated[Path | None, typer.Argument(help="A file to write; standard output without.")] = None,
+    *,
+    conversation: Conversation = "",
+    channel: Channel = "",
+    user: User = "",
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write what is remembered as lines of JSON, for `import`: all of it, or a conversation, a channel, a person.
+
+    Of a person it is what they said, and the answers to that.
+    """
+    from importlib.metadata import version
+
+    from core.backup import Header, Writer, write_backup
+    from core.schema import SCHEMA
+
+    records = do(lambda store: select(store, conversation, channel, user))
+    header = Header(SCHEMA, version("parley"), time.time())
+    if file is None:
+        writer = Writer(sys.stdout.buffer, header)
+        for record in records:
+            writer.add(record)
+        writer.end()
+        return
+    with write_backup(file, header, packed=False, over=force) as writer:
+        for record in records:
+            writer.add(record)
+    done(as_json, f"{file} holds {many(len(records), 'conversation')}.", file=str(file), conversations=len(records))
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="What `export` or `backup` wrote.")], as_json: AsJson = False
+) -> None:
+    """Add what a file remembers to what is remembered here. What stands here, or was forgotten since, stays so."""
+    from bots.backup_cli import put_back
+
+    counts = do(lambda store: put_back(store, file, "merge"))
+    said = f"Added {many(counts['written'] + counts['merged'], 'conversation')}"
+    skipped = [f"{counts[what]} {what}" for what in ("expired", "forgotten") if counts[what]]
+    done(as_json, f"{said}{', not those ' + ' and '.join(skipped) if skipped else ''}.", **counts)
+
+
+def forget(
+    conversation: Conversation = "", channel: Channel = "", user: User = "", yes: Yes = False, as_json: AsJson = False
+) -> None:
+    """Forget a conversation with its threads, a channel, or all that one person said, with the answers to it.
+
+    What waits to be answered is answered all the same, and remembered: `parley queue` shows it.
+    """
+    if sum(map(bool, (conversation, channel, user))) != 1:
+        raise typer.BadParameter("say which: --conversation, --channel or --user")
+    records = do(lambda store: select(store, conversation, channel, user))
+    count = sum(len(record.stored) for record in records)
+    if not yes and not sys.stdin.isatty():
+        raise typer.BadParameter("nobody is there to be asked: say --yes")
+    if not yes and not typer.confirm(
+        f"Forget {many(count, 'message')} in {many(len(records), 'conversation')}, for good?", err=True
+    ):
+        raise typer.Exit(1)
+    forgotten = do(lambda store: _forget(store, conversation, channel, user))
+    done(as_json, f"Forgot {many(forgotten, 'message')}.", messages=forgotten)
+
+
+async def _forget(store: Store, conversation: str, channel: str, user: str) -> int:
+    records = await select(store, conversation, channel, "")
+    if user:
+        records = [record for record in records if record.concerns(user)]
+    forgotten = 0
+    with progress("Forgetting", len(records)) as step:
+        for record in records:
+            if user:
+                forgotten += await store.memory.withdraw_author(record.key, user)
+            else:
+                forgotten += await store.memory.forget(record.key)
+            step()
+    if user:
+        forgotten += await _forget_letters(store, user)
+    return forgotten
+
+
+async def _forget_letters(store: Store, user: str) -> int:
+    """What a person said and nobody could answer."""
+    from core.operator import Operator
+
+    operator = Operator(store.redis)
+    theirs = [letter for letter in await operator.letters() if letter.job.turn.author.id == user]
+    return sum([await operator.drop(letter) for letter in theirs])
+
+
+async def select(store: Store, conversation: str, channel: str, user: str, *, whole: bool = False) -> list[Record]:
+    """The conversations that are meant, sorted; of a person, what they said and the answers, or ``whole`` ones."""
+    families = await store.archive.families()
+    if conversation:
+        name = one_name([str(key) for family in families for key in family], conversation)
+        families = [{key: parts for key, parts in family.items() if str(key) == name} for family in families]
+    if channel:
+        families = [{key: parts for key, parts in family.items() if key.channel == channel} for family in families]
+    records = []
+    families = [family for family in families if family]
+    with progress("Reading", len(families)) as step:
+        for family in families:
+            records += await store.archive.read(family)
+            step()
+    if user:
+        theirs = [(record, record.only(user)) for record in records]
+        records = [record if whole else only for record, only in theirs if only.parts]
+    return records
+
+
+def one_name(names: list[str], wanted: str) -> str:
+    """The conversation that is meant: by its whole name, or by an end of it that fits one alone. Raises Missing."""
+    from core.operator import matching
+
+    found = matching(names, wanted)
+    if len(found) > 1:
+        raise Missing(f"{wanted} may be any of {', '.join(found)}.", remedy="Say more of it.")
+    if not found:
+        what = f"There is no conversation {wanted} here."
+        raise Missing(what, remedy="`parley memory ls` shows which there are.")
+    return found[0]
+
+
+def _figures(record: Record) -> dict[str, Any]:
+    """A conversation in numbers."""
+    messages, stored = record.messages, record.stored
+    return {
+        "conversation": str(record.key),
+        "messages": len(messages),
+        "people": len({m.author.id for m in messages if m.author}),
+        "tokens": sum(m.tokens for m in messages),
+        "bytes": sum(len(text.encode()) for text in stored),
+        "last_at": messages[-1].at if messages else 0.0,
+        "forgotten_at": record.parts["messages"].until if stored else 0.0,
+    }
+
+
+def do(work: Callable[[Store], Awaitable[T]]) -> T:
+    """Do something with what is remembered."""
+    from core.archive import Archive
+    from core.memory import RedisMemory
+    from core.modeltable import counter
+    from core.redis import open_redis
+    from core.schema import prepare
+
+    settings = load_settings()
+
+    async def run() -> T:
+        url = settings.redis_url.get_secret_value() if settings.redis_url else None
+        async with open_redis(url, settings.data_dir) as redis:
+            await prepare(redis)
+            keep = settings.retention_seconds
+            memory = RedisMemory(redis, retention=keep, count=counter(settings))
+            return await work(Store(redis, Archive(redis, retention=keep), memory, keep))
+
+    return asyncio.run(run())
+
+
+def done(as_json: bool, said: str, **figures: Any) -> None:
+    """Say what was done."""
+    if as_json:
+        print_json({"ok": True, **figures})
+    else:
+        print(said)  # noqa: T201

@@ -1,0 +1,74 @@
+"""What commands print: tables for people, JSON for programs, progress on stderr where somebody watches."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
+
+
+def print_json(value: Any) -> None:
+    """For programs."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def table(*columns: str) -> Table:
+    """An empty table."""
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, show_header=any(columns))
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made
+
+
+def show(what: Table) -> None:
+    """Print a table, as wide as it needs to be where nobody watches."""
+    from rich.console import Console
+
+    Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(what, markup=False)
+
+
+def plain(text: str) -> str:
+    """Text from elsewhere, which must not become an escape sequence on a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+
+
+def many(count: int, thing: str) -> str:
+    """``1 message``, ``2 messages``."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def span(seconds: float) -> str:
+    """A time as people say it: ``3 d``."""
+    for size, unit in UNITS:
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
+def ago(at: float) -> str:
+    """How long ago a moment was; ``at`` in seconds since the epoch."""
+    return f"{span(time.time() - at)} ago"
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """Call what it gives after each of ``total`` steps; a bar grows on stderr if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)

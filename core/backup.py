@@ -1,0 +1,194 @@
+"""A backup: one file with everything that is remembered, as lines of JSON, usually compressed.
+
+The first line says what it is (``parley``: ``backup``, ``format``, ``schema`` of the store, ``version``, ``at``), each
+further one holds a conversation (``core.archive.Record``), and the last one counts them and carries a SHA-256 of all
+lines before it. A file is written beside its name and takes it when it is whole. It is read twice, once to check it
+and once to use it, so nothing is done on the word of a damaged one.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from core.archive import Part, Record
+from core.errors import BackupError
+from core.schema import SCHEMA, recast_kept, too_new
+
+FORMAT = 1
+"""Of the file; ``SCHEMA`` is that of what is in it."""
+LONGEST = 64 * 1024 * 1024
+"""Bytes of a line: many times what a conversation may hold."""
+DAMAGED = "Take another copy of it, or an older backup."
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a backup says of itself; ``at`` is in seconds since the epoch."""
+
+    schema: int
+    version: str
+    at: float
+
+
+class Writer:
+    """Writes one backup, line by line."""
+
+    def __init__(self, file: IO[bytes], header: Header) -> None:
+        self.count = 0
+        self._file = file
+        self._sum = hashlib.sha256()
+        about = {"parley": "backup", "format": FORMAT, "schema": header.schema}
+        self._line({**about, "version": header.version, "at": header.at})
+
+    def add(self, record: Record) -> None:
+        """Write one conversation."""
+        self._line(record.to_json())
+        self.count += 1
+
+    def end(self) -> None:
+        """Write the last line; without it, a file is no backup."""
+        self._line({"end": self.count, "sha256": self._sum.hexdigest()})
+
+    def _line(self, value: dict[str, Any]) -> None:
+        line = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        self._sum.update(line)
+        self._file.write(line)
+
+
+@contextmanager
+def write_backup(path: Path, header: Header, *, packed: bool = True, over: bool = False) -> Iterator[Writer]:
+    """A backup at ``path``, for its owner alone: there, and on the disk, when the block ends well; else nothing is.
+
+    Raises:
+        BackupError: there is a file already and ``over`` is not set, or it cannot be written.
+    """
+    if path.exists() and not over:
+        raise BackupError(f"{path} is there already.", remedy="Choose another name, or say --force.")
+    try:
+        number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # readable for us alone
+        try:
+            with os.fdopen(number, "wb") as file:
+                if packed:
+                    with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6) as pack:
+                        yield from _writing(pack, header)
+                else:
+                    yield from _writing(file, header)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+        finally:
+            with suppress(FileNotFoundError):
+                Path(name).unlink()
+    except OSError as error:
+        raise BackupError(
+            f"{path} cannot be written: {error.strerror or type(error).__name__}",
+            remedy="Choose a folder that this user may write to and that has room.",
+        ) from error
+
+
+def _writing(file: Any, header: Header) -> Iterator[Writer]:
+    writer = Writer(file, header)
+    yield writer
+    writer.end()
+
+
+class Backup:
+    """A backup that was read to its end once, and is whole: ``count`` conversations, as ``header`` says."""
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
+        """Check an open file. Raises BackupError if it is no backup, is damaged, or is a newer Parley's."""
+        self._file = file
+        self._name = name
+        self.header = Header(0, "", 0.0)
+        self.count = 0
+        for _ in self.records():
+            self.count += 1
+
+    def records(self) -> Iterator[Record]:
+        """The conversations, in today's form. Raises BackupError if the file is damaged."""
+        try:
+            yield from self._read()
+        except (OSError, EOFError, zlib.error) as error:  # gzip raises all of these, for its own checksum too
+            raise self._damaged("it ends too early" if isinstance(error, EOFError) else "it is damaged") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._damaged("what is written there is not what Parley writes") from error
+
+    def _read(self) -> Iterator[Record]:
+        self._file.seek(0)
+        packed = self._file.read(2) == b"\x1f\x8b"
+        self._file.seek(0)
+        lines: Any = gzip.GzipFile(fileobj=self._file) if packed else self._file
+        sum_, count = hashlib.sha256(), 0
+        first = self._line(lines)
+        self.header = self._about(first)
+        sum_.update(first)
+        while True:
+            line = self._line(lines)
+            if not line:
+                raise self._damaged("it ends too early")
+            record = json.loads(line)
+            if "end" in record:
+                break
+            sum_.update(line)
+            count += 1
+            yield _upgraded(Record.from_json(record), self.header.schema)
+        if record != {"end": count, "sha256": sum_.hexdigest()}:
+            raise self._damaged("its checksum does not fit: it was changed since it was written")
+        if self._line(lines):
+            raise self._damaged("there is more after its end")
+
+    def _line(self, lines: Any) -> bytes:
+        line: bytes = lines.readline(LONGEST + 1)
+        if len(line) > LONGEST:
+            raise self._damaged("a line is too long")
+        return line
+
+    def _about(self, line: bytes) -> Header:
+        try:
+            about = json.loads(line)
+            if about["parley"] != "backup":
+                raise ValueError(line)
+        except (ValueError, KeyError, TypeError):
+            raise BackupError(
+                f"{self._name} is no backup of Parley's.",
+                remedy="`parley backup` and `parley memory export` write them.",
+            ) from None
+        if about["format"] > FORMAT or about["schema"] > SCHEMA:
+            newer = too_new(about["schema"])
+            raise BackupError(f"{self._name} was written by a newer Parley ({about['version']}).", remedy=newer.remedy)
+        return Header(int(about["schema"]), str(about["version"]), float(about["at"]))
+
+    def _damaged(self, why: str) -> BackupError:
+        return BackupError(f"{self._name} cannot be trusted: {why}. Nothing was restored.", remedy=DAMAGED)
+
+
+@contextmanager
+def read_backup(path: Path) -> Iterator[Backup]:
+    """The backup at ``path``, checked. Raises BackupError if it cannot be read or trusted."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise BackupError(
+            f"{path} cannot be read: {error.strerror}", remedy="Name a file that this user may read."
+        ) from error
+    with file:
+        yield Backup(file, str(path))
+
+
+def _upgraded(record: Record, schema: int) -> Record:
+    """A conversation of an older store in today's form."""
+    kept = record.parts.get("retries")
+    if schema > 1 or not kept:
+        return record
+    turns = {turn: recast_kept(text) for turn, text in kept.value.items()}
+    return Record(record.key, {**record.parts, "retries": Part(kept.kind, turns, kept.until)})

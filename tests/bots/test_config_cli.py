@@ -1,0 +1,113 @@
+"""``parley config`` and ``parley prompt show``: what counts, and what a model sees."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bots.cli import cli
+from core.settings import Settings
+from tests.doubles.openai import OpenAIDouble
+from tests.doubles.tgi import TgiDouble
+from tests.journeys.process import environment
+
+SECRETS = {
+    "SLACK_BOT_TOKEN": "xoxb-canary",
+    "MODEL_API_KEY": "canary",
+    "REDIS_URL": "redis://ada:can%40ary@localhost:6379/0",
+    "MODEL_URL": "http://canary:canary@localhost:8080/v1?key=canary",
+}
+
+
+def rows(tmp_path: Path, *words: str, **settings: str) -> dict[str, tuple[object, str]]:
+    """What `parley config --json` says: values and sources by name."""
+    result = CliRunner().invoke(cli, ["config", "--json", *words], env=environment(tmp_path, **settings))
+    assert "canary" not in result.output
+    return {row["name"]: (row["value"], row["source"]) for row in json.loads(result.stdout)}
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_every_setting_has_a_line_and_where_it_comes_from(tmp_path: Path) -> None:
+    """The environment before .env, with its line, before the default; under the name by which it was set."""
+    (tmp_path / ".env").write_text("\nTEMPERATURE=0.1\nTOP_P=0.9\nTEMPERATURE=0.2\n", encoding="utf-8")
+    said = rows(tmp_path, TOP_P="0.5", HF_API_KEY="canary", SLACK_ALLOW_USERS="U2,U1", QUOTA_USER="turns=20/min")
+    assert said["TEMPERATURE"] == (0.2, ".env, line 4")
+    assert said["TOP_P"] == (0.5, "environment")
+    assert said["HF_API_KEY"] == ("…", "environment")
+    assert said["SLACK_ALLOW_USERS"] == (["U1", "U2"], "environment")
+    assert said["QUOTA_USER"] == ({"turns": 20}, "environment")
+    assert said["MAX_NEW_TOKENS"] == (1024, "default")
+    assert len(said) == len(Settings.model_fields)
+    changed = rows(tmp_path, "--changed", TOP_P="0.5")
+    assert changed.keys() == {"TEMPERATURE", "TOP_P", "DATA_DIR"}
+
+
+def test_no_secret_is_shown(tmp_path: Path) -> None:
+    """Of an address, where it leads is no secret."""
+    said = rows(tmp_path, **SECRETS)
+    assert said["SLACK_BOT_TOKEN"][0] == said["MODEL_API_KEY"][0] == "…"
+    assert said["REDIS_URL"][0] == "redis://…@localhost:6379/0"
+    assert said["MODEL_URL"][0] == "http://…@localhost:8080/v1?…"
+    assert rows(tmp_path, REDIS_URL="redis://:can#ary@canary/0")["REDIS_URL"][0] == "redis://…"
+    table = CliRunner().invoke(cli, ["config"], env=environment(tmp_path, **SECRETS))
+    assert (table.exit_code, "canary" in table.output) == (0, False)
+
+
+def test_a_wrong_setting_is_marked(tmp_path: Path) -> None:
+    """The others are shown all the same; the exit code says that there is one."""
+    result = CliRunner().invoke(cli, ["config"], env=environment(tmp_path, TEMPERATURE="canary", COLUMNS="200"))
+    assert result.exit_code == 1
+    assert "environment, wrong: the default counts" in result.output
+    assert "canary" not in result.output
+
+
+def parley(tmp_path: Path, *words: str, said: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+    """``parley …`` as a process, because a double answers in this one."""
+    command = [sys.executable, "-m", "bots", *words]
+    env = environment(tmp_path, **settings)
+    return subprocess.run(
+        command, cwd=tmp_path, env=env, input=said, capture_output=True, text=True, timeout=30, check=True
+    )
+
+
+async def ask_and_show(tmp_path: Path, **settings: str) -> tuple[str, dict[str, Any]]:
+    """What `prompt show` says of the second question of a chat, as text and for programs."""
+    await asyncio.to_thread(parley, tmp_path, "chat", said="My name is Ada.\nAnd yours?\n", **settings)
+    listed = await asyncio.to_thread(parley, tmp_path, "memory", "ls", "--json", **settings)
+    name = json.loads(listed.stdout)[0]["conversation"]
+    shown = await asyncio.to_thread(parley, tmp_path, "prompt", "show", name, **settings)
+    new = await asyncio.to_thread(parley, tmp_path, "prompt", "show", name, "--say", "Why?", "--json", **settings)
+    return shown.stdout, json.loads(new.stdout)
+
+
+async def test_what_is_shown_is_what_the_model_got(tmp_path: Path) -> None:
+    """To the byte, for the last question; and nobody is asked for an answer to show it."""
+    async with TgiDouble() as tgi:
+        settings = {"MODEL_API": "tgi", "MODEL_URL": tgi.url, "PROMPT_TEMPLATE": "chatml"}
+        shown, new = await ask_and_show(tmp_path, **settings)
+        assert shown == tgi.requests[-1].inputs
+        assert "And yours?" in shown
+        assert new["text"].startswith(shown)
+        assert "Why?" in new["text"]
+        assert new["template"] == "chatml"
+        assert len(tgi.requests) == 2
+
+
+async def test_messages_are_shown_where_the_server_writes_its_template(tmp_path: Path) -> None:
+    """One after another, as they were sent."""
+    async with OpenAIDouble() as server:
+        shown, new = await ask_and_show(tmp_path, MODEL_API="openai", MODEL_URL=server.url)
+        sent = server.requests[-1].parameters["messages"]
+        assert shown == "\n".join(f"── {one['role']} ──\n{one['content']}" for one in sent) + "\n"
+        assert new["messages"][: len(sent)] == sent

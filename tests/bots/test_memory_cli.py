@@ -1,0 +1,147 @@
+"""``parley memory``, ``parley backup`` and ``parley restore``, on a real Redis."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+from typer.testing import CliRunner
+
+from bots.cli import cli as parley
+from core.errors import ParleyError
+from core.memory import Exchange, RedisMemory, Thread
+from core.types import Author, ConversationKey, Message, Role
+from tests.journeys.process import environment
+
+Cli = Callable[..., "Ran"]
+CHANNEL = ConversationKey("slack", "T1", "C1")
+OTHER = ConversationKey("slack", "T1", "C2")
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a command ended, and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def cli(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """``parley …``, without a process of its own for each."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str, **settings: str) -> Ran:
+        env = environment(tmp_path, **{"REDIS_URL": redis_url, "COLUMNS": "200", **settings})
+        result = CliRunner().invoke(parley, words, env=env)
+        if isinstance(result.exception, ParleyError):
+            return Ran(1, result.stdout, f"{result.exception}\n{result.exception.remedy}")
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return Ran(result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
+async def say(client: Redis, key: ConversationKey, number: int, person: str) -> None:
+    """Somebody asks something, and is answered."""
+    memory = RedisMemory(client, retention=86_400)
+    loaded = await memory.load(key, Thread("q1", 1.0) if key.thread else None)
+    asked = Message(
+        Role.USER, f"secret {number}", id=f"q{number}", author=Author(person, f"Name of {person}"), at=number
+    )
+    said = Message(Role.ASSISTANT, f"reply {number}", id=f"a{number}", at=number + 0.5, reply_to=asked.id)
+    assert await memory.append(Exchange(key, loaded.epoch, asked.id, "", (asked, said)))
+
+
+@pytest.fixture
+async def talk(client: Redis) -> None:
+    """Two people in a channel and a thread of it, and one in another channel."""
+    await say(client, CHANNEL, 1, "U1")
+    await say(client, CHANNEL, 2, "U2")
+    await say(client, replace(CHANNEL, thread="1.0"), 3, "U1")
+    await say(client, OTHER, 4, "U2")
+
+
+@pytest.mark.usefixtures("talk")
+def test_an_operator_sees_what_is_remembered_and_only_on_demand_what_was_said(cli: Cli) -> None:
+    """In numbers for all, word for word for one conversation, which the end of its name is enough to name."""
+    listed = cli("memory", "ls")
+    assert [line.split()[0] for line in listed.stdout.splitlines()[1:]] == [
+        "slack:T1:C1",
+        "slack:T1:C1:1.0",
+        "slack:T1:C2",
+    ]
+    assert "secret" not in listed.stdout
+    rows = json.loads(cli("memory", "ls", "--channel", "C1", "--json").stdout)
+    assert [(row["conversation"], row["messages"], row["people"]) for row in rows] == [
+        ("slack:T1:C1", 4, 2),
+        ("slack:T1:C1:1.0", 4, 1),
+    ]
+    assert len(json.loads(cli("memory", "ls", "--user", "U2", "--json").stdout)) == 2
+    shown = cli("memory", "show", "C2").stdout
+    assert "Name of U2\nsecret 4\n" in shown
+    assert "secret 1" not in shown
+    said = json.loads(cli("memory", "show", "C2", "--json").stdout)["said"]
+    assert [message["text"] for message in said] == ["secret 4", "reply 4"]
+    missing = cli("memory", "show", "C7")
+    assert (missing.returncode, "parley memory ls" in missing.stderr) == (1, True)
+
+
+@pytest.mark.usefixtures("talk")
+def test_what_one_person_said_can_be_handed_to_them_and_forgotten(cli: Cli) -> None:
+    """Nobody is asked twice, and nobody else's words go."""
+    theirs = cli("memory", "export", "--user", "U1").stdout
+    assert "secret 1" in theirs
+    assert "secret 3" in theirs
+    assert "secret 2" not in theirs
+    assert cli("memory", "forget").returncode == 2
+    unasked = cli("memory", "forget", "--user", "U1")
+    assert (unasked.returncode, "--yes" in unasked.stderr) == (2, True)
+    assert cli("memory", "forget", "--user", "U1", "--yes").returncode == 0
+    assert "U1" not in cli("memory", "export").stdout
+    assert json.loads(cli("memory", "forget", "--channel", "C1", "--yes", "--json").stdout)["messages"] == 2
+    assert [row["conversation"] for row in json.loads(cli("memory", "ls", "--json").stdout)] == ["slack:T1:C2"]
+
+
+@pytest.mark.usefixtures("talk")
+def test_what_is_exported_can_be_imported(cli: Cli) -> None:
+    """A conversation that was forgotten since stays forgotten; any other comes back."""
+    assert cli("memory", "export", "all.jsonl").returncode == 0
+    again = cli("memory", "export", "all.jsonl")
+    assert (again.returncode, "--force" in again.stderr) == (1, True)
+    assert cli("memory", "forget", "--channel", "C2", "--yes").returncode == 0
+    added = json.loads(cli("memory", "import", "all.jsonl", "--json").stdout)
+    assert (added["merged"], added["forgotten"]) == (2, 1)
+
+
+@pytest.mark.usefixtures("talk")
+def test_a_backup_is_restored_onto_an_empty_redis(cli: Cli, tmp_path: Path, redis_url: str) -> None:
+    """All of it; a second time only if one says how; and a damaged file changes nothing."""
+    made = json.loads(cli("backup", "all.backup", "--json").stdout)
+    assert (made["conversations"], made["waiting"]) == (3, 0)
+    assert "3 conversations" in cli("restore", "all.backup", "--check").stdout
+    elsewhere = {"REDIS_URL": f"{redis_url}?db=1"}
+    damaged = tmp_path / "damaged.backup"
+    damaged.write_bytes((tmp_path / "all.backup").read_bytes()[:-20])
+    refused = cli("restore", str(damaged), **elsewhere)
+    assert (refused.returncode, "cannot be trusted" in refused.stderr) == (1, True)
+    assert "Nothing is remembered" in cli("memory", "ls", **elsewhere).stdout
+    assert "Restored 3 conversations." in cli("restore", "all.backup", **elsewhere).stdout
+    said = cli("memory", "show", "C1", **elsewhere).stdout
+    assert said == cli("memory", "show", "C1").stdout
+    assert "secret 2" in said
+    second = cli("restore", "all.backup", **elsewhere)
+    assert (second.returncode, "--merge" in second.stderr) == (1, True)
+    assert cli("restore", "all.backup", "--merge", "--replace", **elsewhere).returncode == 2
+    assert "Restored 3 conversations." in cli("restore", "all.backup", "--merge", **elsewhere).stdout
+    assert cli("memory", "forget", "--channel", "C2", "--yes").returncode == 0
+    assert cli("backup", "fewer.backup").returncode == 0
+    replaced = json.loads(cli("restore", "fewer.backup", "--replace", "--json", **elsewhere).stdout)
+    assert replaced["written"] == 3
+    names = [row["conversation"] for row in json.loads(cli("memory", "ls", "--json", **elsewhere).stdout)]
+    assert names == ["slack:T1:C1", "slack:T1:C1:1.0"]
