@@ -55,8 +55,8 @@ async def settle(fleet: Fleet, people: People, *, timeout: float = 60, but: int 
     try:
         await wait_until(settled, timeout=timeout, description="all is answered", pause=0.02)
     except AssertionError as error:
-        open_ = [question.turn for question in people.asked if not done(question)]
-        raise AssertionError(f"{error}\nwithout an end: {open_[:5]} ({len(open_)})\n{await fleet.waits()}") from None
+        open_ = {q.turn: [posted.text[-60:] for posted in people.reply(q)] for q in people.asked if not done(q)}
+        raise AssertionError(f"{error}\nwithout an end: {open_}\n{await fleet.waits()}") from None
 
 
 def final(reply: list[Posted]) -> bool:

@@ -25,7 +25,8 @@ async def check(fleet: Fleet, people: People, *, marked: int = 0) -> None:
         raise AssertionError(f"{error}\n{fleet.log()}") from None
     verdict = await judge(fleet, people)
     verdict.check()
-    assert (verdict.marked, verdict.whole) == (marked, verdict.messages - marked)
+    texts = [posted.text[-120:] for question in people.asked for posted in people.reply(question)]
+    assert (verdict.marked, verdict.whole) == (marked, verdict.messages - marked), texts
 
 
 async def growing(fleet: Fleet, people: People, number: int) -> None:
