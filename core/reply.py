@@ -15,7 +15,7 @@ from core.delivery import deliver
 from core.draft import Draft
 from core.errors import MessageGone, ParleyError, PlatformError, StorageError
 from core.failpoints import reach, swallow
-from core.jobs import Job, Note, Seal, StoredJob
+from core.jobs import TRIES, Job, Note, Seal, StoredJob
 from core.lease import Lease, LeaseEditor, LeaseLost
 from core.memory import Exchange
 from core.queue import TurnQueue
@@ -125,7 +125,7 @@ class Reply:
             draft.append(job.seal.text)
             draft.close(job.seal.outcome)
         elif job.hopeless:
-            draft, why = Draft(floor=job.text), f"{job.tries - 1} workers died of it"
+            draft, why = Draft(floor=job.text), f"{TRIES} workers died of it"
             draft.close(_given_up(job))
         elif command := commands.find(turn.text):
             draft, why = await self._obey(turn, command), ""
@@ -225,7 +225,7 @@ def _sealed(answer: Answer) -> Seal:
 
 
 def _given_up(job: Job) -> Outcome:
-    note = f"I broke down on this {job.tries - 1} times, so I put it aside. Whoever runs me finds it as {job.turn.id}."
+    note = f"I broke down on this {TRIES} times, so I put it aside. Whoever runs me finds it as {job.turn.id}."
     return Outcome(Ending.INTERRUPTED if job.text else Ending.FAILED, note)
 
 

@@ -8,7 +8,7 @@
 --          intent, seal, notes}, with a note for each job
 local worker, lease, most, idle = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == "1"
 local newest, together, graves = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local COMPANY, TRIES = 2, 3 -- tries beside other turns, and tries in all
+local COMPANY, TRIES, TELLS = 2, 3, 3 -- tries beside other turns, tries in all, and tries to tell that it is given up
 local time, taken = now(), {}
 
 local function readable(lane)
@@ -72,7 +72,7 @@ local function orphans(platform)
     local tries = tonumber(redis.call("HGET", state_of(lane), "tries") or "0")
     if not redis.call("LINDEX", inbox_of(lane), 0) then
       leave(lane)
-    elseif tries > TRIES then -- died of telling people that it gave up
+    elseif tries >= TRIES + TELLS then -- workers died of telling people that it is given up
       local count = tonumber(redis.call("HGET", state_of(lane), "count") or "1")
       bury(lane, count, "workers died of it, even of saying so", graves)
       finish(lane, count, "")

@@ -21,6 +21,7 @@ from core.embedded import embedded_redis
 from core.memory import RedisMemory
 from core.queue import RedisTurnQueue
 from core.redis import Keys, connect
+from core.tags import tag
 from core.worker import Worker
 from tests.bench.figures import Figure, at
 from tests.bench.nowhere import NoEditor, NoModel, Nowhere, assistant, turn
@@ -215,11 +216,11 @@ async def _recovery(rounds: int) -> list[Figure]:
                 for channel in people.channels(rounds):
                     question = await people.ask(channel, words=40)
                     await wait_until(lambda: people.reply(question))  # noqa: B023
-                    holder = fleet.holders()[question.turn]
+                    holder = fleet.holders()[tag(question.turn)]
                     victim = next(member for member in fleet.workers if member.pid == holder.pid)
                     victim.kill()
-                    await fleet.until(lambda: fleet.holders()[question.turn].epoch > holder.epoch)  # noqa: B023
-                    seconds.append(fleet.holders()[question.turn].at - victim.killed_at)
+                    await fleet.until(lambda: fleet.holders()[tag(question.turn)].epoch > holder.epoch)  # noqa: B023
+                    seconds.append(fleet.holders()[tag(question.turn)].at - victim.killed_at)
     name = f"from a worker's death to its heir, with a lease of {LEASE:g} s"
     return [
         Figure(f"{name}, p50", round(at(0.5, seconds), 2), "s"),

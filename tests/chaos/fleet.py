@@ -103,7 +103,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A worker took a turn."""
+    """A worker took a turn, which has the name that logs give it: see ``core.tags``."""
 
     at: float
     turn: str
@@ -283,6 +283,11 @@ class Fleet:
     async def until(self, condition: Callable[[], Any], timeout: float = 20) -> None:
         """Wait for something to be seen in the logs, which are read anew each time."""
         await wait_until(condition, timeout=timeout, pause=0.05)
+
+    async def refill(self) -> None:
+        """Forget what was spent of Slack's budgets: who comes new may show answers that grow."""
+        async for name in self.redis.scan_iter(match="{parley}:budget:*"):
+            await self.redis.delete(name)
 
     def holders(self) -> dict[str, Taken]:
         """Who took each turn last."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from core.tags import tag
 from core.types import Message, Role
 from tests.chaos.fleet import Fleet, Taken, process_of
 from tests.chaos.people import People, Question, mark_of, part_of
@@ -54,8 +55,8 @@ async def settle(fleet: Fleet, people: People, *, timeout: float = 60, but: int 
     try:
         await wait_until(settled, timeout=timeout, description="all is answered", pause=0.02)
     except AssertionError as error:
-        open_ = [question.turn for question in people.asked if not done(question)]
-        raise AssertionError(f"{error}\nwithout an end: {open_[:5]} ({len(open_)})\n{await fleet.waits()}") from None
+        open_ = {q.turn: [posted.text[-60:] for posted in people.reply(q)] for q in people.asked if not done(q)}
+        raise AssertionError(f"{error}\nwithout an end: {open_}\n{await fleet.waits()}") from None
 
 
 def final(reply: list[Posted]) -> bool:
@@ -153,8 +154,11 @@ def _judge_edits(verdict: Verdict, fleet: Fleet) -> None:
         else:
             continue
         at = call.at + fleet.wall
-        epochs = [one.epoch for one in taken[turn, process_of(call.agent)] if one.at <= at]
+        if not turn:
+            continue  # a welcome, or a message that was posted while this call was on its way
+        epochs = [one.epoch for one in taken[tag(turn), process_of(call.agent)] if one.at <= at]
         if not epochs:
+            verdict.faults.append(f"an edit of somebody who never had it: {call.method} of {turn}")
             continue
         if epochs[-1] < newest[turn]:
             verdict.stale += 1

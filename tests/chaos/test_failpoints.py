@@ -74,6 +74,7 @@ async def die_at(fleet: Fleet, *points: str, rate: float = 45) -> None:
 
 async def _die(fleet: Fleet, people: People, heir: Member, channel: str, point: str) -> None:
     """One process dies there, and what it had is done by the others."""
+    await fleet.refill()
     if point in LISTENING:
         doomed = await fleet.listener(PARLEY_CRASH_AT=point)
         await ask_thrice(people, channel)

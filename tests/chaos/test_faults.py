@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from core.tags import tag
 from tests.chaos.conftest import together
 from tests.chaos.fleet import Fleet
 from tests.chaos.oracle import judge, settle
@@ -24,7 +25,8 @@ async def check(fleet: Fleet, people: People, *, marked: int = 0) -> None:
         raise AssertionError(f"{error}\n{fleet.log()}") from None
     verdict = await judge(fleet, people)
     verdict.check()
-    assert (verdict.marked, verdict.whole) == (marked, verdict.messages - marked)
+    texts = [posted.text[-120:] for question in people.asked for posted in people.reply(question)]
+    assert (verdict.marked, verdict.whole) == (marked, verdict.messages - marked), texts
 
 
 async def growing(fleet: Fleet, people: People, number: int) -> None:
@@ -39,7 +41,7 @@ async def growing(fleet: Fleet, people: People, number: int) -> None:
 async def test_a_worker_that_was_frozen_edits_nothing_when_it_wakes(fleet: Fleet) -> None:
     """Its time is over by its own clock, too; and scripts that Redis forgot are sent to it again."""
     people = People(fleet)
-    fleet.tgi.rate = 25
+    fleet.tgi.rate = 12
     await fleet.listener()
     first = await fleet.worker()
     await asyncio.gather(*(people.ask(channel, words=100) for channel in people.channels(6)))
@@ -48,7 +50,6 @@ async def test_a_worker_that_was_frozen_edits_nothing_when_it_wakes(fleet: Fleet
     first.freeze()
     await fleet.worker()
     await fleet.until(lambda: sum(taken.tries > 1 for taken in fleet.taken()) == 6)
-    await growing(fleet, people, 6)
     first.thaw()
     await check(fleet, people)
     assert first.running
@@ -137,7 +138,7 @@ async def test_an_upgrade_rolls_through_and_leaves_the_newer_jobs_to_the_newer(f
     newer = await store_newer(fleet)
     for number, channel in enumerate(people.channels(3)):
         asked = [await people.ask(channel, user=user, words=40) for user in USERS]
-        await fleet.until(lambda: {q.turn for q in asked} & {taken.turn for taken in fleet.taken()})  # noqa: B023
+        await fleet.until(lambda: {tag(q.turn) for q in asked} & {taken.turn for taken in fleet.taken()})  # noqa: B023
         new = await fleet.worker(GRACE="0.2")
         if number == 1:
             listener = fleet.listeners[0]

@@ -42,6 +42,7 @@ def test_every_command_in_the_readme_is_run_here() -> None:
         "make test",
         "make check",
         "make bench",
+        "make chaos",
         "make setup",
         "parley",
         "parley chat",
@@ -58,7 +59,7 @@ def test_every_command_in_the_readme_is_run_here() -> None:
     assert lines == {"parley run slack --no-worker", "parley run worker"}
 
 
-@pytest.mark.parametrize("target", ["run", "test", "check", "bench", "setup"])
+@pytest.mark.parametrize("target", ["run", "test", "check", "bench", "chaos", "setup"])
 def test_make_knows_the_target(target: str) -> None:
     """Without doing it: the tests run in what `make test` set up."""
     subprocess.run(["make", "--dry-run", "--always-make", target], cwd=ROOT, capture_output=True, check=True)
