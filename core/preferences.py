@@ -79,7 +79,7 @@ class Choices:
     def describe(self, settings: ConversationSettings) -> str:
         """All settings of a conversation as Markdown, and how to change them."""
         lines = ["Settings of this conversation:", ""]
-        lines += [f"- `{name}`: {self._value(settings, name)}" for name in NAMES if self._offers(name)]
+        lines += [f"- `{name}`: {self._value(settings, name)}" for name in NAMES if self.offers(name)]
         lines += [
             "",
             "Change one with `settings temperature 0.2`; `settings temperature reset` brings its default back, and "
@@ -87,7 +87,8 @@ class Choices:
         ]
         return "\n".join(lines)
 
-    def _offers(self, name: str) -> bool:
+    def offers(self, name: str) -> bool:
+        """Whether there is anything to choose."""
         return (name != "persona" or bool(self.personas)) and (name != "model" or len(self.models) > 1)
 
     def _value(self, settings: ConversationSettings, name: str) -> str:
