@@ -147,7 +147,7 @@ def _checked_system(value: str) -> str:
 def _one_of(value: str, known: tuple[str, ...], what: str) -> str:
     found = next((name for name in known if name.casefold() == value.casefold()), None)
     if found is None:
-        there = f"There are {_listed(known)}." if known else "There is nothing to choose from here."
+        there = f"There are {_listed(known)}." if known else f"There is no {what} to choose from here."
         raise WrongChoice(f"There is no {what} called “{_line(value, 40)}”. {there}")
     return found
 
