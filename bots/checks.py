@@ -92,6 +92,8 @@ async def _examine_one(settings: Settings, asked: Manner, model: Model, say: Say
     if answer.ok or health.level == "ok":
         say(health)
     say(answer)
+    if name := await _name(model, called):
+        say(name)
     if answer.ok or limits:
         say(_context(settings, asked, model, limits, called))
     if answer.ok and (template := await _template(asked, model, called)):
@@ -110,6 +112,28 @@ async def _healthy(model: Model, called: str) -> Check:
     return Check("model", "warning", called, f"{model.where} does not say at /health that it is ready", ms=ms(began))
 
 
+async def _name(model: Model, called: str) -> Check | None:
+    """Which of the models of a server is asked; None where there is nothing to choose, or the server does not tell."""
+    from core.backends.detect import DetectedBackend
+    from core.backends.openai import OpenAIBackend
+
+    name, tried = "model.name", f"{called}, name"
+    try:
+        async with asyncio.timeout(DEADLINE):
+            speaks = await model.backend.known() if isinstance(model.backend, DetectedBackend) else model.backend
+            listed = await speaks.models() if isinstance(speaks, OpenAIBackend) else []
+    except (GenerationError, TimeoutError):
+        return None
+    asked = speaks.model if isinstance(speaks, OpenAIBackend) else ""
+    there = ", ".join(listed[:8]) + (f" and {len(listed) - 8} more" if len(listed) > 8 else "")
+    if asked and listed and asked not in listed:
+        return Check(name, "warning", tried, f"the server does not list {asked}", f"It lists {there}.")
+    if not asked and len(listed) > 1:
+        found = f"MODEL_NAME is not set, so the first is asked, {listed[0]}"
+        return Check(name, "warning", tried, found, f"The server lists {there}.")
+    return None
+
+
 async def _limits(backend: Backend) -> ModelLimits | None:
     try:
         async with asyncio.timeout(DEADLINE):
@@ -122,7 +146,8 @@ async def _one_token(settings: Settings, asked: Manner, model: Model, called: st
     name, tried, began = "model.answer", f"{called}, one token", time.perf_counter()
     window = Window(asked.system, (Message(Role.USER, "Hello"),))
     try:
-        prompt = (await model.template()).render(window)
+        template = await model.template()
+        prompt = template.render(window)
         request = GenerationRequest(prompt, 1, settings.temperature)
         async with aclosing(generate(model.backend, request, Deadlines(DEADLINE, DEADLINE, DEADLINE))) as stream:
             async for _ in stream:
@@ -135,7 +160,8 @@ async def _one_token(settings: Settings, asked: Manner, model: Model, called: st
         remedy = await _other_api(model, error) or error.remedy
         return Check(name, "error", tried, str(error), remedy, ms(began))
     took = ms(began)
-    return Check(name, "ok", tried, f"after {took:,} ms", ms=took)
+    by = "its server" if template.name == "chat" else f"{template.name} (PROMPT_TEMPLATE)"
+    return Check(name, "ok", tried, f"after {took:,} ms; the prompt is written as {by} does it", ms=took)
 
 
 async def _other_api(model: Model, error: Exception) -> str:

@@ -168,7 +168,7 @@ def visible(text: str) -> str:
 
 def slashed(text: str) -> str:
     """What the core says of a command, with the slash that the command needs here."""
-    return _BARE.sub(r"`/\1`", text)
+    return _BARE.sub(r"`/\1", text)
 
 
 def answer_ref() -> MessageRef:

@@ -136,7 +136,8 @@ class Model:
 
     def opened(self, prompt: Prompt) -> Opened:
         """Whether the model's first token is reasoning already."""
-        if prompt.chat is None and prompt.text().rstrip().endswith(OPEN):
+        # Only where the template knows of it: nothing is rendered for a look that a template of lines needs not.
+        if prompt.chat is None and OPEN in prompt.controls and prompt.text().rstrip().endswith(OPEN):
             return Opened.YES
         return Opened.MAYBE if self.opens_thoughts else Opened.NO
 

@@ -79,7 +79,7 @@ class Choices:
     def describe(self, settings: ConversationSettings) -> str:
         """All settings of a conversation as Markdown, and how to change them."""
         lines = ["Settings of this conversation:", ""]
-        lines += [f"- `{name}`: {self._value(settings, name)}" for name in NAMES if self._offers(name)]
+        lines += [f"- `{name}`: {self._value(settings, name)}" for name in NAMES if self.offers(name)]
         lines += [
             "",
             "Change one with `settings temperature 0.2`; `settings temperature reset` brings its default back, and "
@@ -87,7 +87,8 @@ class Choices:
         ]
         return "\n".join(lines)
 
-    def _offers(self, name: str) -> bool:
+    def offers(self, name: str) -> bool:
+        """Whether there is anything to choose."""
         return (name != "persona" or bool(self.personas)) and (name != "model" or len(self.models) > 1)
 
     def _value(self, settings: ConversationSettings, name: str) -> str:
@@ -146,7 +147,7 @@ def _checked_system(value: str) -> str:
 def _one_of(value: str, known: tuple[str, ...], what: str) -> str:
     found = next((name for name in known if name.casefold() == value.casefold()), None)
     if found is None:
-        there = f"There are {_listed(known)}." if known else "There is nothing to choose from here."
+        there = f"There are {_listed(known)}." if known else f"There is no {what} to choose from here."
         raise WrongChoice(f"There is no {what} called “{_line(value, 40)}”. {there}")
     return found
 

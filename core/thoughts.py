@@ -1,7 +1,8 @@
 """Reasoning in the text of an answer, between ``<think>`` and ``</think>``: never shown.
 
 Models open it at the beginning of a line, most at the very beginning. Where a chat template opens it for them the text
-begins in the middle of it, and only a lone ``</think>`` tells. Pure: text in, text out.
+begins in the middle of it, and only a lone ``</think>`` at the beginning of a line tells; in the middle of one it is
+somebody's talk about it. Pure: text in, text out.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class ThoughtTrimmer:
                     self.thinking, self._quoted = self._begins_line, True
                     shown += "" if self.thinking else self._visible(OPEN)
                     text = text[len(OPEN) :]
-                elif text.startswith(CLOSE) and not self._quoted:
+                elif text.startswith(CLOSE) and self._begins_line and not self._quoted:
                     self.retracted, self._quoted, self._begins_line, self._said = True, True, True, False
                     shown, text = "", text[len(CLOSE) :]
                 elif len(text) < len(CLOSE) and (OPEN.startswith(text) or CLOSE.startswith(text)):

@@ -20,6 +20,7 @@ from slack_bolt.app.async_app import AsyncApp
 from bots.slack.editor import RETRY, STOP
 from bots.slack.errors import slack_errors
 from bots.slack.events import Asked, Changed, is_external, read_change, read_question, workspace_of
+from bots.slack.settings import SlackSettings, asks_for_settings, offer
 from bots.slack.surface import SlackSurface
 from bots.slack.text import escape, people, readable, without_mention
 from core import metrics
@@ -39,6 +40,7 @@ log = structlog.get_logger()
 UNREAD = "I can't read files yet, only what you write. I have not looked at {files}."
 REFUSED = "I am not set up to answer {where}. Whoever runs me decides that."
 GONE = "I no longer have that question. Please ask it again."
+FORM_OFFERED = "Change settings"
 NOTHING = "There is no answer of mine under way here that you could stop."
 NOT_YOURS = "Only who asked may stop an answer."
 
@@ -53,6 +55,11 @@ class SlackListener:
         self._memory = memory
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepting: dict[str, asyncio.Lock] = {}
+        self._form = SlackSettings(
+            surface.client,
+            memory,
+            lambda channel, user: self._refusal(channel, user, direct=channel.startswith("D"), external=False),
+        )
 
     def attach(self, app: AsyncApp) -> None:
         """Register with Bolt."""
@@ -61,6 +68,7 @@ class SlackListener:
         app.event("member_joined_channel")(self.greet)
         app.action(RETRY)(self.retry)
         app.action(STOP)(self.stop)
+        self._form.attach(app)
         # What is not ours is acknowledged too; Slack would deliver it again.
         app.event(re.compile(".*"))(_ignore)
 
@@ -155,6 +163,8 @@ class SlackListener:
             await self._queue.amend(turn.id, files=files)
         if receipt.note:
             self._later(self._whisper(channel, user, thread, escape(receipt.note)))
+        if receipt.status != "duplicate" and asks_for_settings(turn.text):
+            self._later(self._whisper(channel, user, thread, FORM_OFFERED, offer(turn.key)))
 
     async def _stop_for(self, asked: Turn) -> bool:
         """End the answer that is being written for a person where they say so. False if there is none."""
@@ -206,11 +216,13 @@ class SlackListener:
             await self._memory.correct(key, change.message, text)
             await self._queue.correct_kept(key, change.message, raw)
 
-    async def _whisper(self, channel: str, user: str, thread: str, text: str) -> None:
-        """One line for one person."""
+    async def _whisper(
+        self, channel: str, user: str, thread: str, text: str, blocks: list[dict[str, Any]] | None = None
+    ) -> None:
+        """One line for one person, or blocks."""
         with slack_errors("chat.postEphemeral"):
             await self._surface.client.chat_postEphemeral(
-                channel=channel, user=user, text=text, thread_ts=thread or None
+                channel=channel, user=user, text=text, thread_ts=thread or None, blocks=blocks
             )
 
     async def _post(self, channel: str, thread: str, text: str) -> None:

@@ -39,10 +39,9 @@ I am Parley's demo: there is **no model behind me**. I do not understand what yo
 can watch this answer grow. To connect a real model, put this into `.env` and start me again:
 
 ```ini
-MODEL_API=tgi
 MODEL_URL=http://localhost:8080
 ```"""
-_REMINDER = "_Still the demo, without a model: `MODEL_API=tgi` and `MODEL_URL=…` connect one._"
+_REMINDER = "_Still the demo, without a model: `MODEL_URL=…` connects one._"
 _SUGGESTIONS = "Try *My name is Ada*, then *What is my name?* · *Show me some code* · *Write 300 words*"
 _CODE = '''\
 I cannot write code for you, but this is how it looks here:

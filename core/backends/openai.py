@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -23,7 +23,8 @@ import aiohttp
 
 from core.backends.server import CONNECT_TIMEOUT, Auth, Server, seconds
 from core.errors import GenerationError, ModelOverloaded, ModelTimeout, ModelUnavailable, PromptTooLong
-from core.types import Delta, Done, Ending, GenerationRequest, ModelLimits, Streamed, Thinking, Usage
+from core.prompts.speech import Said, folded
+from core.types import Delta, Done, Ending, GenerationRequest, ModelLimits, Role, Streamed, Thinking, Usage
 
 LARGEST_EVENT = 8_000_000
 """Bytes of one event; more is no answer."""
@@ -37,6 +38,11 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 _BUSY = re.compile(r"overload|rate.?limit|too many requests|queue is full", re.IGNORECASE)
+_NO_SYSTEM = re.compile(
+    r"system role (is )?not supported|system (message|prompt)s? (is|are) not supported|roles? must alternate"
+    r"|only user and assistant roles|no system role",
+    re.IGNORECASE,
+)
 _WANTS_MODEL = re.compile(r"\bmodel\b", re.IGNORECASE)
 _OPTIONAL = ("stream_options", "seed", "top_p")
 """Fields that an answer can do without, where a strict server does not know them."""
@@ -64,11 +70,12 @@ class OpenAIBackend:
         self._server = Server(url, api_key=api_key, auth=auth)
         if self._server.url.path == "/":
             self._server.url = self._server.url.with_path("/v1", keep_query=True)
-        self._model = model
+        self.model = model
         self._listed = ""
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=idle_timeout)
         self._idle = idle_timeout
         self._unknown: set[str] = set()
+        self._folds = False
         self._session: aiohttp.ClientSession | None = None
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Streamed, None]:
@@ -77,6 +84,8 @@ class OpenAIBackend:
         body = await self._body(request)
         while True:
             body = {name: value for name, value in body.items() if name not in self._unknown}
+            if prompt := request.prompt.chat:
+                body["messages"] = self._messages(prompt())
             try:
                 async with self._post(body) as response:
                     if response.status != 200:
@@ -100,7 +109,7 @@ class OpenAIBackend:
             GenerationError: the server is away, or refuses.
         """
         listed = _dicts(await self._list())
-        name = self._model or self._listed
+        name = self.model or self._listed
         entry = next((entry for entry in listed if entry.get("id") == name), {})
         if total := _number(entry.get("max_model_len")):
             return ModelLimits(total - 1, total, name)
@@ -155,7 +164,7 @@ class OpenAIBackend:
             self._session = aiohttp.ClientSession(
                 connector=connector, headers=self._server.headers, timeout=self._timeout, read_bufsize=2**18
             )
-        page = self._server.page("chat/completions" if "messages" in body else "completions")
+        page = self._server.page("completions" if "prompt" in body else "chat/completions")
         # Half a surrogate pair cannot be sent, and servers refuse the whole request for an escaped one.
         data = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         return self._session.post(page, data=data, headers={"Content-Type": "application/json"})
@@ -171,9 +180,7 @@ class OpenAIBackend:
         }
         if prompt.chat is None:
             body["prompt"] = prompt.text()
-        else:
-            body["messages"] = [{"role": str(role), "content": words} for role, words in prompt.chat()]
-        if model := self._model or await self._first():
+        if model := self.model or await self._first():
             body["model"] = model
         if prompt.stops:
             body["stop"] = list(prompt.stops)
@@ -182,6 +189,12 @@ class OpenAIBackend:
         if request.seed is not None:
             body["seed"] = request.seed
         return body
+
+    def _messages(self, said: Sequence[Said]) -> list[dict[str, str]]:
+        """What was said, as the API has it; without a system role where the server's template has none."""
+        if self._folds and said and said[0][0] is Role.SYSTEM:
+            said = folded(said[0][1], said[1:])
+        return [{"role": str(role), "content": words} for role, words in said]
 
     async def _first(self) -> str:
         """The first model that the server lists, asked once; "" where it lists none."""
@@ -275,6 +288,9 @@ class OpenAIBackend:
         what = f"answered HTTP {response.status} {response.reason or ''}".rstrip()
         what += self._server.quote(said, _words(body))
         too_long = bool(_TOO_LONG.search(said))
+        if _NO_SYSTEM.search(said) and not self._folds and "messages" in body:
+            self._folds = True
+            return
         if response.status in (400, 422) and not too_long:
             unknown = {name for name in _OPTIONAL if name in body and name in said}
             if unknown:

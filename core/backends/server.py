@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import json
+import time
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 import aiohttp
@@ -146,9 +148,13 @@ class Server:
 
 
 def seconds(retry_after: str | None) -> float | None:
-    """``Retry-After`` in seconds; None for a date or nothing."""
+    """``Retry-After`` in seconds, from a number or a date; None for anything else."""
     try:
         return max(0.0, float(retry_after or ""))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after or "").timestamp() - time.time())
     except ValueError:
         return None
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from core.guard import guard
 from core.prompts.jinja import render
-from core.prompts.speech import Said, folded, spoken, strictly
+from core.prompts.speech import Said, spoken, strictly
 from core.types import Prompt, Role, Window
 
 
@@ -60,6 +60,7 @@ class FamilyTemplate:
         family = self._family
         controls = (*family.stops, *family.controls)
 
+        @cache
         def text() -> str:
             said: list[Said] = list(spoken(window))
             said = strictly(said) if family.strict else said
@@ -70,25 +71,17 @@ class FamilyTemplate:
 
 
 class ChatTemplate:
-    """For servers that write conversations down by themselves: the system prompt, then turns.
-
-    Most templates behind such servers take nothing else. For one that has no system role, ``folds`` puts the system
-    prompt before the first person's words.
-    """
+    """For servers that write conversations down by themselves: the system prompt, then turns, as most want it."""
 
     name = "chat"
 
-    def __init__(self, *, folds: bool = False) -> None:
-        self._folds = folds
-
     def render(self, window: Window) -> Prompt:
-        """See ``PromptTemplate.render``; the text is that of the line family, for whoever only measures it."""
+        """See ``PromptTemplate.render``; the text is for whoever only measures it."""
 
-        def chat() -> list[Said]:
+        @cache
+        def chat() -> tuple[Said, ...]:
             turns, system = strictly(spoken(window)), guard(window.system)
-            if self._folds or not system:
-                return folded(system, turns)
-            return [(Role.SYSTEM, system), *turns]
+            return ((Role.SYSTEM, system), *turns) if system else tuple(turns)
 
         return Prompt(window.messages, (), lambda: "\n".join(words for _, words in chat()), chat)
 

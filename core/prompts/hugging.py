@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -80,6 +81,7 @@ class HuggingFaceTemplate:
         ``text()`` raises ModelRefused if the template will not write this conversation down in any way.
         """
 
+        @cache
         def text() -> str:
             said = list(spoken(window, self._controls))
             written = self._written(guard(window.system, self._controls), said)

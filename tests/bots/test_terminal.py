@@ -205,6 +205,19 @@ async def test_system_replaces_the_system_prompt_until_it_is_reset(chat_with: Ca
     assert await chat.hear("/system") == usual
 
 
+async def test_settings_are_changed_by_their_own_words(chat_with: Callable[..., Chat]) -> None:
+    """What the core says of `settings` is what has to be typed here; what is wrong is said."""
+    chat = chat_with()
+    assert "- `temperature`: 0.1\n" in str(await chat.hear("/temperature 0.1"))
+    said = str(await chat.hear("/settings"))
+    assert "Change one with `/settings temperature 0.2`; `/settings temperature reset` brings" in said
+    assert "`max` is a whole number" in str(await chat.hear("/max lots"))
+    assert "no model called “big”" in str(await chat.hear("/model big"))
+    assert "There is no such setting" in str(await chat.hear("/settings colour red"))
+    assert "the default again" in str(await chat.hear("/settings reset"))
+    assert "`temperature`: 0.7, the default" in str(await chat.hear("/settings"))
+
+
 async def test_the_greeting_says_who_answers_and_no_secret(chat_with: Callable[..., Chat]) -> None:
     """The demo gives its hint; a model's address is shown without the credentials in it."""
     assert "MODEL_URL" in chat_with(model_api="demo").greeting

@@ -241,6 +241,22 @@ async def test_a_refusal_is_a_typed_error(tgi: TgiDouble, fault: str) -> None:
     assert check(error, REFUSED[fault], tgi.url).retry_after == (7 if fault in ("429", "503") else None)
 
 
+@pytest.mark.parametrize("fault", ["endless", "endless_space"])
+async def test_output_without_end_has_an_end(tgi: TgiDouble, fault: str) -> None:
+    """White space for ever is cut off; words for ever, by the deadline for all of an answer."""
+    tgi.answer, tgi.max_total_tokens = TEXT, 10**10
+    tgi.fault(fault, after=2)
+    text = ""
+    try:
+        async with aclosing(generate(TgiBackend(tgi.url), ask("hi", most=10**9), Deadlines(5, 5, 0.3))) as stream:
+            async for item in stream:
+                text += item.text if isinstance(item, Delta) else ""
+    except ModelTimeout:
+        assert fault == "endless"
+    assert text.startswith("one two")
+    await wait_until(lambda: not tgi.running, description="the server to stop")
+
+
 async def test_too_large_an_event_is_a_broken_stream(tgi: TgiDouble) -> None:
     """Larger than the client reads; the text came before it."""
     tgi.answer = TEXT

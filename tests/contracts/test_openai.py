@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
+from email.utils import formatdate
 
 import pytest
 
 from core.backends.openai import OpenAIBackend
+from core.backends.server import seconds
 from core.errors import (
     GenerationError,
     ModelOverloaded,
@@ -22,7 +25,21 @@ from core.errors import (
     StreamBroken,
 )
 from core.generation import Deadlines, generate
-from core.types import Delta, Done, Ending, GenerationRequest, ModelLimits, Prompt, Streamed, Thinking, Usage
+from core.prompts.families import ChatTemplate
+from core.types import (
+    Delta,
+    Done,
+    Ending,
+    GenerationRequest,
+    Message,
+    ModelLimits,
+    Prompt,
+    Role,
+    Streamed,
+    Thinking,
+    Usage,
+    Window,
+)
 from tests.contracts.test_backend import KEY, SECRET, ask, check, collect
 from tests.doubles.openai import ENDS, EVENTS, SERVERS, Habits, OpenAIDouble
 from tests.waiting import wait_until
@@ -204,6 +221,25 @@ async def test_only_what_is_in_use_is_sent(server: OpenAIDouble, backend: OpenAI
     assert server.requests[-2].parameters["temperature"] == 0
     assert "top_p" not in server.requests[-2].parameters
     assert server.requests[-2].parameters["stop"] == ["\nUser:"]
+
+
+async def test_a_model_without_a_system_role_gets_it_with_the_first_words(server: OpenAIDouble) -> None:
+    """Its server says so once; from then on it is not asked for it."""
+    server.habits = replace(server.habits, system=False)
+    backend = OpenAIBackend(server.api, model="m")
+    prompt = ChatTemplate().render(Window("Be kind.", (Message(Role.USER, "hi"),)))
+    for _ in range(2):
+        text, end = await collect(backend, GenerationRequest(prompt, 100))
+        assert (text, isinstance(end, Done)) == (TEXT, True)
+    await backend.aclose()
+    assert server.requests[-1].parameters["messages"] == [{"role": "user", "content": "Be kind.\n\nhi"}]
+    assert len(server.requests) == 3
+
+
+async def test_a_date_says_when_to_come_back() -> None:
+    """As proxies write it."""
+    assert seconds(formatdate(time.time() + 60, usegmt=True)) == pytest.approx(60, abs=2)
+    assert (seconds("soon"), seconds(None), seconds("-1"), seconds("2.5")) == (None, None, 0, 2.5)
 
 
 async def test_a_prompt_without_messages_is_completed(server: OpenAIDouble, backend: OpenAIBackend) -> None:

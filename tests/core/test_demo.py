@@ -35,7 +35,7 @@ def test_the_first_answer_says_what_it_is_and_what_to_do() -> None:
     """No model, how to connect one as a block to copy, what was asked, and what to try."""
     answer = reply([says("hello there", ADA)])
     assert "no model behind me" in answer
-    assert "```ini\nMODEL_API=tgi\nMODEL_URL=http://localhost:8080\n```" in answer
+    assert "```ini\nMODEL_URL=http://localhost:8080\n```" in answer
     assert 'You wrote: "hello there"' in answer
     assert "Ada" in answer
     assert "What is my name?" in answer

@@ -85,14 +85,10 @@ def test_a_server_can_take_the_stops(name: str) -> None:
 
 
 def test_a_chat_is_in_turns_with_one_system_prompt() -> None:
-    """Most templates behind servers take nothing else; one without a system role gets it with the first words."""
+    """Most templates behind servers take nothing else."""
     prompt = ChatTemplate().render(Window("Be kind.", TALK))
     assert prompt.chat
     assert [role for role, _ in prompt.chat()] == ["system", "user", "assistant", "user"]
-    folding = ChatTemplate(folds=True).render(Window("Be kind.", TALK))
-    assert folding.chat
-    assert [role for role, _ in folding.chat()] == ["user", "assistant", "user"]
-    assert folding.chat()[0][1].startswith("Be kind.\n\nAda: tea")
 
 
 # Forgery.

@@ -27,6 +27,7 @@ def read(chunks: list[str], opened: Opened = Opened.NO) -> str:
         ("hm, they ask\n</think>\n\nyes", "yes"),
         ("First.\n<think>hm</think>\nyes", "First.\nyes"),
         ("Write `<think>` and `</think>` around it.", "Write `<think>` and `</think>` around it."),
+        ("Qwen ends it with `</think>`, so look for that.", "Qwen ends it with `</think>`, so look for that."),
         ("<think>never done", ""),
         ("a < b and <thin> <b>", "a < b and <thin> <b>"),
         ("<think></think>", ""),

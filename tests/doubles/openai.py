@@ -36,6 +36,8 @@ class Habits:
     """Fields that are refused with 422."""
     pings: bool = False
     """Whether comments come between events."""
+    system: bool = True
+    """Whether the model's template takes a system prompt."""
     length: str = "max_model_len"
     """Where the context length is told: ``max_model_len``, ``props``, ``info``, ``lmstudio`` or nowhere."""
 
@@ -236,7 +238,10 @@ class OpenAIDouble(TgiDouble):
     def _instead(self, name: str, seen: Seen) -> bytes:
         """A whole response in place of a stream; none if there is one."""
         too_long = self._too_long(seen)
+        roles = [message["role"] for message in seen.parameters.get("messages", ())]
         match name:
+            case _ if "system" in roles and not self.habits.system:
+                return _response("400 Bad Request", {"error": {"message": "System role not supported", "code": 400}})
             case _ if too_long or name == "too_long":
                 said = too_long or "the request exceeds the available context size. try increasing it"
                 return _response("400 Bad Request", {"error": {"code": 400, "message": said, "type": "x"}})

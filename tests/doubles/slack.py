@@ -211,6 +211,10 @@ class SlackDouble(Workspace, Unkindness):
         await asyncio.sleep(0)
         return envelope
 
+    def trigger(self) -> str:
+        """What lets an app open a view for the person who pressed something, for three seconds."""
+        return self._web.methods.trigger()
+
     # What was seen.
 
     def messages(self, channel: str, thread: str | None = None) -> list[Posted]:

@@ -287,7 +287,11 @@ class Methods:
             refuse("invalid_trigger_id")
         if time.monotonic() - at > 3:
             refuse("expired_trigger_id")
-        self.slack.views.append(args.get("view", {}))
+        view = args.get("view", {})
+        ids = [block["block_id"] for block in view.get("blocks", ())]
+        if len(view["title"]["text"]) > 24 or len(ids) != len(set(ids)) or len(view.get("private_metadata", "")) > 3000:
+            refuse("invalid_arguments")
+        self.slack.views.append(view)
         return {"view": {"id": f"V{next(self._numbers)}", **args.get("view", {})}}
 
     def trigger(self) -> str:

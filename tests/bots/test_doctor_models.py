@@ -1,0 +1,50 @@
+"""``parley doctor`` on servers of any kind: what they speak, which model is asked, how the prompt is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.bots.test_doctor import listed
+from tests.doubles.openai import SERVERS, OpenAIDouble
+from tests.doubles.tgi import TgiDouble
+
+
+async def test_what_a_server_speaks_is_said(tmp_path: Path, redis_url: str) -> None:
+    """Where no setting does; and that it writes the conversation down by itself."""
+    async with OpenAIDouble(SERVERS["vllm"]) as server:
+        report = await listed(tmp_path, {"REDIS_URL": redis_url, "MODEL_URL": server.url})
+    assert report.code == 0
+    found = {name: check["found"] for name, check in report.checks.items()}
+    assert found["model"].startswith(f"openai, as it turned out, at {server.url}")
+    assert found["model.answer"].endswith("written as its server does it")
+    assert found["model.context"].startswith("4,096 tokens, as the server says")
+    assert "model.name" not in found
+
+
+async def test_a_choice_of_models_is_pointed_out(tmp_path: Path, redis_url: str) -> None:
+    """Without a name, the first is asked; a name that is not there is noticed."""
+    async with OpenAIDouble(SERVERS["ollama"]) as server:
+        server.models = ["llama3", "qwen3"]
+        settings = {"REDIS_URL": redis_url, "MODEL_API": "openai", "MODEL_URL": server.api}
+        report = await listed(tmp_path, settings)
+        assert "the first is asked, llama3" in report.checks["model.name"]["found"]
+        report = await listed(tmp_path, {**settings, "MODEL_NAME": "qwen4"})
+        assert report.checks["model.name"]["found"] == "the server does not list qwen4"
+        assert report.checks["model.name"]["remedy"] == "It lists llama3, qwen3."
+        report = await listed(tmp_path, {**settings, "MODEL_NAME": "qwen3"})
+        assert "model.name" not in report.checks
+
+
+async def test_each_model_of_a_table_is_looked_at(tmp_path: Path, redis_url: str, unused_tcp_port: int) -> None:
+    """One that is dead does not hide one that is not; a table that cannot be read is one line."""
+    table = tmp_path / "models.toml"
+    async with TgiDouble() as tgi:
+        dead = f'[models.large]\nurl = "http://127.0.0.1:{unused_tcp_port}"\n'
+        table.write_text(f'{dead}[models.small]\nurl = "{tgi.url}"\ntemplate = "zephyr"\n', encoding="utf-8")
+        report = await listed(tmp_path, {"REDIS_URL": redis_url, "MODELS_FILE": str(table)})
+        assert "Model large, one token" in report.text
+        assert "written as zephyr (PROMPT_TEMPLATE) does it" in report.text
+        assert report.code == 1
+    table.write_text("[models.a]\n", encoding="utf-8")
+    report = await listed(tmp_path, {"REDIS_URL": redis_url, "MODELS_FILE": str(table)})
+    assert "models.a has no url" in report.checks["model"]["found"]
