@@ -27,7 +27,7 @@ def redis_binary() -> str:
 
 def pytest_report_header() -> list[str]:
     """Name the real things under test."""
-    packages = ("slack-bolt", "slack-sdk", "text-generation", "redis", "aiohttp")
+    packages = ("slack-bolt", "slack-sdk", "discord.py", "text-generation", "redis", "aiohttp")
     server = subprocess.run([redis_binary(), "--version"], capture_output=True, text=True, check=True).stdout
     return [", ".join(f"{name} {version(name)}" for name in packages), server.split(" sha=")[0]]
 

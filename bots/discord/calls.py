@@ -31,6 +31,8 @@ log = structlog.get_logger()
 
 DEADLINE = 15.0
 """Seconds that a call may take; Discord answers in well under one, and aiohttp itself would wait for five minutes."""
+FORBIDDEN = 60.0
+"""Seconds for which a channel that we may not write to is left alone: somebody may give us the right meanwhile."""
 PER_SECOND = 50
 """Calls of one bot, whatever they are (docs.discord.com, topics/rate-limits, "Global Rate Limit")."""
 LATE = 0.02
@@ -167,6 +169,17 @@ class Calls:
         self.throttle = Throttle(per_second)
         self._deadline = deadline
         self._left: set[asyncio.Task[Any]] = set()
+        self._forbidden: dict[str, float] = {}
+
+    def forbid(self, channel: str) -> None:
+        """We may not write there; that is not tried again for a while."""
+        now = time.monotonic()
+        self._forbidden = {known: until for known, until in self._forbidden.items() if until > now}
+        self._forbidden[channel] = now + FORBIDDEN
+
+    def is_forbidden(self, channel: str) -> bool:
+        """Whether we were told lately that we may not write there."""
+        return self._forbidden.get(channel, 0.0) > time.monotonic()
 
     async def __call__(
         self,

@@ -27,7 +27,7 @@ from discord.webhook.async_ import async_context
 
 from bots.discord.buttons import Handle, finished, growing
 from bots.discord.calls import Answered, Calls, Rank
-from bots.discord.errors import ARCHIVED, INVALID_WEBHOOK_TOKEN, THREAD_EXISTS, UNKNOWN_MESSAGE
+from bots.discord.errors import ARCHIVED, FORBIDDEN, INVALID_WEBHOOK_TOKEN, THREAD_EXISTS, UNKNOWN_MESSAGE
 from bots.discord.text import cut, shown, shown_units
 from core import commands
 from core.errors import MessageGone, PlatformError, PlatformUnavailable
@@ -200,7 +200,14 @@ class DiscordEditor:
         await self._open_thread()
         self._rest()
         body = shown(text)
-        answer = await self._calls("post a message", self._sending(body, part, view, whole), rank, paid=self._spend())
+        sending = self._sending(body, part, view, whole)
+        try:
+            answer = await self._calls("post a message", sending, rank, paid=self._spend())
+        except MessageGone as error:
+            if error.code in {str(code) for code in FORBIDDEN}:
+                log.warning("we may not write there", code=error.code, remedy=error.remedy)
+                self._calls.forbid(self._channel)
+            raise
         self._begun = True
         self._learn(0, answer)
         ref = MessageRef(answer.data["channel_id"], answer.data["id"])

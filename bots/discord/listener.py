@@ -249,6 +249,9 @@ class DiscordListener:
     async def _may(self, message: discord.Message, turn: Turn, where: Place) -> bool:
         """Whether its author is answered here; who is not is told so once a day."""
         author = message.author
+        if self.calls.is_forbidden(where.id):
+            log.info("not answered where we may not write", **turn_fields(turn))
+            return False
         if author.bot or message.webhook_id:
             if str(author.id) not in self.settings.discord_allow_bots or f"<@{self.me.id}>" not in message.content:
                 return False

@@ -107,6 +107,20 @@ async def test_help_memory_and_forget(discord: DiscordDouble, tgi: TgiDouble, pa
     assert len(tgi.requests) == 2
 
 
+async def test_who_may_not_ask_is_told_in_a_line_for_them_alone(
+    discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path
+) -> None:
+    """For every command."""
+    async with in_discord(discord, tgi, tmp_path, DISCORD_DENY_USERS=BOB):
+        asked = discord.command("ask", user=BOB, prompt="may I?")
+        for refused in (asked, discord.command("forget", user=BOB), discord.command("settings", user=BOB)):
+            await wait_until(lambda: refused.original)  # noqa: B023
+            assert refused.text.startswith("I am not set up to answer you.")
+            assert refused.original
+            assert refused.original.ephemeral
+    assert tgi.requests == []
+
+
 async def test_a_message_can_be_asked_about(discord: DiscordDouble, tgi: TgiDouble, parley: Parley) -> None:
     """Through its menu, without any intent: who asks says what they want to know."""
     said = discord.say("Wir sehen uns am Freitag.", user=BOB)

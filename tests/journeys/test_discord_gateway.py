@@ -173,12 +173,25 @@ async def test_a_deleted_reply_ends_the_answer(discord: DiscordDouble, tgi: TgiD
 
 
 async def test_without_the_right_to_write(discord: DiscordDouble, tgi: TgiDouble, parley: Parley) -> None:
-    """One try, and the next channel is answered all the same."""
+    """One try, which is remembered, and the next channel is answered all the same."""
     discord.channels[RANDOM].denied.add("SEND_MESSAGES")
     discord.mention("hello", channel=RANDOM)
-    await wait_until(lambda: any(call.code == 50013 for call in discord.refused))
+    await wait_until(lambda: any(call.code == 50013 and call.route == POST for call in discord.refused))
+    await wait_until(lambda: "we may not write there" in parley.log)
+    discord.mention("hello again", channel=RANDOM)
     await reply(discord, discord.mention("hello"))
     assert discord.replies(channel=RANDOM) == []
+    assert len(tgi.requests) == 2
+
+
+async def test_several_connections(discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path) -> None:
+    """Each has its servers; direct messages come on the first."""
+    async with in_discord(discord, tgi, tmp_path, DISCORD_SHARD_COUNT="2"):
+        await wait_until(lambda: len(discord.gateway.connected) == 2, timeout=20)
+        await reply(discord, discord.mention("hello"))
+        direct = discord.dm("hello")
+        await wait_until(lambda: discord.replies(channel=direct.channel))
+    assert sorted(said["shard"] for said in discord.gateway.identified) == [[0, 2], [1, 2]]
 
 
 async def test_a_thread_that_is_archived_meanwhile(discord: DiscordDouble, tgi: TgiDouble, parley: Parley) -> None:
