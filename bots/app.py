@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Protocol
 
 import structlog
@@ -35,7 +36,7 @@ from core.worker import Worker
 
 log = structlog.get_logger()
 
-PLATFORMS = ("slack",)
+PLATFORMS = ("slack", "web")
 WORKER = "worker"
 """What ``parley run`` calls a process that answers, and takes nothing."""
 
@@ -123,6 +124,11 @@ def configured(settings: Settings) -> list[str]:
     return ["slack"] if settings.slack_bot_token or settings.slack_app_token else []
 
 
+def has_page() -> bool:
+    """Whether what the page needs is installed."""
+    return find_spec("gradio") is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Duties:
     """What a process does: it takes the turns of the platforms in ``listens``, and answers those of ``answers``."""
@@ -142,12 +148,11 @@ def duties(settings: Settings, names: Sequence[str], *, worker: bool) -> Duties:
             f"there is no platform called {', '.join(sorted(unknown))}; there is {', '.join((*PLATFORMS, WORKER))}",
         )
     ready = tuple(configured(settings))
+    reachable = (*ready, "web")  # to answer on the page, Redis is enough
     listens = tuple(name for name in PLATFORMS if name in names) or (() if WORKER in names else ready)
     if not worker and WORKER in names:
         raise SettingsError("`worker` and `--no-worker` contradict each other; leave one of them out")
-    if WORKER in names and not ready:
-        raise SettingsError("a worker answers in the platforms whose tokens are set, and none is: set SLACK_BOT_TOKEN")
-    answers = ready if WORKER in names else listens if worker else ()
+    answers = reachable if WORKER in names else listens if worker else ()
     return Duties(listens, tuple(dict.fromkeys((*listens, *answers))) if answers else ())
 
 
@@ -165,13 +170,16 @@ class Platform(Protocol):
 
 
 def open_platform(
-    name: str, settings: Settings, stopping: Stopping, *, listens: bool
+    name: str, core: Core, stopping: Stopping, *, listens: bool
 ) -> AbstractAsyncContextManager[Platform | None]:
     """A platform, as soon as it can be reached; None if we are asked to stop meanwhile."""
-    del name  # there is one
+    if name == "web":
+        from bots.web.platform import open_web
+
+        return open_web(core)
     from bots.slack.platform import open_slack
 
-    return open_slack(settings, stopping, listens=listens)
+    return open_slack(core.settings, stopping, listens=listens)
 
 
 async def run(settings: Settings, todo: Duties) -> None:
@@ -190,7 +198,7 @@ async def run(settings: Settings, todo: Duties) -> None:
         log.info("starting", version=version("parley"), model=settings.backend, **asdict(todo))
         platforms: dict[str, Platform] = {}
         for name in dict.fromkeys((*todo.listens, *todo.answers)):
-            opening = open_platform(name, settings, stopping, listens=name in todo.listens)
+            opening = open_platform(name, core, stopping, listens=name in todo.listens)
             if platform := await stack.enter_async_context(opening):
                 platforms[name] = platform
         if not stopping.asked.is_set():
