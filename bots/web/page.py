@@ -22,8 +22,8 @@ from bots.web.theme import CSS, theme
 from core.queue import RedisTurnQueue
 
 DEMO = (
-    "**This is the demo: there is no model behind it.** To connect yours, put `MODEL_API=tgi` and "
-    "`MODEL_URL=http://localhost:8080` into a file `.env` where you started me, and start me again."
+    "**This is the demo: no model is behind it.** To connect a real one, set `MODEL_API=tgi` and "
+    "`MODEL_URL=http://localhost:8080` in `.env`."
 )
 
 
