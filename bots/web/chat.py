@@ -26,7 +26,7 @@ from core.types import MessageRef, Role, Turn
 
 log = structlog.get_logger()
 
-MOST_CHARACTERS = 2_000_000
+MOST_CHARACTERS = 1_100_000
 """Of one message; the model's window is far smaller, and the middle of what does not fit is left out."""
 FRAME = 0.08
 """Seconds between two looks of a chat window at the least."""

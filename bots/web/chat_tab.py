@@ -27,6 +27,8 @@ ASK_FORGET = {
 
 QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 """Of events that are answered at once."""
+SAYS = {**QUICK, "queue": True}
+"""Of events that may have something to say to whoever caused them; without the queue that would not arrive."""
 
 
 def build_masthead() -> tuple[gr.Dropdown, gr.Textbox]:
@@ -98,6 +100,7 @@ def build_chat(desk: ChatDesk, channel: gr.Dropdown, name: gr.Textbox, greeting:
         "outputs": [chat, stop, line],
         "show_progress": "hidden",
         "concurrency_limit": None,
+        "trigger_mode": "multiple",  # another channel begins a watch, which ends the one before
         "api_visibility": "private",
     }
 
@@ -119,13 +122,13 @@ def build_chat(desk: ChatDesk, channel: gr.Dropdown, name: gr.Textbox, greeting:
     async def example(place: str, picked: gr.SelectData, request: gr.Request) -> None:
         await desk.submit(str(picked.value["text"]), place, request)
 
-    gr.on([send.click, box.submit], desk.submit, [box, channel], [box], **QUICK)
-    chat.example_select(example, [channel], None, **QUICK)
-    stop.click(desk.stop, [channel], None, **QUICK)
-    retry.click(desk.retry, [channel], None, **QUICK)
+    gr.on([send.click, box.submit], desk.submit, [box, channel], [box], **SAYS)
+    chat.example_select(example, [channel], None, **SAYS)
+    stop.click(desk.stop, [channel], None, **SAYS)
+    retry.click(desk.retry, [channel], None, **SAYS)
     clear.click(ask_first, [channel], [confirm, question], **QUICK)
     keep.click(lambda: gr.Column(visible=False), None, [confirm], **QUICK)
-    forget.click(forget_it, [channel], [confirm], **QUICK)
+    forget.click(forget_it, [channel], [confirm], **SAYS)
     gr.on([name.submit, name.blur], rename, [name], [name], **QUICK)
     channel.input(move, [channel], [channel, confirm], **QUICK).then(**watching)
 

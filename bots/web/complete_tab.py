@@ -10,10 +10,10 @@ from typing import Any
 import gradio as gr
 import structlog
 
-from core.backends import Backend
 from core.errors import GenerationError
 from core.generation import Deadlines, generate
-from core.types import Delta, Done, Ending, GenerationRequest, Message, Prompt, Role
+from core.models import Model
+from core.types import Delta, Done, Ending, GenerationRequest, Message, Prompt, Role, Thinking
 
 log = structlog.get_logger()
 
@@ -22,7 +22,7 @@ FRAME = 0.05
 """Seconds between two looks of the text at the least."""
 
 
-def build_complete(backend: Backend, deadlines: Deadlines) -> None:
+def build_complete(model: Model, deadlines: Deadlines) -> None:
     """Lay the tab out and wire it."""
     gr.Markdown("The model goes on where your text ends. Nothing is remembered.")
     prompt = gr.Textbox(label="Prompt", placeholder="Once upon a time", lines=4, max_lines=16, elem_id="prompt")
@@ -47,7 +47,7 @@ def build_complete(backend: Backend, deadlines: Deadlines) -> None:
         written, began, shown = "", time.monotonic(), 0.0
         yield "", _line("Waiting for the model …")
         try:
-            async with aclosing(generate(backend, asked, deadlines)) as stream:
+            async with aclosing(generate(model.backend, asked, deadlines)) as stream:
                 async for event in stream:
                     match event:
                         case Delta(more):
@@ -55,6 +55,9 @@ def build_complete(backend: Backend, deadlines: Deadlines) -> None:
                             if time.monotonic() - shown > FRAME:
                                 shown = time.monotonic()
                                 yield written, _line("Writing …")
+                        case Thinking(retract):
+                            written = "" if retract else written
+                            yield written, _line("Thinking …")
                         case Done(ending, usage):
                             count = usage.completion_tokens
                             counted = f"{count} token{'s' * (count != 1)}" if count is not None else "tokens not told"

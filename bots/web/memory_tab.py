@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,12 +12,11 @@ import gradio as gr
 
 from bots.app import Core
 from bots.web.chat import ChatDesk, told
-from bots.web.chat_tab import QUICK
+from bots.web.chat_tab import QUICK, SAYS
 from bots.web.people import PRIVATE, Visitor
 from core.commands import days
-from core.errors import GenerationError
 from core.types import Conversation, Message, Role
-from core.window import Budget, fit, share
+from core.window import Budget, fit
 
 NEXT = "(your next question)"
 MOST_LISTED = 600
@@ -48,16 +47,14 @@ async def recollect(core: Core, visitor: Visitor, channel: str) -> Recollection:
     key, assistant = visitor.key(channel), core.assistant
     conversation = await core.memory.load(key)
     kept = await core.memory.describe(key)
-    try:
-        limits = await core.backend.limits()
-    except GenerationError:
-        limits = None
-    budget = share(limits or assistant.manner.limits, assistant.manner.max_new_tokens)
+    model, manner = assistant.models.models[0], assistant.manner
+    budget = await model.budget(manner)
+    budget = replace(budget, prompt=model.calibration.room(budget.prompt))
     question = Message(Role.USER, NEXT, author=visitor.author)
-    window = fit(conversation, question, assistant.manner.system, budget).window
+    window = fit(conversation, question, manner.system, budget, count=model.count).window
     seen = sum(message.tokens for message in window.messages)
     first = len(conversation.messages) - (len(window.messages) - 1)
-    prompt = assistant.template.render(window).text()
+    prompt = (await model.template()).render(window).text()
     return Recollection(conversation, kept.seconds_left, budget, seen, first, prompt)
 
 
@@ -98,11 +95,11 @@ def build_memory(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> Any:
         )
     exported, filename = gr.Textbox(visible=False), gr.Textbox(visible=False)
 
-    async def look(place: str, words: str, request: gr.Request) -> tuple[str, str, str]:
+    async def look(place: str, words: str | None, request: gr.Request) -> tuple[str, str, str]:
         visitor = await desk.visitor(request)
         with told():
             found = await recollect(core, visitor, place)
-        return facts_of(found, place), messages_of(found, words), found.prompt
+        return facts_of(found, place), messages_of(found, words or ""), found.prompt
 
     async def pack(place: str, request: gr.Request) -> tuple[str, str]:
         visitor = await desk.visitor(request)
@@ -119,7 +116,7 @@ def build_memory(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> Any:
     save.click(pack, [channel], [exported, filename], **QUICK).then(None, [exported, filename], None, js=SAVE)
     clear.click(lambda: gr.Column(visible=True), None, [confirm], **QUICK)
     keep.click(lambda: gr.Column(visible=False), None, [confirm], **QUICK)
-    forget.click(forget_it, [channel], [confirm], **QUICK).then(look, [channel, search], shown, **QUICK)
+    forget.click(forget_it, [channel], [confirm], **SAYS).then(look, [channel, search], shown, **QUICK)
     return lambda tab: tab.select(look, [channel, search], shown, **QUICK)
 
 

@@ -26,6 +26,19 @@ DEMO = (
     "`MODEL_URL=http://localhost:8080` in `.env`."
 )
 
+# Gradio measures its tabs with a copy that nobody sees and the Tab key finds, calls a combobox a list, and buttons items.
+MEND = """() => {
+  const mend = () => {
+    document.querySelectorAll(".tab-container[aria-hidden=true]").forEach((copy) => { copy.inert = true; });
+    document.querySelectorAll("input[role=listbox]").forEach((input) => { input.setAttribute("role", "combobox"); });
+    document.querySelectorAll(".examples[role=list]").forEach((list) => { list.setAttribute("role", "group"); });
+  };
+  let waiting = 0;
+  new MutationObserver(() => { waiting = waiting || setTimeout(() => { waiting = 0; mend(); }, 100); })
+    .observe(document.body, { childList: true, subtree: true });
+  mend();
+}"""
+
 
 class Page:
     """What people see and do; ``app`` serves it."""
@@ -77,11 +90,12 @@ class Page:
                 with gr.Tab("Chat", id="chat") as chat:
                     on_load = build_chat(self._desk, channel, name, DEMO if core.settings.backend == "demo" else "")
                 with gr.Tab("Complete", id="complete") as complete:
-                    build_complete(core.backend, core.assistant.manner.deadlines)
+                    build_complete(core.models.models[0], core.assistant.manner.deadlines)
                 with gr.Tab("Memory", id="memory") as memory:
                     build_memory(core, self._desk, channel)(memory)
                 with gr.Tab("Status", id="status") as status:
                     build_status(core, self._gallery.boards)(status, [chat, complete, memory])
             on_load(blocks)
+            blocks.load(None, None, None, js=MEND)
         blocks.queue(default_concurrency_limit=None, api_open=False)
         return blocks

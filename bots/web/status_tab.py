@@ -13,6 +13,7 @@ import gradio as gr
 from bots.app import WORKER, Core, configured
 from bots.web.board import Boards, Timing
 from core.errors import GenerationError, ParleyError
+from core.models import Model
 from core.redis import Keys, redis_errors
 
 EVERY = 2.0
@@ -126,17 +127,23 @@ async def _model(core: Core) -> Finding:
     if settings.backend == "demo":
         remedy = "For a real one: MODEL_URL=http://localhost:8080 in .env."
         return Finding("Model", "warning", "The demo, which understands nothing.", remedy)
+    models = core.models.models
+    healthy = await asyncio.gather(*(_answers(model) for model in models))
+    said = ". ".join(f"{model.name or 'The model'}: {model.where}" for model in models)
+    away = [model.name or "its server" for model, well in zip(models, healthy, strict=True) if not well]
+    if not away:
+        return Finding("Model", "ok", f"{said}.")
+    level: Level = "warning" if any(healthy) else "error"
+    remedy = "Is it running? MODEL_URL, or the file of models, says where it should be."
+    return Finding("Model", level, f"Does not answer: {', '.join(away)}. {said}.", remedy)
+
+
+async def _answers(model: Model) -> bool:
     try:
         async with asyncio.timeout(PATIENCE):
-            healthy = await core.backend.healthy()
-            limits = await core.backend.limits() if healthy else None
+            return await model.backend.healthy()
     except (GenerationError, TimeoutError):
-        healthy, limits = False, None
-    if not healthy:
-        return Finding("Model", "error", "Its server does not answer.", "Is it running? MODEL_URL says where it is.")
-    name = limits.model if limits and limits.model else settings.backend
-    room = f", {limits.max_total_tokens:,} tokens of context" if limits else ""
-    return Finding("Model", "ok", f"{name}{room}.")
+        return False
 
 
 async def _redis(core: Core) -> Finding:

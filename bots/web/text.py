@@ -20,24 +20,28 @@ _TAG = re.compile(r"<(?=[a-zA-Z/!?])")
 
 def markdown(text: str) -> str:
     """``text`` as Markdown in which nothing is fetched, and HTML is shown, not obeyed: ``List<String>`` stays whole."""
-    text = plain_links(text)
+    return plain_links(_show_tags(text))
+
+
+def _show_tags(text: str) -> str:
+    """``text`` with tags outside of code as text."""
     if "<" not in text:
         return text
     parts: list[str] = []
     at = 0
     for line, fence in fence_lines(text):
         if fence:
-            parts.append(_show_tags(text[at : line.start()]))
+            parts.append(_outside_blocks(text[at : line.start()]))
             at = line.start()
         else:
             parts.append(text[at : line.end()])
             at = line.end()
     rest = text[at:]
-    return "".join(parts) + (rest if rest.lstrip().startswith(("```", "~~~")) else _show_tags(rest))
+    return "".join(parts) + (rest if rest.lstrip().startswith(("```", "~~~")) else _outside_blocks(rest))
 
 
-def _show_tags(text: str) -> str:
-    """What is no code block, with tags as text."""
+def _outside_blocks(text: str) -> str:
+    """What is no code block, with tags as text outside of inline code."""
     parts: list[str] = []
     at = 0
     for code in _CODE.finditer(text):

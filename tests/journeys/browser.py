@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, async_playwright
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Request,
+    Response,
+    async_playwright,
+)
 
 from tests.journeys.process import Parley, run_parley
 from tests.waiting import wait_until
@@ -73,6 +82,7 @@ class Visit:
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
         page.on("request", self._request)
+        page.on("response", self._response)
 
     async def open(self) -> Visit:
         """Go to the page, and wait until it can be used."""
@@ -83,14 +93,15 @@ class Visit:
     async def ready(self) -> None:
         """Wait until the page has found out who one is and where."""
         await self.page.wait_for_selector("#box textarea")
-        await self.page.wait_for_load_state("networkidle", timeout=5_000) if False else None
 
     async def go(self, channel: str) -> None:
         """Choose a channel, or open a new one."""
         box = self.page.locator("#channel input")
         await box.fill(channel)
         await box.press("Enter")
-        await self.page.wait_for_function("name => document.querySelector('#channel input').value == name", arg=f"# {channel}")
+        await self.page.wait_for_function(
+            "name => document.querySelector('#channel input').value == name", arg=f"# {channel}"
+        )
 
     async def call_me(self, name: str) -> None:
         """Say one's name."""
@@ -135,6 +146,10 @@ class Visit:
     def _console(self, message: ConsoleMessage) -> None:
         if message.type == "error" and not any(word in message.text for word in LEAVING):
             self.complaints.append(f"console: {message.text}")
+
+    def _response(self, response: Response) -> None:
+        if response.status >= 400:
+            self.complaints.append(f"{response.status}: {response.url}")
 
     def _request(self, request: Request) -> None:
         if not request.url.startswith((self.url, "data:", "blob:")):
