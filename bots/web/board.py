@@ -127,14 +127,17 @@ class Boards:
         return sorted(map(Entry.from_json, entries), key=lambda entry: entry.at)
 
     async def changes(self) -> AsyncIterator[tuple[str, str]]:
-        """The name of a board, and the turn that changed there ("" for all of it), as it happens; ("", "") at first."""
+        """The name of a board, and the turn that changed there ("" for all of it), as it happens.
+
+        ("", "") comes first, and whenever the connection was lost and is there again: then any may have changed.
+        """
         with redis_errors("follow the boards"):
-            async with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
+            async with self._redis.pubsub() as pubsub:
                 await pubsub.subscribe(Keys.BOARDS)
-                yield "", ""
                 async with aclosing(pubsub.listen()) as messages:
                     async for message in messages:
-                        board, _, turn = str(message["data"]).partition(" ")
+                        told = message["type"] == "message"
+                        board, _, turn = str(message["data"]).partition(" ") if told else ("", "", "")
                         yield board, turn
 
     async def note(self, timing: Timing) -> None:

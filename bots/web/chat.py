@@ -22,6 +22,7 @@ from core.errors import ParleyError, StorageError
 from core.memory import RedisMemory
 from core.queue import RedisTurnQueue, in_time
 from core.reply import STOPPED, WITHDRAWN
+from core.tags import tag
 from core.types import MessageRef, Role, Turn
 
 log = structlog.get_logger()
@@ -126,7 +127,7 @@ class ChatDesk:
         try:
             await self._gallery.boards.ask(key, Entry.of(turn))
         except StorageError as error:
-            log.info("a question shows with its answer", turn=turn.id, error=str(error))
+            log.info("a question shows with its answer", turn=tag(turn.id), error=str(error))
         return ""
 
     async def stop(self, channel: str, request: gr.Request) -> None:

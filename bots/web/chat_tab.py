@@ -145,7 +145,7 @@ def build_chat(desk: ChatDesk, channel: gr.Dropdown, name: gr.Textbox, greeting:
 
 def _choices(channels: list[str]) -> list[tuple[str, str]]:
     names = [name for name in dict.fromkeys(channels) if name != PRIVATE]
-    return [*((f"# {name}", name) for name in names), ("Only me", PRIVATE)]
+    return [*((name, name) for name in names), ("Only me", PRIVATE)]
 
 
 def _name_box(visitor: Visitor) -> gr.Textbox:

@@ -76,7 +76,8 @@ def build_complete(model: Model, deadlines: Deadlines) -> None:
         concurrency_limit=None,
         api_visibility="private",
     )
-    stop.click(lambda: _line("Stopped."), None, [line], cancels=[running], show_progress="hidden", queue=False)
+    stop.click(None, cancels=[running], queue=False)
+    stop.click(lambda: _line("Stopped."), None, [line], queue=False, show_progress="hidden", api_visibility="private")
 
 
 def _line(text: str) -> str:

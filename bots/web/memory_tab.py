@@ -47,13 +47,18 @@ async def recollect(core: Core, visitor: Visitor, channel: str) -> Recollection:
     key, assistant = visitor.key(channel), core.assistant
     conversation = await core.memory.load(key)
     kept = await core.memory.describe(key)
-    model, manner = assistant.models.models[0], assistant.manner
+    manner = assistant.manner.chosen(conversation.settings)
+    models = {model.name: model for model in reversed(core.models.models)}
+    model = models.get(manner.model, core.models.models[0])
     budget = await model.budget(manner)
     budget = replace(budget, prompt=model.calibration.room(budget.prompt))
     question = Message(Role.USER, NEXT, author=visitor.author)
-    window = fit(conversation, question, manner.system, budget, count=model.count).window
-    seen = sum(message.tokens for message in window.messages)
-    first = len(conversation.messages) - (len(window.messages) - 1)
+    fitted = fit(conversation, question, manner.system, budget, count=model.count)
+    window, seen = fitted.window, fitted.tokens
+    ids = {message.id for message in window.messages}
+    first = next(
+        (i for i, message in enumerate(conversation.messages) if message.id in ids), len(conversation.messages)
+    )
     prompt = (await model.template()).render(window).text()
     return Recollection(conversation, kept.seconds_left, budget, seen, first, prompt)
 
@@ -63,6 +68,7 @@ def export(found: Recollection) -> str:
     record = {
         "conversation": str(found.conversation.key),
         "exported": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "summary": found.conversation.summary,
         "messages": [json.loads(message.to_json()) for message in found.conversation.messages],
     }
     return json.dumps(record, ensure_ascii=False, indent=2)
@@ -123,10 +129,10 @@ def build_memory(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> Any:
 def facts_of(found: Recollection, place: str) -> str:
     """How much is remembered, for how long, and how full the model's window is."""
     kept = found.conversation.messages
-    where = "Only me" if place == PRIVATE else f"# {place}"
+    where = "Only me" if place == PRIVATE else place
     if not kept:
         return f"<p class='facts'>Nothing is remembered of <b>{html.escape(where)}</b> yet.</p>"
-    room = found.budget.prompt
+    room, summary = found.budget.prompt, found.conversation.summary
     share_ = min(100, round(100 * found.seen / room)) if room else 100
     unseen = f" The oldest {found.first_seen} are no longer in the model's window." if found.first_seen > 0 else ""
     return (
@@ -137,6 +143,7 @@ def facts_of(found: Recollection, place: str) -> str:
         f"aria-valuemax='{room}' aria-valuenow='{found.seen}' aria-valuetext='{found.seen:,} of {room:,} tokens'>"
         f"<span style='width:{share_}%'></span></div>"
         f"<p class='facts'>{found.seen:,} of {room:,} tokens that the model reads at once.</p>"
+        + (f"<p class='facts'><b>Summary of what came before:</b> {html.escape(summary)}</p>" if summary else "")
     )
 
 

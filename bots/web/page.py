@@ -15,6 +15,7 @@ from bots.web.chat_tab import build_chat, build_masthead
 from bots.web.complete_tab import build_complete
 from bots.web.live import Gallery
 from bots.web.memory_tab import build_memory
+from bots.web.options_tab import build_options
 from bots.web.people import People, visitor_id
 from bots.web.server import Door
 from bots.web.status_tab import build_status
@@ -26,7 +27,7 @@ DEMO = (
     "`MODEL_URL=http://localhost:8080` in `.env`."
 )
 
-# Gradio measures its tabs with a copy that nobody sees and the Tab key finds, calls a combobox a list, and buttons items.
+# Gradio measures its tabs with a copy that nobody sees and the Tab key finds; it calls a combobox and a group lists.
 MEND = """() => {
   const mend = () => {
     document.querySelectorAll(".tab-container[aria-hidden=true]").forEach((copy) => { copy.inert = true; });
@@ -65,7 +66,7 @@ class Page:
             footer_links=[],
             app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
             auth=(settings.web_user, password.get_secret_value()) if password else None,
-            auth_message="Parley",
+            auth_message="Parley, the team's assistant",
             auth_dependency=named if header else None,
             show_error=True,
             max_file_size=0,
@@ -89,6 +90,7 @@ class Page:
             with gr.Tabs():
                 with gr.Tab("Chat", id="chat") as chat:
                     on_load = build_chat(self._desk, channel, name, DEMO if core.settings.backend == "demo" else "")
+                    build_options(core, self._desk, channel)
                 with gr.Tab("Complete", id="complete") as complete:
                     build_complete(core.models.models[0], core.assistant.manner.deadlines)
                 with gr.Tab("Memory", id="memory") as memory:

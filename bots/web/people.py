@@ -51,7 +51,7 @@ class Visitor:
 
 def channel_name(text: str) -> str:
     """What a channel is called, for what somebody typed: lower case, no signs that mean something else."""
-    return _SPACES.sub("-", text.strip().casefold()).strip("-")[:40] or GENERAL
+    return _SPACES.sub("-", text.strip().casefold()).strip("-")[:40].strip("-") or GENERAL
 
 
 def person_name(text: str) -> str:

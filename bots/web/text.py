@@ -14,7 +14,7 @@ MOST_VISIBLE = 40
 CURSOR = " ▍"
 THINKING = "*thinking …*"
 _SIGNS = re.compile(r"([\\`*_{}\[\]<>()#+!|~-])")
-_CODE = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)|<https?://[^\s<>]*>", re.DOTALL)
+_CODE = re.compile(r"(`+)(?!`)(?:(?!\n[ \t]*\n).)+?(?<!`)\1(?!`)|<https?://[^\s<>]*>", re.DOTALL)
 _TAG = re.compile(r"<(?=[a-zA-Z/!?])")
 
 

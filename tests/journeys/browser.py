@@ -99,9 +99,7 @@ class Visit:
         box = self.page.locator("#channel input")
         await box.fill(channel)
         await box.press("Enter")
-        await self.page.wait_for_function(
-            "name => document.querySelector('#channel input').value == name", arg=f"# {channel}"
-        )
+        await self.page.wait_for_function("name => document.querySelector('#channel input').value == name", arg=channel)
 
     async def call_me(self, name: str) -> None:
         """Say one's name."""

@@ -146,7 +146,7 @@ async def test_a_reload_keeps_the_chat_and_who_one_is(visit: Open) -> None:
     await ada.idle()
     assert "word149" in await ada.text()
     assert await ada.page.input_value("#name input") == "Ada"
-    assert await ada.page.input_value("#channel input") == "# kept"
+    assert await ada.page.input_value("#channel input") == "kept"
 
 
 async def test_two_people_share_a_channel(visit: Open) -> None:
@@ -200,6 +200,44 @@ async def test_stop_keeps_what_was_said_and_retry_says_it_again(visit: Open) -> 
     assert (await ada.text()).count("word149") == 1
 
 
+async def test_a_channel_keeps_its_own_options(visit: Open, tgi: TgiDouble) -> None:
+    """For everybody in it, and for nobody elsewhere; "as it was set up" brings the others back."""
+    ada, bob = await visit("tuned", "Ada"), await visit("tuned", "Bob")
+    page = ada.page
+    await page.get_by_role("button", name="Advanced options").click()
+    await page.fill("#system textarea", "You are a pirate.")
+    await page.press("#system textarea", "Tab")
+    await page.fill("#warmth input[type=number]", "0.3")
+    await page.press("#warmth input[type=number]", "Tab")
+    await page.fill("#most input[type=number]", "33")
+    await page.press("#most input[type=number]", "Tab")
+    await page.fill("#top-p input[type=number]", "0.5")
+    await page.press("#top-p input[type=number]", "Tab")
+
+    async def asked(by: Visit, words: str) -> dict[str, Any]:
+        await by.ask(words)
+        await by.sees(f"You said {words} and that is all.")
+        await by.idle()
+        return next(seen.parameters for seen in reversed(tgi.requests) if words in seen.inputs)
+
+    told = await asked(bob, "ahoy")
+    assert (told["temperature"], told["top_p"], told["max_new_tokens"]) == (0.3, 0.5, 33)
+    assert "You are a pirate." in tgi.requests[-1].inputs
+    await page.check("#greedy input")
+    await page.locator("#warmth input[type=number]:disabled").wait_for()
+    assert not (await asked(bob, "avast")).get("do_sample")
+    await ada.go("plain")
+    await page.locator("#most input[type=number]").wait_for()
+    await wait_until(lambda: _value(ada, "#system textarea", ""), description="the options of the other channel")
+    assert (await asked(ada, "hello"))["max_new_tokens"] == 1024
+    await ada.go("tuned")
+    await wait_until(lambda: _value(ada, "#system textarea", "You are a pirate."), description="the first channel's")
+    await page.click("#reset")
+    await wait_until(lambda: _value(ada, "#system textarea", ""), description="the defaults")
+    assert (await asked(ada, "again"))["max_new_tokens"] == 1024
+    await page.get_by_role("button", name="Advanced options").click()
+
+
 async def test_clear_asks_first_and_then_forgets(visit: Open) -> None:
     """For everybody in the channel, and what is being answered, too."""
     ada, bob = await visit("cleared", "Ada"), await visit("cleared", "Bob")
@@ -215,7 +253,7 @@ async def test_clear_asks_first_and_then_forgets(visit: Open) -> None:
     await ada.sees("Ask something")
     await bob.sees("Ask something")
     await ada.tab("Memory")
-    await ada.page.locator("text=Nothing is remembered of # cleared yet.").wait_for()
+    await ada.page.locator("text=Nothing is remembered of cleared yet.").wait_for()
 
 
 async def test_everything_can_be_done_with_the_keyboard(visit: Open) -> None:
@@ -358,7 +396,7 @@ async def test_the_memory_shows_what_the_model_will_see(visit: Open) -> None:
     assert [message["text"] for message in messages if message["role"] == "user"] == ["apples", "pears"]
     await ada.page.click("#forget-memory")
     await ada.page.click("#forget-memory-now")
-    await ada.page.locator("text=Nothing is remembered of # remembered yet.").wait_for()
+    await ada.page.locator("text=Nothing is remembered of remembered yet.").wait_for()
 
 
 async def test_the_status_says_what_is_wrong_and_what_is_not(visit: Open, tgi: TgiDouble) -> None:
@@ -385,3 +423,7 @@ async def test_nothing_calls_the_world(visit: Open, calls: tuple[str, list[str]]
 
 async def _count(visit: Visit, selector: str, number: int) -> bool:
     return await visit.page.locator(selector).count() == number
+
+
+async def _value(visit: Visit, selector: str, value: str) -> bool:
+    return await visit.page.input_value(selector) == value

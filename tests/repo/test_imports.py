@@ -34,6 +34,10 @@ def test_adapters_do_not_know_each_other() -> None:
     """Each is thin, over the core."""
     for path in Path("bots", "slack").rglob("*.py"):
         assert not any(name.startswith(("bots.discord", "bots.terminal", "bots.web")) for name in imported(path)), path
+    for path in Path("bots", "web").rglob("*.py"):
+        assert not any(name.startswith(("bots.slack", "bots.discord", "bots.terminal")) for name in imported(path)), (
+            path
+        )
 
 
 def test_nothing_is_pickled() -> None:
@@ -43,7 +47,9 @@ def test_nothing_is_pickled() -> None:
             assert not imported(path) & {"pickle", "marshal", "shelve"}, path
 
 
-@pytest.mark.parametrize("module", ["bots.cli", "bots.app", "bots.terminal", "core.backends.tgi", "core.worker"])
+@pytest.mark.parametrize(
+    "module", ["bots.cli", "bots.app", "bots.terminal", "bots.web.platform", "core.backends.tgi", "core.worker"]
+)
 def test_heavy_packages_are_imported_only_where_they_are_used(module: str) -> None:
     """Each costs from half a second to ten."""
     heavy = ("slack_bolt", "slack_sdk", "text_generation", "discord", "gradio", "huggingface_hub")

@@ -13,7 +13,7 @@ FIELDS = TAGGED | {
     *("epoch", "tries", "attempt", "worker", "platform", "dur_ms", "first_token_ms"),
     *("error", "remedy", "code", "kind", "why", "retry", "retry_after", "again", "again_in"),
     *("ending", "characters", "prompt_tokens", "tokens", "messages", "part"),
-    *("turns", "lanes", "seconds", "version", "model", "workspace", "bot", "folder", "host", "port"),
+    *("turns", "lanes", "seconds", "version", "model", "workspace", "bot", "folder", "host", "port", "address"),
     *("model_api", "server", "stored"),
 }
 """All that is logged. A new field is added here by who has made sure that it holds no text, no name and no id."""
