@@ -1,6 +1,6 @@
 # Parley's commands. Each does all of its own set-up in .venv; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench chaos pins clean
+.PHONY: help setup run test check bench chaos pins pictures clean
 
 # Any Python from 3.11 on; `make run PYTHON=/path/to/python3.13` chooses another, now and later.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -32,6 +32,7 @@ help:
 	@echo "make chaos   300 processes killed while people ask, and what came of it (some minutes)"
 	@echo "make setup   .venv with the pinned packages (run and test do it by themselves)"
 	@echo "make pins    resolve the pinned packages anew (needs uv)"
+	@echo "make pictures  the pictures of README.md, taken anew (needs Chromium)"
 	@echo "make clean   remove .venv and caches; memory in .parley stays"
 
 setup: .venv/web.stamp .venv/redis.stamp
@@ -99,6 +100,10 @@ pins:
 	$(COMPILE) -c requirements/dev.txt --extra web pyproject.toml -o requirements/web.txt
 	$(COMPILE) -c requirements/dev.txt requirements/build.in -o requirements/build.txt
 	$(COMPILE) requirements/redis.in -o requirements/redis.txt
+
+# Needs Chromium; what they show is the page, and what answers is a double.
+pictures: .venv/dev.stamp .venv/redis.stamp
+	@$(BIN)/python -m tests.pictures
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -16,8 +16,8 @@ EXAMPLES = (
     "Explain what a token is, in three sentences.",
 )
 EMPTY = """### Ask something
-Everybody who opens this channel sees the conversation, and I remember it here and nowhere else.
-Choose **Only me** for one that nobody else sees. Say `forget` and I forget it.
+Everybody who opens this channel sees the conversation, and I remember it here and nowhere else. A new name in
+**Channel** opens another; **Only me** is one that nobody else sees. Enter sends, Shift-Enter begins a new line.
 """
 ASK_FORGET = {
     True: "Forget all that was said here? Only you are in this channel.",
@@ -41,13 +41,11 @@ def build_masthead() -> tuple[gr.Dropdown, gr.Textbox]:
             label="Channel",
             allow_custom_value=True,
             elem_id="channel",
-            info="A new name opens another",
             scale=3,
         )
         name = gr.Textbox(
             label="Your name",
-            info="How others see you",
-            placeholder="Ada",
+            placeholder="How others see you",
             max_lines=1,
             max_length=40,
             elem_id="name",
@@ -76,7 +74,7 @@ def build_chat(desk: ChatDesk, channel: gr.Dropdown, name: gr.Textbox, greeting:
         box = gr.Textbox(
             label="Your message",
             show_label=False,
-            placeholder="Ask something. Enter sends it, Shift-Enter begins a new line.",
+            placeholder="Ask something …",
             lines=1,
             max_lines=8,
             elem_id="box",

@@ -13,6 +13,7 @@ import structlog
 
 from bots.app import Core
 from bots.web.board import Boards
+from bots.web.login import check_login
 from bots.web.surface import WebSurface
 from core.errors import SettingsError
 from core.memory import Memory
@@ -38,13 +39,13 @@ class Web:
             SettingsError: Gradio is not installed, anybody could come in, or the port is taken.
         """
         del memory
+        settings = self._core.settings
+        check_login(settings)
         await asyncio.to_thread(import_gradio)
         from bots.web.live import Gallery
         from bots.web.page import Page
-        from bots.web.server import check_login, listen, serving
+        from bots.web.server import listen, serving
 
-        settings = self._core.settings
-        check_login(settings)
         with listen(settings) as listener:
             gallery = Gallery(self._boards)
             page = Page(self._core, queue, gallery)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import secrets
 import socket
@@ -16,6 +15,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bots.web.login import is_local
 from bots.web.people import COOKIE
 from core.errors import SettingsError
 from core.settings import Settings
@@ -38,28 +38,6 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-
-
-def is_local(host: str) -> bool:
-    """Whether only this machine can reach what listens on ``host``."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def check_login(settings: Settings) -> None:
-    """Raise SettingsError where anybody could come in, or nobody."""
-    if bool(settings.web_user) != bool(settings.web_password):
-        missing = "WEB_PASSWORD" if settings.web_user else "WEB_USER"
-        raise SettingsError(f"{missing}: is needed, too. Example: WEB_USER=team and WEB_PASSWORD=a-long-one")
-    if settings.web_user and settings.web_auth_header:
-        raise SettingsError("WEB_AUTH_HEADER: a proxy that knows people and WEB_USER contradict each other; choose one")
-    if not (settings.web_user or settings.web_auth_header or is_local(settings.web_host)):
-        raise SettingsError(
-            f"WEB_HOST: {settings.web_host} would let in everybody who can reach this machine. Set WEB_USER and "
-            "WEB_PASSWORD, or WEB_AUTH_HEADER for a reverse proxy that knows people, or WEB_HOST=127.0.0.1"
-        )
 
 
 def listen(settings: Settings) -> socket.socket:

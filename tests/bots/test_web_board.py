@@ -94,7 +94,7 @@ async def test_a_gallery_follows_through_a_broken_connection(boards: Boards, cli
     async with gallery.open(), gallery.looking(KEY) as board:
         await boards.ask(KEY, Entry.of(turn(1)))
         await wait_until(lambda: len(board.entries) == 1, description="one")
-        await client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        await client.client_kill_filter(_type="pubsub")
         await boards.ask(KEY, Entry.of(turn(2)))
         await wait_until(lambda: len(board.entries) == 2, description="two")
         assert [entry.turn for entry in board.open] == ["web:1", "web:2"]

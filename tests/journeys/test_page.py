@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import aiohttp
 import pytest
 import pytest_asyncio
 from axe_playwright_python.base import AXE_SCRIPT
@@ -413,6 +414,23 @@ async def test_the_status_says_what_is_wrong_and_what_is_not(visit: Open, tgi: T
     await ada.page.locator("text=Look at: Model.").wait_for()
     tgi.ready = True
     await ada.page.locator("text=All well.").wait_for()
+
+
+async def test_the_page_listens_to_itself_alone(url: str) -> None:
+    """Not to other sites, not under other names, and it takes no files."""
+    async with aiohttp.ClientSession() as session:
+
+        async def status(path: str, **headers: str) -> int:
+            async with session.post(url + path, headers=headers, json={"data": []}) as response:
+                return response.status
+
+        assert await status("gradio_api/queue/join", Origin="https://evil.example") == 403
+        assert await status("gradio_api/queue/join", **{"Sec-Fetch-Site": "cross-site"}) == 403
+        assert await status("gradio_api/queue/join", Host="evil.example") == 421
+        assert await status("gradio_api/upload") == 404
+        async with session.get(url) as response:
+            assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
+            assert "HttpOnly" in response.headers["Set-Cookie"]
 
 
 async def test_nothing_calls_the_world(visit: Open, calls: tuple[str, list[str]]) -> None:

@@ -119,20 +119,3 @@ async def test_slack_alone_does_without_gradio(tmp_path: Path) -> None:
         imported = set(re.findall(r"\| +(\w+)$", parley.log, re.MULTILINE))
         assert "slack_bolt" in imported
         assert not imported & {"gradio", "fastapi", "uvicorn", "pandas"}
-
-
-async def test_the_page_listens_to_itself_alone(tmp_path: Path) -> None:
-    """Not to other sites, not under other names, and it takes no files."""
-    async with serving_page(tmp_path) as (_, place), aiohttp.ClientSession() as session:
-
-        async def status(path: str, **headers: str) -> int:
-            async with session.post(place + path, headers=headers, json={"data": []}) as response:
-                return response.status
-
-        assert await status("gradio_api/queue/join", Origin="https://evil.example") == 403
-        assert await status("gradio_api/queue/join", **{"Sec-Fetch-Site": "cross-site"}) == 403
-        assert await status("gradio_api/queue/join", Host="evil.example") == 421
-        assert await status("gradio_api/upload") == 404
-        async with session.get(place) as response:
-            assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
-            assert "HttpOnly" in response.headers["Set-Cookie"]
