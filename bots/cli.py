@@ -30,7 +30,8 @@ cli = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help=(
         "Parley: a team's shared assistant in Slack and Discord, on the team's own open model.\n\n"
-        "Start with [bold]parley chat[/]: it needs no account, no model and no Redis. "
+        "Start with [bold]parley run[/], a page in the browser, or [bold]parley chat[/], in the terminal: they need no "
+        "account, no model and no Redis. "
         "[bold]parley doctor[/] says what is set up and what to do next. "
         "Settings come from the environment and .env; .env.example explains them all."
     ),
@@ -63,7 +64,7 @@ def _root(show_version: Annotated[bool, typer.Option("--version", help="Print th
 
 @cli.command(cls=Command)
 def run(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[slack|worker]", hidden=True)] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[slack|web|worker]", hidden=True)] = None,
     worker: Annotated[
         bool, typer.Option("--worker/--no-worker", help="Answer in this process, or leave that to others.")
     ] = True,
@@ -74,14 +75,17 @@ def run(
     `parley run slack --no-worker` and any number of `parley run worker`, on any machines, with one REDIS_URL: a worker
     answers in all platforms whose tokens are set, and another goes on with its answers if it dies.
 
-    With no platform set up, it is `parley chat`.
+    `parley run web` shows a page in the browser, beside other platforms or alone. With no platform set up, that is what
+    `parley run` does at a terminal; piped input is answered as by `parley chat`.
     """
     from bots import app
     from bots.log import configure_logging
 
     settings = _settings()
     if not names and not app.configured(settings):
-        _chat(settings, silence=SILENCE)
+        if not (sys.stdin.isatty() and app.has_page()):
+            _chat(settings, silence=SILENCE)
+        names = ["web"]
     configure_logging(settings.log_level)
     asyncio.run(app.run(settings, app.duties(settings, names or [], worker=worker)))
 

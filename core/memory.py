@@ -207,9 +207,9 @@ class RedisMemory:
 
     async def forget(self, key: ConversationKey) -> int:
         """See ``Memory.forget``."""
-        keys = [Keys.messages(key), Keys.state(key), Keys.forks(key), Keys.retries(key)]
+        keys = [Keys.messages(key), Keys.state(key), Keys.forks(key), Keys.retries(key), Keys.board(key)]
         with redis_errors("forget a conversation"):
-            return int(await self._forget(keys=keys, args=[Keys.CONVERSATIONS, self._retention]))
+            return int(await self._forget(keys=keys, args=[Keys.CONVERSATIONS, self._retention, Keys.BOARDS]))
 
     async def describe(self, key: ConversationKey) -> Remembered:
         """See ``Memory.describe``."""

@@ -197,6 +197,17 @@ class RedisTurnQueue:
             keys = [Keys.retries(key), Keys.turn(turn)]
             return bool(await self._retry(keys=keys, args=[turn, uuid.uuid4().hex, pressed.channel, pressed.id]))
 
+    async def again(self, turn: Turn, refs: Sequence[MessageRef]) -> bool:
+        """Ask a turn again that was answered to its end, over the messages ``refs``. False if somebody does already."""
+        turn = replace(turn, attempt=turn.attempt + 1)
+        job = StoredJob(turn, tuple(refs), alone=True)
+        if await self.is_open(turn.id) or not await self.first(f"{job.id}:again"):
+            return False
+        with redis_errors("keep a turn"):
+            await self._redis.hset(Keys.retries(turn.key), turn.id, job.to_json())
+            await self._redis.expire(Keys.retries(turn.key), TURN_TTL)
+        return await self.retry(turn.key, turn.id, refs[0])
+
     async def is_open(self, turn: str) -> bool:
         """See ``TurnQueue.is_open``."""
         with redis_errors("look for a turn"):

@@ -43,6 +43,7 @@ class Keys:
     ``{parley}:conv:<conversation>:settings`` STRING  what people chose for it            the same, after the last use
     ``{parley}:conv:<conversation>:folding``  STRING  who is writing its summary          two minutes
     ``{parley}:conv:<conversation>:retries``  HASH    turn id to the job that asks again  24 hours after the last one
+    ``{parley}:conv:<conversation>:board``    HASH    turn id to what the page shows      the same
     ``{parley}:turn:<turn id>``               HASH    token, status, lane, job, before    24 hours after it is answered
     ``{parley}:turn:<turn id>/waiting``       SET     lanes that wait for this turn       as long as it is open
     ``{parley}:seen:<name>``                  STRING  that something happened once        24 hours
@@ -72,12 +73,16 @@ class Keys:
     ``{parley}:discord:places``               ZSET    direct messages and threads in use  7 days after the last one
     ``{parley}:discord:left``                 ZSET    servers left, and when to forget    DISCORD_LEAVE_DAYS and a month
     ``{parley}:discord:bots:<channel>``       STRING  answers to other bots there         10 minutes
+    ``{parley}:page:channels``                ZSET    the page's channels, and when each  RETENTION_DAYS after it was
+                                                      was last opened                     last opened
+    ``{parley}:page:person:<person>``         HASH    name, channel                       RETENTION_DAYS after a visit
+    ``{parley}:page:timings``                 LIST    times of the page's last answers    a day
     ========================================  ======  ==================================  =============================
 
     ``<conversation>`` is a ConversationKey as text: ``slack:T1:C1`` or ``slack:T1:C1:1700.1``; a lane is a
     conversation, or one and a person in it. All names share the hash tag ``{parley}``, so that a script may touch any
     of them on a Redis Cluster too. Nothing lives for ever. The channel ``{parley}:signals`` carries the lanes of which
-    something became known.
+    something became known, and ``{parley}:boards`` the boards that changed.
     """
 
     CONVERSATIONS = "{parley}:conv:"
@@ -124,6 +129,11 @@ class Keys:
         """Which of its turns can be tried again."""
         return f"{Keys.CONVERSATIONS}{key}:retries"
 
+    @staticmethod
+    def board(key: ConversationKey) -> str:
+        """What the page shows of it."""
+        return f"{Keys.CONVERSATIONS}{key}:board"
+
     EPOCH = "{parley}:epoch"
     """The number of the last lease."""
     SCHEMA = "{parley}:schema"
@@ -136,6 +146,18 @@ class Keys:
     """Turns that were given up."""
     PROBE = "{parley}:probe"
     """Written to see whether it can be."""
+
+    BOARDS = "{parley}:boards"
+    """The channel on which boards are named that changed, and perhaps the turn that did."""
+    CHANNELS = "{parley}:page:channels"
+    """The channels of the page."""
+    TIMINGS = "{parley}:page:timings"
+    """How long the page's last answers took."""
+
+    @staticmethod
+    def person(person: str) -> str:
+        """How somebody on the page is called."""
+        return f"{{parley}}:page:person:{person}"
 
     @staticmethod
     def turn(turn: str) -> str:

@@ -143,6 +143,13 @@ class Settings(BaseSettings):
     discord_api_url: HttpUrl | None = Field(None, examples=["http://localhost:8080/api/v10"])
     discord_gateway_url: str | None = Field(None, examples=["ws://localhost:8080/gateway/"])
 
+    # The page
+    web_host: str = Field("127.0.0.1", min_length=1, examples=["192.168.1.20"])
+    web_port: int = Field(7860, ge=0, le=65_535, examples=["7860"])
+    web_user: str = Field("", examples=["team"])
+    web_password: SecretStr | None = Field(None, examples=["a long one"])
+    web_auth_header: str = Field("", examples=["X-Forwarded-User"])
+
     # Redis
     redis_url: Annotated[SecretStr, _check_prefix("redis://", "rediss://", "unix://")] | None = Field(
         None, examples=["redis://:password@localhost:6379/0"]

@@ -32,10 +32,10 @@ def test_the_core_names_no_platform_and_nothing_of_bots() -> None:
 
 def test_adapters_do_not_know_each_other() -> None:
     """Each is thin, over the core."""
-    others = {"slack": "discord", "discord": "slack"}
-    for adapter, other in others.items():
+    adapters = {"slack", "discord", "web"}
+    for adapter in adapters:
         for path in Path("bots", adapter).rglob("*.py"):
-            strangers = (f"bots.{other}", "bots.terminal", "bots.web")
+            strangers = ("bots.terminal", *(f"bots.{other}" for other in adapters - {adapter}))
             assert not any(name.startswith(strangers) for name in imported(path)), path
 
 
@@ -46,7 +46,9 @@ def test_nothing_is_pickled() -> None:
             assert not imported(path) & {"pickle", "marshal", "shelve"}, path
 
 
-@pytest.mark.parametrize("module", ["bots.cli", "bots.app", "bots.terminal", "core.backends.tgi", "core.worker"])
+@pytest.mark.parametrize(
+    "module", ["bots.cli", "bots.app", "bots.terminal", "bots.web.platform", "core.backends.tgi", "core.worker"]
+)
 def test_heavy_packages_are_imported_only_where_they_are_used(module: str) -> None:
     """Each costs from half a second to ten."""
     heavy = ("slack_bolt", "slack_sdk", "text_generation", "discord", "gradio", "huggingface_hub")

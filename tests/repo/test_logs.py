@@ -14,7 +14,8 @@ FIELDS = TAGGED | {
     *("error", "remedy", "code", "kind", "why", "retry", "retry_after", "again", "again_in"),
     *("ending", "characters", "prompt_tokens", "tokens", "messages", "part"),
     *("turns", "lanes", "seconds", "version", "model", "workspace", "bot", "folder", "host", "port"),
-    *("model_api", "server", "stored", "schema", "before"),
+    "address",
+    *("model_api", "server", "stored", "schema", "before", "changed"),
     *("commands", "command", "servers", "how", "mark", "what"),
 }
 """All that is logged. A new field is added here by who has made sure that it holds no text, no name and no id."""

@@ -1,0 +1,1 @@
+"""The page: Parley in a browser, over the same queue as every platform."""

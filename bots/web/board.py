@@ -1,0 +1,161 @@
+"""What stands in a channel of the page: questions and answers, kept in Redis while they grow and afterwards.
+
+The memory knows what was said once it is said; a board also shows what waits, what grows, and what came to a bad end.
+It is written by whichever process answers, and read by whichever serves the page, so a reload, a second browser or
+another worker find it as it was. Forgetting a conversation takes its board away (``core/lua/forget.lua``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+from redis.asyncio import Redis
+
+from core.redis import Keys, redis_errors
+from core.scripts import script
+from core.types import FORMAT, Author, ConversationKey, Turn
+
+MOST_ENTRIES = 100
+"""Of one board; when there are a quarter more, the oldest go."""
+MOST_SHOWN = 20_000
+"""Characters of a question that a board shows; the model reads what it can, and the memory keeps that."""
+MOST_TIMINGS = 200
+"""Finished answers of which the times are kept for the status."""
+TIMINGS_TTL = 86_400
+
+
+class Stage(StrEnum):
+    """How far a reply is."""
+
+    WAITING = "waiting"
+    GROWING = "growing"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One question and the reply to it; ``at`` is when it was asked. ``note`` says how the reply ended."""
+
+    turn: str
+    author: Author
+    question: str
+    at: float
+    attempt: int = 0
+    stage: Stage = Stage.WAITING
+    answer: str = ""
+    note: str = ""
+    retry: bool = False
+
+    @classmethod
+    def of(cls, turn: Turn) -> Self:
+        """What is shown of a turn before it is answered."""
+        return cls(turn.id, turn.author, shown(turn.text), turn.at, turn.attempt)
+
+    @property
+    def open(self) -> bool:
+        """Whether there is more to come."""
+        return self.stage is not Stage.DONE
+
+    def to_json(self) -> str:
+        """As stored."""
+        record = {"v": FORMAT, **asdict(self)}
+        return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace").decode()
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what ``to_json`` wrote; fields of a newer version are passed over."""
+        record = json.loads(text)
+        known = {name: record[name] for name in cls.__slots__ if name in record}
+        return cls(**{**known, "author": Author(**record["author"]), "stage": Stage(record["stage"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Of one answer that was finished ``at``: seconds to its first text and to its end, its tokens, edits, refusals."""
+
+    at: float
+    first: float
+    whole: float
+    tokens: int
+    edits: int
+    refusals: int = 0
+
+
+def shown(text: str) -> str:
+    """A question, or the beginning of a very long one and how much more there is."""
+    if len(text) <= MOST_SHOWN:
+        return text
+    return f"{text[: MOST_SHOWN // 10].rstrip()} … ({len(text):,} characters in all)"
+
+
+class Boards:
+    """All boards of a deployment. Every method raises StorageError when Redis is away."""
+
+    def __init__(self, redis: Redis, *, retention: int) -> None:
+        """Keep a board for ``retention`` seconds after it last changed."""
+        self._redis = redis
+        self._retention = retention
+        self._show = redis.register_script(script("show"))
+
+    async def ask(self, key: ConversationKey, entry: Entry) -> None:
+        """Show a question, unless its answer is there already."""
+        await self._put(key, entry.turn, entry.to_json(), only_new=True)
+
+    async def show(self, key: ConversationKey, entry: Entry) -> None:
+        """Put an entry in the place of what was shown of that turn."""
+        await self._put(key, entry.turn, entry.to_json())
+
+    async def remove(self, key: ConversationKey, turn: str) -> None:
+        """Take a turn off the board."""
+        await self._put(key, turn, "")
+
+    async def find(self, key: ConversationKey, turn: str) -> Entry | None:
+        """What is shown of a turn."""
+        with redis_errors("look at a board"):
+            entry = await self._redis.hget(Keys.board(key), turn)
+        return Entry.from_json(entry) if isinstance(entry, str) else None
+
+    async def entries(self, key: ConversationKey) -> list[Entry]:
+        """All that is shown, oldest first."""
+        with redis_errors("read a board"):
+            entries: Any = await self._redis.hvals(Keys.board(key))
+        return sorted(map(Entry.from_json, entries), key=lambda entry: entry.at)
+
+    async def changes(self) -> AsyncIterator[tuple[str, str]]:
+        """The name of a board, and the turn that changed there ("" for all of it), as it happens.
+
+        ("", "") comes first, and whenever the connection was lost and is there again: then any may have changed.
+        """
+        with redis_errors("follow the boards"):
+            async with self._redis.pubsub() as pubsub:
+                await pubsub.subscribe(Keys.BOARDS)
+                async with aclosing(pubsub.listen()) as messages:
+                    async for message in messages:
+                        told = message["type"] == "message"
+                        board, _, turn = str(message["data"]).partition(" ") if told else ("", "", "")
+                        yield board, turn
+
+    async def note(self, timing: Timing) -> None:
+        """Keep the times of an answer for the status."""
+        with redis_errors("keep the times of an answer"):
+            async with self._redis.pipeline() as pipe:
+                pipe.rpush(Keys.TIMINGS, json.dumps(asdict(timing)))
+                pipe.ltrim(Keys.TIMINGS, -MOST_TIMINGS, -1)
+                pipe.expire(Keys.TIMINGS, TIMINGS_TTL)
+                await pipe.execute()
+
+    async def timings(self) -> list[Timing]:
+        """Those of the last answers, oldest first."""
+        with redis_errors("read the times of answers"):
+            kept: Any = await self._redis.lrange(Keys.TIMINGS, 0, -1)
+        return [Timing(**json.loads(timing)) for timing in kept]
+
+    async def _put(self, key: ConversationKey, turn: str, entry: str, *, only_new: bool = False) -> None:
+        with redis_errors("write on a board"):
+            args: list[str | int] = [turn, entry, int(only_new), self._retention, MOST_ENTRIES, Keys.BOARDS]
+            await self._show(keys=[Keys.board(key)], args=args)

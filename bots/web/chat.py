@@ -1,0 +1,203 @@
+"""The chat: what people do on the first tab, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gradio as gr
+import structlog
+
+from bots.web.board import Entry
+from bots.web.live import Gallery
+from bots.web.people import PRIVATE, People, Visitor, channel_name, person_name, visitor_id
+from bots.web.text import chat_messages, progress
+from core.commands import is_stop
+from core.errors import ParleyError, StorageError
+from core.memory import RedisMemory
+from core.queue import RedisTurnQueue, in_time
+from core.reply import STOPPED, WITHDRAWN
+from core.tags import tag
+from core.types import MessageRef, Role, Turn
+
+log = structlog.get_logger()
+
+MOST_CHARACTERS = 1_100_000
+"""Of one message; the model's window is far smaller, and the middle of what does not fit is left out."""
+FRAME = 0.08
+"""Seconds between two looks of a chat window at the least."""
+TICK = 10.0
+"""Seconds after which a watch looks whether its browser is still there."""
+NOBODY = "This browser keeps no cookies, so I cannot tell you from others. Please allow them for this page."
+NOTHING = "There is no answer under way here that you could stop."
+NOT_AGAIN = "There is no question to ask again here."
+
+
+class ChatDesk:
+    """Does what people ask for in the chat, for every browser of this process."""
+
+    def __init__(
+        self, queue: RedisTurnQueue, memory: RedisMemory, people: People, gallery: Gallery, *, header: str = ""
+    ) -> None:
+        """``header`` is the one in which a proxy names people, "" if there is none."""
+        self.people = people
+        self.memory = memory
+        self._queue = queue
+        self._gallery = gallery
+        self._header = header
+        self._seats: dict[str, object] = {}
+
+    async def visitor(self, request: gr.Request) -> Visitor:
+        """Who asks.
+
+        Raises:
+            gr.Error: it cannot be told, or Redis is away.
+        """
+        who = visitor_id(request.headers, request.cookies, self._header)
+        if not who:
+            raise gr.Error(NOBODY, print_exception=False)
+        given = person_name(who.removeprefix("p-")) if self._header else ""
+        with told():
+            return await self.people.meet(who, given=given)
+
+    async def watch(self, channel: str, request: gr.Request) -> AsyncIterator[Any]:
+        """Keep a chat window up to date, until its browser goes away or looks at another channel."""
+        visitor = await self.visitor(request)
+        seat, session = object(), request.session_hash or ""
+        self._seats[session] = seat
+        try:
+            async with self._gallery.looking(visitor.key(channel)) as board:
+                version = 0
+                while self._seats.get(session) is seat:
+                    try:
+                        async with asyncio.timeout(TICK):
+                            await board.changed(version)
+                    except TimeoutError:
+                        yield gr.skip(), gr.skip(), gr.skip()
+                        continue
+                    if self._seats.get(session) is not seat:
+                        return
+                    version, entries = board.version, board.entries
+                    line = progress(entries) if self._gallery.reachable else StorageError.plain
+                    busy = any(entry.open for entry in entries)
+                    yield chat_messages(entries), gr.Button(interactive=busy), status_line(line)
+                    await asyncio.sleep(FRAME)
+        finally:
+            if self._seats.get(session) is seat:
+                del self._seats[session]
+
+    def close(self) -> None:
+        """End all watches."""
+        self._seats.clear()
+        self._gallery.wake()
+
+    async def submit(self, text: str, channel: str, request: gr.Request) -> str:
+        """Put a message into the queue. Gives what stays in the box: nothing, or the text that was not taken."""
+        visitor = await self.visitor(request)
+        if not text.strip():
+            return ""
+        if is_stop(text):
+            await self.stop(channel, request)
+            return ""
+        if len(text) > MOST_CHARACTERS:
+            gr.Warning(
+                f"That is {len(text):,} characters, and {MOST_CHARACTERS:,} are the most that I take at once. "
+                "It is still in the box; please make it shorter."
+            )
+            return text
+        key = visitor.key(channel)
+        lane = str(key) if channel == PRIVATE else f"{key}/{visitor.id}"
+        turn = Turn(f"web:{uuid.uuid4().hex}", key, lane, visitor.author, text, time.time())
+        try:
+            async with in_time():
+                receipt = await self._queue.submit(turn)
+        except StorageError as error:
+            log.warning("a message was not taken", error=str(error), remedy=error.remedy)
+            gr.Warning(StorageError.plain)
+            return text
+        if receipt.note:
+            gr.Info(receipt.note)
+        if not receipt.accepted:
+            return text
+        try:
+            await self._gallery.boards.ask(key, Entry.of(turn))
+        except StorageError as error:
+            log.info("a question shows with its answer", turn=tag(turn.id), error=str(error))
+        return ""
+
+    async def stop(self, channel: str, request: gr.Request) -> None:
+        """End the newest answer that is written for this person here or, where all share the channel, for anybody."""
+        visitor = await self.visitor(request)
+        with told():
+            waiting = [entry for entry in await self._gallery.boards.entries(visitor.key(channel)) if entry.open]
+            own = [entry for entry in waiting if entry.author.id == visitor.id]
+            for entry in reversed(own or waiting):
+                if await self._queue.stop(entry.turn, STOPPED):
+                    return
+        gr.Info(NOTHING)
+
+    async def retry(self, channel: str, request: gr.Request) -> None:
+        """Ask the last question here again; the new answer takes the place of the old one."""
+        visitor = await self.visitor(request)
+        key = visitor.key(channel)
+        with told():
+            entries = [entry for entry in await self._gallery.boards.entries(key) if not entry.open]
+            if not entries:
+                gr.Info(NOT_AGAIN)
+                return
+            last = entries[-1]
+            ref = MessageRef(key.channel, f"{last.turn}/answer")
+            if last.retry and await self._queue.retry(key, last.turn, ref):
+                return
+            kept = await self.memory.load(key)
+            asked = next((m.text for m in kept.messages if m.id == last.turn and m.role is Role.USER), last.question)
+            lane = str(key) if channel == PRIVATE else f"{key}/{last.author.id}"
+            turn = Turn(last.turn, key, lane, last.author, asked, last.at, attempt=last.attempt)
+            await self._queue.again(turn, [ref])
+
+    async def forget(self, channel: str, request: gr.Request) -> None:
+        """Forget what was said here, and take back what is being answered."""
+        visitor = await self.visitor(request)
+        key = visitor.key(channel)
+        with told():
+            for entry in await self._gallery.boards.entries(key):
+                if entry.open:
+                    await self._queue.stop(entry.turn, WITHDRAWN)
+            forgotten = await self.memory.forget(key)
+        gr.Info(f"Forgotten: {forgotten} message{'s' * (forgotten != 1)}.")
+
+    async def name(self, name: str, request: gr.Request) -> Visitor:
+        """Call somebody as they want to be called."""
+        visitor = await self.visitor(request)
+        if (name := person_name(name)) and not visitor.given:
+            with told():
+                await self.people.call(visitor.id, name)
+        return await self.visitor(request)
+
+    async def move(self, channel: str, request: gr.Request) -> str:
+        """Go to a channel, which may be new. Gives its name."""
+        visitor = await self.visitor(request)
+        channel = PRIVATE if channel == PRIVATE else channel_name(channel)
+        with told():
+            await self.people.settle(visitor.id, channel)
+        return channel
+
+
+def status_line(text: str) -> str:
+    """A line that a screen reader says when it changes."""
+    return f'<div id="line" role="status" aria-live="polite">{html.escape(text)}</div>'
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn what goes wrong inside into a line for the person, and a line in the log."""
+    try:
+        yield
+    except ParleyError as error:
+        log.warning("the page could not do it", error=str(error), remedy=error.remedy)
+        raise gr.Error(error.plain, print_exception=False) from None

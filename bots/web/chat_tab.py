@@ -1,0 +1,150 @@
+"""The first tab: a channel, its chat window, and everything that can be done there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from bots.web.chat import ChatDesk, status_line
+from bots.web.people import GENERAL, PRIVATE, Visitor
+
+EXAMPLES = (
+    "What can you do?",
+    "Write a Python function that says whether a word is a palindrome.",
+    "Explain what a token is, in three sentences.",
+)
+EMPTY = """### Ask something
+Everybody who opens this channel sees the conversation, and I remember it here and nowhere else. A new name in
+**Channel** opens another; **Only me** is one that nobody else sees. Enter sends, Shift-Enter begins a new line.
+"""
+ASK_FORGET = {
+    True: "Forget all that was said here? Only you are in this channel.",
+    False: "Forget all that was said in this channel, for everybody?",
+}
+
+
+QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+"""Of events that are answered at once."""
+SAYS = {**QUICK, "queue": True}
+"""Of events that may have something to say to whoever caused them; without the queue that would not arrive."""
+
+
+def build_masthead() -> tuple[gr.Dropdown, gr.Textbox]:
+    """What stands above all tabs: where one is, and how one is called."""
+    with gr.Row(equal_height=True, elem_id="masthead"):
+        gr.HTML("<h1>Parley</h1>", padding=False, elem_id="brand")
+        channel = gr.Dropdown(
+            choices=_choices([GENERAL]),
+            value=GENERAL,
+            label="Channel",
+            allow_custom_value=True,
+            elem_id="channel",
+            scale=3,
+        )
+        name = gr.Textbox(
+            label="Your name",
+            placeholder="How others see you",
+            max_lines=1,
+            max_length=40,
+            elem_id="name",
+            scale=3,
+        )
+    return channel, name
+
+
+def build_chat(desk: ChatDesk, channel: gr.Dropdown, name: gr.Textbox, greeting: str) -> Callable[[gr.Blocks], None]:
+    """Lay the tab out and wire it. Gives what to do with the page as a whole."""
+    if greeting:
+        gr.Markdown(greeting, elem_classes="hint", elem_id="demo-hint")
+    chat = gr.Chatbot(
+        label="Conversation",
+        show_label=False,
+        elem_id="chat",
+        buttons=["copy", "copy_all"],
+        placeholder=EMPTY,
+        examples=[{"text": text} for text in EXAMPLES],
+        layout="bubble",
+        group_consecutive_messages=False,
+        allow_tags=False,
+    )
+    line = gr.HTML(status_line(""), elem_id="line-box", padding=False)
+    with gr.Row(equal_height=True):
+        box = gr.Textbox(
+            label="Your message",
+            show_label=False,
+            placeholder="Ask something …",
+            lines=1,
+            max_lines=8,
+            elem_id="box",
+            scale=8,
+            container=False,
+        )
+        send = gr.Button("Submit", variant="primary", elem_id="send", scale=1, min_width=96)
+    with gr.Row():
+        stop = gr.Button("Stop", interactive=False, elem_id="stop", size="sm", min_width=80)
+        retry = gr.Button("Retry", elem_id="retry", size="sm", min_width=80)
+        clear = gr.Button("Clear", elem_id="clear", size="sm", min_width=80)
+    with gr.Column(visible=False, elem_id="confirm", elem_classes="hint") as confirm:
+        question = gr.Markdown(ASK_FORGET[False])
+        with gr.Row():
+            forget = gr.Button("Forget it", variant="stop", elem_id="forget", size="sm")
+            keep = gr.Button("Keep it", elem_id="keep", size="sm")
+
+    watching: dict[str, Any] = {
+        "fn": desk.watch,
+        "inputs": [channel],
+        "outputs": [chat, stop, line],
+        "show_progress": "hidden",
+        "concurrency_limit": None,
+        "trigger_mode": "multiple",  # another channel begins a watch, which ends the one before
+        "api_visibility": "private",
+    }
+
+    async def move(wanted: str, request: gr.Request) -> tuple[Any, Any]:
+        place = await desk.move(wanted or GENERAL, request)
+        channels = await desk.people.channels()
+        return gr.Dropdown(choices=_choices(channels), value=place), gr.Column(visible=False)
+
+    async def ask_first(place: str) -> tuple[Any, Any]:
+        return gr.Column(visible=True), ASK_FORGET[place == PRIVATE]
+
+    async def forget_it(place: str, request: gr.Request) -> Any:
+        await desk.forget(place, request)
+        return gr.Column(visible=False)
+
+    async def rename(wanted: str, request: gr.Request) -> Any:
+        return _name_box(await desk.name(wanted, request))
+
+    async def example(place: str, picked: gr.SelectData, request: gr.Request) -> None:
+        await desk.submit(str(picked.value["text"]), place, request)
+
+    gr.on([send.click, box.submit], desk.submit, [box, channel], [box], **SAYS)
+    chat.example_select(example, [channel], None, **SAYS)
+    stop.click(desk.stop, [channel], None, **SAYS)
+    retry.click(desk.retry, [channel], None, **SAYS)
+    clear.click(ask_first, [channel], [confirm, question], **QUICK)
+    keep.click(lambda: gr.Column(visible=False), None, [confirm], **QUICK)
+    forget.click(forget_it, [channel], [confirm], **SAYS)
+    gr.on([name.submit, name.blur], rename, [name], [name], **QUICK)
+    channel.input(move, [channel], [channel, confirm], **QUICK).then(**watching)
+
+    async def enter(request: gr.Request) -> tuple[Any, Any]:
+        visitor = await desk.visitor(request)
+        channels = await desk.people.channels()
+        return gr.Dropdown(choices=_choices([*channels, visitor.channel]), value=visitor.channel), _name_box(visitor)
+
+    def on_load(blocks: gr.Blocks) -> None:
+        blocks.load(enter, None, [channel, name], **QUICK).then(**watching)
+
+    return on_load
+
+
+def _choices(channels: list[str]) -> list[tuple[str, str]]:
+    names = [name for name in dict.fromkeys(channels) if name != PRIVATE]
+    return [*((name, name) for name in names), ("Only me", PRIVATE)]
+
+
+def _name_box(visitor: Visitor) -> gr.Textbox:
+    return gr.Textbox(value=visitor.name, interactive=not visitor.given)

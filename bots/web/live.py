@@ -1,0 +1,140 @@
+"""Boards that somebody looks at, kept up to date: one subscription and one copy for all browsers of a process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+
+from bots.web.board import Boards, Entry
+from core.errors import StorageError
+from core.redis import Keys
+from core.types import ConversationKey
+
+log = structlog.get_logger()
+
+PAUSE = 1.0
+"""Seconds before Redis is tried again."""
+
+
+class LiveBoard:
+    """One board as it is now; ``version`` moves on with every change."""
+
+    def __init__(self, key: ConversationKey) -> None:
+        self.key = key
+        self.version = 0
+        self.watchers = 0
+        self.stale: set[str] = {""}
+        self._entries: dict[str, Entry] = {}
+        self._news = asyncio.Event()
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All that is shown, oldest first."""
+        return sorted(self._entries.values(), key=lambda entry: entry.at)
+
+    @property
+    def open(self) -> list[Entry]:
+        """What waits or grows, oldest first."""
+        return [entry for entry in self.entries if entry.open]
+
+    async def changed(self, version: int) -> None:
+        """Wait until it is another than ``version``."""
+        while self.version == version:
+            await self._news.wait()
+
+    def wake(self) -> None:
+        """Let everybody who waits look."""
+        self.version += 1
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    async def refresh(self, boards: Boards) -> None:
+        """Read what is stale."""
+        stale, self.stale = self.stale, set()
+        try:
+            if "" in stale:
+                self._entries = {entry.turn: entry for entry in await boards.entries(self.key)}
+            else:
+                for turn in stale:
+                    if entry := await boards.find(self.key, turn):
+                        self._entries[turn] = entry
+                    else:
+                        self._entries.pop(turn, None)
+        except StorageError:
+            self.stale |= stale
+            raise
+        self.wake()
+
+
+class Gallery:
+    """The boards that are looked at in this process. ``reachable`` is False while Redis is away."""
+
+    def __init__(self, boards: Boards) -> None:
+        self.boards = boards
+        self.reachable = True
+        self._live: dict[str, LiveBoard] = {}
+        self._stale = asyncio.Event()
+
+    @asynccontextmanager
+    async def looking(self, key: ConversationKey) -> AsyncIterator[LiveBoard]:
+        """A board that is up to date while inside."""
+        name = Keys.board(key)
+        board = self._live.setdefault(name, LiveBoard(key))
+        board.watchers += 1
+        self._stale.set()
+        try:
+            yield board
+        finally:
+            board.watchers -= 1
+            if not board.watchers:
+                self._live.pop(name, None)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Follow changes while inside."""
+        tasks = [asyncio.create_task(self._repeat(step)) for step in (self._follow, self._refresh)]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        """Notice which boards change; after a connection was lost, any may have."""
+        async for name, turn in self.boards.changes():
+            for board in self._live.values() if not name else filter(None, [self._live.get(name)]):
+                board.stale.add(turn)
+            self._stale.set()
+
+    async def _refresh(self) -> None:
+        """Read what changed; what changes meanwhile is read once, after that."""
+        await self._stale.wait()
+        self._stale.clear()
+        for board in list(self._live.values()):
+            if board.stale:
+                await board.refresh(self.boards)
+        if not self.reachable:
+            self.reachable = True
+            self.wake()
+
+    async def _repeat(self, step: object) -> None:
+        """Do something again and again; where Redis is away, after a pause."""
+        while True:
+            try:
+                await step()  # type: ignore[operator]
+            except StorageError as error:
+                if self.reachable:
+                    log.warning("boards are out of date", error=str(error), remedy=error.remedy)
+                    self.reachable = False
+                    self.wake()
+                await asyncio.sleep(PAUSE)
+                self._stale.set()
+
+    def wake(self) -> None:
+        """Let everybody who looks at a board look again."""
+        for board in self._live.values():
+            board.wake()

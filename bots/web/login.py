@@ -1,0 +1,30 @@
+"""Who may come in: what the settings of the page say together."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from core.errors import SettingsError
+from core.settings import Settings
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine can reach what listens on ``host``."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def check_login(settings: Settings) -> None:
+    """Raise SettingsError where anybody could come in, or nobody."""
+    if bool(settings.web_user) != bool(settings.web_password):
+        missing = "WEB_PASSWORD" if settings.web_user else "WEB_USER"
+        raise SettingsError(f"{missing}: is needed, too. Example: WEB_USER=team and WEB_PASSWORD=a-long-one")
+    if settings.web_user and settings.web_auth_header:
+        raise SettingsError("WEB_AUTH_HEADER: a proxy that knows people and WEB_USER contradict each other; choose one")
+    if not (settings.web_user or settings.web_auth_header or is_local(settings.web_host)):
+        raise SettingsError(
+            f"WEB_HOST: {settings.web_host} would let in everybody who can reach this machine. Set WEB_USER and "
+            "WEB_PASSWORD, or WEB_AUTH_HEADER for a reverse proxy that knows people, or WEB_HOST=127.0.0.1"
+        )

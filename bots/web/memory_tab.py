@@ -1,0 +1,176 @@
+"""The third tab: what a channel remembers, how much room it takes, and what the model will see of it."""
+
+from __future__ import annotations
+
+import html
+import json
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import gradio as gr
+
+from bots.app import Core
+from bots.web.chat import ChatDesk, told
+from bots.web.chat_tab import QUICK, SAYS
+from bots.web.people import PRIVATE, Visitor
+from core.commands import days
+from core.types import Conversation, Message, Role
+from core.window import Budget, fit
+
+NEXT = "(your next question)"
+MOST_LISTED = 600
+"""Characters of one message in the list."""
+SAVE = """(text, name) => {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], {type: "application/json"}));
+  link.download = name;
+  link.click();
+  URL.revokeObjectURL(link.href);
+}"""
+
+
+@dataclass(frozen=True, slots=True)
+class Recollection:
+    """What is remembered of a conversation, and what of it the model would see now."""
+
+    conversation: Conversation
+    seconds_left: int
+    budget: Budget
+    seen: int
+    first_seen: int
+    prompt: str
+
+
+async def recollect(core: Core, visitor: Visitor, channel: str) -> Recollection:
+    """Look at a conversation as the next question would. Raises StorageError."""
+    key, assistant = visitor.key(channel), core.assistant
+    conversation = await core.memory.load(key)
+    kept = await core.memory.describe(key)
+    manner = assistant.manner.chosen(conversation.settings)
+    models = {model.name: model for model in reversed(core.models.models)}
+    model = models.get(manner.model, core.models.models[0])
+    budget = await model.budget(manner)
+    budget = replace(budget, prompt=model.calibration.room(budget.prompt))
+    question = Message(Role.USER, NEXT, author=visitor.author)
+    fitted = fit(conversation, question, manner.system, budget, count=model.count)
+    window, seen = fitted.window, fitted.tokens
+    ids = {message.id for message in window.messages}
+    first = next(
+        (i for i, message in enumerate(conversation.messages) if message.id in ids), len(conversation.messages)
+    )
+    prompt = (await model.template()).render(window).text()
+    return Recollection(conversation, kept.seconds_left, budget, seen, first, prompt)
+
+
+def export(found: Recollection) -> str:
+    """All of it, as JSON for people and programs."""
+    record = {
+        "conversation": str(found.conversation.key),
+        "exported": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "summary": found.conversation.summary,
+        "messages": [json.loads(message.to_json()) for message in found.conversation.messages],
+    }
+    return json.dumps(record, ensure_ascii=False, indent=2)
+
+
+def build_memory(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> Any:
+    """Lay the tab out and wire it. Gives what to do when the tab is opened."""
+    facts = gr.HTML("", padding=False)
+    with gr.Row():
+        search = gr.Textbox(label="Search", placeholder="A word, or a name", max_lines=1, elem_id="search")
+    with gr.Row():
+        again = gr.Button("Refresh", size="sm", min_width=80)
+        save = gr.Button("Export as JSON", size="sm", min_width=80, elem_id="export")
+        clear = gr.Button("Forget", size="sm", min_width=80, elem_id="forget-memory")
+    with gr.Column(visible=False, elem_classes="hint") as confirm:
+        gr.Markdown("Forget all that is listed here?")
+        with gr.Row():
+            forget = gr.Button("Forget it", variant="stop", size="sm", elem_id="forget-memory-now")
+            keep = gr.Button("Keep it", size="sm")
+    messages = gr.HTML("", padding=False, elem_id="remembered")
+    with gr.Accordion("What the model will see", open=False, elem_id="seen"):
+        prompt = gr.Textbox(
+            label="Prompt",
+            show_label=False,
+            lines=12,
+            max_lines=30,
+            interactive=False,
+            buttons=["copy"],
+            elem_id="rendered",
+        )
+    exported, filename = gr.Textbox(visible=False), gr.Textbox(visible=False)
+
+    async def look(place: str, words: str | None, request: gr.Request) -> tuple[str, str, str]:
+        visitor = await desk.visitor(request)
+        with told():
+            found = await recollect(core, visitor, place)
+        return facts_of(found, place), messages_of(found, words or ""), found.prompt
+
+    async def pack(place: str, request: gr.Request) -> tuple[str, str]:
+        visitor = await desk.visitor(request)
+        with told():
+            found = await recollect(core, visitor, place)
+        return export(found), f"parley-{'private' if place == PRIVATE else place}.json"
+
+    async def forget_it(place: str, request: gr.Request) -> Any:
+        await desk.forget(place, request)
+        return gr.Column(visible=False)
+
+    shown = [facts, messages, prompt]
+    gr.on([again.click, search.change, channel.change], look, [channel, search], shown, **QUICK)
+    save.click(pack, [channel], [exported, filename], **QUICK).then(None, [exported, filename], None, js=SAVE)
+    clear.click(lambda: gr.Column(visible=True), None, [confirm], **QUICK)
+    keep.click(lambda: gr.Column(visible=False), None, [confirm], **QUICK)
+    forget.click(forget_it, [channel], [confirm], **SAYS).then(look, [channel, search], shown, **QUICK)
+    return lambda tab: tab.select(look, [channel, search], shown, **QUICK)
+
+
+def facts_of(found: Recollection, place: str) -> str:
+    """How much is remembered, for how long, and how full the model's window is."""
+    kept = found.conversation.messages
+    where = "Only me" if place == PRIVATE else place
+    if not kept:
+        return f"<p class='facts'>Nothing is remembered of <b>{html.escape(where)}</b> yet.</p>"
+    room, summary = found.budget.prompt, found.conversation.summary
+    share_ = min(100, round(100 * found.seen / room)) if room else 100
+    unseen = f" The oldest {found.first_seen} are no longer in the model's window." if found.first_seen > 0 else ""
+    return (
+        f"<p class='facts'><b>{html.escape(where)}</b>: {len(kept)} messages, about "
+        f"{sum(message.tokens for message in kept):,} tokens. Forgotten in {days(found.seconds_left)} if nobody writes "
+        f"here, or at once if you say so.{unseen}</p>"
+        f"<div class='meter' role='meter' aria-label='Room in the model&#39;s window' aria-valuemin='0' "
+        f"aria-valuemax='{room}' aria-valuenow='{found.seen}' aria-valuetext='{found.seen:,} of {room:,} tokens'>"
+        f"<span style='width:{share_}%'></span></div>"
+        f"<p class='facts'>{found.seen:,} of {room:,} tokens that the model reads at once.</p>"
+        + (f"<p class='facts'><b>Summary of what came before:</b> {html.escape(summary)}</p>" if summary else "")
+    )
+
+
+def messages_of(found: Recollection, words: str) -> str:
+    """The messages in which ``words`` stand, oldest first."""
+    wanted = words.strip().casefold()
+    rows = [
+        _row(message, seen=index >= found.first_seen)
+        for index, message in enumerate(found.conversation.messages)
+        if wanted in message.text.casefold() or wanted in _who(message).casefold()
+    ]
+    if not rows:
+        return "<p class='facts'>Nothing found.</p>" if wanted and found.conversation.messages else ""
+    return f"<ol class='remembered' tabindex='0' aria-label='What is remembered'>{''.join(rows)}</ol>"
+
+
+def _row(message: Message, *, seen: bool) -> str:
+    text = message.text if len(message.text) <= MOST_LISTED else message.text[:MOST_LISTED].rstrip() + " …"
+    at = f"{datetime.fromtimestamp(message.at).astimezone():%Y-%m-%d %H:%M}" if message.at else ""
+    out = "" if seen else " · no longer in the window"
+    return (
+        f"<li class='{'seen' if seen else 'unseen'}'><div class='who'><b>{html.escape(_who(message))}</b> "
+        f"<span>{at} · {message.tokens:,} tokens{out}</span></div><div class='said'>{html.escape(text)}</div></li>"
+    )
+
+
+def _who(message: Message) -> str:
+    if message.role is Role.ASSISTANT:
+        return "Parley"
+    return message.author.name if message.author else "Somebody"

@@ -1,0 +1,116 @@
+"""Advanced options: how the assistant answers in a channel, kept there for everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from bots.app import Core
+from bots.app import choices as available
+from bots.web.chat import ChatDesk, told
+from bots.web.chat_tab import QUICK, SAYS
+from core.preferences import Choices, WrongChoice
+from core.types import ConversationSettings
+
+MOST_TOKENS = 1024
+"""Of the slider, where the model's context is not smaller."""
+GREEDY = 0.0
+LIVELY = 0.7
+
+
+def build_options(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> None:
+    """Lay the accordion out and wire it."""
+    choices = available(core.settings, core.models.names)
+    with gr.Accordion("Advanced options", open=False, elem_id="options") as accordion:
+        persona = gr.Dropdown(
+            choices=[("None", ""), *((name, name) for name in choices.personas)],
+            value="",
+            label="Persona",
+            visible=bool(choices.personas),
+            elem_id="persona",
+        )
+        system = gr.Textbox(
+            label="System message",
+            info="Who the assistant is here. Empty: as it was set up.",
+            placeholder=choices.system,
+            lines=2,
+            max_lines=8,
+            elem_id="system",
+        )
+        with gr.Row():
+            temperature = gr.Slider(0.1, 1, value=LIVELY, step=0.05, label="Temperature", elem_id="warmth")
+            greedy = gr.Checkbox(label="Greedy: always the likeliest word", elem_id="greedy")
+        with gr.Row():
+            most = gr.Slider(1, MOST_TOKENS, value=MOST_TOKENS, step=1, label="Most new tokens", elem_id="most")
+            top_p = gr.Slider(0.05, 1, value=1, step=0.05, label="Top-p", elem_id="top-p")
+        model = gr.Dropdown(
+            choices=list(choices.models),
+            value=choices.models[0] if choices.models else None,
+            label="Model",
+            visible=len(choices.models) > 1,
+            elem_id="model",
+        )
+        reset = gr.Button("As it was set up", size="sm", elem_id="reset")
+    controls = [persona, system, temperature, greedy, most, top_p, model]
+
+    async def read(place: str, request: gr.Request) -> list[Any]:
+        visitor = await desk.visitor(request)
+        with told():
+            chosen, _ = await core.memory.settings(visitor.key(place))
+        return _shown(chosen, choices, await _room(core))
+
+    async def choose(place: str, setting: str, value: str, request: gr.Request) -> list[Any]:
+        key = (await desk.visitor(request)).key(place)
+        with told():
+            try:
+                chosen = await core.memory.choose(key, setting, value)
+            except WrongChoice as error:
+                gr.Warning(str(error))
+                chosen, _ = await core.memory.settings(key)
+        return _shown(chosen, choices, await _room(core))
+
+    def keep(setting: str) -> Callable[..., Any]:
+        async def kept(place: str, value: str | float | None, request: gr.Request) -> list[Any]:
+            return await choose(place, setting, f"{value:g}" if isinstance(value, float) else str(value or ""), request)
+
+        return kept
+
+    async def keep_heat(place: str, heat: float, likeliest: bool, request: gr.Request) -> list[Any]:
+        return await choose(place, "temperature", f"{GREEDY if likeliest else heat or LIVELY:g}", request)
+
+    async def keep_nothing(place: str, request: gr.Request) -> list[Any]:
+        return await choose(place, "", "", request)
+
+    says: dict[str, Any] = {**SAYS, "trigger_mode": "always_last"}
+    system.blur(keep("system"), [channel, system], controls, **says)
+    persona.input(keep("persona"), [channel, persona], controls, **says)
+    gr.on([temperature.input, greedy.input], keep_heat, [channel, temperature, greedy], controls, **says)
+    most.input(keep("max"), [channel, most], controls, **says)
+    top_p.input(keep("top_p"), [channel, top_p], controls, **says)
+    model.input(keep("model"), [channel, model], controls, **says)
+    reset.click(keep_nothing, [channel], controls, **says)
+    gr.on([channel.change, accordion.expand], read, [channel], controls, **QUICK)
+
+
+def _shown(chosen: ConversationSettings, choices: Choices, room: int) -> list[Any]:
+    """What each control shows."""
+    heat = choices.temperature if chosen.temperature is None else chosen.temperature
+    most = min(chosen.max_new_tokens or choices.max_new_tokens, room)
+    return [
+        chosen.persona or "",
+        chosen.system or "",
+        gr.Slider(value=min(max(heat, 0.1), 1) if heat else LIVELY, interactive=heat > GREEDY),
+        heat == GREEDY,
+        gr.Slider(value=most, maximum=room),
+        chosen.top_p or choices.top_p or 1,
+        chosen.model or (choices.models[0] if choices.models else None),
+    ]
+
+
+async def _room(core: Core) -> int:
+    """The most tokens of an answer: of the slider, or half of the model's context."""
+    budget = await core.models.models[0].budget(replace(core.assistant.manner, max_new_tokens=MOST_TOKENS))
+    return budget.answer

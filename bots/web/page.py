@@ -1,0 +1,103 @@
+"""The page as a whole: a masthead and its tabs, behind the door."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fastapi
+import gradio as gr
+from starlette.requests import Request
+from starlette.types import ASGIApp
+
+from bots.app import Core
+from bots.web.chat import ChatDesk
+from bots.web.chat_tab import build_chat, build_masthead
+from bots.web.complete_tab import build_complete
+from bots.web.live import Gallery
+from bots.web.memory_tab import build_memory
+from bots.web.options_tab import build_options
+from bots.web.people import People, visitor_id
+from bots.web.server import Door
+from bots.web.status_tab import build_status
+from bots.web.theme import CSS, theme
+from core.queue import RedisTurnQueue
+
+DEMO = (
+    "**This is the demo: no model is behind it.** To connect a real one, set `MODEL_API=tgi` and "
+    "`MODEL_URL=http://localhost:8080` in `.env`."
+)
+
+# Gradio measures its tabs with a copy that nobody sees and the Tab key finds; it calls a combobox and a group lists.
+MEND = """() => {
+  const mend = () => {
+    document.querySelectorAll(".tab-container[aria-hidden=true]").forEach((copy) => { copy.inert = true; });
+    document.querySelectorAll("input[role=listbox]").forEach((input) => { input.setAttribute("role", "combobox"); });
+    document.querySelectorAll(".examples[role=list]").forEach((list) => { list.setAttribute("role", "group"); });
+  };
+  let waiting = 0;
+  new MutationObserver(() => { waiting = waiting || setTimeout(() => { waiting = 0; mend(); }, 100); })
+    .observe(document.body, { childList: true, subtree: true });
+  mend();
+}"""
+
+
+class Page:
+    """What people see and do; ``app`` serves it."""
+
+    def __init__(self, core: Core, queue: RedisTurnQueue, gallery: Gallery) -> None:
+        self._settings = core.settings
+        self._gallery = gallery
+        people = People(core.redis, retention=core.settings.retention_seconds)
+        self._desk = ChatDesk(queue, core.memory, people, gallery, header=core.settings.web_auth_header)
+        self._blocks = self._build(core)
+
+    def app(self) -> ASGIApp:
+        """The page behind its login and its door."""
+        settings, header = self._settings, self._settings.web_auth_header
+        password = settings.web_password
+
+        def named(request: Request) -> str | None:
+            return visitor_id(request.headers, {}, header) or None
+
+        app = gr.mount_gradio_app(
+            fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
+            self._blocks,
+            path="/",
+            footer_links=[],
+            app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
+            auth=(settings.web_user, password.get_secret_value()) if password else None,
+            auth_message="Parley, the team's assistant",
+            auth_dependency=named if header else None,
+            show_error=True,
+            max_file_size=0,
+            ssr_mode=False,
+            enable_monitoring=False,
+            mcp_server=False,
+            pwa=False,
+            theme=theme(),
+            css_paths=CSS,
+            head='<meta name="color-scheme" content="light dark">',
+        )
+        return Door(app, local=not (password or header), cookie=not header)
+
+    def close(self) -> None:
+        """Let go of the browsers that watch."""
+        self._desk.close()
+
+    def _build(self, core: Core) -> Any:
+        with gr.Blocks(title="Parley", analytics_enabled=False) as blocks:
+            channel, name = build_masthead()
+            with gr.Tabs():
+                with gr.Tab("Chat", id="chat") as chat:
+                    on_load = build_chat(self._desk, channel, name, DEMO if core.settings.backend == "demo" else "")
+                    build_options(core, self._desk, channel)
+                with gr.Tab("Complete", id="complete") as complete:
+                    build_complete(core.models.models[0], core.assistant.manner.deadlines)
+                with gr.Tab("Memory", id="memory") as memory:
+                    build_memory(core, self._desk, channel)(memory)
+                with gr.Tab("Status", id="status") as status:
+                    build_status(core, self._gallery.boards)(status, [chat, complete, memory])
+            on_load(blocks)
+            blocks.load(None, None, None, js=MEND)
+        blocks.queue(default_concurrency_limit=None, api_open=False)
+        return blocks

@@ -1,0 +1,91 @@
+"""The page as a platform: where its turns are answered, and the server that takes them."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from redis.asyncio import Redis
+
+from bots.app import Core
+from bots.web.board import Boards
+from bots.web.login import check_login
+from bots.web.surface import WebSurface
+from core.errors import SettingsError
+from core.memory import Memory
+from core.queue import RedisTurnQueue
+from core.settings import Settings
+
+log = structlog.get_logger()
+
+
+class Web:
+    """The page, for processes that answer there, and for the one that serves it."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._boards = Boards(core.redis, retention=core.settings.retention_seconds)
+        self.surface = WebSurface(self._boards)
+        self.connected = False
+        """Whether the page is being served."""
+
+    @asynccontextmanager
+    async def listening(self, queue: RedisTurnQueue, memory: Memory, redis: Redis) -> AsyncIterator[None]:
+        """Serve the page while inside.
+
+        Raises:
+            SettingsError: Gradio is not installed, anybody could come in, or the port is taken.
+        """
+        del memory, redis  # they are in the core
+        settings = self._core.settings
+        check_login(settings)
+        await asyncio.to_thread(import_gradio)
+        from bots.web.live import Gallery
+        from bots.web.page import Page
+        from bots.web.server import listen, serving
+
+        with listen(settings) as listener:
+            gallery = Gallery(self._boards)
+            page = Page(self._core, queue, gallery)
+            async with gallery.open(), serving(page.app(), listener):
+                address = _address(settings, listener.getsockname()[1])
+                log.info("the page is open", address=address)
+                if sys.stderr.isatty():
+                    print(f"\n  Parley is at {address}\n  Ctrl-C ends it.\n", file=sys.stderr)  # noqa: T201
+                self.connected = True
+                try:
+                    yield
+                finally:
+                    self.connected = False
+                    page.close()
+
+
+@asynccontextmanager
+async def open_web(core: Core) -> AsyncIterator[Web]:
+    """The page; it needs nothing but Redis."""
+    yield Web(core)
+
+
+def import_gradio() -> None:
+    """Import Gradio, which takes seconds, and have it call nobody.
+
+    Raises:
+        SettingsError: it is not installed.
+    """
+    # Read at import: it would ask its makers for a newer version at each start, and tell them of ours.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    try:
+        importlib.import_module("gradio")
+    except ImportError:
+        raise SettingsError("The page needs Gradio, which is not installed: `make setup` installs it") from None
+
+
+def _address(settings: Settings, port: int) -> str:
+    """Where a person on this machine finds the page."""
+    host = settings.web_host if settings.web_host not in ("0.0.0.0", "::") else "localhost"  # noqa: S104
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"

@@ -1,0 +1,199 @@
+"""The fourth tab: whether everything is all right, for somebody who is tired."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import time
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import gradio as gr
+
+from bots.app import WORKER, Core, configured
+from bots.web.board import Boards, Timing
+from core.errors import GenerationError, ParleyError
+from core.models import Model
+from core.redis import Keys, redis_errors
+
+EVERY = 2.0
+"""Seconds between two looks while the tab is open."""
+PATIENCE = 3.0
+"""Seconds that one look may take."""
+LATE = 5.0
+"""Seconds that a turn may wait before that is worth a colour."""
+SLOW_PING = 0.05
+
+Level = Literal["ok", "warning", "error"]
+_SIGN = {"ok": "✓", "warning": "!", "error": "✗"}
+_WORD = {"ok": "all right", "warning": "look at this", "error": "not working"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at, in words; ``remedy`` is what to do about it."""
+
+    name: str
+    level: Level
+    said: str
+    remedy: str = ""
+
+
+async def find_out(core: Core) -> list[Finding]:
+    """Look at everything at once."""
+    looks = [_model(core), _redis(core), _queue(core)]
+    return [*(await asyncio.gather(*looks)), _platforms(core)]
+
+
+def build_status(core: Core, boards: Boards) -> Any:
+    """Lay the tab out and wire it. Gives what to do when tabs are opened."""
+    cards = gr.HTML("", padding=False, elem_id="cards")
+    plots = gr.HTML("", padding=False, elem_id="plots")
+    timer = gr.Timer(EVERY, active=False)
+
+    async def look() -> tuple[str, str]:
+        findings = await find_out(core)
+        try:
+            timings = await boards.timings()
+        except ParleyError:
+            timings = []
+        return cards_of(findings), plots_of(timings)
+
+    quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    timer.tick(look, None, [cards, plots], **quick)
+
+    def on_select(tab: gr.Tab, others: list[gr.Tab]) -> None:
+        tab.select(look, None, [cards, plots], **quick)
+        tab.select(lambda: gr.Timer(active=True), None, [timer], **quick)
+        for other in others:
+            other.select(lambda: gr.Timer(active=False), None, [timer], **quick)
+
+    return on_select
+
+
+def cards_of(findings: list[Finding]) -> str:
+    """The findings, with what is worst said first."""
+    bad = [finding for finding in findings if finding.level != "ok"]
+    head = "All well." if not bad else "Look at: " + ", ".join(finding.name for finding in bad) + "."
+    cards = "".join(
+        f"<li class='{finding.level}'><b><span aria-hidden='true'>{_SIGN[finding.level]}</span> "
+        f"{html.escape(finding.name)}</b> <em>{_WORD[finding.level]}</em><p>{html.escape(finding.said)}</p>"
+        + (f"<p class='remedy'>{html.escape(finding.remedy)}</p>" if finding.remedy else "")
+        + "</li>"
+        for finding in findings
+    )
+    return f"<p class='head' role='status'>{head}</p><ul class='cards'>{cards}</ul>"
+
+
+def plots_of(timings: list[Timing]) -> str:
+    """Of the last answers on the page: time to the first text, tokens a second, edits and refusals."""
+    recent = timings[-60:]
+    first = [timing.first for timing in recent]
+    speed = [timing.tokens / timing.whole for timing in recent if timing.whole > 0]
+    edits = [float(timing.edits) for timing in recent]
+    refused = sum(timing.refusals for timing in recent)
+    plots = (
+        _plot("Time to first text", first, "s"),
+        _plot("Tokens a second", speed, ""),
+        _plot(f"Edits an answer ({refused} refused)", edits, ""),
+    )
+    return f"<div class='sparks'>{''.join(plots)}</div>"
+
+
+def _plot(title: str, values: list[float], unit: str) -> str:
+    """A line of the last values, newest at the right, with the newest and the largest in words."""
+    unit = f" {unit}" if unit else ""
+    if not values:
+        return f"<figure class='spark'><figcaption>{title}</figcaption><p>No answers yet.</p></figure>"
+    most = max(values) or 1.0
+    step = 240 / max(len(values) - 1, 1)
+    points = " ".join(f"{index * step:.1f},{56 - 52 * value / most:.1f}" for index, value in enumerate(values))
+    dot = f"<circle cx='{(len(values) - 1) * step:.1f}' cy='{56 - 52 * values[-1] / most:.1f}' r='3'/>"
+    said = f"{title}: {_number(values[-1])}{unit} for the last answer, {_number(max(values))}{unit} at the most"
+    return (
+        f"<figure class='spark'><figcaption>{title}</figcaption>"
+        f"<svg viewBox='-4 0 248 60' preserveAspectRatio='none' role='img' aria-label='{said}'>"
+        f"<polyline points='{points}'/>{dot}</svg>"
+        f"<p><b>{_number(values[-1])}{unit}</b> last · {_number(max(values))}{unit} most</p></figure>"
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+async def _model(core: Core) -> Finding:
+    settings = core.settings
+    if settings.backend == "demo":
+        remedy = "For a real one: MODEL_URL=http://localhost:8080 in .env."
+        return Finding("Model", "warning", "The demo, which understands nothing.", remedy)
+    models = core.models.models
+    healthy = await asyncio.gather(*(_answers(model) for model in models))
+    said = ". ".join(f"{model.name or 'The model'}: {model.where}" for model in models)
+    away = [model.name or "its server" for model, well in zip(models, healthy, strict=True) if not well]
+    if not away:
+        return Finding("Model", "ok", f"{said}.")
+    level: Level = "warning" if any(healthy) else "error"
+    remedy = "Is it running? MODEL_URL, or the file of models, says where it should be."
+    return Finding("Model", level, f"Does not answer: {', '.join(away)}. {said}.", remedy)
+
+
+async def _answers(model: Model) -> bool:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await model.backend.healthy()
+    except (GenerationError, TimeoutError):
+        return False
+
+
+async def _redis(core: Core) -> Finding:
+    began = time.monotonic()
+    redis: Any = core.redis
+    try:
+        async with asyncio.timeout(PATIENCE):
+            with redis_errors("answer"):
+                await redis.ping()
+                took = time.monotonic() - began
+                memory = (await redis.info("memory"))["used_memory_human"]
+    except (ParleyError, TimeoutError):
+        remedy = "Nothing is taken or answered until it is back; what was taken is not lost."
+        return Finding("Redis", "error", "It does not answer.", remedy)
+    whose = "The one of REDIS_URL" if core.settings.redis_url else "Our own"
+    said = f"{whose}: PING in {1000 * took:.1f} ms, {memory} of memory."
+    if took > SLOW_PING:
+        return Finding(
+            "Redis", "warning", said, "An answer waits for a handful of round trips: is it far away, or busy?"
+        )
+    return Finding("Redis", "ok", said)
+
+
+async def _queue(core: Core) -> Finding:
+    redis: Any = core.redis
+    names = ("web", *configured(core.settings))
+    try:
+        async with asyncio.timeout(PATIENCE):
+            with redis_errors("look at the queue"):
+                async with redis.pipeline(transaction=False) as pipe:
+                    for name in names:
+                        pipe.zcard(Keys.lanes("ready", name))
+                        pipe.zcard(Keys.lanes("held", name))
+                        pipe.zcard(Keys.lanes("suspects", name))
+                    pipe.zcard(Keys.WORKERS)
+                    pipe.llen(Keys.DEAD)
+                    *lanes, workers, dead = await pipe.execute()
+    except (ParleyError, TimeoutError):
+        return Finding("Queue", "error", "Redis does not answer, so nobody knows.")
+    waiting, answered = sum(lanes[0::3]) + sum(lanes[2::3]), sum(lanes[1::3])
+    said = f"{waiting} waiting, {answered} being answered, {workers} worker{'s' * (workers != 1)}."
+    if not workers:
+        return Finding("Queue", "error", said, f"Nobody answers: start `parley run {WORKER}`.")
+    if dead:
+        return Finding("Queue", "warning", f"{said} {dead} put aside after workers died of them.", "See the log.")
+    if waiting > 10 * workers:
+        return Finding("Queue", "warning", said, f"More `parley run {WORKER}`, or a faster model, would help.")
+    return Finding("Queue", "ok", said)
+
+
+def _platforms(core: Core) -> Finding:
+    names = ["the page", *(name.capitalize() for name in configured(core.settings))]
+    return Finding("Platforms", "ok", f"Set up: {', '.join(names)}.")

@@ -1,0 +1,127 @@
+"""The page, as seen by whoever answers a turn there: any process with the same Redis."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import replace
+
+import structlog
+
+from bots.web.board import Boards, Entry, Stage, Timing
+from core.delivery import Pace
+from core.errors import PlatformUnavailable, StorageError
+from core.pacing import Budget
+from core.tokens import estimate
+from core.types import Limits, Message, MessageRef, Outcome, Turn
+
+log = structlog.get_logger()
+
+LIMITS = Limits(size=10**9, interval=0.1)
+"""A board takes all of an answer as one message; ten times a second is as smooth as reading is."""
+_UNLIMITED = 1e9
+
+
+class WebSurface:
+    """See ``core.surface.Surface``."""
+
+    regenerates = False
+
+    def __init__(self, boards: Boards) -> None:
+        self.boards = boards
+        self._pace = Pace(Budget(_UNLIMITED, _UNLIMITED), Budget(_UNLIMITED, _UNLIMITED), first_words=0)
+
+    async def understand(self, turn: Turn) -> Turn:
+        """People on the page write what they mean."""
+        return turn
+
+    async def read_thread(self, turn: Turn) -> Sequence[Message]:
+        """The page has no threads."""
+        del turn
+        return ()
+
+    def open_editor(self, turn: Turn) -> WebEditor:
+        """Where the reply to a turn is written."""
+        return WebEditor(self.boards, turn)
+
+    def pace(self, turn: Turn) -> Pace:
+        """Nobody counts."""
+        del turn
+        return self._pace
+
+
+class WebEditor:
+    """Writes the reply to one turn on the board of its channel. See ``core.delivery.MessageEditor``."""
+
+    limits = LIMITS
+
+    def __init__(self, boards: Boards, turn: Turn) -> None:
+        self._boards = boards
+        self._turn = turn
+        self._ref = MessageRef(turn.key.channel, f"{turn.id}/answer")
+        self._begun = time.time()
+        self._first = 0.0
+        self._edits = 0
+
+    def working(self) -> AbstractAsyncContextManager[None]:
+        """A question without an answer says so by itself."""
+        return nullcontext()
+
+    async def post(self, text: str, part: int, *, growing: bool) -> MessageRef:
+        """Begin the answer."""
+        del part
+        await self.edit(self._ref, text, growing=growing)
+        return self._ref
+
+    async def edit(self, ref: MessageRef, text: str, *, growing: bool) -> None:
+        """Put the newer text in place."""
+        del ref
+        self._first = self._first or time.time()
+        self._edits += 1
+        await self._show(replace(Entry.of(self._turn), stage=Stage.GROWING if growing else Stage.DONE, answer=text))
+
+    async def finish(
+        self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome, *, whole: str = ""
+    ) -> tuple[MessageRef, ...]:
+        """The whole text, the note, and whether it may be tried again; nothing, if the question was taken back."""
+        text = parts[-1] if parts else ""
+        if not outcome.remember:
+            try:
+                await self._boards.remove(self._turn.key, self._turn.id)
+            except StorageError as error:
+                raise PlatformUnavailable(str(error), code="storage") from None
+            return tuple(refs) or (self._ref,)
+        done = replace(Entry.of(self._turn), stage=Stage.DONE, answer=text, note=outcome.note, retry=outcome.retry)
+        await self._show(done)
+        await self._time(text)
+        return tuple(refs) or (self._ref,)
+
+    async def remove(self, ref: MessageRef) -> None:
+        """A reply is one message, so an earlier one left nothing behind."""
+
+    async def find(self, part: int) -> MessageRef | None:
+        """The answer, if it was begun."""
+        del part
+        try:
+            entry = await self._boards.find(self._turn.key, self._turn.id)
+        except StorageError as error:
+            raise PlatformUnavailable(str(error), code="storage") from None
+        begun = entry and entry.attempt == self._turn.attempt and entry.stage is not Stage.WAITING
+        return self._ref if begun else None
+
+    async def _show(self, entry: Entry) -> None:
+        try:
+            await self._boards.show(self._turn.key, entry)
+        except StorageError as error:
+            raise PlatformUnavailable(str(error), code="storage") from None
+
+    async def _time(self, text: str) -> None:
+        """Keep how long it took, for the status; nothing depends on it."""
+        now = time.time()
+        first = (self._first or now) - self._turn.at if not self._turn.attempt else (self._first or now) - self._begun
+        writing = now - (self._first or now)
+        try:
+            await self._boards.note(Timing(now, round(first, 3), round(writing, 3), estimate(text), self._edits + 1))
+        except StorageError as error:
+            log.info("the times of an answer were not kept", error=str(error))

@@ -1,0 +1,29 @@
+-- Put what is shown of a turn on the board of a conversation, and tell those who look at it.
+--
+-- KEYS  board
+-- ARGV  turn's id, entry as JSON ("" takes it away), "1" if only where there is none, seconds to live, most entries,
+--       channel on which changes are told
+-- returns  1; 0 if there was one already
+local board, turn, entry, ttl, most = KEYS[1], ARGV[1], ARGV[2], ARGV[4], tonumber(ARGV[5])
+if ARGV[3] == "1" and redis.call("HEXISTS", board, turn) == 1 then
+  return 0
+end
+if entry == "" then
+  redis.call("HDEL", board, turn)
+else
+  redis.call("HSET", board, turn, entry)
+end
+redis.call("EXPIRE", board, ttl)
+if redis.call("HLEN", board) > most * 1.25 then
+  local ages = {}
+  local all = redis.call("HGETALL", board)
+  for index = 1, #all, 2 do
+    ages[#ages + 1] = { cjson.decode(all[index + 1]).at, all[index] }
+  end
+  table.sort(ages, function(one, other) return one[1] < other[1] end)
+  for index = 1, #ages - most do
+    redis.call("HDEL", board, ages[index][2])
+  end
+end
+redis.call("PUBLISH", ARGV[6], board .. " " .. turn)
+return 1

@@ -1,0 +1,121 @@
+"""Who gets to the page, and what outlives the processes behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser
+
+from tests.doubles.slack import SlackDouble
+from tests.doubles.tgi import TgiDouble
+from tests.journeys.browser import Visit, address, open_browser, serving_page
+from tests.journeys.process import in_slack, run_parley
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """One Chromium for all journeys here."""
+    async with open_browser() as chromium:
+        yield chromium
+
+
+async def test_killed_processes_lose_nothing(browser: Browser, tmp_path: Path) -> None:
+    """Another worker goes on with the answer, and another page shows it."""
+    settings = {"LEASE_SECONDS": "1", "WEB_PORT": "0"}
+    context = await browser.new_context()
+    async with (
+        run_parley(tmp_path, "run", "worker", **settings) as worker,
+        run_parley(tmp_path, "run", "web", "--no-worker", **settings) as page,
+    ):
+        ada = await Visit(context, await context.new_page(), await address(page)).open()
+        await ada.ask("Write 150 words")
+        await ada.sees("lighthouse")
+        worker.process.send_signal(signal.SIGKILL)
+        page.process.send_signal(signal.SIGKILL)
+        async with (
+            run_parley(tmp_path, "run", "worker", **settings),
+            serving_page(tmp_path, "run", "web", "--no-worker", **settings) as (_, place),
+        ):
+            ada.url = place
+            await ada.open()
+            await ada.sees("Write 150 words")
+            await ada.idle(timeout=30)
+            assert len(re.findall(r"\w+", await ada.said("bot").inner_text())) >= 140
+            assert await ada.said("user").count() == await ada.said("bot").count() == 1
+    await context.close()
+
+
+async def test_a_login_keeps_strangers_out(browser: Browser, tmp_path: Path) -> None:
+    """A wrong password is told; without the right one nothing is read or done."""
+    async with serving_page(tmp_path, WEB_USER="team", WEB_PASSWORD="correct horse") as (_, place):
+        context = await browser.new_context()
+        page = await context.new_page()
+        await page.goto(place)
+        await page.get_by_label("username").fill("team")
+        await page.get_by_label("password").fill("wrong")
+        await page.get_by_role("button", name="Login").click()
+        await page.get_by_text("Incorrect Credentials").wait_for()
+        async with aiohttp.ClientSession() as stranger:
+            for path in ("config", "gradio_api/queue/data?session_hash=x", "gradio_api/info"):
+                async with stranger.get(place + path) as response:
+                    assert response.status == 401, path
+            async with stranger.post(f"{place}gradio_api/queue/join", json={"data": [], "fn_index": 0}) as response:
+                assert response.status == 401
+        await page.get_by_label("username").fill("team")
+        await page.get_by_label("password").fill("correct horse")
+        await page.get_by_role("button", name="Login").click()
+        await page.locator("#box textarea").wait_for()
+        await context.close()
+
+
+async def test_a_proxy_says_who_somebody_is(browser: Browser, tmp_path: Path) -> None:
+    """Under that name they are remembered; who comes without is refused."""
+    async with serving_page(tmp_path, WEB_AUTH_HEADER="X-Forwarded-User") as (_, place):
+        async with aiohttp.ClientSession() as stranger, stranger.get(f"{place}config") as response:
+            assert response.status == 401
+        context = await browser.new_context(extra_http_headers={"X-Forwarded-User": "ada@example.org"})
+        ada = await Visit(context, await context.new_page(), place).open()
+        await ada.page.wait_for_function("document.querySelector('#name input').value == 'ada@example.org'")
+        assert await ada.page.locator("#name input").is_disabled()
+        await ada.ask("hello")
+        await ada.sees("Hello, ada@example.org")
+        await context.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"WEB_HOST": "0.0.0.0"}, "WEB_HOST: 0.0.0.0 would let in everybody"),
+        ({"WEB_USER": "team"}, "WEB_PASSWORD: is needed, too"),
+        ({"WEB_USER": "a", "WEB_PASSWORD": "b", "WEB_AUTH_HEADER": "X"}, "contradict each other"),
+        ({"WEB_HOST": "203.0.113.7", "WEB_USER": "a", "WEB_PASSWORD": "b"}, "cannot have 203.0.113.7:7860"),
+    ],
+)
+async def test_a_door_that_would_stand_open_is_not_opened(tmp_path: Path, settings: dict[str, str], said: str) -> None:
+    """One line that says how, and exit code 2."""
+    async with run_parley(tmp_path, "run", "web", **settings) as parley:
+        assert await asyncio.wait_for(parley.process.wait(), 30) == 2
+        await wait_until(lambda: said in parley.log, description="the line")
+        assert "Traceback" not in parley.log
+
+
+async def test_slack_alone_does_without_gradio(tmp_path: Path) -> None:
+    """It would cost seconds and a hundred megabytes."""
+    async with (
+        SlackDouble() as slack,
+        TgiDouble() as tgi,
+        in_slack(slack, tgi, tmp_path, PYTHONPROFILEIMPORTTIME="1") as parley,
+    ):
+        imported = set(re.findall(r"\| +(\w+)$", parley.log, re.MULTILINE))
+        assert "slack_bolt" in imported
+        assert not imported & {"gradio", "fastapi", "uvicorn", "pandas"}
