@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import dataclass
 
 from core.backends import Backend
@@ -18,6 +18,7 @@ from core.controls import ControlTrimmer
 from core.errors import ModelTimeout, StreamBroken
 from core.thoughts import Opened, ThoughtTrimmer
 from core.types import Delta, Done, Ending, GenerationRequest, Streamed, Thinking, Usage
+from core.watch import Watch
 
 ENDLESS = 200
 """More white-space characters than this in a row are no answer any more, but a model that has lost its way."""
@@ -64,21 +65,23 @@ async def generate(
     trimmer = _Trimmer(request.prompt.stops, request.prompt.controls, opened)
     ending, usage = Ending.COMPLETE, Usage()
     limit, deadline = "first_token", clock() + deadlines.first_token
+    watch = Watch()
     async with aclosing(backend.stream(request)) as stream:
-        while True:
-            due, name = (deadline, limit) if deadline < overall else (overall, "total")
-            item = await _next(stream, due, name, deadlines)
-            if isinstance(item, Done):
-                ending, usage = item.ending, item.usage
-                break
-            if item == _NOTHING:
-                continue
-            heard = trimmer.take(item)
-            if trimmer.ended:
-                break
-            for news in heard:
-                yield news
-            limit, deadline = "between_tokens", clock() + deadlines.between_tokens
+        with closing(watch):
+            while True:
+                due, name = (deadline, limit) if deadline < overall else (overall, "total")
+                item = await _next(stream, watch.until(due), name, deadlines)
+                if isinstance(item, Done):
+                    ending, usage = item.ending, item.usage
+                    break
+                if item == _NOTHING:
+                    continue
+                heard = trimmer.take(item)
+                if trimmer.ended:
+                    break
+                for news in heard:
+                    yield news
+                limit, deadline = "between_tokens", clock() + deadlines.between_tokens
     for news in trimmer.end():
         yield news
     if trimmer.spaces.endless:
@@ -126,11 +129,11 @@ class _Trimmer:
         return [Delta(text)] if text else []
 
 
-async def _next(stream: AsyncGenerator[Streamed, None], due: float, name: str, deadlines: Deadlines) -> Streamed:
-    """The stream's next item; ``name`` is the deadline that is ``due`` first, in the loop's time."""
+async def _next(stream: AsyncGenerator[Streamed, None], watch: Watch, name: str, deadlines: Deadlines) -> Streamed:
+    """The stream's next item; ``name`` is the deadline that ``watch`` holds."""
     try:
-        # A timeout for each step, not one for the whole: the caller may take the steps in different tasks.
-        async with asyncio.timeout_at(due) as timeout:
+        # A watch for each step, not one for the whole: the caller may take the steps in different tasks.
+        with watch:
             return await anext(stream)
     except StopAsyncIteration:
         raise StreamBroken(
@@ -138,7 +141,7 @@ async def _next(stream: AsyncGenerator[Streamed, None], due: float, name: str, d
             remedy="Look into the log of the model's server.",
         ) from None
     except TimeoutError:
-        if not timeout.expired():
+        if not watch.expired:
             raise
         raise ModelTimeout(
             _LATE[name].format(getattr(deadlines, name)),

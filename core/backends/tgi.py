@@ -59,7 +59,7 @@ class TgiBackend:
         # JSON cannot carry half a surrogate pair, and servers refuse the whole request for one.
         prompt = request.prompt.text().encode("utf-8", "replace").decode()
         sampling = request.temperature > 0
-        spoke = False
+        spoke, done = False, None
         async with aclosing(
             self._client.generate_stream(
                 prompt,
@@ -71,21 +71,21 @@ class TgiBackend:
                 seed=request.seed,
             )
         ) as events:
-            while True:
-                try:
-                    event = await anext(events)
-                except StopAsyncIteration:
-                    raise self._server.broken("closed the stream without the final event", spoke=spoke) from None
-                except Exception as error:
-                    # Without its cause: what the client raises may hold the prompt, or the key.
-                    raise self._explain(error, spoke, prompt) from None
-                # Special tokens (end of text and the like) are for the machine.
-                if event.token.text and not event.token.special:
-                    spoke = True
-                    yield Delta(event.token.text)
-                if event.generated_text is not None:
-                    done = _done(event, events)
-                    break
+            try:
+                async for event in events:
+                    # Special tokens (end of text and the like) are for the machine.
+                    token = event.token
+                    if token.text and not token.special:
+                        spoke = True
+                        yield Delta(token.text)
+                    if event.generated_text is not None:
+                        done = _done(event, events)
+                        break
+            except Exception as error:
+                # Without its cause: what the client raises may hold the prompt, or the key.
+                raise self._explain(error, spoke, prompt) from None
+        if done is None:
+            raise self._server.broken("closed the stream without the final event", spoke=spoke)
         yield done
 
     async def limits(self) -> ModelLimits | None:

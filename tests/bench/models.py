@@ -43,7 +43,7 @@ TEMPLATE = FamilyTemplate(FAMILIES["chatml"])
 async def measure(quick: bool) -> list[Figure]:
     """Backends, then prompts."""
     figures = []
-    words, runs = (2000, 3) if quick else (4000, 15)
+    words, runs = (1000, 2) if quick else (4000, 15)
     for double, path, build in (
         ("openai", "/v1/chat/completions", lambda url: OpenAIBackend(f"{url}/v1", model="tests/double")),
         ("tgi", "/generate_stream", TgiBackend),

@@ -27,6 +27,7 @@ METHODS: dict[str, set[str]] = {
     "conversations_history": {"im:history"},  # of direct messages alone
     "conversations_replies": HISTORY,
     "users_info": {"users:read"},
+    "views_open": set(),
 }
 """What each method needs, as docs.slack.dev/reference/methods has it; the app's own token needs no scope of the bot."""
 EVENTS = {
