@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -183,8 +183,11 @@ async def _burst(events: int) -> list[Figure]:
                         channels[number % len(channels)], f"q{number}w5", user=USERS[number % 3]
                     )
                     event = fleet.slack.events[ts][0]["event_id"]
-                    sent = next(e for e in reversed(fleet.slack.envelopes) if e.payload["event_id"] == event)
-                    await sent.acked.wait()
+                    acknowledged = False
+                    while not acknowledged:  # at whichever delivery
+                        sent = next(e for e in reversed(fleet.slack.envelopes) if e.payload["event_id"] == event)
+                        with suppress(TimeoutError):
+                            acknowledged = await asyncio.wait_for(sent.acked.wait(), fleet.slack.ack_deadline)
 
             begun = time.perf_counter()
             await asyncio.gather(*(tell(number) for number in range(events)))

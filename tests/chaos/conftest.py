@@ -12,7 +12,9 @@ from tests.chaos.fleet import Fleet, Nursery, sailing
 
 Scene = Callable[[Fleet], Awaitable[None]]
 SCENES: dict[str, Scene] = {}
-AT_ONCE = 6
+AT_ONCE = 5
+LEASE = 1.5
+"""Seconds: short, and yet long enough for two cores on which five fleets sail."""
 
 
 def together(scene: Scene) -> Callable[[dict[str, asyncio.Task[None]]], Awaitable[None]]:
@@ -36,7 +38,7 @@ async def stage(
     room = asyncio.Semaphore(AT_ONCE)
 
     async def play(name: str) -> None:
-        async with room, sailing(tmp_path_factory.mktemp("fleet"), nursery=nursery) as fleet:
+        async with room, sailing(tmp_path_factory.mktemp("fleet"), lease=LEASE, nursery=nursery) as fleet:
             try:
                 await SCENES[name](fleet)
             except TimeoutError:

@@ -34,6 +34,7 @@ async def growing(fleet: Fleet, people: People, number: int) -> None:
     await wait_until(
         lambda: sum(bool(p.buttons) for q in people.asked for p in people.reply(q)) >= number,
         description="answers that grow",
+        timeout=20,
     )
 
 
@@ -93,6 +94,7 @@ async def test_redis_holds_its_breath(fleet: Fleet) -> None:
 async def test_what_is_delivered_again_is_answered_once(fleet: Fleet) -> None:
     """At once, to another listener, while it is answered, and afterwards."""
     people = People(fleet)
+    fleet.tgi.rate = 15
     await fleet.listener()
     await fleet.listener()
     await fleet.worker()
@@ -115,7 +117,7 @@ async def test_what_is_delivered_again_is_answered_once(fleet: Fleet) -> None:
 async def test_fifty_live_answers_outlive_the_worker_that_is_stopped(fleet: Fleet) -> None:
     """Those that have the time end with it, the others are handed over, and it exits with 0."""
     people = People(fleet)
-    fleet.tgi.rate = 20
+    fleet.tgi.rate = 9
     await fleet.listener()
     first = await fleet.worker(GRACE="0.5")
     asking = [people.ask(channel, words=5 + number) for number, channel in enumerate(people.channels(50))]
