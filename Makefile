@@ -1,6 +1,6 @@
 # Parley's commands. Each does all of its own set-up in .venv; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test engine-test check bench chaos pins pictures clean
+.PHONY: help setup run test engine-test check bench chaos pins audit pictures clean
 
 # Any Python from 3.11 on; `make run PYTHON=/path/to/python3.13` chooses another, now and later.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -33,6 +33,7 @@ help:
 	@echo "make chaos   300 processes killed while people ask, and what came of it (some minutes)"
 	@echo "make setup   .venv with the pinned packages (run and test do it by themselves)"
 	@echo "make pins    resolve the pinned packages anew (needs uv)"
+	@echo "make audit   look for known holes in the pinned packages (needs the network)"
 	@echo "make pictures  the pictures of README.md, taken anew (needs Chromium)"
 	@echo "make clean   remove .venv and caches; memory in .parley stays"
 
@@ -113,6 +114,12 @@ pins:
 # Needs Chromium; what they show is the page, and what answers is a double.
 pictures: .venv/dev.stamp .venv/redis.stamp
 	@$(BIN)/python -m tests.pictures
+
+# Known holes in what is pinned, asked of the package index's list of advisories.
+audit: .venv/made.stamp
+	@test -x .venv/audit/bin/pip-audit || { $(PYTHON) -m venv .venv/audit && .venv/audit/bin/python -m pip install --quiet pip-audit==2.10.1; }
+	@for file in run dev build redis; do \
+		.venv/audit/bin/pip-audit --progress-spinner off --disable-pip --require-hashes -r requirements/$$file.txt || exit 1; done
 
 clean:
 	rm -rf .venv .engine .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -1,0 +1,86 @@
+"""A stranger's path, as the README has it: from nothing to a team's assistant that outlives its Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.doubles.discord import DiscordDouble
+from tests.doubles.slack import SlackDouble
+from tests.journeys.discord import reply as discord_reply
+from tests.journeys.process import GENERAL, environment, reply, run_parley, running_redis
+from tests.waiting import wait_until
+
+
+async def parley(*words: str, cwd: Path, said: str = "", **settings: str) -> str:
+    """What a command says, if it ends well."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bots", *words),
+        cwd=cwd,
+        env=environment(cwd, **settings),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate(said.encode())
+    assert process.returncode == 0, f"{words}: {out.decode()}{err.decode()}"
+    return out.decode()
+
+
+@pytest.mark.timeout(120)
+async def test_from_a_fresh_folder_to_a_restored_memory(slack: SlackDouble, tmp_path: Path) -> None:
+    """The demo in the terminal, Slack and Discord with two workers, a backup, an empty Redis, and the talk goes on."""
+    said = await parley("chat", cwd=tmp_path, said="My name is Ada.\nWhat is my name?\n")
+    assert "Your name is Ada" in said
+    async with DiscordDouble() as discord, AsyncExitStack() as stack:
+        tokens = {
+            "SLACK_API_URL": slack.url,
+            "SLACK_BOT_TOKEN": slack.bot_token,
+            "SLACK_APP_TOKEN": slack.app_token,
+            "DISCORD_BOT_TOKEN": discord.token,
+            "DISCORD_API_URL": discord.url,
+            "DISCORD_GATEWAY_URL": discord.gateway_url,
+        }
+        lines = [f"{name}={value}\n" for name, value in tokens.items()]
+        (tmp_path / ".env").write_text("".join(lines), encoding="utf-8")
+        await stack.enter_async_context(running_redis(tmp_path / "old.sock"))
+        old = {"REDIS_URL": f"unix://{tmp_path}/old.sock"}
+        checks = json.loads(await parley("doctor", "--json", cwd=tmp_path, **old))
+        assert checks["ok"], checks
+
+        async with AsyncExitStack() as running:
+            listener = await running.enter_async_context(
+                run_parley(tmp_path, "run", "slack", "discord", "--no-worker", **old)
+            )
+            workers = [await running.enter_async_context(run_parley(tmp_path, "run", "worker", **old)) for _ in "12"]
+            await wait_until(
+                lambda: slack.sockets and discord.gateway.connected and "in Discord" in listener.log,
+                timeout=40,
+                description="both platforms",
+            )
+            first = await reply(slack, GENERAL, await slack.mention(GENERAL, "My name is Ada."))
+            assert first.text
+            asked = discord.mention("My name is Ada.")
+            assert (await discord_reply(discord, asked)).text
+            await parley("memory", "ls", cwd=tmp_path, **old)
+            backup = json.loads(await parley("backup", "team.backup", "--json", cwd=tmp_path, **old))
+            assert (backup["conversations"], backup["waiting"]) == (2, 0)
+            assert [await process.stop() for process in (listener, *workers)] == [0, 0, 0]
+
+        await stack.enter_async_context(running_redis(tmp_path / "new.sock"))
+        new = {"REDIS_URL": f"unix://{tmp_path}/new.sock"}
+        restored = json.loads(await parley("restore", "team.backup", "--json", cwd=tmp_path, **new))
+        assert restored["written"] == 2
+        async with run_parley(tmp_path, "run", **new) as whole:
+            await wait_until(
+                lambda: slack.sockets and "in Discord" in whole.log, timeout=40, description="both platforms again"
+            )
+            again = await reply(slack, GENERAL, await slack.mention(GENERAL, "What is my name?"))
+            assert "Your name is Ada" in again.text
+            there = await discord_reply(discord, discord.mention("What is my name?"))
+            assert "Your name is Ada" in there.text
