@@ -42,7 +42,7 @@ async def test_from_a_fresh_folder_to_a_restored_memory(slack: SlackDouble, tmp_
             "SLACK_API_URL": slack.url,
             "SLACK_BOT_TOKEN": slack.bot_token,
             "SLACK_APP_TOKEN": slack.app_token,
-            "DISCORD_BOT_TOKEN": discord.token,
+            "DISCORD_TOKEN": discord.token,
             "DISCORD_API_URL": discord.url,
             "DISCORD_GATEWAY_URL": discord.gateway_url,
         }
