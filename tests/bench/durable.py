@@ -180,7 +180,7 @@ async def _burst(events: int) -> list[Figure]:
             async def tell(number: int) -> None:
                 async with room:
                     ts = await fleet.slack.mention(
-                        channels[number % len(channels)], f"q{number}w5", user=USERS[number % 3]
+                        channels[number % len(channels)], f"q{number}w5", user=USERS[number // len(channels) % 3]
                     )
                     event = fleet.slack.events[ts][0]["event_id"]
                     acknowledged = False
