@@ -180,7 +180,7 @@ async def _burst(events: int) -> list[Figure]:
             async def tell(number: int) -> None:
                 async with room:
                     ts = await fleet.slack.mention(
-                        channels[number % len(channels)], f"q{number}w5", user=USERS[number % 3]
+                        channels[number % len(channels)], f"q{number}w5", user=USERS[number // len(channels) % 3]
                     )
                     event = fleet.slack.events[ts][0]["event_id"]
                     acknowledged = False
@@ -218,7 +218,7 @@ async def _recovery(rounds: int) -> list[Figure]:
             async with fleet.kept(2):
                 for channel in people.channels(rounds):
                     question = await people.ask(channel, words=40)
-                    await wait_until(lambda: people.reply(question))  # noqa: B023
+                    await fleet.until(lambda: tag(question.turn) in fleet.holders())  # noqa: B023
                     holder = fleet.holders()[tag(question.turn)]
                     victim = next(member for member in fleet.workers if member.pid == holder.pid)
                     victim.kill()
