@@ -93,7 +93,7 @@ class Discord:
     """One bot: where its turns are answered, and where they come from."""
 
     def __init__(self, settings: Settings, client: Client | ShardedClient, stopping: Stopping) -> None:
-        self.calls = Calls(client)
+        self.calls = Calls(client, per_second=settings.discord_calls_per_second)
         self.surface = DiscordSurface(self.calls, first_words=settings.first_words_ms / 1000)
         self._settings = settings
         self._client = client
