@@ -137,6 +137,7 @@ class Settings(BaseSettings):
     discord_deny_users: Names = Field(frozenset(), examples=["1234567890123456789"])
     discord_token_seconds: float = Field(840, gt=0, le=890, examples=["840"])
     discord_silence_seconds: Seconds = Field(300, examples=["300"])
+    discord_calls_per_second: int = Field(50, ge=1, le=10_000, examples=["25"])
     discord_leave_days: float = Field(7, ge=0, le=3650, examples=["7"])
     discord_shard_count: int = Field(1, ge=1, le=10_000, examples=["4"])
     discord_shard_ids: Names = Field(frozenset(), examples=["0,1"])

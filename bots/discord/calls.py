@@ -211,7 +211,8 @@ class Calls:
         """Nothing waits for its bucket any more."""
         for task in self._left:
             task.cancel()
-        await asyncio.gather(*self._left, return_exceptions=True)
+        if self._left:
+            await asyncio.wait(self._left, timeout=2.0)
 
     async def _call(self, what: str, work: Callable[[], Coroutine[Any, Any, Any]], deadline: float) -> Answered:
         answered = Answered()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import Any
@@ -93,7 +93,7 @@ class Discord:
     """One bot: where its turns are answered, and where they come from."""
 
     def __init__(self, settings: Settings, client: Client | ShardedClient, stopping: Stopping) -> None:
-        self.calls = Calls(client)
+        self.calls = Calls(client, per_second=settings.discord_calls_per_second)
         self.surface = DiscordSurface(self.calls, first_words=settings.first_words_ms / 1000)
         self._settings = settings
         self._client = client
@@ -131,9 +131,7 @@ class Discord:
                 running.result()
         finally:
             client.desk = client.gateway = None
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _end(tasks)
             await listener.drain()
             await gateway.hang_up()
 
@@ -178,6 +176,19 @@ class Discord:
             except ParleyError as error:
                 log.warning("house was not kept", error=str(error))
             await asyncio.sleep(ALIVE)
+
+
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they end.
+
+    Before Python 3.12 asyncio.wait_for drops a cancellation that comes as its future completes, and both Redis's client
+    and discord.py wait with it.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=0.2)
 
 
 def open_client(settings: Settings) -> Client | ShardedClient:
