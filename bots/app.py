@@ -45,6 +45,8 @@ from core.worker import Worker
 log = structlog.get_logger()
 
 PLATFORMS = ("slack", "discord", "web")
+ALL = "all"
+"""What ``parley run`` calls every platform whose token is set, and the page."""
 WORKER = "worker"
 """What ``parley run`` calls a process that answers, and takes nothing."""
 
@@ -153,13 +155,13 @@ def duties(settings: Settings, names: Sequence[str], *, worker: bool) -> Duties:
     Raises:
         SettingsError: a name that means nothing, or a worker that has nothing to do.
     """
-    if unknown := set(names) - {*PLATFORMS, WORKER}:
-        raise SettingsError(
-            f"there is no platform called {', '.join(sorted(unknown))}; there is {', '.join((*PLATFORMS, WORKER))}",
-        )
+    if unknown := set(names) - {*PLATFORMS, ALL, WORKER}:
+        there = ", ".join((*PLATFORMS, ALL, WORKER))
+        raise SettingsError(f"there is no platform called {', '.join(sorted(unknown))}; there is {there}")
     ready = tuple(configured(settings))
     reachable = (*ready, "web")  # to answer on the page, Redis is enough
-    listens = tuple(name for name in PLATFORMS if name in names) or (() if WORKER in names else ready)
+    named = {*names, *(reachable if ALL in names else ())}
+    listens = tuple(name for name in PLATFORMS if name in named) or (() if WORKER in names else ready)
     if not worker and WORKER in names:
         raise SettingsError("`worker` and `--no-worker` contradict each other; leave one of them out")
     answers = reachable if WORKER in names else listens if worker else ()

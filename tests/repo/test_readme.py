@@ -113,7 +113,7 @@ def test_help_is_in_words_for_people(tmp_path: Path, command: list[str]) -> None
     said = run(tmp_path, *command, "--help").stdout
     assert "--help" in said
     assert not re.search(r"<\w+|list\[", said)
-    assert "slack|web|worker" in said or command != ["run"]
+    assert "slack|discord|web|all|worker" in said or command != ["run"]
 
 
 def test_echo_into_chat(tmp_path: Path) -> None:
