@@ -32,7 +32,7 @@ from core.memory import Memory, RedisMemory
 from core.models import Models
 from core.modeltable import counter, open_models
 from core.preferences import Choices
-from core.prompts.personas import read_persona, read_personas
+from core.prompts.personas import Personas, read_persona
 from core.queue import RedisTurnQueue
 from core.redis import open_redis
 from core.schema import prepare
@@ -110,7 +110,7 @@ def choices(settings: Settings, models: Sequence[str]) -> Choices:
         top_p=asked.top_p,
         max_new_tokens=asked.max_new_tokens,
         models=tuple(models),
-        personas=read_personas(settings.personas, settings.persona_variables),
+        personas=Personas(settings.personas, settings.persona_variables),
         persona=settings.persona,
     )
 
