@@ -7,8 +7,8 @@
 ARG PYTHON=3.13
 
 FROM python:${PYTHON}-slim-bookworm AS build
-# run: what Parley needs. Any other file in requirements/ may be named.
-ARG PINS=run
+# web: all of it. run: without the page in the browser, and a third of the size.
+ARG PINS=web
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1
 WORKDIR /build
 # Exactly what is pinned, by its hash, and no code of a package is run to install it.
@@ -33,11 +33,11 @@ RUN rm -rf /usr/local/lib/python3*/site-packages/pip* /usr/local/bin/pip* \
  && install -d -o parley -g parley -m 0700 /data
 COPY --from=build /opt/parley /opt/parley
 ENV PATH=/opt/parley/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
-    DATA_DIR=/data HTTP_PORT=9090 HTTP_HOST=0.0.0.0
+    HOME=/data DATA_DIR=/data HTTP_PORT=9090 HTTP_HOST=0.0.0.0 WEB_HOST=0.0.0.0
 USER parley
 WORKDIR /data
 VOLUME /data
-EXPOSE 9090
+EXPOSE 7860 9090
 STOPSIGNAL SIGTERM
 # Whether a restart would help; /readyz says more.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=4 \

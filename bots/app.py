@@ -32,7 +32,7 @@ from core.memory import Memory, RedisMemory
 from core.models import Models
 from core.modeltable import counter, open_models
 from core.preferences import Choices
-from core.prompts.personas import read_persona, read_personas
+from core.prompts.personas import Personas, read_persona
 from core.queue import RedisTurnQueue
 from core.redis import open_redis
 from core.schema import prepare
@@ -45,6 +45,8 @@ from core.worker import Worker
 log = structlog.get_logger()
 
 PLATFORMS = ("slack", "discord", "web")
+ALL = "all"
+"""What ``parley run`` calls every platform whose token is set, and the page."""
 WORKER = "worker"
 """What ``parley run`` calls a process that answers, and takes nothing."""
 
@@ -108,7 +110,7 @@ def choices(settings: Settings, models: Sequence[str]) -> Choices:
         top_p=asked.top_p,
         max_new_tokens=asked.max_new_tokens,
         models=tuple(models),
-        personas=read_personas(settings.personas, settings.persona_variables),
+        personas=Personas(settings.personas, settings.persona_variables),
         persona=settings.persona,
     )
 
@@ -153,13 +155,13 @@ def duties(settings: Settings, names: Sequence[str], *, worker: bool) -> Duties:
     Raises:
         SettingsError: a name that means nothing, or a worker that has nothing to do.
     """
-    if unknown := set(names) - {*PLATFORMS, WORKER}:
-        raise SettingsError(
-            f"there is no platform called {', '.join(sorted(unknown))}; there is {', '.join((*PLATFORMS, WORKER))}",
-        )
+    if unknown := set(names) - {*PLATFORMS, ALL, WORKER}:
+        there = ", ".join((*PLATFORMS, ALL, WORKER))
+        raise SettingsError(f"there is no platform called {', '.join(sorted(unknown))}; there is {there}")
     ready = tuple(configured(settings))
     reachable = (*ready, "web")  # to answer on the page, Redis is enough
-    listens = tuple(name for name in PLATFORMS if name in names) or (() if WORKER in names else ready)
+    named = {*names, *(reachable if ALL in names else ())}
+    listens = tuple(name for name in PLATFORMS if name in named) or (() if WORKER in names else ready)
     if not worker and WORKER in names:
         raise SettingsError("`worker` and `--no-worker` contradict each other; leave one of them out")
     answers = reachable if WORKER in names else listens if worker else ()

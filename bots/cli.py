@@ -64,7 +64,7 @@ def _root(show_version: Annotated[bool, typer.Option("--version", help="Print th
 
 @cli.command(cls=Command)
 def run(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[slack|web|worker]", hidden=True)] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[slack|discord|web|all|worker]", hidden=True)] = None,
     worker: Annotated[
         bool, typer.Option("--worker/--no-worker", help="Answer in this process, or leave that to others.")
     ] = True,
@@ -75,8 +75,8 @@ def run(
     `parley run slack --no-worker` and any number of `parley run worker`, on any machines, with one REDIS_URL: a worker
     answers in all platforms whose tokens are set, and another goes on with its answers if it dies.
 
-    `parley run web` shows a page in the browser, beside other platforms or alone. With no platform set up, that is what
-    `parley run` does at a terminal; piped input is answered as by `parley chat`.
+    `parley run web` shows a page in the browser; `parley run all` does, beside every platform whose token is set. With
+    no platform set up, the page is what `parley run` shows at a terminal; piped input is answered as by `parley chat`.
     """
     from bots import app
     from bots.log import configure_logging

@@ -28,7 +28,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 
 from core.backends import Backend
 from core.errors import ModelRefused, SettingsError
-from core.models import Model, Models, always
+from core.fresh import Fresh
+from core.models import Model, Models
 from core.prompts import PromptTemplate, open_template
 from core.settings import HttpUrl, Settings
 from core.tokens import TokenCounter, estimate, read_tokenizer
@@ -174,7 +175,13 @@ def _backend(entry: Entry, settings: Settings) -> Backend:
 def _template(backend: Backend, wanted: str) -> Callable[[], Awaitable[PromptTemplate]]:
     """The template that is wanted; "" for the server's own where it has one, else the line family."""
     if wanted and wanted.lower() != SERVED:
-        return always(open_template(wanted))
+        path = Path(wanted) if Path(wanted).exists() else None
+        fresh = Fresh(path, lambda: open_template(wanted))
+
+        async def get_fresh() -> PromptTemplate:
+            return fresh.get()
+
+        return get_fresh
     served: list[PromptTemplate] = []
 
     async def get() -> PromptTemplate:

@@ -72,9 +72,9 @@ class Choices:
 
     def resolved(self, settings: ConversationSettings) -> ConversationSettings:
         """The same with the persona's text in its place; a persona that is no more is as if nobody had chosen it."""
-        if settings.persona is None:
+        if settings.persona is None and (settings.system is not None or not self.persona):
             return settings
-        return replace(settings, system=self.personas.get(settings.persona))
+        return replace(settings, system=self.personas.get(settings.persona or self.persona))
 
     def describe(self, settings: ConversationSettings) -> str:
         """All settings of a conversation as Markdown, and how to change them."""

@@ -46,7 +46,7 @@ async def prepare(redis: Redis) -> int:
             changed = await _from_1(redis)
         await redis.set(Keys.SCHEMA, SCHEMA, ex=TTL)
     if changed:
-        log.info("the store was brought into today's form", version=SCHEMA)
+        log.info("the store was brought into today's form", schema=SCHEMA, before=there, changed=changed)
     return changed
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from core.errors import SettingsError
+from core.fresh import PAUSE, Fresh
 
 LARGEST = 64_000
 """Bytes of a persona; a longer one would leave a model no room to answer."""
@@ -25,6 +26,25 @@ def read_personas(folder: Path | None, variables: Mapping[str, str]) -> dict[str
     if folder and not folder.is_dir():
         raise SettingsError(f"PERSONAS: there is no folder {folder}. Example: PERSONAS=personas")
     return {name: read_persona(folder, name, variables) for name in list_personas(folder)}
+
+
+class Personas(Mapping[str, str]):
+    """All personas of a folder, by name, as they are now: a file that is edited serves from the next question on.
+
+    Raises SettingsError when it is made, as ``read_personas`` does.
+    """
+
+    def __init__(self, folder: Path | None, variables: Mapping[str, str], *, pause: float = PAUSE) -> None:
+        self._fresh = Fresh(folder, lambda: read_personas(folder, variables), pause=pause)
+
+    def __getitem__(self, name: str) -> str:
+        return self._fresh.get()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fresh.get())
+
+    def __len__(self) -> int:
+        return len(self._fresh.get())
 
 
 def read_persona(folder: Path | None, name: str, variables: Mapping[str, str]) -> str:

@@ -13,7 +13,9 @@ By hand: ``python -m tests.doubles.discord``.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import contextlib
 import secrets
 import time
 from typing import Any, Self
@@ -268,9 +270,12 @@ class DiscordDouble(World):
 
 
 async def _by_hand() -> None:
-    async with DiscordDouble(port=8099) as discord:
+    parser = argparse.ArgumentParser(prog="python -m tests.doubles.discord", description="Discord, with two people.")
+    parser.add_argument("--port", type=int, default=8099)
+    async with DiscordDouble(port=parser.parse_args().port) as discord:
         print(
-            f"DISCORD_API_URL={discord.url}\nDISCORD_GATEWAY_URL={discord.gateway_url}\nDISCORD_TOKEN={discord.token}"
+            f"DISCORD_API_URL={discord.url}\nDISCORD_GATEWAY_URL={discord.gateway_url}\nDISCORD_TOKEN={discord.token}",
+            flush=True,
         )
         print("Write a question, and see what is answered in #general.")
         while line := await asyncio.to_thread(input, "> "):
@@ -286,4 +291,5 @@ async def _by_hand() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_by_hand())
+    with contextlib.suppress(KeyboardInterrupt, EOFError):
+        asyncio.run(_by_hand())

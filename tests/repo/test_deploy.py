@@ -64,7 +64,9 @@ def seconds(duration: str) -> float:
 
 def test_the_whole_of_it_is_valid_and_hangs_together(compose: Any) -> None:
     """Parley waits for Redis, reaches it by a password, and has the time to hand over what it does."""
-    services: Mapping[str, Any] = compose("llama", "vllm", "tgi", "workers", REDIS_PASSWORD="canary")
+    services: Mapping[str, Any] = compose(
+        "llama", "vllm", "tgi", "workers", REDIS_PASSWORD="canary", WEB_PASSWORD="canary"
+    )
     assert set(services) == {"redis", "parley", "worker", "llama", "vllm", "tgi"}
     for name in ("parley", "worker"):
         one = services[name]
@@ -74,7 +76,7 @@ def test_the_whole_of_it_is_valid_and_hangs_together(compose: Any) -> None:
         assert seconds(one["stop_grace_period"]) > GRACE
         assert one["read_only"] is True
         assert one["cap_drop"] == ["ALL"]
-        assert set(one["environment"]) <= {*setting_names(), "WEB_HOST"}
+        assert set(one["environment"]) <= set(setting_names())
     for name in ("redis", "llama", "vllm", "tgi"):
         assert services[name]["healthcheck"]["test"]
         assert services[name]["volumes"]
@@ -85,7 +87,7 @@ def test_the_whole_of_it_is_valid_and_hangs_together(compose: Any) -> None:
 
 def test_redis_keeps_all_and_is_reached_by_nobody_else(compose: Any) -> None:
     """Nothing of it is published; what Parley shows, it shows this machine alone. Without a password nothing starts."""
-    services = compose("workers", REDIS_PASSWORD="canary")
+    services = compose("workers", REDIS_PASSWORD="canary", WEB_PASSWORD="canary")
     redis = services["redis"]
     command = redis["command"] if isinstance(redis["command"], str) else " ".join(redis["command"])
     for option in ("--appendonly yes", "--maxmemory-policy noeviction", "--requirepass"):
@@ -95,15 +97,18 @@ def test_redis_keeps_all_and_is_reached_by_nobody_else(compose: Any) -> None:
     assert "ports" not in services["worker"]
     assert "container_name" not in services["worker"]  # so that there may be several
     assert all("127.0.0.1" in str(port) for port in services["parley"]["ports"])
-    assert "choose one" in compose()
+    assert "choose one" in compose(WEB_PASSWORD="x")
+    assert "choose one" in compose(REDIS_PASSWORD="x")
 
 
 def test_a_model_is_there_only_where_one_asks_for_it(compose: Any) -> None:
     """The profiles; and a server of one's own in their place."""
-    everything = compose("llama", "vllm", "tgi", "workers", REDIS_PASSWORD="x")
+    everything = compose("llama", "vllm", "tgi", "workers", REDIS_PASSWORD="x", WEB_PASSWORD="x")
     asked = {name: one["profiles"] for name, one in everything.items() if "profiles" in one}
     assert asked == {"llama": ["llama"], "vllm": ["vllm"], "tgi": ["tgi"], "worker": ["workers"]}
-    elsewhere = compose(REDIS_PASSWORD="x", MODEL_URL="http://gpu1:8000")["parley"]["environment"]["MODEL_URL"]
+    elsewhere = compose(REDIS_PASSWORD="x", WEB_PASSWORD="x", MODEL_URL="http://gpu1:8000")["parley"]["environment"][
+        "MODEL_URL"
+    ]
     assert elsewhere == "http://gpu1:8000"
 
 

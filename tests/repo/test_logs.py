@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,3 +63,11 @@ def test_no_log_call_passes_text() -> None:
                 used = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
                 used |= {node.id for node in nodes if isinstance(node, ast.Name)}
                 assert not used & TEXTS, where
+
+
+def test_every_field_is_documented() -> None:
+    """In ARCHITECTURE.md, for who reads logs; nor does it tell of one that is not there."""
+    text = Path("ARCHITECTURE.md").read_text(encoding="utf-8")
+    section = text.partition("## Logs and metrics")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert set(re.findall(r"`(\w+)`", "".join(rows))) == FIELDS | {"ts", "level", "event"}

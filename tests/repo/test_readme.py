@@ -15,7 +15,7 @@ from tests.journeys.process import environment
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CHANGELOG.md")]
+DOCUMENTS = [ROOT / f"{name}.md" for name in ("README", "ARCHITECTURE", "CHANGELOG", "CONTRIBUTING", "SECURITY")]
 
 
 def run(tmp_path: Path, *arguments: str, said: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
@@ -31,6 +31,11 @@ DISCORD = ("invite", "sync")
 """Run by tests/bots/test_discord_setup.py."""
 QUEUE = ("ls", "show TURN", "cancel TURN", "requeue TURN", "dead ls", "dead replay TURN")
 """Run by tests/bots/test_queue_cli.py; the two processes of a larger deployment by tests/journeys/test_durable.py."""
+
+MEMORY = ("ls", "show NAME", "export FILE", "import FILE", "forget --user ID")
+"""Run by tests/bots/test_memory_cli.py, with `parley backup` and `restore`; the whole of it by test_stranger.py."""
+COMPOSE = {"", " --profile llama", " --profile vllm", " --profile workers"}
+"""What tests/repo/test_deploy.py reads; there is no engine here to run it."""
 
 
 def test_every_command_in_the_readme_is_run_here() -> None:
@@ -54,12 +59,47 @@ def test_every_command_in_the_readme_is_run_here() -> None:
         *(f"parley discord {word}" for word in DISCORD),
         "python -m tests.doubles.slack",
         *(f"parley queue {words}" for words in QUEUE),
+        *(f"parley memory {words}" for words in MEMORY),
+        "parley backup FILE",
+        "parley restore FILE",
+        "parley prompt show NAME",
     }
     lines = set(re.findall(r"^(parley \S.*?) +#", README, re.MULTILINE))
     assert lines == {"parley run slack --no-worker", "parley run worker"}
+    composed = re.findall(r"^docker compose(.*?) up", README, re.MULTILINE)
+    assert set(composed) == COMPOSE
 
 
-@pytest.mark.parametrize("target", ["run", "test", "check", "bench", "chaos", "setup"])
+def test_every_command_of_other_documents_is_run_by_a_test() -> None:
+    """The same for whoever contributes, or looks after security."""
+    text = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("CONTRIBUTING.md", "SECURITY.md"))
+    written = set(re.findall(r"`((?:parley|make) [^`]*)`", text))
+    assert written == {
+        "make check",
+        "make test",
+        'make test ARGS="tests/core -k memory"',
+        "make pins",
+        "make audit",
+        "parley doctor",
+        "parley config",
+        "parley run",
+        "parley memory forget --user",
+    }
+    doubles = set(re.findall(r"^python -m (tests\.doubles\.\w+)", text, re.MULTILINE))
+    assert doubles == {f"tests.doubles.{name}" for name in ("slack", "discord", "tgi")}
+
+
+@pytest.mark.parametrize("double", ["discord", "tgi", "openai"])
+def test_the_other_doubles_run_by_hand(double: str) -> None:
+    """They say what to set."""
+    command = [sys.executable, "-m", f"tests.doubles.{double}", "--port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert re.match(r"[A-Z_]+=", process.stdout.readline())
+        process.terminate()
+
+
+@pytest.mark.parametrize("target", ["run", "test", "check", "bench", "chaos", "setup", "audit", "pins"])
 def test_make_knows_the_target(target: str) -> None:
     """Without doing it: the tests run in what `make test` set up."""
     subprocess.run(["make", "--dry-run", "--always-make", target], cwd=ROOT, capture_output=True, check=True)
@@ -113,7 +153,7 @@ def test_help_is_in_words_for_people(tmp_path: Path, command: list[str]) -> None
     said = run(tmp_path, *command, "--help").stdout
     assert "--help" in said
     assert not re.search(r"<\w+|list\[", said)
-    assert "slack|web|worker" in said or command != ["run"]
+    assert "slack|discord|web|all|worker" in said or command != ["run"]
 
 
 def test_echo_into_chat(tmp_path: Path) -> None:

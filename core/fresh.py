@@ -1,0 +1,55 @@
+"""What is made of files, made anew when they change: whoever edits a persona or a template need not restart."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import structlog
+
+from core.errors import SettingsError
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+PAUSE = 1.0
+"""Seconds between two looks at the files: a look is a system call for each."""
+
+
+class Fresh(Generic[T]):
+    """A value made of the files at ``path``: one, or those of a folder.
+
+    ``make`` is called at once, and raises what it raises. A later change that it refuses is logged, and what there was
+    goes on to serve.
+    """
+
+    def __init__(self, path: Path | None, make: Callable[[], T], *, pause: float = PAUSE) -> None:
+        self._path, self._make, self._pause = path, make, pause
+        self._seen = _stamps(path)
+        self._value = make()
+        self._next = time.monotonic() + pause
+
+    def get(self) -> T:
+        """The value as the files are now, or were a moment ago."""
+        if self._path and time.monotonic() >= self._next:
+            self._next = time.monotonic() + self._pause
+            if (seen := _stamps(self._path)) != self._seen:
+                self._seen = seen
+                try:
+                    self._value = self._make()
+                except SettingsError as error:
+                    log.warning("a changed file is not used", error=str(error), remedy=error.remedy)
+                else:
+                    log.info("a changed file is used from now on", folder=str(self._path))
+        return self._value
+
+
+def _stamps(path: Path | None) -> list[tuple[str, int, int]]:
+    """What tells a change: of each file its name, time and size."""
+    try:
+        files = sorted(path.iterdir()) if path and path.is_dir() else [path] if path else []
+        return [(file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files]
+    except OSError:
+        return []
