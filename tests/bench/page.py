@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import tempfile
 import time
 import uuid
@@ -14,6 +13,7 @@ from typing import Any
 import aiohttp
 import psutil
 
+from tests.bench.figures import Figure
 from tests.doubles.tgi import TgiDouble
 from tests.journeys.browser import serving_page
 from tests.waiting import wait_until
@@ -52,8 +52,9 @@ class Watcher:
             response.raise_for_status()
 
 
-async def measure(browsers: int = 20) -> dict[str, float]:
-    """Megabytes at rest and at the most, share of one core, and updates a second of each browser."""
+async def measure(quick: bool) -> list[Figure]:
+    """Twenty browsers in one channel."""
+    browsers = 3 if quick else 20
     async with TgiDouble(rate=40) as tgi:
         tgi.answer = WORDS
         with tempfile.TemporaryDirectory() as tmp:
@@ -61,7 +62,7 @@ async def measure(browsers: int = 20) -> dict[str, float]:
                 return await _watch(psutil.Process(parley.process.pid), url, browsers)
 
 
-async def _watch(process: psutil.Process, url: str, browsers: int) -> dict[str, float]:
+async def _watch(process: psutil.Process, url: str, browsers: int) -> list[Figure]:
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0),
         cookies={"parley_visitor": "bench"},
@@ -85,18 +86,15 @@ async def _watch(process: psutil.Process, url: str, browsers: int) -> dict[str, 
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    return {
-        "at rest, MB": rest / 2**20,
-        "at most, MB": most / 2**20,
-        "cores": cpu,
-        "updates": updates / browsers / took,
-    }
+    name = f"the page with {browsers} browsers, one answer growing"
+    return [
+        Figure("the page's process at rest, worker and Gradio in it", round(rest / 2**20), "MB"),
+        Figure(f"{name}: its memory", round(most / 2**20), "MB"),
+        Figure(f"{name}: CPU", round(100 * cpu), "% of a core"),
+        Figure(f"{name}: updates a second in each", round(updates / browsers / took, 1), "/s"),
+    ]
 
 
 def _cpu(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
-
-
-if __name__ == "__main__":
-    print(asyncio.run(measure(int(sys.argv[1]) if len(sys.argv) > 1 else 20)))
