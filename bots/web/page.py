@@ -23,8 +23,8 @@ from bots.web.theme import CSS, theme
 from core.queue import RedisTurnQueue
 
 DEMO = (
-    "**This is the demo: no model is behind it.** To connect a real one, set `MODEL_API=tgi` and "
-    "`MODEL_URL=http://localhost:8080` in `.env`."
+    "**This is the demo: no model is behind it.** To connect a real one, set `MODEL_URL` (where its server is) and, if "
+    "it wants a key, `MODEL_API_KEY` in `.env`."
 )
 
 # Gradio measures its tabs with a copy that nobody sees and the Tab key finds; it calls a combobox and a group lists.

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -79,6 +80,8 @@ def import_gradio() -> None:
     """
     # Read at import: it would ask its makers for a newer version at each start, and tell them of ours.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    # Of names that Gradio and its own libraries give up: nothing that whoever runs us could do about.
+    warnings.filterwarnings("ignore", module=r"gradio\b")
     try:
         importlib.import_module("gradio")
     except ImportError:

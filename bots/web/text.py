@@ -70,7 +70,8 @@ def _reply(entry: Entry) -> str:
         return THINKING
     text = markdown(entry.answer)
     if entry.stage is Stage.GROWING:
-        return text + CURSOR
+        # What follows a fence on its line would keep the block open.
+        return text if text.endswith(("```", "~~~")) else text + CURSOR
     note = f"*{literal(entry.note)}*" if entry.note else ""
     return "\n\n".join(part for part in (text, note) if part) or "*No answer.*"
 

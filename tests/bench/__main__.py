@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.bench import budget, crowd, discord, durable, long, memory, mention, models, start
+from tests.bench import budget, crowd, discord, durable, long, memory, mention, models, page, start
 from tests.bench.figures import Figure
 
 SCENES: dict[str, Callable[[bool], Coroutine[None, None, list[Figure]]]] = {
@@ -28,6 +28,7 @@ SCENES: dict[str, Callable[[bool], Coroutine[None, None, list[Figure]]]] = {
     "durable": durable.measure,
     "budget": budget.measure,
     "models": models.measure,
+    "page": page.measure,
     "start": start.measure,
 }
 

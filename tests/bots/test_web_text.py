@@ -56,11 +56,12 @@ def test_each_stage_says_what_it_is() -> None:
         for one in (
             entry(),
             entry(stage=Stage.GROWING, answer="Because"),
+            entry(stage=Stage.GROWING, answer="```\na\n```"),
             entry(stage=Stage.DONE, answer="Because.", note="Stopped."),
             entry(stage=Stage.DONE),
         )
     ]
-    assert replies == ["*thinking …*", "Because ▍", "Because.\n\n*Stopped.*", "*No answer.*"]
+    assert replies == ["*thinking …*", "Because ▍", "```\na\n```", "Because.\n\n*Stopped.*", "*No answer.*"]
     assert progress([entry(), entry(turn="web:2")]) == "Answering Ada …"
     assert progress([entry(stage=Stage.DONE)]) == ""
 

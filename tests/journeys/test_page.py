@@ -73,8 +73,12 @@ async def url(
     del browser  # skips before anything is started
     proxies = {f"{name}_PROXY": calls[0] for name in ("HTTP", "HTTPS", "ALL")}
     tmp = tmp_path_factory.mktemp("page")
-    async with serving_page(tmp, MODEL_API="tgi", MODEL_URL=tgi.url, NO_PROXY="127.0.0.1", **proxies) as (_, place):
+    async with serving_page(tmp, MODEL_API="tgi", MODEL_URL=tgi.url, NO_PROXY="127.0.0.1", **proxies) as (
+        parley,
+        place,
+    ):
         yield place
+        assert not re.search(r"Warning|Traceback|Error", parley.log), parley.log
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

@@ -49,11 +49,13 @@ def test_every_command_in_the_readme_is_run_here() -> None:
         "make bench",
         "make chaos",
         "make setup",
+        "make pictures",
         "parley",
         "parley chat",
         'parley complete "Once upon a time" --max-new-tokens 50',
         "parley config",
         "parley run",
+        "parley run web",
         "parley doctor",
         "parley slack manifest",
         *(f"parley discord {word}" for word in DISCORD),
@@ -99,7 +101,7 @@ def test_the_other_doubles_run_by_hand(double: str) -> None:
         process.terminate()
 
 
-@pytest.mark.parametrize("target", ["run", "test", "check", "bench", "chaos", "setup", "audit", "pins"])
+@pytest.mark.parametrize("target", ["run", "test", "check", "bench", "chaos", "setup", "audit", "pins", "pictures"])
 def test_make_knows_the_target(target: str) -> None:
     """Without doing it: the tests run in what `make test` set up."""
     subprocess.run(["make", "--dry-run", "--always-make", target], cwd=ROOT, capture_output=True, check=True)
