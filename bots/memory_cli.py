@@ -161,6 +161,9 @@ def forget(
     if sum(map(bool, (conversation, channel, user))) != 1:
         raise typer.BadParameter("say which: --conversation, --channel or --user")
     records = do(lambda store: select(store, conversation, channel, user))
+    if not records and not user:  # of a person, there may be what nobody could answer
+        done(as_json, "Nothing is remembered there.", messages=0)
+        return
     count = sum(len(record.stored) for record in records)
     if not yes and not sys.stdin.isatty():
         raise typer.BadParameter("nobody is there to be asked: say --yes")
