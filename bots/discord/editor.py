@@ -32,7 +32,7 @@ from bots.discord.text import cut, shown, shown_units
 from core import commands
 from core.errors import MessageGone, PlatformError, PlatformUnavailable
 from core.pacing import Budget
-from core.types import Limits, MessageRef, Outcome, Turn
+from core.types import Ending, Limits, MessageRef, Outcome, Turn
 
 log = structlog.get_logger()
 
@@ -131,7 +131,7 @@ class DiscordEditor:
         last = max(len(parts), 1) - 1
         text = _with_note(parts[-1] if parts else "", outcome, whole)
         view = None
-        if not self._command or outcome.retry:
+        if outcome.retry or (_went_well(outcome) and not self._command):
             view = finished(Handle.of(self._turn, last), retry=outcome.retry, answered=bool(parts))
         if len(refs) > last:
             await self._edit(refs[last], text, view, Rank.END, whole)
@@ -356,6 +356,11 @@ class DiscordEditor:
         if self._typing:
             self._typing.cancel()
             self._typing = None
+
+
+def _went_well(outcome: Outcome) -> bool:
+    """Whether there is an answer that could be had otherwise."""
+    return outcome.remember and outcome.ending not in (Ending.INTERRUPTED, Ending.FAILED)
 
 
 def _with_note(text: str, outcome: Outcome, whole: str) -> str:

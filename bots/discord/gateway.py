@@ -130,7 +130,7 @@ class Gateway:
                 continue
             asked_at = time.monotonic()
             try:
-                async with asyncio.timeout(PROBE):
+                async with asyncio.timeout(min(PROBE, self._silence)):
                     await guild.query_members(user_ids=[self._client.user.id], cache=False)
             except (TimeoutError, discord.DiscordException, ConnectionError):
                 if self._heard_at > asked_at:
