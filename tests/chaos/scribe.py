@@ -24,8 +24,10 @@ class Scribe:
         tgi.max_input_tokens, tgi.max_total_tokens = 100_000, 120_000
 
     def write(self, inputs: str) -> Sequence[str]:
-        """The answer to the last question in a prompt."""
-        tag, length = _ASKED.findall(inputs)[-1]
+        """The answer to the last question in a prompt; what asks for notes of what was said is no question."""
+        if not (asked := _ASKED.findall(inputs)):
+            return ["(nothing of note)"]
+        tag, length = asked[-1]
         words = [f"#{len(self.written) + 1}", tag, *(f"word{number}" for number in range(int(length))), "end."]
         spaced = [word + ("\n\n" if number % PARAGRAPH == PARAGRAPH - 1 else " ") for number, word in enumerate(words)]
         spaced[-1] = "end."
