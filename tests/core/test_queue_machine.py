@@ -49,6 +49,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.asked: dict[str, list[str]] = defaultdict(list)
         self.ended: dict[str, list[str]] = defaultdict(list)
         self.held: dict[int, list[Job]] = defaultdict(list)
+        self.quarantined: dict[int, bool] = defaultdict(bool)
         self.lost: list[Job] = []
         self.epochs: list[int] = []
 
@@ -111,13 +112,16 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(worker=WORKERS, most=st.integers(1, 4))
     def claim(self, worker: int, most: int) -> None:
-        """A worker takes something."""
+        """A worker takes something, unless it was asked to become idle first, or has a suspect."""
+        if self.held[worker] and self.quarantined[worker]:
+            return
         claimed = self.do(self.queues[worker].claim(most, idle=not self.held[worker]))
+        self.quarantined[worker] = claimed.quarantine
         for job in claimed.jobs:
             self.take(job)
-            if any(earlier.tries > 2 for earlier in self.held[worker]):
-                raise AssertionError("a suspect is alone")
         self.held[worker] += claimed.jobs
+        if any(job.tries > 2 for job in self.held[worker]):
+            assert len(self.held[worker]) == 1, "a suspect is alone"
         self.come_too_late()
 
     @rule(worker=WORKERS)
