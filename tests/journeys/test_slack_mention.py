@@ -345,7 +345,7 @@ async def test_a_socket_that_breaks_is_opened_again_and_nothing_is_lost(
 
 async def test_without_redis_nothing_is_acknowledged(slack: SlackDouble, tgi: TgiDouble, tmp_path: Path) -> None:
     """Slack keeps the message; when Redis is back it is answered, once."""
-    slack.ack_deadline, slack.retry_delays = 1.0, (0.2, 3.0, 3.0)
+    slack.ack_deadline, slack.retry_delays = 1.0, (0.2, 2.0, 2.0, 2.0, 2.0, 2.0)
     socket = tmp_path / "redis.sock"
     async with running_redis(socket) as server, in_slack(slack, tgi, tmp_path, REDIS_URL=f"unix://{socket}"):
         await reply(slack, GENERAL, await slack.mention(GENERAL, "before"))
