@@ -57,11 +57,14 @@ class People:
 
     def channels(self, number: int) -> list[str]:
         """So many channels to talk in."""
-        names = [f"C0CHAOS{number}" for number in range(number)]
-        for name in names:
-            if name not in self._fleet.slack.channels:
-                self._fleet.slack.add_channel(name, name.lower())
-        return names
+        return [self.channel(one) for one in range(number)]
+
+    def channel(self, number: int) -> str:
+        """The channel of that number."""
+        name = f"C0CHAOS{number}"
+        if name not in self._fleet.slack.channels:
+            self._fleet.slack.add_channel(name, name.lower())
+        return name
 
     async def ask(
         self, channel: str, *, user: str = "U0ADA", thread: str = "", words: int = 20, beside: str = ""
