@@ -37,9 +37,12 @@ SLICES = 5
 """Parts of that time: a busy event loop makes one of them longer, and leaves the others to hear the answer."""
 RETRY = 0.5
 """Seconds between two looks whether Redis is back."""
-LIFE = 40
-"""Seconds after which the reservations of a process that is not heard of any more are free again."""
-RENEWAL = 10
+LIFE = 12
+"""Seconds after which the reservations of a process that is not heard of any more are free again.
+
+Less than a lease lasts: whoever goes on with the replies of a worker that died needs them.
+"""
+RENEWAL = 3
 """Seconds after which a process with reservations makes itself heard."""
 POLL = 1
 """Seconds between two questions at the most while somebody waits: another process may have given something back."""

@@ -8,7 +8,7 @@
 --          intent, seal, notes}, with a note for each job
 local worker, lease, most, idle = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == "1"
 local newest, together, graves = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local COMPANY, TRIES, TELLS = 2, 3, 3 -- tries beside other turns, tries in all, and tries to tell that it is given up
+local COMPANY, TRIES, TELLS = 2, 3, 6 -- tries beside other turns, tries in all, and tries to tell that it is given up
 local time, taken = now(), {}
 
 local function readable(lane)

@@ -221,7 +221,7 @@ async def test_what_kills_even_those_who_give_it_up_is_put_away(
     """The lane goes on."""
     await queue.submit(ask("poison"))
     await queue.submit(ask("after"))
-    for _ in range(6):
+    for _ in range(9):
         await take_one(queue, "poison")
         await expire(redis_client)
     await take_one(queue, "after")
