@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
 from redis.asyncio import Redis
+from redis.exceptions import WatchError
 
 from core.preferences import Choices
 from core.redis import Keys, redis_errors
@@ -234,14 +235,23 @@ class RedisMemory:
 
     async def choose(self, key: ConversationKey, name: str, value: str) -> ConversationSettings:
         """See ``Memory.choose``."""
-        before, choices = await self.settings(key)
-        chosen = choices.change(before, name, value) if name else ConversationSettings()
-        with redis_errors("store a conversation's settings"):
-            if chosen == ConversationSettings() and not key.thread:
-                await self._redis.delete(Keys.settings(key))
-            else:  # a thread that chose the defaults keeps them, whatever its channel has
-                await self._redis.set(Keys.settings(key), chosen.to_json() or "{}", ex=self._retention)
-        return chosen
+        while True:
+            with redis_errors("store a conversation's settings"):
+                async with self._redis.pipeline(transaction=True) as pipe:
+                    # Two changes at once, from a form or two browsers, are both kept.
+                    await pipe.watch(Keys.settings(key))
+                    before, choices = await self.settings(key)
+                    chosen = choices.change(before, name, value) if name else ConversationSettings()
+                    pipe.multi()  # type: ignore[no-untyped-call]
+                    if chosen == ConversationSettings() and not key.thread:
+                        pipe.delete(Keys.settings(key))
+                    else:  # a thread that chose the defaults keeps them, whatever its channel has
+                        pipe.set(Keys.settings(key), chosen.to_json() or "{}", ex=self._retention)
+                    try:
+                        await pipe.execute()
+                    except WatchError:
+                        continue
+            return chosen
 
     async def begin_folding(self, key: ConversationKey, seconds: int) -> bool:
         """Whether nobody else is writing the summary; nobody will for so many seconds."""

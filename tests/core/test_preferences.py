@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 import redis.asyncio
 from hypothesis import given
@@ -32,6 +34,14 @@ def memory(client: redis.asyncio.Redis) -> RedisMemory:
 def turn(text: str, key: ConversationKey = CHANNEL) -> Turn:
     """A turn of Ada's."""
     return Turn("t1", key, str(key), Author("U1", "Ada"), text, 1.0, root="5.0" if key.thread else "", root_at=5.0)
+
+
+async def test_changes_at_the_same_time_are_all_kept(memory: RedisMemory) -> None:
+    """From a form, or from two browsers."""
+    changes = {"temperature": "0.2", "top_p": "0.5", "max": "33", "model": "small"}
+    await asyncio.gather(*(memory.choose(CHANNEL, name, value) for name, value in changes.items()))
+    chosen, _ = await memory.settings(CHANNEL)
+    assert chosen == ConversationSettings(temperature=0.2, top_p=0.5, max_new_tokens=33, model="small")
 
 
 async def say(memory: RedisMemory, text: str, key: ConversationKey = CHANNEL) -> str:

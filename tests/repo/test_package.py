@@ -15,6 +15,7 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
+import redis
 
 from tests.journeys.process import environment
 
@@ -89,6 +90,8 @@ def test_the_version_stands_in_one_place(wheel: Path) -> None:
 @pytest.mark.timeout(180)
 def test_it_works_where_nothing_else_is_installed(installed: Path, tmp_path: Path, redis_url: str) -> None:
     """The command, a conversation that is remembered, the manifest, a template of its own, and the doctor."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()  # nothing of other tests
     parley = installed / "parley"
     env = environment(tmp_path, REDIS_URL=redis_url, PATH=f"{installed}:{os.defpath}")
     empty = tmp_path / "empty"
