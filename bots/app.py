@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -265,7 +264,7 @@ async def _serve(
             if todo.answers:
                 worker.start()
                 health.gauge(partial(_count_leases, worker))
-                listeners.enter_context(health.progressing("claims", partial(_claimed_at, worker)))
+                listeners.enter_context(health.progressing("claims", lambda: worker.progressed_at))
             await stopping.asked.wait()
             health.stopping()
     finally:
@@ -274,8 +273,3 @@ async def _serve(
 
 async def _count_leases(worker: Worker) -> None:
     metrics.LEASES_HELD.set(worker.running)
-
-
-def _claimed_at(worker: Worker) -> float:
-    """When a worker last looked for turns. One with all hands full does not look, and that may last."""
-    return time.monotonic() if worker.running else worker.progressed_at

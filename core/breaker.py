@@ -29,9 +29,14 @@ class Breaker:
         """Whether nobody should try now."""
         return self._failures >= FAILURES and self._clock() < self._until
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is known against it."""
+        return self._failures < FAILURES
+
     def admits(self) -> bool:
         """Whether to try now. While it is half open only one is told so; the others wait for what comes of it."""
-        if self._failures < FAILURES:
+        if self.closed:
             return True
         if self._clock() < self._until:
             return False

@@ -165,17 +165,18 @@ class Models:
             await model.backend.aclose()
 
     async def ask(
-        self, conversation: Conversation, question: Message, manner: Manner
+        self, conversation: Conversation, question: Message, manner: Manner, *, aside: bool = False
     ) -> AsyncGenerator[Fit | Streamed, None]:
         """Stream one answer: a ``Fit`` each time that the window is fitted for a model, then what the model streams.
 
-        Iterate under ``contextlib.aclosing``.
+        Iterate under ``contextlib.aclosing``. What is asked ``aside`` has nobody waiting for it: it goes to no server
+        that is in doubt, and how it ends says nothing to those who do wait.
 
         Raises:
             GenerationError: of the first model that was asked, if none answered; of the one that broke off.
         """
         first: GenerationError | None = None
-        for model, last in self._candidates(manner.model):
+        for model, last in self._candidates(manner.model, aside=aside):
             spoke = False
             try:
                 async with aclosing(_ask(model, conversation, question, manner, patient=last)) as stream:
@@ -183,26 +184,27 @@ class Models:
                         spoke = spoke or isinstance(item, (Delta, Thinking))
                         yield item
             except GenerationError as error:
-                if isinstance(error, (ModelUnavailable, ModelTimeout)):
+                if isinstance(error, (ModelUnavailable, ModelTimeout)) and not aside:
                     model.breaker.failed()
                 if spoke:
                     raise
                 first = first or error
                 log.warning("a model did not answer", model=model.name, error=str(error), kind=type(error).__name__)
             else:
-                model.breaker.succeeded()
+                if not aside:
+                    model.breaker.succeeded()
                 return
         raise first or ModelUnavailable(
             "No model's server has answered lately, so none is asked again yet.",
             remedy="`parley doctor` looks for the cause. They are tried again after a few seconds.",
         )
 
-    def _candidates(self, chosen: str) -> list[tuple[Model, bool]]:
+    def _candidates(self, chosen: str, *, aside: bool) -> list[tuple[Model, bool]]:
         """Whom to ask, in order; and whether nobody comes after."""
         order = sorted(self.models, key=lambda model: model.name != chosen) if chosen else self.models
         admitted = [model for model in order if not model.breaker.open]
         # Whether one that was dead is tried is decided now, so that only one turn pays for it.
-        admitted = [model for model in admitted if model.breaker.admits()]
+        admitted = [model for model in admitted if (model.breaker.closed if aside else model.breaker.admits())]
         return [(model, model is admitted[-1]) for model in admitted]
 
 

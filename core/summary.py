@@ -108,7 +108,8 @@ class Summarizer:
         """The new notes; None if the model came to no end."""
         manner, text, ending = replace(self._manner, model=model), "", Ending.LENGTH
         nowhere = Conversation(ConversationKey("summary", "", ""))
-        async with asyncio.timeout(LEASE / 2), aclosing(self._models.ask(nowhere, question, manner)) as stream:
+        stream = self._models.ask(nowhere, question, manner, aside=True)
+        async with asyncio.timeout(LEASE / 2), aclosing(stream):
             async for item in stream:
                 if isinstance(item, Delta):
                     text += item.text

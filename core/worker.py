@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -114,7 +115,9 @@ class Worker:
         room = self._slots - len(self._replies)
         if room <= 0 or (self._quarantine and self._replies):
             self._room.clear()
-            await self._until(self._room.wait())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL):
+                    await self._until(self._room.wait())
             return
         asked_at = time.monotonic()
         claimed = await self._queue.claim(min(room, BATCH), idle=not self._replies)

@@ -89,10 +89,10 @@ def models(*backends: Says) -> Models:
     return Models([Model(backend, always(FalconTemplate()), name=backend.text) for backend in backends])
 
 
-async def ask(models: Models, manner: Manner = MANNER, *said: Message) -> tuple[str, list[Fit]]:
+async def ask(models: Models, manner: Manner = MANNER, *said: Message, aside: bool = False) -> tuple[str, list[Fit]]:
     """What comes out, and the windows that were fitted."""
     text, fits = "", []
-    async with aclosing(models.ask(Conversation(NOBODY, said), QUESTION, manner)) as stream:
+    async with aclosing(models.ask(Conversation(NOBODY, said), QUESTION, manner, aside=aside)) as stream:
         async for item in stream:
             match item:
                 case Fit():
@@ -190,6 +190,21 @@ async def test_where_all_are_dead_a_person_is_told_at_once() -> None:
     with pytest.raises(ModelUnavailable, match="none is asked again yet") as raised:
         await ask(dead)
     assert raised.value.plain == "The model is not reachable right now."
+
+
+async def test_what_nobody_waits_for_shuts_nobody_out() -> None:
+    """Summaries that fail keep no answer back; and none is asked of a server that is in doubt."""
+    frail = Says("an answer", *[ModelUnavailable("gone")] * 2 * FAILURES)
+    one = models(frail)
+    for _ in range(FAILURES):
+        with pytest.raises(ModelUnavailable, match="gone"):
+            await ask(one, aside=True)
+    for _ in range(FAILURES):
+        with pytest.raises(ModelUnavailable, match="gone"):
+            await ask(one)
+    with pytest.raises(ModelUnavailable, match="none is asked again yet"):
+        await ask(one, aside=True)
+    assert len(frail.asked) == 2 * FAILURES
 
 
 # Budgets.
