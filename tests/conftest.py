@@ -16,6 +16,8 @@ import redis.asyncio
 
 from core.embedded import find_server
 from core.redis import connect
+from tests.journeys import process
+from tests.nursery import Nursery
 
 
 def redis_binary() -> str:
@@ -30,6 +32,15 @@ def pytest_report_header() -> list[str]:
     packages = ("slack-bolt", "slack-sdk", "discord.py", "text-generation", "redis", "aiohttp")
     server = subprocess.run([redis_binary(), "--version"], capture_output=True, text=True, check=True).stdout
     return [", ".join(f"{name} {version(name)}" for name in packages), server.split(" sha=")[0]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nursery() -> Iterator[Nursery]:
+    """What starts processes of Parley quickly."""
+    with Nursery.open() as one:
+        process.nursery = one
+        yield one
+        process.nursery = None
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 import pytest_asyncio
 
-from tests.chaos.fleet import Fleet, Nursery, sailing
+from tests.chaos.fleet import Fleet, sailing
+from tests.nursery import Nursery
 
 Scene = Callable[[Fleet], Awaitable[None]]
 SCENES: dict[str, Scene] = {}
@@ -31,7 +32,7 @@ def together(scene: Scene) -> Callable[[dict[str, asyncio.Task[None]]], Awaitabl
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def stage(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, nursery: Nursery
 ) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
     """The scenes that are being played, by the names of their tests."""
     asked = [item.name for item in request.session.items if item.name in SCENES]
@@ -44,9 +45,8 @@ async def stage(
             except TimeoutError:
                 raise AssertionError(f"took too long\n{fleet.log()}") from None
 
-    async with Nursery.open() as nursery:
-        playing = {name: asyncio.create_task(play(name)) for name in asked}
-        yield playing
-        for task in playing.values():
-            task.cancel()
-        await asyncio.gather(*playing.values(), return_exceptions=True)
+    playing = {name: asyncio.create_task(play(name)) for name in asked}
+    yield playing
+    for task in playing.values():
+        task.cancel()
+    await asyncio.gather(*playing.values(), return_exceptions=True)

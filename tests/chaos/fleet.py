@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
 import re
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -28,6 +25,7 @@ from tests.chaos.scribe import Scribe
 from tests.doubles.slack import SlackDouble
 from tests.doubles.tgi import TgiDouble
 from tests.journeys.process import environment
+from tests.nursery import Child, Nursery
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -39,22 +37,20 @@ LOOK = 0.05
 """Seconds between two looks for members that died."""
 
 
-@dataclass(eq=False)
 class Member:
-    """One process of the fleet. ``code`` is how it ended: minus the signal, if one ended it."""
+    """One process of the fleet."""
 
-    name: str
-    pid: int
-    log: Path
-    ended: asyncio.Future[int] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    frozen: bool = False
-    killed_at: float = 0.0
-    """In seconds since the epoch; 0 if nobody killed it."""
+    def __init__(self, name: str, child: Child, log: Path) -> None:
+        self.name, self.log, self.pid = name, log, child.pid
+        self.frozen = False
+        self.killed_at = 0.0
+        """In seconds since the epoch; 0 if nobody killed it."""
+        self._child = child
 
     @property
     def running(self) -> bool:
         """Whether it has not ended."""
-        return not self.ended.done()
+        return self._child.returncode is None
 
     @property
     def text(self) -> str:
@@ -71,11 +67,9 @@ class Member:
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal, if it is still there."""
-        if self.running:
-            if number is signal.SIGKILL:
-                self.killed_at = time.time()
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, number)
+        if self.running and number is signal.SIGKILL:
+            self.killed_at = time.time()
+        self._child.send_signal(number)
 
     def kill(self) -> None:
         """End it without a word."""
@@ -98,7 +92,7 @@ class Member:
 
     async def wait(self, timeout: float = 40) -> int:
         """Wait until it has ended. Returns its exit code, or minus the signal that ended it."""
-        return await asyncio.wait_for(asyncio.shield(self.ended), timeout)
+        return await asyncio.wait_for(self._child.wait(), timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,68 +104,6 @@ class Taken:
     epoch: int
     tries: int
     pid: int
-
-
-class Nursery:
-    """Starts members: see ``tests.chaos.nursery``."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self._born: asyncio.Queue[int] = asyncio.Queue()
-        self._members: dict[int, Member] = {}
-        self._ended: dict[int, int] = {}
-        self._ready = asyncio.Event()
-        self._starting = asyncio.Lock()
-        self._reading = asyncio.create_task(self._read())
-
-    @classmethod
-    @asynccontextmanager
-    async def open(cls) -> AsyncIterator[Self]:
-        """A nursery; those that it started end with it."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "tests.chaos.nursery",
-            cwd=ROOT,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        nursery = cls(process)
-        try:
-            await asyncio.wait_for(nursery._ready.wait(), 30)
-            yield nursery
-        finally:
-            assert process.stdin
-            process.stdin.close()
-            await process.wait()
-            await nursery._reading
-
-    async def start(self, name: str, folder: Path, arguments: Sequence[str], settings: dict[str, str]) -> Member:
-        """Start ``parley`` with these arguments and settings."""
-        log = folder / f"{name}.log"
-        asked = {"arguments": arguments, "environment": settings, "folder": str(folder), "log": str(log)}
-        assert self._process.stdin
-        async with self._starting:
-            self._process.stdin.write(json.dumps(asked).encode() + b"\n")
-            pid = await self._born.get()
-        member = Member(name, pid, log)
-        self._members[pid] = member
-        if pid in self._ended:
-            member.ended.set_result(self._ended.pop(pid))
-        return member
-
-    async def _read(self) -> None:
-        assert self._process.stdout
-        async for line in self._process.stdout:
-            match json.loads(line):
-                case {"pid": pid}:
-                    self._born.put_nowait(pid)
-                case {"ended": pid, "code": code} if pid in self._members:
-                    self._members.pop(pid).ended.set_result(code)
-                case {"ended": pid, "code": code}:
-                    self._ended[pid] = code
-                case _:
-                    self._ready.set()
 
 
 class Server:
@@ -272,7 +204,8 @@ class Fleet:
     async def _start(self, kind: str, arguments: Sequence[str], settings: dict[str, str]) -> Member:
         name = f"{kind}-{next(self._numbers)}"
         given = environment(self.folder, **{**self.settings, **settings})
-        member = await self.nursery.start(name, self.folder, arguments, given)
+        log = self.folder / f"{name}.log"
+        member = Member(name, await self.nursery.start(arguments, given, self.folder, log), log)
         self.members.append(member)
         return member
 
@@ -318,7 +251,7 @@ async def sailing(
     """A fleet without members. Its model writes answers of about a second, and its Slack redelivers soon."""
     async with AsyncExitStack() as stack:
         if not nursery:
-            nursery = await stack.enter_async_context(Nursery.open())
+            nursery = stack.enter_context(Nursery.open())
         server = Server(folder)
         stack.push_async_callback(server.stop)
         await server.start()
@@ -343,7 +276,7 @@ async def sailing(
             for member in fleet.members:
                 member.thaw()
                 member.kill()
-            await asyncio.gather(*(member.ended for member in fleet.members))
+            await asyncio.gather(*(member.wait() for member in fleet.members))
 
 
 def process_of(agent: str) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 from collections import defaultdict
 from collections.abc import Coroutine
 from dataclasses import replace
@@ -23,7 +22,8 @@ from core.redis import Keys, connect
 from core.types import Author, ConversationKey, Ending, Message, Outcome, Role, Turn
 
 T = TypeVar("T")
-LANES = st.sampled_from(["slack:a", "slack:b", "slack:c", "discord:a"])
+NAMES = ["slack:a", "slack:b", "slack:c", "discord:a"]
+LANES = st.sampled_from(NAMES)
 WORKERS = st.integers(0, 2)
 PLACES = ("ready", "held", "suspects")
 STOP = Outcome(Ending.STOPPED)
@@ -192,25 +192,35 @@ class QueueMachine(RuleBasedStateMachine):
             self.crash(worker)
         self.expire()
 
+    def ask(self, calls: list[tuple[object, ...]]) -> list[Any]:
+        """Several questions to Redis in one round trip: they are put after every step."""
+        pipe = self.redis.pipeline(transaction=False)
+        for call in calls:
+            pipe.execute_command(*call)
+        return list(pipe.execute())
+
     @invariant()
     def a_lane_with_turns_stands_in_one_place(self) -> None:
         """Ready, held, suspected, or waiting for the turn on which it hangs; a lane without turns stands nowhere."""
-        for lane in ("slack:a", "slack:b", "slack:c", "discord:a") if hasattr(self, "redis") else ():
+        if not hasattr(self, "redis"):
+            return
+        waiting = list(self.redis.scan_iter("{parley}:turn:*/waiting", count=1000))
+        roots = self.ask([("HGET", str(key).removesuffix("/waiting"), "status") for key in waiting])
+        assert all(status == "open" for status in roots), "what ended keeps nobody waiting"
+        hanging = [name for names in self.ask([("SMEMBERS", key) for key in waiting]) for name in names]
+        for lane in NAMES:
             platform = lane.partition(":")[0]
-            places = [place for place in PLACES if self.redis.zscore(Keys.lanes(place, platform), lane) is not None]
-            for key in self.redis.scan_iter("{parley}:turn:*/waiting"):
-                if self.redis.sismember(key, lane):
-                    root = str(key).removesuffix("/waiting")
-                    assert self.redis.hget(root, "status") == "open"
-                    places.append(key)
-            assert len(places) == bool(self.redis.llen(Keys.inbox(lane))), (lane, places)
+            scores = [("ZSCORE", Keys.lanes(place, platform), lane) for place in PLACES]
+            *places, turns = self.ask([*scores, ("LLEN", Keys.inbox(lane))])
+            places = [place for place in places if place is not None]
+            assert len(places) + hanging.count(lane) == bool(turns), (lane, places, hanging)
 
     @invariant()
     def whoever_waits_is_woken(self) -> None:
         """Where something is ready, the bell can be heard."""
         for platform in ("slack", "discord") if hasattr(self, "redis") else ():
-            if self.redis.zcard(Keys.lanes("ready", platform)):
-                assert self.redis.exists(Keys.bell(platform))
+            ready, bell = self.ask([("ZCARD", Keys.lanes("ready", platform)), ("EXISTS", Keys.bell(platform))])
+            assert bell or not ready
 
     @invariant()
     def all_in_order(self) -> None:
@@ -222,8 +232,10 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def every_key_dies(self) -> None:
         """Nothing lives for ever."""
-        for key in self.redis.scan_iter("*") if hasattr(self, "redis") else ():
-            assert 0 < int(self.redis.ttl(key)) < math.inf, key
+        if hasattr(self, "redis"):
+            keys = list(self.redis.scan_iter("*", count=1000))
+            left = dict(zip(keys, self.ask([("TTL", key) for key in keys]), strict=True))
+            assert all(ttl > 0 for ttl in left.values()), left
 
 
 @pytest.mark.timeout(120)

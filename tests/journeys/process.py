@@ -6,40 +6,45 @@ import asyncio
 import os
 import signal
 import sys
+from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 
 from core.embedded import find_server
 from tests.doubles.slack import SlackDouble
 from tests.doubles.slack_records import Posted
 from tests.doubles.tgi import TgiDouble
+from tests.nursery import Child, Nursery
 from tests.waiting import wait_until
 
 GENERAL = "C0GENERAL"
 STREAM = " ".join(f"word{i}" for i in range(120)) + "."
+_numbers = count(1)
+
+
+nursery: Nursery | None = None
+"""What starts processes, while tests run; without it each is started from nothing."""
 
 
 class Parley:
     """A running ``parley``; ``log`` is what it wrote to stderr so far."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process | Child, log: Path) -> None:
         self.process = process
-        self.log = ""
-        self._reader = asyncio.create_task(self._read())
+        self._log = log
 
-    async def _read(self) -> None:
-        assert self.process.stderr
-        async for line in self.process.stderr:
-            self.log += line.decode()
+    @property
+    def log(self) -> str:
+        """What it wrote to stderr so far."""
+        return self._log.read_text(encoding="utf-8", errors="replace") if self._log.exists() else ""
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ask it to end, and wait until it has. Returns its exit code."""
         if self.process.returncode is None:
             self.process.send_signal(number)
-        code = await asyncio.wait_for(self.process.wait(), 40)
-        await self._reader
-        return code
+        return await asyncio.wait_for(self.process.wait(), 40)
 
 
 def environment(tmp: Path, **settings: str) -> dict[str, str]:
@@ -49,20 +54,20 @@ def environment(tmp: Path, **settings: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def run_parley(tmp: Path, *arguments: str, **settings: str) -> AsyncIterator[Parley]:
-    """``parley`` with these arguments, ended when the block ends."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "bots",
-        *arguments,
-        cwd=tmp,
-        env=environment(tmp, **settings),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    parley = Parley(process)
+async def run_parley(tmp: Path, *arguments: str, anew: bool = False, **settings: str) -> AsyncIterator[Parley]:
+    """``parley`` with these arguments, ended when the block ends; ``anew`` where its very start matters."""
+    log = tmp / f"stderr-{next(_numbers)}.log"
+    given = environment(tmp, **settings)
+    process: asyncio.subprocess.Process | Child
+    if nursery and not anew:
+        process = await nursery.start(arguments, given, tmp, log)
+    else:
+        command = (sys.executable, "-m", "bots", *arguments)
+        with log.open("wb") as stderr:
+            process = await asyncio.create_subprocess_exec(
+                *command, cwd=tmp, env=given, stdin=DEVNULL, stdout=DEVNULL, stderr=stderr
+            )
+    parley = Parley(process, log)
     try:
         yield parley
     finally:
@@ -86,7 +91,9 @@ async def running_redis(socket: Path) -> AsyncIterator[asyncio.subprocess.Proces
 
 
 @asynccontextmanager
-async def in_slack(slack: SlackDouble, tgi: TgiDouble, tmp: Path, **settings: str) -> AsyncIterator[Parley]:
+async def in_slack(
+    slack: SlackDouble, tgi: TgiDouble, tmp: Path, *, anew: bool = False, **settings: str
+) -> AsyncIterator[Parley]:
     """``parley run``, connected to both doubles."""
     tokens = {
         "SLACK_API_URL": slack.url,
@@ -95,7 +102,7 @@ async def in_slack(slack: SlackDouble, tgi: TgiDouble, tmp: Path, **settings: st
         "MODEL_API": "tgi",
         "MODEL_URL": tgi.url,
     }
-    async with run_parley(tmp, "run", **{**tokens, **settings}) as parley:
+    async with run_parley(tmp, "run", anew=anew, **{**tokens, **settings}) as parley:
         await wait_until(
             lambda: slack.sockets or parley.process.returncode is not None, timeout=30, description="a socket"
         )

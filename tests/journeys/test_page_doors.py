@@ -149,7 +149,7 @@ async def test_slack_alone_does_without_gradio(tmp_path: Path) -> None:
     async with (
         SlackDouble() as slack,
         TgiDouble() as tgi,
-        in_slack(slack, tgi, tmp_path, PYTHONPROFILEIMPORTTIME="1") as parley,
+        in_slack(slack, tgi, tmp_path, anew=True, PYTHONPROFILEIMPORTTIME="1") as parley,
     ):
         imported = set(re.findall(r"\| +(\w+)$", parley.log, re.MULTILINE))
         assert "slack_bolt" in imported

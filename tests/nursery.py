@@ -1,0 +1,206 @@
+"""Starts ``parley`` over and over, quickly: a process that has the libraries loaded already, and forks.
+
+A run of the tests starts hundreds of processes, and each would spend a second on imports that are the same every time.
+Only libraries are loaded before the fork: Parley's own code, its settings and its failpoints are read by each child,
+which then runs the same ``main`` as ``python -m bots``.
+
+Who wants a process connects to the nursery's socket and says which, as a line of JSON. Its pid comes back as a line,
+and another line when it has ended: its exit code, or minus the signal that ended it. Whoever hangs up ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NoReturn, Self
+
+ROOT = Path(__file__).parents[1]
+LIBRARIES = (
+    "aiohttp",
+    "discord.ext.commands",
+    "pydantic_settings",
+    "redis.asyncio",
+    "slack_bolt.adapter.socket_mode.async_handler",
+    "slack_bolt.app.async_app",
+    "structlog",
+    "text_generation",
+    "typer",
+)
+LOOK = 0.02
+"""Seconds between two looks for children that ended."""
+
+
+class Child:
+    """A process that a nursery started; it has the methods of asyncio's own."""
+
+    def __init__(self, pid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._writer = writer
+        self._waiting = asyncio.create_task(self._wait(reader))
+
+    async def _wait(self, reader: asyncio.StreamReader) -> int:
+        self.returncode = int(await reader.readline() or -signal.SIGKILL)
+        self._writer.close()
+        return self.returncode
+
+    async def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        return await asyncio.shield(self._waiting)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it is still there."""
+        if self.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it without a word."""
+        self.send_signal(signal.SIGKILL)
+
+
+class Nursery:
+    """Starts processes; it comes into being when the first is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._socket = folder / "nursery.sock"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    @contextmanager
+    def open(cls) -> Iterator[Self]:
+        """A nursery; those that it started end with it."""
+        with TemporaryDirectory(prefix="parley-nursery-") as folder:
+            nursery = cls(Path(folder))
+            try:
+                yield nursery
+            finally:
+                if nursery._process:
+                    nursery._process.terminate()
+                    nursery._process.wait()
+
+    def _begin(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-m", "tests.nursery", self._socket], cwd=ROOT)
+
+    async def start(self, arguments: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path) -> Child:
+        """Start ``parley`` with these arguments in a folder; what it says on stderr goes to the log."""
+        if not self._process:
+            self._process = self._begin()
+        while not self._socket.exists():
+            assert self._process.poll() is None, "the nursery ended"
+            await asyncio.sleep(LOOK)
+        reader, writer = await asyncio.open_unix_connection(self._socket)
+        asked = {"arguments": arguments, "environment": environment, "folder": str(folder), "log": str(log)}
+        writer.write(json.dumps(asked).encode() + b"\n")
+        return Child(int(await reader.readline()), reader, writer)
+
+
+class _Server:
+    """The other side of that, in a process of its own."""
+
+    def __init__(self, path: str) -> None:
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(path + ".new")
+        self._listener.listen(64)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._children: dict[int, socket.socket] = {}
+        os.rename(path + ".new", path)  # noqa: PTH104 - from here on it can be seen
+
+    def serve(self) -> None:
+        """Start what is asked for, and tell of those that ended."""
+        while True:
+            for key, _ in self._selector.select(LOOK):
+                if key.fileobj is self._listener:
+                    self._selector.register(self._listener.accept()[0], selectors.EVENT_READ)
+                else:
+                    assert isinstance(key.fileobj, socket.socket)
+                    self._read(key.fileobj)
+            self._reap()
+
+    def _read(self, connection: socket.socket) -> None:
+        with contextlib.suppress(ConnectionError):
+            if line := connection.makefile("rb").readline():
+                pid = self._start(json.loads(line))
+                self._children[pid] = connection
+                connection.sendall(b"%d\n" % pid)
+                return
+        self._selector.unregister(connection)
+        for pid, one in self._children.items():
+            if one is connection:
+                os.kill(pid, signal.SIGKILL)
+        connection.close()
+
+    def _start(self, asked: dict[str, Any]) -> int:
+        if not (pid := os.fork()):
+            _become(asked)
+        return pid
+
+    def _reap(self) -> None:
+        while self._children:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            with contextlib.suppress(OSError):  # whoever hung up does not want to know
+                self._children.pop(pid).sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+
+    def end(self) -> None:
+        """End all of them."""
+        for pid in self._children:
+            os.kill(pid, signal.SIGKILL)
+
+
+def _become(asked: dict[str, Any]) -> NoReturn:
+    """Be the process that was asked for: with nothing that belongs to the nursery."""
+    code = 1
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.chdir(asked["folder"])
+        nothing = os.open(os.devnull, os.O_RDWR)
+        log = os.open(asked["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        for number, file in enumerate((nothing, nothing, log)):
+            os.dup2(file, number)
+        os.closerange(3, 256)
+        os.environ.clear()
+        os.environ.update(asked["environment"])
+        sys.argv = ["parley", *asked["arguments"]]
+
+        from bots.cli import main as parley
+
+        parley()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(bool(end.code))
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def main() -> None:
+    """Be a nursery, until SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    for name in LIBRARIES:
+        __import__(name)
+    server = _Server(sys.argv[1])
+    try:
+        server.serve()
+    finally:
+        server.end()
+
+
+if __name__ == "__main__":
+    main()
