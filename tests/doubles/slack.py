@@ -256,6 +256,12 @@ class SlackDouble(Workspace, Unkindness):
         """What was delivered and never acknowledged."""
         return [envelope for envelope in self.envelopes if envelope.sent_at and envelope.acked_at is None]
 
+    def undelivered(self) -> set[str]:
+        """Events of which no delivery was acknowledged yet."""
+        events = [envelope for envelope in self.envelopes if envelope.type == "events_api"]
+        acked = {envelope.payload["event_id"] for envelope in events if envelope.acked_at}
+        return {envelope.payload["event_id"] for envelope in events} - acked
+
     @property
     def ack_deadline(self) -> float:
         """How long an acknowledgement may take, in seconds."""
