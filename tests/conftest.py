@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -25,6 +26,12 @@ def redis_binary() -> str:
     found = find_server()
     assert found, "no redis-server: run the tests with `make test`"
     return str(found)
+
+
+def pytest_configure() -> None:
+    """Whoever runs the tests in the background has these ignored, and processes inherit that."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,7 +8,7 @@
 --          intent, seal, notes}, with a note for each job
 local worker, lease, most, idle = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == "1"
 local newest, together, graves = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local COMPANY, TRIES, TELLS = 2, 3, 6 -- tries beside other turns, tries in all, and tries to tell that it is given up
+local TRIES, TELLS = 3, 6 -- tries in all, and tries to tell that it is given up
 local time, taken = now(), {}
 
 local function readable(lane)
@@ -77,11 +77,7 @@ local function orphans(platform)
       bury(lane, count, "workers died of it, even of saying so", graves)
       finish(lane, count, "")
     elseif tries >= COMPANY then
-      leave(lane)
-      redis.call("HSET", state_of(lane), "epoch", "0")
-      redis.call("ZADD", P .. "suspects:" .. platform, time, lane)
-      redis.call("EXPIRE", P .. "suspects:" .. platform, TTL)
-      ring(platform)
+      suspect(lane)
     elseif #taken < most and readable(lane) then
       take(lane)
     end

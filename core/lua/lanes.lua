@@ -7,6 +7,7 @@
 local P = "{parley}:"
 local TTL = 7 * 86400 -- seconds that unfinished work is kept when nobody works
 local TURN_TTL = 86400 -- seconds that a turn is remembered: no platform delivers an event again later than that
+local COMPANY = 2 -- tries of a turn beside others; who takes it after that takes it alone
 local SETTLED_TTL = 600 -- seconds in which a worker that was away may still ask how its turn ended
 
 local function now()
@@ -72,6 +73,16 @@ local function make_ready(lane, first)
   redis.call("ZADD", ready, tag + (first and 0 or now() % 86400000 / 1e9), lane) -- who came first, among equals
   redis.call("EXPIRE", ready, TTL)
   ring(platform)
+end
+
+-- Let a lane be taken by somebody who has nothing else to do.
+local function suspect(lane)
+  local suspects = P .. "suspects:" .. platform_of(lane)
+  leave(lane)
+  redis.call("HSET", state_of(lane), "epoch", "0")
+  redis.call("ZADD", suspects, now(), lane)
+  redis.call("EXPIRE", suspects, TTL)
+  ring(platform_of(lane))
 end
 
 -- Add to what became known of a turn since it was stored, and tell whoever answers it.

@@ -14,6 +14,8 @@ if not failed then
 end
 if wait > 0 then
   redis.call("ZADD", P .. "held:" .. platform_of(lane), now() + wait, lane)
+elseif tonumber(redis.call("HGET", state, "tries")) >= COMPANY then
+  suspect(lane)
 else
   make_ready(lane, true)
 end

@@ -215,6 +215,27 @@ async def test_the_third_try_is_made_alone_and_then_it_is_given_up(
     assert {job.turn.id for job in await take(queue)} == {"neighbour", "after"}
 
 
+@pytest.mark.parametrize("failed", [False, True])
+async def test_a_suspect_that_is_handed_over_is_still_taken_alone(
+    queue: RedisTurnQueue, redis_client: redis.asyncio.Redis, failed: bool
+) -> None:
+    """By a worker that is asked to stop while it looks after it; and so is what failed twice."""
+    await queue.submit(ask("poison"))
+    await take(queue)
+    if not failed:
+        for _ in range(2):
+            await expire(redis_client)
+            [job] = await take(queue)
+        await queue.release(job)
+    else:
+        await expire(redis_client)
+        [job] = await take(queue)
+        await queue.release(job, failed=True)
+    await queue.submit(ask("neighbour", "slack:b"))
+    assert (await queue.claim(16, idle=False)).quarantine
+    assert (await take_one(queue, "poison")).tries == 3
+
+
 async def test_what_kills_even_those_who_give_it_up_is_put_away(
     queue: RedisTurnQueue, redis_client: redis.asyncio.Redis
 ) -> None:

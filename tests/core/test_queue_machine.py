@@ -238,7 +238,7 @@ class QueueMachine(RuleBasedStateMachine):
             assert all(ttl > 0 for ttl in left.values()), left
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_no_order_of_events_loses_or_doubles_a_turn(redis_url: str) -> None:
     """Any of a great many."""
     QueueMachine.url = redis_url

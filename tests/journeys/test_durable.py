@@ -167,7 +167,7 @@ async def test_with_redis_away_a_button_says_so_and_a_message_is_delivered_again
         await wait_until(lambda: len([e for e in slack.envelopes if e.event.get("ts") == ts and e.attempt]) > 1)
         assert len(slack.replies(GENERAL, ts)) == 0
         async with running_redis(socket):
-            again = await reply(slack, GENERAL, ts)
-            assert again.text == STREAM
+            again = await reply(slack, GENERAL, ts, final=False)
+            await wait_until(lambda: again.text == STREAM, timeout=20)
             assert len(slack.replies(GENERAL, ts)) == 1
             assert await parley.stop() == 0
