@@ -156,6 +156,8 @@ def forget(
 ) -> None:
     """Forget a conversation with its threads, a channel, or all that one person said, with the answers to it.
 
+    Of a person, the thumbs that they gave and the name that they gave to the page go, too.
+
     What waits to be answered is answered all the same, and remembered: `parley queue` shows it.
     """
     if sum(map(bool, (conversation, channel, user))) != 1:
@@ -188,7 +190,12 @@ async def _forget(store: Store, conversation: str, channel: str, user: str) -> i
                 forgotten += await store.memory.forget(record.key)
             step()
     if user:
+        from bots.web.people import People
+        from core.feedback import Feedback
+
         forgotten += await _forget_letters(store, user)
+        await Feedback(store.redis).forget(user)
+        await People(store.redis, retention=store.retention).forget(user)
     return forgotten
 
 

@@ -34,3 +34,11 @@ class Feedback:
         with redis_errors("count marks"):
             given = list((await self._redis.hgetall(Keys.feedback(turn))).values())
         return {"up": given.count("up"), "down": given.count("down")}
+
+    async def forget(self, user: str) -> int:
+        """Take away all marks that a person gave. Returns how many that were."""
+        taken = 0
+        with redis_errors("forget marks"):
+            async for key in self._redis.scan_iter(match=Keys.feedback("*"), count=1000):
+                taken += int(await self._redis.hdel(key, user))
+        return taken

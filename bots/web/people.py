@@ -89,6 +89,11 @@ class People:
         """Remember how somebody wants to be called."""
         await self._keep(person, "name", name)
 
+    async def forget(self, person: str) -> None:
+        """Forget how somebody wants to be called, and where they are."""
+        with redis_errors("forget a person"):
+            await self._redis.delete(Keys.person(person))
+
     async def settle(self, person: str, channel: str) -> None:
         """Remember where somebody is; a channel that was not there is there from now on."""
         await self._keep(person, "channel", channel)

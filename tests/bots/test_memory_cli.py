@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,7 +13,9 @@ from redis.asyncio import Redis
 from typer.testing import CliRunner
 
 from bots.cli import cli as parley
+from bots.web.people import People
 from core.errors import ParleyError
+from core.feedback import Feedback
 from core.memory import Exchange, RedisMemory, Thread
 from core.types import Author, ConversationKey, Message, Role
 from tests.journeys.process import environment
@@ -106,6 +109,18 @@ def test_what_one_person_said_can_be_handed_to_them_and_forgotten(cli: Cli) -> N
     assert "U1" not in cli("memory", "export").stdout
     assert json.loads(cli("memory", "forget", "--channel", "C1", "--yes", "--json").stdout)["messages"] == 2
     assert [row["conversation"] for row in json.loads(cli("memory", "ls", "--json").stdout)] == ["slack:T1:C2"]
+
+
+async def test_of_who_is_forgotten_nothing_is_left(cli: Cli, client: Redis) -> None:
+    """Neither the thumbs that they gave, nor how they are called on the page; others keep theirs."""
+    feedback, people = Feedback(client), People(client, retention=86_400)
+    for user in ("U1", "U2"):
+        await feedback.rate("turn", user, "up")
+        await people.call(user, f"Name of {user}")
+    forgotten = await asyncio.to_thread(cli, "memory", "forget", "--user", "U1", "--yes")
+    assert forgotten.returncode == 0
+    assert await feedback.marks("turn") == {"up": 1, "down": 0}
+    assert [(await people.meet(user)).name for user in ("U1", "U2")] == ["", "Name of U2"]
 
 
 @pytest.mark.usefixtures("talk")

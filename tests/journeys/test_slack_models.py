@@ -56,3 +56,20 @@ async def test_a_second_model_answers_where_the_first_is_dead(
         posted = await reply(slack, GENERAL, await slack.mention(GENERAL, "hello"))
     assert posted.text == "from the small one"
     assert tgi.requests[-1].inputs.endswith("Ada: hello</s>\n<|assistant|>\n")
+
+
+async def test_an_edited_template_serves_without_a_restart(slack: SlackDouble, tgi: TgiDouble, tmp_path: Path) -> None:
+    """From the next question on, or the one after it."""
+    file = tmp_path / "team.jinja"
+    template = "{%% for said in messages %%}<%s:{{ said.role }}> {{ said.content }}\n{%% endfor %%}"
+    file.write_text(template % "old", encoding="utf-8")
+    async with in_slack(slack, tgi, tmp_path, PROMPT_TEMPLATE=str(file)):
+        await reply(slack, GENERAL, await slack.mention(GENERAL, "hello"))
+        assert "<old:user>" in tgi.requests[-1].inputs
+        file.write_text(template % "newer", encoding="utf-8")
+
+        async def serves() -> bool:
+            await reply(slack, GENERAL, await slack.mention(GENERAL, "again"))
+            return "<newer:user>" in tgi.requests[-1].inputs
+
+        await wait_until(serves)

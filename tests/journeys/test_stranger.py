@@ -8,10 +8,12 @@ import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.doubles.discord import DiscordDouble
 from tests.doubles.slack import SlackDouble
+from tests.journeys.browser import serving_page
 from tests.journeys.discord import reply as discord_reply
 from tests.journeys.process import GENERAL, environment, reply, run_parley, running_redis
 from tests.waiting import wait_until
@@ -34,9 +36,11 @@ async def parley(*words: str, cwd: Path, said: str = "", **settings: str) -> str
 
 @pytest.mark.timeout(120)
 async def test_from_a_fresh_folder_to_a_restored_memory(slack: SlackDouble, tmp_path: Path) -> None:
-    """The demo in the terminal, Slack and Discord with two workers, a backup, an empty Redis, and the talk goes on."""
+    """The demo in the terminal, the page, Slack and Discord with two workers, a backup, an empty Redis: it goes on."""
     said = await parley("chat", cwd=tmp_path, said="My name is Ada.\nWhat is my name?\n")
     assert "Your name is Ada" in said
+    async with serving_page(tmp_path) as (_, url), aiohttp.ClientSession() as session, session.get(url) as page:
+        assert "Parley" in await page.text()
     async with DiscordDouble() as discord, AsyncExitStack() as stack:
         tokens = {
             "SLACK_API_URL": slack.url,
