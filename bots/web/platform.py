@@ -85,7 +85,10 @@ def import_gradio() -> None:
     try:
         importlib.import_module("gradio")
     except ImportError:
-        raise SettingsError("The page needs Gradio, which is not installed: `make setup` installs it") from None
+        raise SettingsError(
+            "The page needs a package that is not installed. In a clone: make setup; elsewhere: "
+            "pip install 'parley[web]'"
+        ) from None
 
 
 def _address(settings: Settings, port: int) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 import subprocess
 import sys
 import tomllib
+import urllib.request
 import zipfile
-from collections.abc import Iterator
 from email.parser import Parser
 from pathlib import Path
 
@@ -20,6 +19,11 @@ import redis
 from tests.journeys.process import environment
 
 ROOT = Path(__file__).parents[2]
+WORDS = {
+    "pre_tokenizer": {"type": "Whitespace"},
+    "model": {"type": "WordLevel", "vocab": {"a": 0, "b": 1, "?": 2}, "unk_token": "?"},
+}
+"""A tokenizer.json as small as can be."""
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -42,28 +46,20 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest.fixture
-def installed(wheel: Path, tmp_path: Path) -> Iterator[Path]:
+def install(home: Path, *what: str | Path) -> None:
+    """Into an environment, wheels alone, and nothing that was not asked for."""
+    quiet = ["--disable-pip-version-check", "install", "--quiet", "--no-deps", "--no-compile"]
+    run(sys.executable, "-m", "pip", "--python", home / "bin" / "python", *quiet, "--only-binary", ":all:", *what)
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of commands of an environment that holds the wheel, and what it needs, as pinned."""
-    with Path(os.environ.get("TMPDIR", "/tmp"), f"parley-package-{os.getuid()}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one at a time on a machine: it is heavy
-        home = tmp_path / "env"
-        run(sys.executable, "-m", "venv", "--without-pip", home)
-        python = home / "bin" / "python"
-        pip = [
-            sys.executable,
-            "-m",
-            "pip",
-            "--python",
-            str(python),
-            "--disable-pip-version-check",
-            "install",
-            "--quiet",
-        ]
-        pinned = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--no-compile"]
-        run(*pip, *pinned, "-r", ROOT / "requirements" / "run.txt")
-        run(*pip, "--no-deps", "--no-index", "--no-compile", wheel)
-        yield home / "bin"
+    home = tmp_path_factory.mktemp("env")
+    run(sys.executable, "-m", "venv", "--without-pip", home)
+    install(home, "--require-hashes", "-r", ROOT / "requirements" / "run.txt")
+    install(home, "--no-index", wheel)
+    return home / "bin"
 
 
 def test_everything_that_parley_reads_is_in_the_wheel(wheel: Path) -> None:
@@ -105,3 +101,30 @@ def test_it_works_where_nothing_else_is_installed(installed: Path, tmp_path: Pat
     assert json.loads(run(parley, "doctor", "--json", cwd=empty, **env))["ok"]
     code = "import slack_bolt, discord, text_generation, bots.app, core, sys; print(core.__file__)"
     assert str(installed.parent) in run(installed / "python", "-c", code, cwd=empty, **env)
+
+
+@pytest.mark.timeout(180)
+def test_what_can_be_added_works_there_too(installed: Path, tmp_path: Path) -> None:
+    """The page, and a model's own tokens; without them each says how to add it."""
+    env = environment(tmp_path, PATH=f"{installed}:{os.defpath}", WEB_PORT="0")
+    tokens = "import sys, pathlib, core.tokens as t; print(t.read_tokenizer(pathlib.Path(sys.argv[1]))('a b a'))"
+    tokenizer = tmp_path / "tokenizer.json"
+    tokenizer.write_text(json.dumps(WORDS), encoding="utf-8")
+    for command in ([installed / "parley", "run", "web"], [installed / "python", "-c", tokens, tokenizer]):
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode
+        assert "pip install 'parley[" in done.stderr
+    pins = (ROOT / "requirements" / "dev.txt").read_text(encoding="utf-8")
+    pinned = tmp_path / "tokenizer.txt"
+    pinned.write_text(re.search(r"^tokenizers==(?:.*\\\n)*.*\n", pins, re.MULTILINE)[0], encoding="utf-8")  # type: ignore[index]
+    install(installed.parent, "--require-hashes", "-r", ROOT / "requirements" / "web.txt", "-r", pinned)
+    assert run(installed / "python", "-c", tokens, tokenizer, cwd=tmp_path, **env) == "3\n"
+    command = [installed / "parley", "run", "web"]
+    with subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) as page:
+        assert page.stderr
+        address = next(found[0] for line in page.stderr if (found := re.search(r"http://[\d.:]+/", line)))
+        with urllib.request.urlopen(address, timeout=20) as response:  # noqa: S310 - our own, and http
+            assert b"Parley" in response.read()
+        page.terminate()
+        page.communicate()
+        assert page.returncode == 0
