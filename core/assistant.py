@@ -224,8 +224,10 @@ class Assistant:
                     case Delta(text):
                         writing.first_token = writing.first_token or time.monotonic()
                         draft.append(text)
-                    case Thinking(retract=True):
-                        draft.retract()
+                    case Thinking(retract):
+                        draft.think()
+                        if retract:
+                            draft.retract()
                     case Done(ending, usage):
                         writing.usage = usage
                         return ending

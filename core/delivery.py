@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -82,6 +82,8 @@ class MessageEditor(Protocol):
 class Pace:
     """Who may call when: budgets for ``posts`` and ``edits``, and seconds to gather the ``first_words``.
 
+    A model that reasons for more seconds than ``thinking`` before its first word is said to do so.
+
     Where a platform counts all calls together, ``ready`` waits for one, which the next post or edit makes. It is waited
     for apart from the call, so that a preview which has to wait is given up when its answer ends.
     """
@@ -90,6 +92,7 @@ class Pace:
     edits: Budget
     first_words: float = 0.12
     ready: Callable[[], Awaitable[None]] | None = None
+    thinking: float = 3.0
 
 
 BeforeTheEnd = Callable[[Sequence[MessageRef], Outcome], Awaitable[None]]
@@ -131,6 +134,7 @@ class Delivery:
     shown: list[str] = field(default_factory=list)
     _final: set[int] = field(default_factory=set)
     _more_than_fits: bool = False
+    _thinking: bool = False
     _reserved: bool = False
     _edited_at: float = 0.0
     _begun_at: float = field(default_factory=time.monotonic)
@@ -145,12 +149,29 @@ class Delivery:
             async with self.editor.working():
                 if self.spare:  # shown already, so it needs an edit to be put right; others may still be posted whole
                     await self._before_the_end(self._reserve_the_end())
+                if self.editor.limits.thinking and not self.spare:
+                    await self._think()
                 await self._gather_first_words()
                 await self._grow()
                 await self._finish(await self.draft.closed())
         finally:
             if self._reserved:
                 self.pace.edits.release()
+
+    async def _think(self) -> None:
+        """Where the model reasons for long before its first word, say so: people can wait for it then, or stop it."""
+        await self.draft.begun()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.pace.thinking):
+                await self.draft.grown(0)
+        if self.draft.text or not await self._before_the_end(self._reserve_the_end()) or self.draft.text:
+            return
+        try:
+            self._thinking = await self._begin(self.editor.limits.thinking, growing=True)
+        except (MessageGone, PlatformUnauthorized):
+            raise
+        except PlatformError as fault:
+            log.warning("preview failed", error=str(fault), code=fault.code)
 
     async def _gather_first_words(self) -> None:
         """Wait for the first text, and then for a little more of it."""
@@ -208,6 +229,9 @@ class Delivery:
         if self._stale(place, text, growing) and await self._before_the_end(self._ready(self.pace.edits)):
             await self._edit(self.refs[place], text, growing=growing)
             self._note(place, text, growing)
+            if self._thinking:
+                self._thinking = False
+                self._first_seen()
 
     async def _ready(self, budget: Budget) -> None:
         """Wait until a call of a preview may be made."""
@@ -321,7 +345,7 @@ class Delivery:
             await budget.take()
         else:
             await budget.unblocked()
-        first = not self.refs
+        first = self._thinking or not self.refs
         finish = partial(self.editor.finish, whole=whole) if whole else self.editor.finish
         try:
             with _told(budget):

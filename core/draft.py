@@ -22,6 +22,8 @@ class Draft:
         self._length = 0
         self._news = asyncio.Event()
         self._closed = asyncio.Event()
+        self.thinking = False
+        """Whether the model was seen to reason."""
         self.outcome: Outcome | None = None
         """How it ended; None while it grows."""
 
@@ -48,6 +50,12 @@ class Draft:
             self._length += len(text)
             self._news.set()
 
+    def think(self) -> None:
+        """The model reasons, which is not for people."""
+        if not self.thinking:
+            self.thinking = True
+            self._news.set()
+
     def retract(self) -> None:
         """Take all of the text back: it was not for people. What they see stays until there is more than that."""
         if not self.outcome:
@@ -67,6 +75,12 @@ class Draft:
     async def grown(self, beyond: int) -> None:
         """Wait until there are more than ``beyond`` characters, or the end. For one reader."""
         while self._length <= beyond and not self.outcome:
+            self._news.clear()
+            await self._news.wait()
+
+    async def begun(self) -> None:
+        """Wait until the model does anything, or the end. For one reader."""
+        while not (self._length or self.thinking or self.outcome):
             self._news.clear()
             await self._news.wait()
 

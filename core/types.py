@@ -282,7 +282,8 @@ class Limits:
     ``interval`` is the least number of seconds between two edits of one message. ``heals`` says that previews show
     healed Markdown; where what was shown cannot be taken back, they show the text as it was generated. A reply has
     ``messages`` at the most (0: any number), and the whole text as a file where they do not hold it. It must have ended
-    ``until`` then, in seconds since the epoch (0: whenever).
+    ``until`` then, in seconds since the epoch (0: whenever). ``thinking`` is what a reply shows while the model reasons
+    for long before its first word; "" where something else says that it is at work.
     """
 
     size: int
@@ -291,6 +292,7 @@ class Limits:
     heals: bool = True
     messages: int = 0
     until: float = 0.0
+    thinking: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,9 @@ INTERVAL = 1.25
 """Seconds between two edits of a message: four in five seconds, so that the fifth is there when the answer ends."""
 MOST_MESSAGES = 5
 """A longer answer would bury the channel: the rest of it is a file."""
-LIMITS = Limits(size=2000 - ROOM, measure=shown_units, interval=INTERVAL, messages=MOST_MESSAGES)
+LIMITS = Limits(
+    size=2000 - ROOM, measure=shown_units, interval=INTERVAL, messages=MOST_MESSAGES, thinking="-# Thinking …"
+)
 OLD = 3300.0
 """Seconds after which a message is not written over: edits of those older than an hour are counted apart."""
 TYPING = 8.0
@@ -87,6 +89,7 @@ class DiscordEditor:
             interval=LIMITS.interval,
             messages=1 if alone else LIMITS.messages,
             until=self._until if alone else 0.0,
+            thinking=LIMITS.thinking,
         )
 
     @asynccontextmanager

@@ -30,7 +30,7 @@ def written_units(text: str) -> int:
     return len(text.encode("utf-16-le", "surrogatepass")) // 2 + sum(text.count(sign) for sign in '"\\\n\t\r<@')
 
 
-LIMITS = Limits(size=10_000, measure=written_units, interval=1.0)
+LIMITS = Limits(size=10_000, measure=written_units, interval=1.0, thinking="_Thinking …_")
 """Below the 12,000 of markdown blocks and the 13,200 or so of a whole payload, with room for the fallback text."""
 SIGN_TIMEOUT = 3
 """Seconds that a status may take; nothing depends on it."""

@@ -18,7 +18,7 @@ from core.types import Limits, Message, MessageRef, Outcome, Turn
 
 log = structlog.get_logger()
 
-LIMITS = Limits(size=10**9, interval=0.1)
+LIMITS = Limits(size=10**9, interval=0.1, thinking="*Thinking …*")
 """A board takes all of an answer as one message; ten times a second is as smooth as reading is."""
 _UNLIMITED = 1e9
 
@@ -77,7 +77,8 @@ class WebEditor:
     async def edit(self, ref: MessageRef, text: str, *, growing: bool) -> None:
         """Put the newer text in place."""
         del ref
-        self._first = self._first or time.time()
+        if text != LIMITS.thinking:
+            self._first = self._first or time.time()
         self._edits += 1
         await self._show(replace(Entry.of(self._turn), stage=Stage.GROWING if growing else Stage.DONE, answer=text))
 

@@ -356,3 +356,42 @@ async def test_nothing_stays_reserved_when_a_delivery_is_cancelled() -> None:
     delivery.cancel()
     await asyncio.gather(delivery, return_exceptions=True)
     await asyncio.wait_for(how.edits.reserve(), 1)
+
+
+THINKS = Limits(size=100, interval=0.0, thinking="thinking …")
+
+
+async def test_a_model_that_reasons_for_long_is_said_to() -> None:
+    """In the message that the answer then takes the place of; its last edit is reserved before."""
+    draft, platform = Draft(), Platform(THINKS)
+    how = Pace(Budget(10, 0.001), Budget(2, 0.001), 0.0, thinking=0.0)
+    delivery = start(draft, platform, how)
+    draft.think()
+    await wait_until(lambda: platform.shown == ["thinking …"])
+    assert platform.growing == {"0": True}
+    draft.append("an ")
+    await wait_until(lambda: platform.shown == ["an "])
+    draft.append("answer")
+    draft.close(DONE)
+    await delivery
+    assert platform.history == {"0": ["thinking …", "an ", "an answer"]}
+
+
+async def test_who_reasons_briefly_or_not_at_all_is_not_announced() -> None:
+    """Nor is one whose thoughts come to nothing left to think for ever."""
+    for reasons in (False, True):
+        draft, platform = Draft(), Platform(THINKS)
+        delivery = start(draft, platform, Pace(Budget(9, 9), Budget(9, 9), 0.0, thinking=60.0))
+        if reasons:
+            draft.think()
+        draft.append("words")
+        draft.close(DONE)
+        await delivery
+        assert platform.history == {"0": ["words"]}
+    draft, platform = Draft(), Platform(THINKS)
+    delivery = start(draft, platform, Pace(Budget(9, 9), Budget(9, 9), 0.0, thinking=0.0))
+    draft.think()
+    await wait_until(lambda: platform.shown)
+    draft.close(Outcome(Ending.STOPPED, "Stopped."))
+    await delivery
+    assert platform.history == {"0": ["thinking …", "Stopped."]}

@@ -7,8 +7,8 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -53,13 +53,24 @@ def environment(tmp: Path, **settings: str) -> dict[str, str]:
     return {**inherited, "DATA_DIR": str(tmp / "data"), **settings}
 
 
+@contextmanager
+def from_nothing() -> Iterator[None]:
+    """Where the very start of a process matters: without a nursery."""
+    global nursery  # noqa: PLW0603
+    kept, nursery = nursery, None
+    try:
+        yield
+    finally:
+        nursery = kept
+
+
 @asynccontextmanager
-async def run_parley(tmp: Path, *arguments: str, anew: bool = False, **settings: str) -> AsyncIterator[Parley]:
-    """``parley`` with these arguments, ended when the block ends; ``anew`` where its very start matters."""
+async def run_parley(tmp: Path, *arguments: str, **settings: str) -> AsyncIterator[Parley]:
+    """``parley`` with these arguments, ended when the block ends."""
     log = tmp / f"stderr-{next(_numbers)}.log"
     given = environment(tmp, **settings)
     process: asyncio.subprocess.Process | Child
-    if nursery and not anew:
+    if nursery:
         process = await nursery.start(arguments, given, tmp, log)
     else:
         command = (sys.executable, "-m", "bots", *arguments)
@@ -91,9 +102,7 @@ async def running_redis(socket: Path) -> AsyncIterator[asyncio.subprocess.Proces
 
 
 @asynccontextmanager
-async def in_slack(
-    slack: SlackDouble, tgi: TgiDouble, tmp: Path, *, anew: bool = False, **settings: str
-) -> AsyncIterator[Parley]:
+async def in_slack(slack: SlackDouble, tgi: TgiDouble, tmp: Path, **settings: str) -> AsyncIterator[Parley]:
     """``parley run``, connected to both doubles."""
     tokens = {
         "SLACK_API_URL": slack.url,
@@ -102,7 +111,7 @@ async def in_slack(
         "MODEL_API": "tgi",
         "MODEL_URL": tgi.url,
     }
-    async with run_parley(tmp, "run", anew=anew, **{**tokens, **settings}) as parley:
+    async with run_parley(tmp, "run", **{**tokens, **settings}) as parley:
         await wait_until(
             lambda: slack.sockets or parley.process.returncode is not None, timeout=30, description="a socket"
         )

@@ -20,7 +20,7 @@ from playwright.async_api import Browser
 from tests.doubles.slack import SlackDouble
 from tests.doubles.tgi import TgiDouble
 from tests.journeys.browser import Visit, address, open_browser, serving_page
-from tests.journeys.process import environment, in_slack, run_parley
+from tests.journeys.process import environment, from_nothing, in_slack, run_parley
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -146,11 +146,12 @@ async def test_at_a_terminal_run_shows_the_page(tmp_path: Path) -> None:
 
 async def test_slack_alone_does_without_gradio(tmp_path: Path) -> None:
     """It would cost seconds and a hundred megabytes."""
-    async with (
-        SlackDouble() as slack,
-        TgiDouble() as tgi,
-        in_slack(slack, tgi, tmp_path, anew=True, PYTHONPROFILEIMPORTTIME="1") as parley,
-    ):
-        imported = set(re.findall(r"\| +(\w+)$", parley.log, re.MULTILINE))
+    with from_nothing():
+        async with (
+            SlackDouble() as slack,
+            TgiDouble() as tgi,
+            in_slack(slack, tgi, tmp_path, PYTHONPROFILEIMPORTTIME="1") as parley,
+        ):
+            imported = set(re.findall(r"\| +(\w+)$", parley.log, re.MULTILINE))
         assert "slack_bolt" in imported
         assert not imported & {"gradio", "fastapi", "uvicorn", "pandas"}

@@ -73,3 +73,23 @@ async def test_an_edited_template_serves_without_a_restart(slack: SlackDouble, t
             return "<newer:user>" in tgi.requests[-1].inputs
 
         await wait_until(serves)
+
+
+async def test_a_model_that_reasons_for_long_is_said_to_and_can_be_stopped(slack: SlackDouble, tmp_path: Path) -> None:
+    """In the message that becomes the answer; nothing of the reasoning is seen."""
+    async with OpenAIDouble(SERVERS["vllm"], rate=20) as server:
+        server.thoughts, server.answer = tokens_of(" they want a greeting" * 22), " Hello there."
+        async with in_slack(slack, server, tmp_path, MODEL_API="openai", MODEL_URL=server.url) as parley:
+            ts = await slack.mention(GENERAL, "hi")
+            posted = await reply(slack, GENERAL, ts, final=False)
+            assert posted.text == "_Thinking …_"
+            assert [button.label for button in posted.buttons] == ["Stop"]
+            await wait_until(lambda: posted.text == "Hello there.")
+            ts = await slack.mention(GENERAL, "hi again")
+            posted = await reply(slack, GENERAL, ts, final=False)
+            await slack.press(posted, "parley_stop")
+            await wait_until(lambda: "Stopped." in posted.text)
+            await wait_until(lambda: server.requests[-1].closed_early)
+            assert len(slack.replies(GENERAL, ts)) == 1
+            assert await parley.stop() == 0
+    assert not any("greeting" in text for text in posted.shown)

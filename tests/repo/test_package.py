@@ -110,7 +110,8 @@ def test_what_can_be_added_works_there_too(installed: Path, tmp_path: Path) -> N
     tokens = "import sys, pathlib, core.tokens as t; print(t.read_tokenizer(pathlib.Path(sys.argv[1]))('a b a'))"
     tokenizer = tmp_path / "tokenizer.json"
     tokenizer.write_text(json.dumps(WORDS), encoding="utf-8")
-    for command in ([installed / "parley", "run", "web"], [installed / "python", "-c", tokens, tokenizer]):
+    page = [str(installed / "parley"), "run", "web"]
+    for command in (page, [str(installed / "python"), "-c", tokens, str(tokenizer)]):
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode
         assert "pip install 'parley[" in done.stderr
@@ -119,12 +120,11 @@ def test_what_can_be_added_works_there_too(installed: Path, tmp_path: Path) -> N
     pinned.write_text(re.search(r"^tokenizers==(?:.*\\\n)*.*\n", pins, re.MULTILINE)[0], encoding="utf-8")  # type: ignore[index]
     install(installed.parent, "--require-hashes", "-r", ROOT / "requirements" / "web.txt", "-r", pinned)
     assert run(installed / "python", "-c", tokens, tokenizer, cwd=tmp_path, **env) == "3\n"
-    command = [installed / "parley", "run", "web"]
-    with subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) as page:
-        assert page.stderr
-        address = next(found[0] for line in page.stderr if (found := re.search(r"http://[\d.:]+/", line)))
+    with subprocess.Popen(page, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        address = next(found[0] for line in process.stderr if (found := re.search(r"http://[\d.:]+/", line)))
         with urllib.request.urlopen(address, timeout=20) as response:  # noqa: S310 - our own, and http
             assert b"Parley" in response.read()
-        page.terminate()
-        page.communicate()
-        assert page.returncode == 0
+        process.terminate()
+        process.communicate()
+        assert process.returncode == 0
