@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
@@ -309,11 +310,14 @@ async def open_redis(url: str | None, data_dir: Path) -> AsyncIterator[Redis]:
         await client.aclose()
 
 
-def sibling(client: Redis, connections: int = 1) -> Redis:
-    """A client of the same server with connections of its own, for what must not wait behind a burst of others."""
+def lone_connection(client: Redis) -> AbstractConnection:
+    """A connection to the same server, not connected yet, beside the pool: for what must not wait behind others.
+
+    It knows no time limit but that of connecting; whoever uses it has one.
+    """
     pool = client.connection_pool
-    options = {**pool.connection_kwargs, "max_connections": connections, "timeout": _OPTIONS["timeout"]}
-    return Redis.from_pool(BlockingConnectionPool(connection_class=pool.connection_class, **options))
+    connection: AbstractConnection = pool.connection_class(**{**pool.connection_kwargs, "socket_timeout": None})
+    return connection
 
 
 @contextmanager
