@@ -33,7 +33,7 @@ class Waiter:
 
 
 class Budget:
-    """``capacity`` calls at once, and ``per_second`` more each second; or, with ``seconds``, so many in any ``seconds``.
+    """``capacity`` calls at once, and ``per_second`` more each second; or, with ``seconds``, so many in that time.
 
     Of a bucket, at most ``capacity + 60 * per_second`` calls are made in any minute; of a window, never more than
     ``capacity`` in its time. Whoever waits is served by rank, lowest first, and then in the order of asking. One event

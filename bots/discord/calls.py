@@ -103,8 +103,8 @@ class Calls:
     """Makes calls, and turns what goes wrong into PlatformErrors.
 
     ``budget`` is a window of the bot's calls, for all processes that make some; without one, this process counts for
-    itself. A call is reserved from before it is sent until it was answered, and counts for a ``SECOND`` from then on: so
-    however long it was on its way, Discord never sees more of them in any second.
+    itself. A call is reserved from before it is sent until it was answered, and counts for a ``SECOND`` from then on:
+    so however long it was on its way, Discord never sees more of them in any second.
     """
 
     def __init__(self, client: discord.Client, *, deadline: float = DEADLINE, budget: Budget | None = None) -> None:

@@ -61,7 +61,7 @@ def test_together_they_never_make_more_calls_in_any_window(
 def test_calls_on_their_way_count_until_they_are_answered(
     redis_url: str, calls: int, on_their_way: list[float], processes: int
 ) -> None:
-    """On real clocks: wherever between its beginning and its answer a call is counted by others, it is no call too many.
+    """On real clocks: wherever between its beginning and its answer a call is counted, it is never one too many.
 
     This is how all calls of a bot are counted: reserved, made, and spent when they were answered.
     """
