@@ -66,8 +66,8 @@ class Keys:
     ``{parley}:quota:<scope>:turns``          ZSET    turns of the last minute            a minute
     ``{parley}:quota:<scope>:open``           ZSET    turns that wait or are answered     7 days, if nobody works
     ``{parley}:quota:<scope>:tokens:<day>``   STRING  tokens of that day (UTC)            two days
-    ``{parley}:budget:<name>``                HASH    calls, at, clock, blocked, and of   until it is full, and a
-                                                      each process what it has            minute
+    ``{parley}:budget:<name>``                HASH    calls, at, clock, blocked, past,    until it is full, and a
+                                                      and of each process what it has     minute
     ``{parley}:feedback:<turn id>``           HASH    people to ``up`` or ``down``        90 days after the last mark
     ``{parley}:discord:commands``             STRING  a hash of the commands as synced    400 days
     ``{parley}:discord:alive``                STRING  when we last heard all of Discord   7 days

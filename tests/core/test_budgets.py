@@ -102,7 +102,7 @@ class Company:
         self.processes: list[Process] = []
         self.capacity = capacity
         self.full_after = seconds or capacity / per_second
-        self.step = 2 * min(seconds or 2.5, 2.5)  # nobody is silent for so long that they are taken for dead
+        self.step = seconds / 4 if seconds else 5.0  # nobody is silent for so long that they are taken for dead
         for _ in range(size):
             budgets = Budgets(redis, clock=self.clock, server_clock=self.clock, deadline=5)
             window = budgets.open_window(NAME, capacity, seconds) if seconds else None
