@@ -196,7 +196,7 @@ def open_platform(
     if name == "discord":
         from bots.discord.platform import open_discord
 
-        return open_discord(core.settings, stopping)
+        return open_discord(core.settings, stopping, budgets)
     from bots.slack.platform import open_slack
 
     return open_slack(core.settings, stopping, budgets, listens=listens)

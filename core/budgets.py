@@ -1,4 +1,4 @@
-"""Budgets that all processes share: one bucket in Redis for what a platform counts together.
+"""Budgets that all processes share: one bucket or window in Redis for what a platform counts together.
 
 A ``SharedBudget`` is a ``Budget`` that asks Redis before it serves its line. One task of each budget tells how many
 calls this process has made and keeps reserved, and hears how many of those who wait are served
@@ -6,7 +6,7 @@ calls this process has made and keeps reserved, and hears how many of those who 
 change numbers here, so they never wait.
 
 Redis may be slow or away, and a call that somebody waits for is worth more than an exact count: after ``DEADLINE``
-each process serves from a bucket of its own, which starts with what was left, until Redis answers again. Should that
+each process serves from a count of its own, which starts with what was left, until Redis answers again. Should that
 be too much for the platform, it refuses, and refusals are listened to.
 """
 
@@ -16,56 +16,42 @@ import asyncio
 import math
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
 
-from core.pacing import Budget
-from core.redis import Keys, sibling
-from core.scripts import script
+from core.pacing import POLL, Budget, Waiter
+from core.questions import FAULTS, Question, Questions
+from core.redis import Keys
 
 log = structlog.get_logger()
 
 DEADLINE = 0.25
 """Seconds that Redis has for an answer."""
-SLICES = 5
-"""Parts of that time: a busy event loop makes one of them longer, and leaves the others to hear the answer."""
 RETRY = 0.5
 """Seconds between two looks whether Redis is back."""
 LIFE = 12
 """Seconds after which the reservations of a process that is not heard of any more are free again.
 
-Less than a lease lasts: whoever goes on with the replies of a worker that died needs them.
+Less than a lease lasts: whoever goes on with the replies of a worker that died needs them. Of a short window, it is the
+time of four.
 """
-RENEWAL = 3
-"""Seconds after which a process with reservations makes itself heard."""
-POLL = 1
-"""Seconds between two questions at the most while somebody waits: another process may have given something back."""
+RENEWALS = 4
+"""How often in that time a process with reservations makes itself heard."""
+ADVANTAGE = 10
+"""Seconds by which whoever waits seems to wait longer, to other processes, than those of the next rank."""
 UNUSED = 600
 """Seconds after which a budget that nobody asked for is dropped here; Redis knows what there is to know."""
 
-_FAULTS = (RedisError, OSError)  # TimeoutError is an OSError
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A question under way."""
-
-    key: str
-    question: list[str | int | float]
-    answer: asyncio.Future[list[Any]]
-
 
 class SharedBudget(Budget):
-    """One process's part in a budget. Made by ``Budgets.open``."""
+    """One process's part in a budget. Made by ``Budgets.open`` and ``Budgets.open_window``."""
 
-    def __init__(self, owner: Budgets, name: str, capacity: float, per_second: float) -> None:
-        super().__init__(capacity, per_second, clock=owner.clock)
+    def __init__(self, owner: Budgets, name: str, capacity: float, per_second: float, seconds: float) -> None:
+        super().__init__(capacity, per_second, seconds=seconds, clock=owner.clock)
         self.opened_at = owner.clock()
         self._owner = owner
         self._key = Keys.budget(name)
@@ -74,8 +60,11 @@ class SharedBudget(Budget):
         self._asked_at: float | None = None
         self._made = 0  # calls of this process, in all
         self._made_alone = False
+        self._untold: list[float] = []  # of these, when those were made that Redis does not count yet
         self._told_made = self._told_reserved = 0  # what Redis counts for us
         self._refusal = 0.0  # until when; 0 if Redis knows
+        self._soon: list[float] = []  # when calls are ours that were granted before they are free
+        self._life = min(LIFE, 4 * seconds) if seconds else LIFE
         self._spares: list[tuple[asyncio.Future[bool], int]] = []
         self._wait = -1.0
         self._asking = asyncio.Lock()
@@ -85,7 +74,7 @@ class SharedBudget(Budget):
     @property
     def idle(self) -> bool:
         """Nobody waits, nothing is reserved, and Redis knows of all calls."""
-        return self._settled and not self._line and not self._reserved and self._task is None
+        return self._settled and not self._line and not self._reserved and not self._soon and self._task is None
 
     async def spare(self, calls: int) -> bool:
         """See ``Budget.spare``."""
@@ -109,19 +98,20 @@ class SharedBudget(Budget):
             RedisError, OSError: it did not answer, or not in time. It may have heard us all the same.
         """
         async with self._asking:
-            self._count()
+            now = self._clock()
             if self._made_alone:  # what has come in since then needs no telling
-                missing = max(0, math.ceil(self.capacity - self._calls))
+                missing = max(0, math.ceil(self.capacity - self._supply.free(now)))
                 self._made = min(self._made, self._told_made + missing)
-            now, made, refusal, spares = self._clock(), self._made, self._refusal, self._asked_for()
+            made, refusal, spares = self._made, self._refusal, self._asked_for()
             self._asked += 1
             answer = await self._owner.ask(self._key, self._question(now, spares))
-            served, granted, wait, free, blocked, self._told_made, self._told_reserved = answer
+            served, granted, wait, free, blocked, self._told_made, self._told_reserved, soon = answer
             self._asked_at, self._made_alone, self._wait = now, False, wait / 1000
+            self._untold = self._untold[len(self._untold) - max(0, self._made - self._told_made) :]
             if self._refusal == refusal:
                 self._refusal = 0.0
             now = self._clock()
-            self._calls, self._counted_at = float(free) - (self._made - made), now
+            self._supply.told(float(free) - (self._made - made), now)
             self._blocked_until = max(self._blocked_until, now + blocked / 1000 if blocked else 0.0)
             # What cannot be given to anybody goes back with the next question.
             while served and self._blocked_until <= now and self._somebody_waits():
@@ -133,6 +123,8 @@ class SharedBudget(Budget):
                         self._pay(calls)
                     spare.set_result(place < granted)
             self._spares = self._asked_for()
+            self._soon = sorted([*self._soon, *(now + ms / 1000 for ms in soon)])
+            self._redeem()
 
     async def aclose(self, *, tell: bool) -> None:
         """End, and ``tell`` Redis that nothing is reserved any more. Who still waits is served from here."""
@@ -140,7 +132,7 @@ class SharedBudget(Budget):
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         if tell and (self._told_reserved or not self._settled):
-            with suppress(*_FAULTS):
+            with suppress(*FAULTS):
                 await self.sync()
         self._serve()
 
@@ -156,25 +148,40 @@ class SharedBudget(Budget):
             for spare, calls in self._asked_for():
                 spare.set_result(self._spare(calls))
             self._spares.clear()
+            self._soon.clear()
             return
-        self._set_timer(None)
+        self._redeem()
         if self._task:
             self._wake.set()
         else:
             self._task = asyncio.create_task(self._keep_in_touch())
 
+    def _redeem(self) -> None:
+        """Serve with calls that were granted before; what cannot be given to anybody goes back."""
+        now = self._clock()
+        while self._soon and self._soon[0] <= now:
+            self._soon.pop(0)
+            if self._blocked_until <= now and self._somebody_waits():
+                self._serve_one()
+        self._set_timer(self._soon[0] - now if self._soon else None)
+
     def _pay(self, calls: int) -> None:
         super()._pay(calls)
         self._made += calls
+        self._untold = self._untold[:calls] if calls < 0 else [*self._untold, *[self._clock()] * calls]
 
     def _asked_for(self) -> list[tuple[asyncio.Future[bool], int]]:
         """Who asks for spare calls and did not give up."""
         return [asked for asked in self._spares if not asked[0].done()]
 
+    def _waiting(self) -> list[Waiter]:
+        """Who waits and is not served in a moment."""
+        return [waiter for waiter in self._line if not waiter.served.done()][len(self._soon) :]
+
     @property
     def _settled(self) -> bool:
         """Whether Redis knows all that happened here."""
-        told = (self._told_made, self._told_reserved) == (self._made, self._reserved)
+        told = (self._told_made, self._told_reserved) == (self._made, self._reserved + len(self._soon))
         return told and not self._spares and not self._refusal
 
     async def _keep_in_touch(self) -> None:
@@ -185,32 +192,35 @@ class SharedBudget(Budget):
                 await self.sync()
                 if self._wake.is_set() or not self._settled:
                     continue
-                if self._somebody_waits():
-                    pause = self._wait
-                elif self._reserved:
-                    pause = RENEWAL
+                if self._waiting():
+                    pause = max(0.0, self._wait)
+                elif self._reserved or self._soon:
+                    pause = self._life / RENEWALS
                 else:
                     return
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause):
                         await self._wake.wait()
             self._serve()
-        except _FAULTS as fault:
+        except FAULTS as fault:
             self._owner.lost(self, fault)
         finally:
             self._task = None
 
-    def _question(self, now: float, spares: list[tuple[asyncio.Future[bool], int]]) -> list[str | int | float]:
+    def _question(self, now: float, spares: list[tuple[asyncio.Future[bool], int]]) -> Question:
         """What ``core/lua/budget.lua`` is told."""
         since = -1 if self._asked_at is None else round((now - self._asked_at) * 1000)
         refused = math.ceil(max(0.0, self._refusal - now) * 1000)
-        question: list[str | int | float] = [self._me, self.capacity, self.per_second, self._asked, self._made]
-        reserved = 0 if self._owner.closed else self._reserved
-        question += [self._made - self._told_made, self._calls, reserved, since, refused]
-        question += [self._owner.server_time(), LIFE * 1000, POLL * 1000, len(spares), *(calls for _, calls in spares)]
-        if self._somebody_waits():
-            for waiter in [w for w in self._line if not w.served.done()][: math.ceil(self.capacity)]:
-                question += [round((now - waiter.since) * 1000), int(waiter.reserve)]
+        question: Question = [self._me, self.capacity, self.per_second, round(self.seconds * 1000), self._asked]
+        reserved = 0 if self._owner.closed else self._reserved + len(self._soon)
+        question += [self._made, self._made - self._told_made, self._supply.free(now), reserved, since, refused]
+        question += [self._owner.server_time(), round(self._life * 1000), round(POLL * 1000)]
+        ages = self._untold if self.seconds else []
+        question.append(" ".join(str(int(max(0.0, now - at) * 1000)) for at in ages))
+        question += [len(spares), *(calls for _, calls in spares)]
+        for waiter in self._waiting()[: math.ceil(self.capacity)]:
+            waited = now - waiter.since - waiter.rank * ADVANTAGE
+            question += [round(waited * 1000), int(waiter.reserve)]
         return question
 
 
@@ -226,26 +236,21 @@ class Budgets:
         server_clock: Callable[[], float] | None = None,
     ) -> None:
         """Clocks are in seconds; without a ``server_clock`` Redis looks at its own."""
-        self.deadline = deadline
         self.clock = clock
         self.away = False
         self.closed = False
         self._redis_time = server_clock
-        self._redis = sibling(redis)
-        self._script = redis.register_script(script("budget"))
         self._open: dict[str, SharedBudget] = {}
-        self._asked: list[_Asked] = []
-        self._asking: asyncio.Task[None] | None = None
-        self._call: asyncio.Task[list[Any]] | None = None
+        self._questions = Questions(redis, deadline)
         self._looking: asyncio.Task[None] | None = None
 
     def open(self, name: str, capacity: float, per_second: float) -> SharedBudget:
-        """The budget of that name, for instance ``slack:T1:chat.update``; its numbers are those of the first time."""
-        self._drop_unused()
-        budget = self._open.pop(name, None) or SharedBudget(self, name, capacity, per_second)
-        budget.opened_at = self.clock()
-        self._open[name] = budget  # the newest is last
-        return budget
+        """A bucket, for instance ``slack:T1:chat.update``; its numbers are those of the first time it was opened."""
+        return self._find(name, capacity, per_second, 0.0)
+
+    def open_window(self, name: str, calls: int, seconds: float) -> SharedBudget:
+        """A window, for instance ``discord:9:C1:edits``: so many ``calls`` in any ``seconds``."""
+        return self._find(name, calls, 0.0, seconds)
 
     async def aclose(self) -> None:
         """Give back all that is reserved. Afterwards budgets are of this process alone."""
@@ -254,24 +259,12 @@ class Budgets:
             await asyncio.gather(self._looking, return_exceptions=True)
         heard, self.away, self.closed = not self.away, True, True
         await asyncio.gather(*(budget.aclose(tell=heard) for budget in self._open.values()))
-        for task in (self._asking, self._call):
-            if task:
-                task.cancel()
-                await asyncio.wait({task}, timeout=self.deadline)
         self._open.clear()
-        await self._redis.aclose()
+        await self._questions.aclose()
 
-    async def ask(self, key: str, question: list[str | int | float]) -> list[Any]:
-        """One answer of ``core/lua/budget.lua``. What is asked meanwhile goes out together with the next round trip.
-
-        Raises:
-            RedisError, OSError: there was none, or not in time.
-        """
-        asked = _Asked(key, question, asyncio.get_running_loop().create_future())
-        self._asked.append(asked)
-        if not self._asking:
-            self._asking = asyncio.create_task(self._ask_all())
-        return await asked.answer
+    async def ask(self, key: str, question: Question) -> list[Any]:
+        """See ``Questions.ask``."""
+        return await self._questions.ask(key, question)
 
     def server_time(self) -> str | int:
         """What Redis shall take for the time, in milliseconds; "" for its own."""
@@ -288,58 +281,6 @@ class Budgets:
         for one in {budget, *self._open.values()}:
             one.serve()
 
-    async def _ask_all(self) -> None:
-        """Ask what there is to ask, in one round trip after the other."""
-        try:
-            while self._asked:
-                batch, self._asked = self._asked, []
-                try:
-                    answers = await self._in_time(batch)
-                except _FAULTS as fault:
-                    batch, self._asked = batch + self._asked, []
-                    answers = [fault] * len(batch)
-                for asked, answer in zip(batch, answers, strict=True):
-                    if asked.answer.done():
-                        continue  # given up
-                    if isinstance(answer, Exception):
-                        asked.answer.set_exception(answer)
-                    else:
-                        asked.answer.set_result(answer)
-        finally:
-            self._asking = None
-
-    async def _ask_together(self, batch: Sequence[_Asked]) -> list[Any]:
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for asked in batch:
-                pipe.evalsha(self._script.sha, 1, asked.key, *map(str, asked.question))
-            answers: list[Any] = await pipe.execute(raise_on_error=False)
-            if any(isinstance(answer, NoScriptError) for answer in answers):  # then Redis heard none of them
-                await self._redis.script_load(self._script.script)
-                for asked in batch:
-                    pipe.evalsha(self._script.sha, 1, asked.key, *map(str, asked.question))
-                answers = await pipe.execute(raise_on_error=False)
-            return answers
-
-    async def _in_time(self, batch: Sequence[_Asked]) -> list[Any]:
-        """Give Redis its time; seconds in which this process was busy with something else do not count.
-
-        A call that takes longer is left alone until it ends, and nothing is asked before: cancelled, it might never
-        give its connection back to the pool.
-        """
-        if self._call and not await self._ended(self._call):
-            raise TimeoutError
-        self._call = asyncio.create_task(self._ask_together(batch))
-        self._call.add_done_callback(_hear)
-        if not await self._ended(self._call):
-            raise TimeoutError
-        return self._call.result()
-
-    async def _ended(self, call: asyncio.Task[list[Any]]) -> bool:
-        for _ in range(SLICES):
-            if (await asyncio.wait({call}, timeout=self.deadline / SLICES))[0]:
-                return True
-        return False
-
     async def _look(self, budget: SharedBudget) -> None:
         """Ask until Redis answers."""
         since = self.clock()
@@ -347,12 +288,19 @@ class Budgets:
             await asyncio.sleep(RETRY)
             try:
                 await budget.sync()
-            except _FAULTS:
+            except FAULTS:
                 continue
             self.away = False
         log.info("Redis shares budgets again", seconds=round(self.clock() - since, 1))
         for one in {budget, *self._open.values()}:
             one.serve()
+
+    def _find(self, name: str, capacity: float, per_second: float, seconds: float) -> SharedBudget:
+        self._drop_unused()
+        budget = self._open.pop(name, None) or SharedBudget(self, name, capacity, per_second, seconds)
+        budget.opened_at = self.clock()
+        self._open[name] = budget  # the newest is last
+        return budget
 
     def _drop_unused(self) -> None:
         """Forget budgets that nobody asked for in a while, oldest first."""
@@ -365,9 +313,3 @@ class Budgets:
             if not budget.idle:
                 budget.opened_at = self.clock()
                 self._open[name] = budget
-
-
-def _hear(call: asyncio.Task[list[Any]]) -> None:
-    """Of a call that came too late nobody else wants to know how it went."""
-    if not call.cancelled():
-        call.exception()

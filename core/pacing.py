@@ -1,7 +1,7 @@
 """Budgets of platform calls: fair among answers, with one call kept for the end of each.
 
-A platform counts calls per method and workspace (or channel), so all answers there draw from one ``Budget``: a token
-bucket that serves in the order of asking. An answer reserves its last edit before it shows its first words;
+A platform counts calls per method and workspace (or channel), so all answers there draw from one ``Budget``, which
+serves them in the order of asking. An answer reserves its last edit before it shows its first words;
 previews spend only what nobody reserved. So an answer that is done is never kept waiting by others that still grow,
 and one whose last edit cannot be had yet waits with its first words and may still be posted once, whole.
 """
@@ -9,13 +9,17 @@ and one whose last edit cannot be had yet waits with its first words and may sti
 from __future__ import annotations
 
 import asyncio
+import math
 import time
+from bisect import insort_right
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-_DUST = 1e-9
-"""Less than this of a call is rounding."""
+from core.supply import Bucket, Supply, Window
+
+POLL = 1.0
+"""Seconds until it is looked again whether a call is free, where nobody knows when one will be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,37 +29,45 @@ class Waiter:
     served: asyncio.Future[None]
     reserve: bool
     since: float
+    rank: int
 
 
 class Budget:
-    """``capacity`` calls at once, and ``per_second`` more each second.
+    """``capacity`` calls at once, and ``per_second`` more each second; or, with ``seconds``, so many in that time.
 
-    At most ``capacity + 60 * per_second`` calls are made in any minute. One event loop, no threads. This one is counted
-    in the process; ``core.budgets.SharedBudget`` is the same for several.
+    Of a bucket, at most ``capacity + 60 * per_second`` calls are made in any minute; of a window, never more than
+    ``capacity`` in its time. Whoever waits is served by rank, lowest first, and then in the order of asking. One event
+    loop, no threads. This one is counted in the process; ``core.budgets.SharedBudget`` is the same for several.
     """
 
-    def __init__(self, capacity: float, per_second: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        capacity: float,
+        per_second: float = 0.0,
+        *,
+        seconds: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.capacity = capacity
         self.per_second = per_second
+        self.seconds = seconds
         self._clock = clock
-        self._calls = capacity
-        self._counted_at = clock()
+        self._supply: Supply = Window(int(capacity), seconds) if seconds else Bucket(capacity, per_second)
         self._reserved = 0
         self._blocked_until = 0.0
         self._line: deque[Waiter] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def take(self) -> None:
+    async def take(self, rank: int = 0) -> None:
         """Wait for a call that nobody reserved, and spend it."""
-        await self._turn(reserve=False)
+        await self._turn(rank, reserve=False)
 
-    async def reserve(self) -> None:
+    async def reserve(self, rank: int = 0) -> None:
         """Wait for a call that nobody reserved, and keep it: for ``spend`` or ``release``, exactly one of them."""
-        await self._turn(reserve=True)
+        await self._turn(rank, reserve=True)
 
     def spend(self) -> None:
         """Account for a call that was made with what was reserved."""
-        self._count()
         self._reserved -= 1
         self._pay(1)
         self._serve()
@@ -71,18 +83,18 @@ class Budget:
 
     def refused(self, retry_after: float) -> None:
         """The platform refused a call: nobody calls for ``retry_after`` seconds, and our count was too high."""
-        self._count()
-        self._blocked_until = max(self._blocked_until, self._clock() + retry_after)
-        self._calls = min(self._calls, self._reserved)
+        now = self._clock()
+        self._blocked_until = max(self._blocked_until, now + retry_after)
+        self._supply.keep(self._reserved, now)
 
     async def unblocked(self) -> None:
         """Wait until the platform lets us call again, after a refusal."""
         await asyncio.sleep(max(0.0, self._blocked_until - self._clock()))
 
-    async def _turn(self, *, reserve: bool) -> None:
+    async def _turn(self, rank: int, *, reserve: bool) -> None:
         """Wait in line for a free call."""
-        waiter = Waiter(asyncio.get_running_loop().create_future(), reserve, self._clock())
-        self._line.append(waiter)
+        waiter = Waiter(asyncio.get_running_loop().create_future(), reserve, self._clock(), rank)
+        insort_right(self._line, waiter, key=_rank)
         self._serve()
         try:
             await waiter.served
@@ -97,9 +109,8 @@ class Budget:
             raise
 
     def _serve(self) -> None:
-        """Give free calls to those who wait longest, and come back when there will be another."""
+        """Give free calls to those who are first in line, and come back when there will be another."""
         self._set_timer(None)
-        self._count()
         while self._somebody_waits():
             if (wait := self._seconds_to_a_call()) > 0:
                 self._set_timer(wait)
@@ -113,7 +124,7 @@ class Budget:
         return bool(self._line)
 
     def _serve_one(self) -> None:
-        """Give a call to who waits longest."""
+        """Give a call to who is first in line."""
         waiter = self._line.popleft()
         if waiter.reserve:
             self._reserved += 1
@@ -122,15 +133,15 @@ class Budget:
         waiter.served.set_result(None)
 
     def _spare(self, calls: int) -> bool:
-        self._count()
-        if self._somebody_waits() or self._blocked_until > self._clock() or self._calls - self._reserved < calls:
+        now = self._clock()
+        if self._somebody_waits() or self._blocked_until > now or self._supply.free(now) - self._reserved < calls:
             return False
         self._pay(calls)
         return True
 
     def _pay(self, calls: int) -> None:
         """Account for calls; fewer than none are given back."""
-        self._calls -= calls
+        self._supply.pay(calls, self._clock())
 
     def _set_timer(self, seconds: float | None) -> None:
         """Serve again after so many seconds; None: when somebody asks."""
@@ -140,14 +151,12 @@ class Budget:
 
     def _seconds_to_a_call(self) -> float:
         """Seconds until a call is free; 0 for now. Where all are reserved, whoever spends or releases one serves."""
-        blocked = self._blocked_until - self._clock()
-        missing = 1 - (self._calls - self._reserved)
-        if missing > _DUST and self._reserved + 1 > self.capacity:
-            return max(blocked, 1.0)
-        return max(blocked, missing / self.per_second if missing > _DUST else 0.0)
-
-    def _count(self) -> None:
-        """Add what has come in since the last count."""
         now = self._clock()
-        self._calls = min(self.capacity, self._calls + (now - self._counted_at) * self.per_second)
-        self._counted_at = now
+        wait = self._supply.seconds_to(1 - (self._supply.free(now) - self._reserved), now)
+        if wait > 0 and self._reserved + 1 > self.capacity:
+            wait = POLL
+        return max(self._blocked_until - now, POLL if wait == math.inf else wait)
+
+
+def _rank(waiter: Waiter) -> int:
+    return waiter.rank

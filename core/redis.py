@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
@@ -65,8 +66,8 @@ class Keys:
     ``{parley}:quota:<scope>:turns``          ZSET    turns of the last minute            a minute
     ``{parley}:quota:<scope>:open``           ZSET    turns that wait or are answered     7 days, if nobody works
     ``{parley}:quota:<scope>:tokens:<day>``   STRING  tokens of that day (UTC)            two days
-    ``{parley}:budget:<name>``                HASH    calls, at, clock, blocked, and of   until it is full, and a
-                                                      each process what it has            minute
+    ``{parley}:budget:<name>``                HASH    calls, at, clock, blocked, past,    until it is full, and a
+                                                      and of each process what it has     minute
     ``{parley}:feedback:<turn id>``           HASH    people to ``up`` or ``down``        90 days after the last mark
     ``{parley}:discord:commands``             STRING  a hash of the commands as synced    400 days
     ``{parley}:discord:alive``                STRING  when we last heard all of Discord   7 days
@@ -309,11 +310,14 @@ async def open_redis(url: str | None, data_dir: Path) -> AsyncIterator[Redis]:
         await client.aclose()
 
 
-def sibling(client: Redis, connections: int = 1) -> Redis:
-    """A client of the same server with connections of its own, for what must not wait behind a burst of others."""
+def lone_connection(client: Redis) -> AbstractConnection:
+    """A connection to the same server, not connected yet, beside the pool: for what must not wait behind others.
+
+    It knows no time limit but that of connecting; whoever uses it has one.
+    """
     pool = client.connection_pool
-    options = {**pool.connection_kwargs, "max_connections": connections, "timeout": _OPTIONS["timeout"]}
-    return Redis.from_pool(BlockingConnectionPool(connection_class=pool.connection_class, **options))
+    connection: AbstractConnection = pool.connection_class(**{**pool.connection_kwargs, "socket_timeout": None})
+    return connection
 
 
 @contextmanager

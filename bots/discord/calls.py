@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import heapq
 import json
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from enum import IntEnum
-from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,6 +23,7 @@ import structlog
 
 from bots.discord.errors import is_global, translate
 from core.errors import PlatformUnavailable, RateLimited
+from core.pacing import Budget
 
 log = structlog.get_logger()
 
@@ -35,8 +33,8 @@ FORBIDDEN = 60.0
 """Seconds for which a channel that we may not write to is left alone: somebody may give us the right meanwhile."""
 PER_SECOND = 50
 """Calls of one bot, whatever they are (docs.discord.com, topics/rate-limits, "Global Rate Limit")."""
-LATE = 0.02
-"""Seconds more than a second, for clocks that do not agree."""
+SECOND = 1.02
+"""Seconds for which a call counts after its answer: a little more than one, for clocks that do not agree."""
 
 
 class Rank(IntEnum):
@@ -101,72 +99,17 @@ def trace() -> aiohttp.TraceConfig:
     return config
 
 
-class Throttle:
-    """The bot's calls a second, for whoever waits: by rank, then in the order of asking.
+class Calls:
+    """Makes calls, and turns what goes wrong into PlatformErrors.
 
-    A call counts from when it is sent until a second after its answer, so however long it was on its way, Discord never
-    sees more of them in any second.
+    ``budget`` is a window of the bot's calls, for all processes that make some; without one, this process counts for
+    itself. A call is reserved from before it is sent until it was answered, and counts for a ``SECOND`` from then on:
+    so however long it was on its way, Discord never sees more of them in any second.
     """
 
-    def __init__(self, per_second: int = PER_SECOND) -> None:
-        self._free = per_second
-        self._ended: deque[float] = deque()
-        self._line: list[tuple[int, int, asyncio.Future[None]]] = []
-        self._number = count()
-        self._blocked_until = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-
-    async def take(self, rank: Rank) -> None:
-        """Wait for a call: ``ended`` has to be told when it was answered, or ``unused`` that it was not made."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._line, (rank, next(self._number), turn))
-        self._serve()
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.unused()
-            raise
-
-    def ended(self) -> None:
-        """A call was answered."""
-        self._ended.append(time.monotonic())
-        self._serve()
-
-    def unused(self) -> None:
-        """A call was not made."""
-        self._free += 1
-        self._serve()
-
-    def block(self, seconds: float) -> None:
-        """Discord wants no calls for a while."""
-        self._blocked_until = max(self._blocked_until, time.monotonic() + seconds)
-        self._serve()
-
-    def _serve(self) -> None:
-        now = time.monotonic()
-        while self._ended and self._ended[0] <= now - 1 - LATE:
-            self._ended.popleft()
-            self._free += 1
-        while self._line and self._free > 0 and now >= self._blocked_until:
-            *_, turn = heapq.heappop(self._line)
-            if not turn.done():
-                self._free -= 1
-                turn.set_result(None)
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
-        if self._line and (self._ended or self._blocked_until > now):
-            due = max(self._ended[0] + 1 + LATE if self._ended and not self._free else now, self._blocked_until)
-            self._timer = asyncio.get_running_loop().call_later(max(0.001, due - now), self._serve)
-
-
-class Calls:
-    """Makes calls, and turns what goes wrong into PlatformErrors."""
-
-    def __init__(self, client: discord.Client, *, deadline: float = DEADLINE, per_second: int = PER_SECOND) -> None:
+    def __init__(self, client: discord.Client, *, deadline: float = DEADLINE, budget: Budget | None = None) -> None:
         self.client = client
-        self.throttle = Throttle(per_second)
+        self.budget = budget or Budget(PER_SECOND, seconds=SECOND)
         self._deadline = deadline
         self._left: set[asyncio.Task[Any]] = set()
         self._forbidden: dict[str, float] = {}
@@ -201,11 +144,11 @@ class Calls:
         if not bound:
             return await self._call(what, work, deadline or self._deadline)
         if not paid:
-            await self.throttle.take(rank)
+            await self.budget.reserve(rank)
         try:
             return await self._call(what, work, deadline or self._deadline)
         finally:
-            self.throttle.ended()
+            self.budget.spend()
 
     async def close(self) -> None:
         """Nothing waits for its bucket any more."""
@@ -247,7 +190,7 @@ class Calls:
     def _refused(self, what: str, answered: Answered) -> Exception:
         error = translate(what, answered.status, answered.headers, answered.body)
         if isinstance(error, RateLimited) and is_global(answered.headers):
-            self.throttle.block(error.retry_after or 1.0)
+            self.budget.refused(error.retry_after or 1.0)
             # The library's own wait for this was ended with its task; it must not wait for ever for that to be over.
             over = getattr(self.client.http, "_global_over", None)
             if isinstance(over, asyncio.Event):

@@ -25,6 +25,7 @@ from discord.http import handle_message_parameters
 from discord.ui import View
 from discord.webhook.async_ import async_context
 
+from bots.discord.budgets import learn
 from bots.discord.buttons import Handle, finished, growing
 from bots.discord.calls import Answered, Calls, Rank
 from bots.discord.errors import ARCHIVED, FORBIDDEN, INVALID_WEBHOOK_TOKEN, THREAD_EXISTS, UNKNOWN_MESSAGE
@@ -102,7 +103,7 @@ class DiscordEditor:
         finally:
             self._rest()
             if self._spend():
-                self._calls.throttle.unused()
+                self._calls.budget.release()
 
     async def ready(self) -> None:
         """Wait for one of the bot's calls; see ``core.delivery.Pace``."""
@@ -110,7 +111,7 @@ class DiscordEditor:
             return
         if not self._begun:
             self._rest()  # the first words are a sign of life themselves
-        await self._calls.throttle.take(Rank.PREVIEW if self._begun else self._first_rank)
+        await self._calls.budget.reserve(Rank.PREVIEW if self._begun else self._first_rank)
         self._paid = True
 
     async def post(self, text: str, part: int, *, growing: bool) -> MessageRef:
@@ -334,9 +335,7 @@ class DiscordEditor:
         return growing(Handle.of(self._turn, part))
 
     def _learn(self, which: int, answer: Answered) -> None:
-        budget = self._budgets[which]
-        if learn := getattr(budget, "learn", None):
-            learn(answer)
+        learn(self._budgets[which], answer)
 
     # Signs of life.
 

@@ -15,6 +15,7 @@ import structlog
 from redis.asyncio import Redis
 
 from bots.app import Stopping
+from bots.discord.budgets import DiscordBudgets
 from bots.discord.buttons import PRESSES
 from bots.discord.calls import Calls
 from bots.discord.client import options
@@ -24,6 +25,7 @@ from bots.discord.gateway import Gateway
 from bots.discord.listener import DiscordListener
 from bots.discord.state import DiscordState
 from bots.discord.surface import DiscordSurface
+from core.budgets import Budgets
 from core.errors import ParleyError, PlatformUnauthorized, PlatformUnavailable, SettingsError
 from core.feedback import Feedback
 from core.memory import Memory
@@ -92,9 +94,13 @@ class ShardedClient(_Events, discord.AutoShardedClient):
 class Discord:
     """One bot: where its turns are answered, and where they come from."""
 
-    def __init__(self, settings: Settings, client: Client | ShardedClient, stopping: Stopping) -> None:
-        self.calls = Calls(client, per_second=settings.discord_calls_per_second)
-        self.surface = DiscordSurface(self.calls, first_words=settings.first_words_ms / 1000)
+    def __init__(
+        self, settings: Settings, client: Client | ShardedClient, stopping: Stopping, budgets: Budgets
+    ) -> None:
+        """The client is logged in."""
+        own = DiscordBudgets(budgets, client.application_id)
+        self.calls = Calls(client, budget=own.of_all_calls(settings.discord_calls_per_second))
+        self.surface = DiscordSurface(self.calls, own, first_words=settings.first_words_ms / 1000)
         self._settings = settings
         self._client = client
         self._stopping = stopping
@@ -202,7 +208,7 @@ def open_client(settings: Settings) -> Client | ShardedClient:
 
 
 @asynccontextmanager
-async def open_discord(settings: Settings, stopping: Stopping) -> AsyncIterator[Discord | None]:
+async def open_discord(settings: Settings, stopping: Stopping, budgets: Budgets) -> AsyncIterator[Discord | None]:
     """Discord, as soon as it can be reached: it is waited for. None if we are asked to stop meanwhile.
 
     Raises:
@@ -211,10 +217,12 @@ async def open_discord(settings: Settings, stopping: Stopping) -> AsyncIterator[
     """
     client = open_client(settings)
     async with client:
-        platform = Discord(settings, client, stopping)
+        if not await insist(lambda: log_in(client, settings), stopping):
+            yield None
+            return
+        platform = Discord(settings, client, stopping, budgets)
         try:
-            ready = await insist(lambda: log_in(client, settings), stopping)
-            yield platform if ready else None
+            yield platform
         finally:
             await platform.calls.close()
 

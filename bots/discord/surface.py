@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from bots.discord.budgets import Budgets
+from bots.discord.budgets import DiscordBudgets
 from bots.discord.buttons import identity
 from bots.discord.calls import Calls
 from bots.discord.editor import DiscordEditor
@@ -32,9 +32,9 @@ class DiscordSurface:
 
     regenerates = True
 
-    def __init__(self, calls: Calls, *, first_words: float) -> None:
+    def __init__(self, calls: Calls, budgets: DiscordBudgets, *, first_words: float) -> None:
         self.calls = calls
-        self._budgets = Budgets()
+        self._budgets = budgets
         self._first_words = first_words
         self._open: WeakValueDictionary[str, DiscordEditor] = WeakValueDictionary()
 

@@ -1,4 +1,7 @@
-"""What every budget promises: fair, keeps what was reserved, listens to refusals; in one process or shared in Redis."""
+"""What every budget promises: fair, keeps what was reserved, listens to refusals; in one process or shared in Redis.
+
+Buckets and windows alike: a window of as many calls as the bucket holds comes back in the time in which that is filled.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +20,40 @@ Make = Callable[..., Budget]
 
 
 @pytest.fixture(params=["alone", "shared", "away"])
-async def make(request: pytest.FixtureRequest, redis_client: Redis) -> AsyncIterator[Make]:
+def where(request: pytest.FixtureRequest) -> str:
     """A budget of this process, one shared in Redis, and a shared one whose Redis is away."""
-    if request.param == "alone":
-        yield lambda capacity, per_second, clock=None: Budget(
-            capacity, per_second, **({"clock": clock} if clock else {})
-        )
+    return str(request.param)
+
+
+@pytest.fixture(params=["bucket", "window"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """How calls come in."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def make(where: str, kind: str, redis_client: Redis) -> AsyncIterator[Make]:
+    """Makes the budget under test."""
+    if where == "alone":
+
+        def alone(capacity: float, per_second: float, clock: Callable[[], float] | None = None) -> Budget:
+            clocks: dict[str, Any] = {"clock": clock} if clock else {}
+            if kind == "window":
+                return Budget(capacity, seconds=capacity / per_second, **clocks)
+            return Budget(capacity, per_second, **clocks)
+
+        yield alone
         return
     opened: list[Budgets] = []
 
     def share(capacity: float, per_second: float, clock: Callable[[], float] | None = None) -> Budget:
         clocks: dict[str, Any] = {"clock": clock, "server_clock": clock} if clock else {}
         opened.append(Budgets(redis_client, **clocks))
-        budget = opened[-1].open("slack:T1:chat.update", capacity, per_second)
-        if request.param == "away":
+        if kind == "window":
+            budget = opened[-1].open_window("discord:9:C1:edits", int(capacity), capacity / per_second)
+        else:
+            budget = opened[-1].open("slack:T1:chat.update", capacity, per_second)
+        if where == "away":
             opened[-1].lost(budget, ConnectionError())
         return budget
 
@@ -164,7 +187,7 @@ async def test_after_a_refusal_nobody_calls_until_the_platform_allows_it(make: M
     budget.spend()
 
 
-async def test_no_more_calls_in_a_minute_than_the_platform_allows(make: Make) -> None:
+async def test_no_more_calls_in_a_minute_than_the_platform_allows(make: Make, kind: str) -> None:
     """Capacity and refill together stay below the limit, on a clock that we turn by hand."""
     now = 1000.0
     budget = make(20, 0.5, lambda: now)
@@ -178,4 +201,4 @@ async def test_no_more_calls_in_a_minute_than_the_platform_allows(make: Make) ->
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     assert max(sum(start <= at < start + 60 for at in made) for start in made) <= 50
-    assert len(made) >= 75
+    assert len(made) >= {"bucket": 75, "window": 60}[kind]

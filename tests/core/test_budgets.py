@@ -93,13 +93,21 @@ class Process:
 class Company:
     """Processes that share one budget."""
 
-    def __init__(self, redis: Redis, capacity: float, per_second: float, *, size: int = 2) -> None:
+    def __init__(
+        self, redis: Redis, capacity: int, per_second: float = 0.0, *, seconds: float = 0.0, size: int = 2
+    ) -> None:
+        """A bucket; or, with ``seconds``, a window."""
         self.clock = Clock()
         self.made: list[float] = []
         self.processes: list[Process] = []
+        self.capacity = capacity
+        self.full_after = seconds or capacity / per_second
+        self.step = seconds / 4 if seconds else 5.0  # nobody is silent for so long that they are taken for dead
         for _ in range(size):
             budgets = Budgets(redis, clock=self.clock, server_clock=self.clock, deadline=5)
-            self.processes.append(Process(budgets, budgets.open(NAME, capacity, per_second), self.clock, self.made))
+            window = budgets.open_window(NAME, capacity, seconds) if seconds else None
+            budget = window or budgets.open(NAME, capacity, per_second)
+            self.processes.append(Process(budgets, budget, self.clock, self.made))
 
     async def settle(self) -> None:
         """Let everything that can happen now, happen."""
@@ -133,6 +141,50 @@ def assert_within(made: list[float], capacity: float, per_second: float) -> None
             assert last - first + 1 <= capacity + per_second * (made[last] - start) + 1e-6
 
 
+async def live(company: Company, story: list[tuple[str, int, float]]) -> None:
+    """Let processes do what a story tells; in the end nothing is lost or left behind."""
+    until = 0.0
+    for operation, who, number in story:
+        process = company.processes[who]
+        match operation:
+            case "take":
+                process.take()
+            case "reserve":
+                process.reserve()
+            case "spend" if company.clock.now >= until:  # as `unblocked` sees to it
+                process.spend()
+            case "release":
+                process.release()
+            case "spare":
+                await process.spare(1)
+            case "give up":
+                process.give_up()
+            case "refuse":
+                await company.settle()
+                process.budget.refused(number)
+                until = max(until, company.clock.now + number)
+                await company.settle()
+            case "settle":
+                await company.settle()
+            case "time":
+                await company.settle()
+                before = len(company.made)
+                await company.pass_time(min(number, max(0.0, until - company.clock.now - 0.01)), step=company.step)
+                assert len(company.made) == before, "a call although the platform refuses"
+                await company.pass_time(number, step=company.step)
+    await company.settle()
+    for process in company.processes:
+        for task in process.waiting:
+            task.cancel()
+    await company.pass_time(max(0.0, until - company.clock.now) + company.full_after + 1, step=company.step)
+    reserved = sum(process.reserved for process in company.processes)
+    spared = [await company.processes[0].spare(1) for _ in range(company.capacity + 1)]
+    assert sum(spared) == company.capacity - reserved
+    for process in company.processes:
+        while process.reserved:
+            process.spend()
+
+
 OPERATIONS = ("take", "take", "reserve", "reserve", "spend", "release", "spare", "give up", "refuse", "settle", "time")
 
 
@@ -153,46 +205,7 @@ def test_together_they_never_call_more_often_than_one_might(
         redis = await connect(redis_url)
         await redis.flushall()
         company = Company(redis, capacity, per_second)
-        until = 0.0
-        for operation, who, number in story:
-            process = company.processes[who]
-            match operation:
-                case "take":
-                    process.take()
-                case "reserve":
-                    process.reserve()
-                case "spend" if company.clock.now >= until:  # as `unblocked` sees to it
-                    process.spend()
-                case "release":
-                    process.release()
-                case "spare":
-                    await process.spare(1)
-                case "give up":
-                    process.give_up()
-                case "refuse":
-                    await company.settle()
-                    process.budget.refused(number)
-                    until = max(until, company.clock.now + number)
-                    await company.settle()
-                case "settle":
-                    await company.settle()
-                case "time":
-                    await company.settle()
-                    before = len(company.made)
-                    await company.pass_time(min(number, max(0.0, until - company.clock.now - 0.01)), step=5)
-                    assert len(company.made) == before, "a call although the platform refuses"
-                    await company.pass_time(number, step=5)
-        await company.settle()
-        for process in company.processes:
-            for task in process.waiting:
-                task.cancel()
-        await company.pass_time(max(0.0, until - company.clock.now) + capacity / per_second + 1, step=5)
-        reserved = sum(process.reserved for process in company.processes)
-        spared = [await company.processes[0].spare(1) for _ in range(capacity + 1)]
-        assert sum(spared) == capacity - reserved
-        for process in company.processes:
-            while process.reserved:
-                process.spend()
+        await live(company, story)
         assert_within(company.made, capacity, per_second)
         await company.close()
         await redis.aclose()
@@ -369,7 +382,7 @@ async def test_a_call_that_is_sent_twice_or_late_costs_nothing(client: Redis) ->
 
     def question(number: int, made: int, reserved: int, *waiting: int) -> list[str | int | float]:
         line = [word for reserve in waiting for word in (0, reserve)]
-        return ["me", 5, 0.001, number, made, 0, 5, reserved, -1, 0, 1_000_000, 40_000, 1000, 1, 1, *line]
+        return ["me", 5, 0.001, 0, number, made, 0, 5, reserved, -1, 0, 1_000_000, 40_000, 1000, "", 1, 1, *line]
 
     async def left() -> tuple[str, str]:
         calls, mine = await client.hmget(Keys.budget(NAME), "calls", "of:me")
