@@ -145,6 +145,11 @@ class LeaseEditor:
 
     def __init__(self, editor: MessageEditor, queue: TurnQueue, lease: Lease) -> None:
         self.limits = editor.limits
+        self.first_at: float | None = None
+        """When people saw the first of it; seconds since the epoch."""
+        self.edits = 0
+        self.refused = 0
+        """Posts and edits that the platform took, and that it did not."""
         self._editor = editor
         self._queue = queue
         self._lease = lease
@@ -308,8 +313,11 @@ class LeaseEditor:
             raise
         except PlatformError as error:
             metrics.EDITS.add(platform=platform, result=RESULTS.get(type(error), "refused"))
+            self.refused += not isinstance(error, MessageGone)
             raise
         metrics.EDITS.add(platform=platform, result="ok")
+        self.edits += 1
+        self.first_at = self.first_at or time.time()
         return result
 
     async def _within_lease(self, call: Coroutine[Any, Any, T]) -> T:

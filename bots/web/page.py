@@ -92,11 +92,11 @@ class Page:
                     on_load = build_chat(self._desk, channel, name, DEMO if core.settings.backend == "demo" else "")
                     build_options(core, self._desk, channel)
                 with gr.Tab("Complete", id="complete") as complete:
-                    build_complete(core.models.models[0], core.assistant.manner.deadlines)
+                    build_complete(core.models, core.assistant.manner.deadlines)
                 with gr.Tab("Memory", id="memory") as memory:
                     build_memory(core, self._desk, channel)(memory)
                 with gr.Tab("Status", id="status") as status:
-                    build_status(core, self._gallery.boards)(status, [chat, complete, memory])
+                    build_status(core)(status, [chat, complete, memory])
             on_load(blocks)
             blocks.load(None, None, None, js=MEND)
         blocks.queue(default_concurrency_limit=None, api_open=False)
