@@ -177,6 +177,7 @@ class LeaseEditor:
         except RateLimited:
             self._posting = None
             raise
+        self._saw(text)
         reach("post.unwritten")
         await self._posted(ref)
         self._growing = (ref, text)
@@ -188,6 +189,7 @@ class LeaseEditor:
             await self._save()
         reach("edit")
         await self._call(self._editor.edit(ref, text, growing=growing))
+        self._saw(text)
         reach("edited")
         self._growing = (ref, text)
 
@@ -204,6 +206,7 @@ class LeaseEditor:
         except RateLimited:
             self._posting = None
             raise
+        self._saw("")
         reach("finished")
         self._growing = None
         if self._unanswered:
@@ -299,6 +302,11 @@ class LeaseEditor:
             log.info("a receipt could not be written down", error=str(error))
         reach("posted")
 
+    def _saw(self, text: str) -> None:
+        """People see a text; that a model reasons is no word of an answer."""
+        if not text or text != self.limits.thinking:
+            self.first_at = self.first_at or time.time()
+
     async def _mark(self, posting: int | None) -> bool:
         text = self._lease.unsaved()
         return await self._queue.mark(self._lease.job, posting=posting, refs=self._refs, text=text)
@@ -317,7 +325,6 @@ class LeaseEditor:
             raise
         metrics.EDITS.add(platform=platform, result="ok")
         self.edits += 1
-        self.first_at = self.first_at or time.time()
         return result
 
     async def _within_lease(self, call: Coroutine[Any, Any, T]) -> T:
