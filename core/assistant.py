@@ -117,7 +117,11 @@ class Assistant:
     def remembered(self, answer: Answer) -> None:
         """What was said is in the memory: fold what no longer fits, in the background."""
         if self.summarizer and answer.conversation and answer.exchange:
-            self.summarizer.after(answer.conversation, answer.exchange.cut)
+            before, said = answer.conversation, answer.exchange.messages
+            known = {message.id for message in before.messages}
+            # With the question: the window may begin with it.
+            kept = (*before.messages, *(message for message in said if message.id not in known))
+            self.summarizer.after(replace(before, messages=kept), answer.exchange.cut)
 
     async def write(
         self,
