@@ -131,6 +131,21 @@ class Visit:
         """Open a tab."""
         await self.page.get_by_role("tab", name=name).click()
 
+    async def options(self) -> None:
+        """Have the advanced options open."""
+        if not await self.page.locator("#system").is_visible():
+            await self.page.get_by_role("button", name="Advanced options").click()
+            await self.page.locator("#system").wait_for()
+
+    async def pick(self, dropdown: str, option: str) -> None:
+        """Choose from a list."""
+        await self.page.click(f"{dropdown} input")
+        await self.page.get_by_role("option", name=option, exact=True).click()
+
+    async def holds(self, selector: str, value: str) -> bool:
+        """Whether an input has a value."""
+        return await self.page.input_value(selector) == value
+
     async def findings(self, script: str) -> list[dict[str, Any]]:
         """What axe finds that is serious or worse."""
         await self.page.evaluate(script)
