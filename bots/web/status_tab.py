@@ -100,7 +100,7 @@ def plots_of(timings: list[Timing]) -> str:
         _plot("Time to first text", first, "s"),
         _plot("Tokens a second", speed, ""),
         _plot("Edits an answer", [float(timing.edits) for timing in recent], ""),
-        _plot("Refused edits an answer", [float(timing.refused) for timing in recent], ""),
+        _plot("Refused edits", [float(timing.refused) for timing in recent], ""),
     )
     return f"<p class='facts' id='covers'>{_covered(recent)}</p><div class='sparks'>{''.join(plots)}</div>"
 
@@ -238,4 +238,8 @@ def _connection(name: str, up: int, down: int) -> str:
         return f"{name}: connected in {up} of {up + down} processes."
     if up:
         return f"{name}: connected{f' in {up} processes' if up > 1 else ''}."
-    return f"{name}: not connected, trying again." if down else f"{name}: no process listens, as of {TTL} s ago."
+    return (
+        f"{name}: not connected, trying again."
+        if down
+        else f"{name}: no process said within {TTL} s that it listens there."
+    )
