@@ -27,12 +27,17 @@ DEMO = (
     "it wants a key, `MODEL_API_KEY` in `.env`."
 )
 
-# Gradio measures its tabs with a copy that nobody sees and the Tab key finds; it calls a combobox and a group lists.
+# Gradio measures its tabs with a copy that nobody sees and the Tab key finds; it calls a combobox and a group lists, and
+# what it tells people stands in a button around a button.
 MEND = """() => {
   const mend = () => {
     document.querySelectorAll(".tab-container[aria-hidden=true]").forEach((copy) => { copy.inert = true; });
     document.querySelectorAll("input[role=listbox]").forEach((input) => { input.setAttribute("role", "combobox"); });
     document.querySelectorAll(".examples[role=list]").forEach((list) => { list.setAttribute("role", "group"); });
+    document.querySelectorAll(".toast-header[role=button]").forEach((header) => {
+      header.removeAttribute("role");
+      header.removeAttribute("tabindex");
+    });
   };
   let waiting = 0;
   new MutationObserver(() => { waiting = waiting || setTimeout(() => { waiting = 0; mend(); }, 100); })

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -146,10 +146,12 @@ class Visit:
         """Whether an input has a value."""
         return await self.page.input_value(selector) == value
 
-    async def findings(self, script: str) -> list[dict[str, Any]]:
-        """What axe finds that is serious or worse."""
-        await self.page.evaluate(script)
-        found = await self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    async def findings(self, script: str, rules: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """What axe finds that is serious or worse, by some rules or by all."""
+        if not await self.page.evaluate("'axe' in window"):
+            await self.page.evaluate(script)
+        options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
+        found = await self.page.evaluate("options => axe.run(document, options)", options)
         return [
             {"id": one["id"], "where": [node["html"][:160] for node in one["nodes"]][:4]}
             for one in found["violations"]

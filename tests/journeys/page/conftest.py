@@ -123,7 +123,8 @@ async def visit(browser: Browser, url: str, visits: dict[str, Visit]) -> AsyncIt
     async def seat(channel: str = "", name: str = "Ada", **options: Any) -> Visit:
         who = f"{name} {options or ''}"
         if who not in visits:
-            context = await browser.new_context(**{"viewport": {"width": 1100, "height": 800}, **options})
+            usual = {"viewport": {"width": 1100, "height": 800}, "permissions": ["clipboard-read", "clipboard-write"]}
+            context = await browser.new_context(**{**usual, **options})
             context.set_default_timeout(10_000)
             visits[who] = await Visit(context, await context.new_page(), url).open()
             await visits[who].call_me(name)

@@ -57,15 +57,13 @@ async def test_each_slider_can_be_moved(visit: Open, tgi: TgiDouble) -> None:
         "#most": ("max_new_tokens", "1", "1024", 1024, 1023),
         "#top-p": ("top_p", "0.05", "1", 1, 0.95),
     }
+    shows = "([slider, value]) => document.querySelector(`${slider} input[type=number]`).value == value"
     for slider, (_, least, most, before, after) in sliders.items():
         handle = ada.page.locator(f"{slider} input[type=range]")
         assert (await handle.get_attribute("min"), await handle.get_attribute("max")) == (least, most)
-        assert float(await ada.page.input_value(f"{slider} input[type=number]")) == before
+        await ada.page.wait_for_function(shows, arg=[slider, before])
         await handle.press("ArrowLeft")
-        await ada.page.wait_for_function(
-            "([slider, value]) => document.querySelector(`${slider} input[type=number]`).value == value",
-            arg=[slider, after],
-        )
+        await ada.page.wait_for_function(shows, arg=[slider, after])
     told = await asked(ada, "moved", tgi)
     assert {name: told[name] for name, *_ in sliders.values()} == {
         name: pytest.approx(after) for name, *_, after in sliders.values()

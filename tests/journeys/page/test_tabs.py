@@ -159,7 +159,7 @@ async def test_the_status_says_what_is_wrong_and_what_is_not(visit: Open, tgi: T
 
 
 async def test_the_status_covers_what_another_process_does_in_slack(visit: Open, tgi: TgiDouble, folder: Path) -> None:
-    """An edit that Slack refuses there is seen on the page, and a connection that is lost, and found again."""
+    """An edit that Slack refuses there is seen on the page, and a connection that is lost."""
     ada = await visit()
     await ada.tab("Status")
     cards, covers = ada.page.locator("#cards"), ada.page.locator("#covers")
@@ -176,8 +176,6 @@ async def test_the_status_covers_what_another_process_does_in_slack(visit: Open,
             await slack.drop_sockets()
             await cards.filter(has_text="Slack: not connected, trying again.").wait_for()
             await ada.page.locator("text=Look at: Platforms.").wait_for()
-            slack.be_kind()
-            await cards.filter(has_text="Slack: connected.").wait_for(timeout=30_000)
         await cards.filter(has_text="Slack and Discord are not set up.").wait_for()
 
 
