@@ -27,8 +27,8 @@ DEMO = (
     "it wants a key, `MODEL_API_KEY` in `.env`."
 )
 
-# Gradio measures its tabs with a copy that nobody sees and the Tab key finds; it calls a combobox and a group lists, and
-# what it tells people stands in a button around a button.
+# Gradio measures its tabs with a copy that nobody sees and the Tab key finds; it calls a combobox and a group lists,
+# and puts a button around the button of what it tells people.
 MEND = """() => {
   const mend = () => {
     document.querySelectorAll(".tab-container[aria-hidden=true]").forEach((copy) => { copy.inert = true; });
