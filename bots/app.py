@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 from structlog.contextvars import bind_contextvars
 
 from bots.health import Health, model_probe, redis_probe
+from bots.presence import telling
 from core import metrics
 from core.assistant import Assistant, Manner
 from core.backlog import measure_backlog
@@ -38,6 +39,7 @@ from core.schema import prepare
 from core.settings import Settings
 from core.summary import Summarizer
 from core.surface import Surface
+from core.timings import Timings
 from core.types import ModelLimits
 from core.worker import Worker
 
@@ -255,11 +257,14 @@ async def _serve(
     )
     bind_contextvars(worker=queue.worker)  # in every log line from here on
     surfaces = {name: platforms[name].surface for name in todo.answers}
-    worker = Worker(queue, core.assistant, surfaces, slots=settings.worker_slots)
+    slots, timings = settings.worker_slots, Timings(core.redis)
+    worker = Worker(queue, core.assistant, surfaces, slots=slots, timings=timings)
     try:
         async with AsyncExitStack() as listeners:
             for name in todo.listens:
                 await listeners.enter_async_context(platforms[name].listening(queue, core.memory, core.redis))
+            heard = {name: platforms[name] for name in todo.listens}
+            await listeners.enter_async_context(telling(core.redis, queue.worker, heard))
             health.started()
             if todo.answers:
                 worker.start()

@@ -22,6 +22,7 @@ from bots.checks import BUG, Check, Level, Say, examine_model
 from bots.envfile import Vain, env_file, look_into_env_file, setting_names
 from bots.machine_checks import examine_machine
 from bots.redis_checks import examine_redis
+from bots.web.checks import examine_page
 from core.errors import SettingsError
 from core.settings import Settings, load_settings
 
@@ -55,6 +56,7 @@ async def examine(*, as_json: bool = False) -> int:
         "Model": lambda say: examine_model(settings, wrong, say),
         "Slack": lambda say: _examine_slack(settings, wrong, say),
         "Discord": lambda say: _examine_discord(settings, wrong, say),
+        "Page": lambda say: examine_page(settings, wrong, say),
     }
     await _run(parts, say)
     failed = [check for check in checks if not check.ok]

@@ -12,11 +12,12 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import structlog
 from redis.asyncio import Redis
 
+from bots.presence import Connected
 from core import metrics
 from core.errors import ParleyError
 from core.models import Model, Models
@@ -52,15 +53,6 @@ Probe = Callable[[], Awaitable[Finding]]
 """Looks at one thing; may raise, and may take too long."""
 Gauging = Callable[[], Awaitable[None]]
 """Brings gauges up to date before they are shown."""
-
-
-class Connected(Protocol):
-    """Something that takes what people say while it is connected."""
-
-    @property
-    def connected(self) -> bool:
-        """Whether it is, now."""
-        ...
 
 
 class Health:

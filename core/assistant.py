@@ -60,6 +60,8 @@ class Answer:
     exchange: Exchange | None = None
     conversation: Conversation | None = None
     """As it was before."""
+    seconds: float = 0.0
+    """From its first token to its last."""
 
 
 BeforeItEnds = Callable[[Answer], Awaitable[None]]
@@ -80,6 +82,7 @@ class _Writing:
     shortened: bool = False
     usage: Usage = Usage()
     first_token: float = 0.0
+    last_token: float = 0.0
 
 
 class Assistant:
@@ -114,7 +117,11 @@ class Assistant:
     def remembered(self, answer: Answer) -> None:
         """What was said is in the memory: fold what no longer fits, in the background."""
         if self.summarizer and answer.conversation and answer.exchange:
-            self.summarizer.after(answer.conversation, answer.exchange.cut)
+            before, said = answer.conversation, answer.exchange.messages
+            known = {message.id for message in before.messages}
+            # With the question: the window may begin with it.
+            kept = (*before.messages, *(message for message in said if message.id not in known))
+            self.summarizer.after(replace(before, messages=kept), answer.exchange.cut)
 
     async def write(
         self,
@@ -222,7 +229,8 @@ class Assistant:
                     case Fit(window, cut, shortened):
                         writing.question, writing.cut, writing.shortened = window.messages[-1], cut, shortened
                     case Delta(text):
-                        writing.first_token = writing.first_token or time.monotonic()
+                        writing.last_token = time.monotonic()
+                        writing.first_token = writing.first_token or writing.last_token
                         draft.append(text)
                     case Thinking(retract):
                         draft.think()
@@ -236,7 +244,8 @@ class Assistant:
     def _so_far(self, writing: _Writing, outcome: Outcome, refs: Sequence[MessageRef]) -> Answer:
         """An answer whose text is whole, and what there is to remember of it: question and answer, as a pair."""
         turn, text = writing.turn, writing.draft.text
-        answer = Answer(outcome, text, tuple(refs), writing.usage)
+        seconds = writing.last_token - writing.first_token
+        answer = Answer(outcome, text, tuple(refs), writing.usage, seconds=seconds)
         if not (text and outcome.remember and writing.conversation and writing.question):
             return answer
         said = Message(

@@ -145,6 +145,11 @@ class LeaseEditor:
 
     def __init__(self, editor: MessageEditor, queue: TurnQueue, lease: Lease) -> None:
         self.limits = editor.limits
+        self.first_at: float | None = None
+        """When people saw the first of it; seconds since the epoch."""
+        self.edits = 0
+        self.refused = 0
+        """Posts and edits that the platform took, and that it did not."""
         self._editor = editor
         self._queue = queue
         self._lease = lease
@@ -172,6 +177,7 @@ class LeaseEditor:
         except RateLimited:
             self._posting = None
             raise
+        self._saw(text)
         reach("post.unwritten")
         await self._posted(ref)
         self._growing = (ref, text)
@@ -183,6 +189,7 @@ class LeaseEditor:
             await self._save()
         reach("edit")
         await self._call(self._editor.edit(ref, text, growing=growing))
+        self._saw(text)
         reach("edited")
         self._growing = (ref, text)
 
@@ -199,6 +206,7 @@ class LeaseEditor:
         except RateLimited:
             self._posting = None
             raise
+        self._saw("")
         reach("finished")
         self._growing = None
         if self._unanswered:
@@ -294,6 +302,11 @@ class LeaseEditor:
             log.info("a receipt could not be written down", error=str(error))
         reach("posted")
 
+    def _saw(self, text: str) -> None:
+        """People see a text; that a model reasons is no word of an answer."""
+        if not text or text != self.limits.thinking:
+            self.first_at = self.first_at or time.time()
+
     async def _mark(self, posting: int | None) -> bool:
         text = self._lease.unsaved()
         return await self._queue.mark(self._lease.job, posting=posting, refs=self._refs, text=text)
@@ -308,8 +321,10 @@ class LeaseEditor:
             raise
         except PlatformError as error:
             metrics.EDITS.add(platform=platform, result=RESULTS.get(type(error), "refused"))
+            self.refused += not isinstance(error, MessageGone)
             raise
         metrics.EDITS.add(platform=platform, result="ok")
+        self.edits += 1
         return result
 
     async def _within_lease(self, call: Coroutine[Any, Any, T]) -> T:

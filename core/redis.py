@@ -77,7 +77,8 @@ class Keys:
     ``{parley}:page:channels``                ZSET    the page's channels, and when each  RETENTION_DAYS after it was
                                                       was last opened                     last opened
     ``{parley}:page:person:<person>``         HASH    name, channel                       RETENTION_DAYS after a visit
-    ``{parley}:page:timings``                 LIST    times of the page's last answers    a day
+    ``{parley}:timings``                      LIST    how the last answers went           a day
+    ``{parley}:connections``                  ZSET    who takes what people say where     10 seconds
     ========================================  ======  ==================================  =============================
 
     ``<conversation>`` is a ConversationKey as text: ``slack:T1:C1`` or ``slack:T1:C1:1700.1``; a lane is a
@@ -152,8 +153,10 @@ class Keys:
     """The channel on which boards are named that changed, and perhaps the turn that did."""
     CHANNELS = "{parley}:page:channels"
     """The channels of the page."""
-    TIMINGS = "{parley}:page:timings"
-    """How long the page's last answers took."""
+    TIMINGS = "{parley}:timings"
+    """How the last answers went."""
+    CONNECTIONS = "{parley}:connections"
+    """Which processes take what people say, where."""
 
     @staticmethod
     def person(person: str) -> str:

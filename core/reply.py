@@ -21,6 +21,8 @@ from core.memory import Exchange
 from core.queue import TurnQueue
 from core.surface import Surface
 from core.tags import tag, turn_fields
+from core.timings import Timing, Timings
+from core.tokens import estimate
 from core.types import Ending, MessageRef, Outcome, Role, Turn
 
 log = structlog.get_logger()
@@ -46,11 +48,20 @@ COMMIT_PAUSE = 0.5
 class Reply:
     """The reply to one job. ``run`` ends it, or leaves it to whoever takes it next; it never raises."""
 
-    def __init__(self, lease: Lease, queue: TurnQueue, assistant: Assistant, surface: Surface) -> None:
+    def __init__(
+        self,
+        lease: Lease,
+        queue: TurnQueue,
+        assistant: Assistant,
+        surface: Surface,
+        timings: Timings | None = None,
+    ) -> None:
         self.lease = lease
         self._queue = queue
         self._assistant = assistant
         self._surface = surface
+        self._timings = timings
+        self._begun = time.time()
         self._editor: LeaseEditor | None = None
         self._written: Answer | None = None
 
@@ -67,6 +78,7 @@ class Reply:
             metrics.TURN_DURATION.observe(time.monotonic() - begun, outcome=how)
             if self.lease.lost:
                 metrics.FENCED.add()
+        await self._note_times()
 
     async def _run(self, job: Job) -> str:
         """Returns how it ended, as ``metrics.TURN_DURATION`` counts it."""
@@ -106,6 +118,19 @@ class Reply:
         reach("release")
         await self._end(self._release(0, failed=False))
         reach("released")
+
+    async def _note_times(self) -> None:
+        """Write down how an answer of the model went, as far as it was ours; commands and dead letters are none."""
+        editor, written, turn = self._editor, self._written, self.lease.job.turn
+        if not (self._timings and editor and self.lease.draft and (editor.edits or editor.refused)) or self.lease.lost:
+            return
+        asked = self._begun if turn.attempt else turn.at  # one that is asked again is as old as its question
+        first = round(max(0.0, editor.first_at - asked), 3) if editor.first_at else None
+        tokens = (written.usage.completion_tokens or estimate(written.text)) if written else 0
+        writing = round(written.seconds, 3) if written else 0.0
+        await self._timings.keep(
+            Timing(time.time(), turn.key.platform, first, writing, tokens, editor.edits, editor.refused)
+        )
 
     async def _answer(self) -> tuple[Seal | None, str]:
         """Show the reply to its end. Returns how it ended, and why it is given up, if it is."""

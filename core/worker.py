@@ -23,6 +23,7 @@ from core.queue import RedisTurnQueue
 from core.reply import Reply
 from core.surface import Surface
 from core.tags import turn_fields
+from core.timings import Timings
 
 log = structlog.get_logger()
 
@@ -48,7 +49,13 @@ class Worker:
     """Answers turns of the platforms whose ``surfaces`` it has, up to ``slots`` at a time."""
 
     def __init__(
-        self, queue: RedisTurnQueue, assistant: Assistant, surfaces: Mapping[str, Surface], *, slots: int = SLOTS
+        self,
+        queue: RedisTurnQueue,
+        assistant: Assistant,
+        surfaces: Mapping[str, Surface],
+        *,
+        slots: int = SLOTS,
+        timings: Timings | None = None,
     ) -> None:
         self.progressed_at = time.monotonic()
         """When it last looked for turns, or had no room for more."""
@@ -56,6 +63,7 @@ class Worker:
         self._assistant = assistant
         self._surfaces = surfaces
         self._slots = slots
+        self._timings = timings
         self._replies: dict[asyncio.Task[None], Reply] = {}
         self._quarantine = False
         self._stopping = asyncio.Event()
@@ -133,7 +141,7 @@ class Worker:
         say = log.info if lease.job.tries > 1 else log.debug
         say("taken", **turn_fields(lease.job.turn), epoch=lease.job.epoch, tries=lease.job.tries)
         surface = self._surfaces[lease.job.turn.key.platform]
-        reply = Reply(lease, self._queue, self._assistant, surface)
+        reply = Reply(lease, self._queue, self._assistant, surface, self._timings)
         task = asyncio.create_task(reply.run())
         self._replies[task] = reply
         task.add_done_callback(self._ended)

@@ -37,7 +37,7 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together, in one process, what shares something that is dear: see its fixtures."""
     for item in items:
-        for name in ("chaos", "test_page.py", "test_page_doors.py", "test_package.py"):
+        for name in ("chaos", "page", "test_page_doors.py", "test_package.py"):
             if name in item.path.parts:
                 item.add_marker(pytest.mark.xdist_group(name))
 

@@ -38,6 +38,8 @@ LIBRARIES = (
     "text_generation",
     "typer",
 )
+PAGE = ("gradio", "uvicorn")
+"""What the page's processes load besides: seconds, and a hundred megabytes of which others have no use."""
 LOOK = 0.02
 """Seconds between two looks for children that ended."""
 
@@ -72,11 +74,11 @@ class Child:
 
 
 class Nursery:
-    """Starts processes; it comes into being when the first is asked for."""
+    """Starts processes; what has the libraries comes into being when the first is asked for, and again for the page."""
 
     def __init__(self, folder: Path) -> None:
-        self._socket = folder / "nursery.sock"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._folder = folder
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     @classmethod
     @contextmanager
@@ -87,21 +89,26 @@ class Nursery:
             try:
                 yield nursery
             finally:
-                if nursery._process:
-                    nursery._process.terminate()
-                    nursery._process.wait()
+                for process in nursery._processes.values():
+                    process.terminate()
+                    process.wait()
 
-    def _begin(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-m", "tests.nursery", self._socket], cwd=ROOT)
+    def _begin(self, kind: str) -> subprocess.Popen[bytes]:
+        more = PAGE if kind == "page" else ()
+        return subprocess.Popen([sys.executable, "-m", "tests.nursery", self._socket(kind), *more], cwd=ROOT)
+
+    def _socket(self, kind: str) -> Path:
+        return self._folder / f"{kind}.sock"
 
     async def start(self, arguments: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path) -> Child:
         """Start ``parley`` with these arguments in a folder; what it says on stderr goes to the log."""
-        if not self._process:
-            self._process = self._begin()
-        while not self._socket.exists():
-            assert self._process.poll() is None, "the nursery ended"
+        kind = "page" if "web" in arguments else "plain"
+        if kind not in self._processes:
+            self._processes[kind] = self._begin(kind)
+        while not self._socket(kind).exists():
+            assert self._processes[kind].poll() is None, "the nursery ended"
             await asyncio.sleep(LOOK)
-        reader, writer = await asyncio.open_unix_connection(self._socket)
+        reader, writer = await asyncio.open_unix_connection(self._socket(kind))
         asked = {"arguments": arguments, "environment": environment, "folder": str(folder), "log": str(log)}
         writer.write(json.dumps(asked).encode() + b"\n")
         return Child(int(await reader.readline()), reader, writer)
@@ -193,7 +200,8 @@ def _become(asked: dict[str, Any]) -> NoReturn:
 def main() -> None:
     """Be a nursery, until SIGTERM."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    for name in LIBRARIES:
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # as bots.web.platform sets it: read at import
+    for name in (*LIBRARIES, *sys.argv[2:]):
         __import__(name)
     server = _Server(sys.argv[1])
     try:

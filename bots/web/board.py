@@ -24,9 +24,6 @@ MOST_ENTRIES = 100
 """Of one board; when there are a quarter more, the oldest go."""
 MOST_SHOWN = 20_000
 """Characters of a question that a board shows; the model reads what it can, and the memory keeps that."""
-MOST_TIMINGS = 200
-"""Finished answers of which the times are kept for the status."""
-TIMINGS_TTL = 86_400
 
 
 class Stage(StrEnum):
@@ -74,18 +71,6 @@ class Entry:
         return cls(**{**known, "author": Author(**record["author"]), "stage": Stage(record["stage"])})
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Of one answer that was finished ``at``: seconds to its first text and to its end, its tokens, edits, refusals."""
-
-    at: float
-    first: float
-    whole: float
-    tokens: int
-    edits: int
-    refusals: int = 0
-
-
 def shown(text: str) -> str:
     """A question, or the beginning of a very long one and how much more there is."""
     if len(text) <= MOST_SHOWN:
@@ -106,9 +91,18 @@ class Boards:
         """Show a question, unless its answer is there already."""
         await self._put(key, entry.turn, entry.to_json(), only_new=True)
 
-    async def show(self, key: ConversationKey, entry: Entry) -> None:
-        """Put an entry in the place of what was shown of that turn."""
-        await self._put(key, entry.turn, entry.to_json())
+    async def epoch(self, key: ConversationKey) -> str:
+        """How often a conversation was forgotten so far."""
+        with redis_errors("look how often a conversation was forgotten"):
+            epoch: Any = await self._redis.hget(Keys.state(key), "epoch")
+        return epoch or "0"
+
+    async def show(self, key: ConversationKey, entry: Entry, *, epoch: str = "") -> bool:
+        """Put an entry in the place of what was shown of that turn.
+
+        False, and not shown, if the conversation was forgotten after ``epoch``; "" is any time.
+        """
+        return await self._put(key, entry.turn, entry.to_json(), epoch=epoch)
 
     async def remove(self, key: ConversationKey, turn: str) -> None:
         """Take a turn off the board."""
@@ -140,22 +134,9 @@ class Boards:
                         board, _, turn = str(message["data"]).partition(" ") if told else ("", "", "")
                         yield board, turn
 
-    async def note(self, timing: Timing) -> None:
-        """Keep the times of an answer for the status."""
-        with redis_errors("keep the times of an answer"):
-            async with self._redis.pipeline() as pipe:
-                pipe.rpush(Keys.TIMINGS, json.dumps(asdict(timing)))
-                pipe.ltrim(Keys.TIMINGS, -MOST_TIMINGS, -1)
-                pipe.expire(Keys.TIMINGS, TIMINGS_TTL)
-                await pipe.execute()
-
-    async def timings(self) -> list[Timing]:
-        """Those of the last answers, oldest first."""
-        with redis_errors("read the times of answers"):
-            kept: Any = await self._redis.lrange(Keys.TIMINGS, 0, -1)
-        return [Timing(**json.loads(timing)) for timing in kept]
-
-    async def _put(self, key: ConversationKey, turn: str, entry: str, *, only_new: bool = False) -> None:
+    async def _put(
+        self, key: ConversationKey, turn: str, entry: str, *, only_new: bool = False, epoch: str = ""
+    ) -> bool:
         with redis_errors("write on a board"):
-            args: list[str | int] = [turn, entry, int(only_new), self._retention, MOST_ENTRIES, Keys.BOARDS]
-            await self._show(keys=[Keys.board(key)], args=args)
+            args: list[str | int] = [turn, entry, int(only_new), self._retention, MOST_ENTRIES, Keys.BOARDS, epoch]
+            return int(await self._show(keys=[Keys.board(key), Keys.state(key)], args=args)) >= 0

@@ -12,7 +12,7 @@ import structlog
 
 from core.errors import GenerationError
 from core.generation import Deadlines, generate
-from core.models import Model
+from core.models import Models
 from core.types import Delta, Done, Ending, GenerationRequest, Message, Prompt, Role, Thinking
 
 log = structlog.get_logger()
@@ -22,13 +22,21 @@ FRAME = 0.05
 """Seconds between two looks of the text at the least."""
 
 
-def build_complete(model: Model, deadlines: Deadlines) -> None:
+def build_complete(models: Models, deadlines: Deadlines) -> None:
     """Lay the tab out and wire it."""
+    names = models.names
     gr.Markdown("The model goes on where your text ends. Nothing is remembered.")
     prompt = gr.Textbox(label="Prompt", placeholder="Once upon a time", lines=4, max_lines=16, elem_id="prompt")
     with gr.Row():
         tokens = gr.Slider(1, 1024, value=20, step=1, label="Most new tokens", elem_id="tokens")
         temperature = gr.Slider(0, 1, value=0.7, step=0.05, label="Temperature (0 is greedy)", elem_id="temperature")
+    model = gr.Dropdown(
+        choices=list(names),
+        value=names[0] if names else None,
+        label="Model",
+        visible=len(names) > 1,
+        elem_id="completing-model",
+    )
     with gr.Row():
         go = gr.Button("Complete", variant="primary", elem_id="complete")
         stop = gr.Button("Stop", elem_id="stop-completion")
@@ -37,17 +45,20 @@ def build_complete(model: Model, deadlines: Deadlines) -> None:
     )
     line = gr.HTML(_line(""), padding=False)
 
-    async def complete(prompt: str, tokens: float, temperature: float) -> AsyncIterator[tuple[Any, str]]:
+    async def complete(
+        prompt: str, tokens: float, temperature: float, chosen: str | None
+    ) -> AsyncIterator[tuple[Any, str]]:
         if not prompt.strip():
             yield "", _line("Write something to go on from.")
             return
         asked = GenerationRequest(
             Prompt((Message(Role.USER, prompt),), (), lambda: prompt), int(tokens), temperature=float(temperature)
         )
+        asks = next((one for one in models.models if one.name == chosen), models.models[0])
         written, began, shown = "", time.monotonic(), 0.0
         yield "", _line("Waiting for the model …")
         try:
-            async with aclosing(generate(model.backend, asked, deadlines)) as stream:
+            async with aclosing(generate(asks.backend, asked, deadlines)) as stream:
                 async for event in stream:
                     match event:
                         case Delta(more):
@@ -70,7 +81,7 @@ def build_complete(model: Model, deadlines: Deadlines) -> None:
     running = gr.on(
         [go.click],
         complete,
-        [prompt, tokens, temperature],
+        [prompt, tokens, temperature, model],
         [text, line],
         show_progress="hidden",
         concurrency_limit=None,

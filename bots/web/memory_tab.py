@@ -87,7 +87,7 @@ def build_memory(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> Any:
         gr.Markdown("Forget all that is listed here?")
         with gr.Row():
             forget = gr.Button("Forget it", variant="stop", size="sm", elem_id="forget-memory-now")
-            keep = gr.Button("Keep it", size="sm")
+            keep = gr.Button("Keep it", size="sm", elem_id="keep-memory")
     messages = gr.HTML("", padding=False, elem_id="remembered")
     with gr.Accordion("What the model will see", open=False, elem_id="seen"):
         prompt = gr.Textbox(

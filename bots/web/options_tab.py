@@ -70,7 +70,8 @@ def build_options(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> None:
             except WrongChoice as error:
                 gr.Warning(str(error))
                 chosen, _ = await core.memory.settings(key)
-        return _shown(chosen, choices, await _room(core))
+                setting = ""  # what is shown is not what is kept
+        return _after(setting, _shown(chosen, choices, await _room(core)))
 
     def keep(setting: str) -> Callable[..., Any]:
         async def kept(place: str, value: str | float | None, request: gr.Request) -> list[Any]:
@@ -108,6 +109,25 @@ def _shown(chosen: ConversationSettings, choices: Choices, room: int) -> list[An
         chosen.top_p or choices.top_p or 1,
         chosen.model or (choices.models[0] if choices.models else None),
     ]
+
+
+def _after(setting: str, shown: list[Any]) -> list[Any]:
+    """What the controls show after one was changed: only what follows from it.
+
+    They would else take back what somebody changed on another one, or further on the same, while this was under way.
+    """
+    if not setting:
+        return shown
+    persona, system, _, greedy, *_ = shown
+    nothing = [gr.skip() for _ in shown]
+    match setting:
+        case "system":
+            return [persona, *nothing[1:]]
+        case "persona":
+            return [nothing[0], system, *nothing[2:]]
+        case "temperature":
+            return [*nothing[:2], gr.Slider(interactive=not greedy), *nothing[3:]]
+    return nothing
 
 
 async def _room(core: Core) -> int:

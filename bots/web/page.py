@@ -27,12 +27,17 @@ DEMO = (
     "it wants a key, `MODEL_API_KEY` in `.env`."
 )
 
-# Gradio measures its tabs with a copy that nobody sees and the Tab key finds; it calls a combobox and a group lists.
+# Gradio measures its tabs with a copy that nobody sees and the Tab key finds; it calls a combobox and a group lists,
+# and puts a button around the button of what it tells people.
 MEND = """() => {
   const mend = () => {
     document.querySelectorAll(".tab-container[aria-hidden=true]").forEach((copy) => { copy.inert = true; });
     document.querySelectorAll("input[role=listbox]").forEach((input) => { input.setAttribute("role", "combobox"); });
     document.querySelectorAll(".examples[role=list]").forEach((list) => { list.setAttribute("role", "group"); });
+    document.querySelectorAll(".toast-header[role=button]").forEach((header) => {
+      header.removeAttribute("role");
+      header.removeAttribute("tabindex");
+    });
   };
   let waiting = 0;
   new MutationObserver(() => { waiting = waiting || setTimeout(() => { waiting = 0; mend(); }, 100); })
@@ -92,11 +97,11 @@ class Page:
                     on_load = build_chat(self._desk, channel, name, DEMO if core.settings.backend == "demo" else "")
                     build_options(core, self._desk, channel)
                 with gr.Tab("Complete", id="complete") as complete:
-                    build_complete(core.models.models[0], core.assistant.manner.deadlines)
+                    build_complete(core.models, core.assistant.manner.deadlines)
                 with gr.Tab("Memory", id="memory") as memory:
                     build_memory(core, self._desk, channel)(memory)
                 with gr.Tab("Status", id="status") as status:
-                    build_status(core, self._gallery.boards)(status, [chat, complete, memory])
+                    build_status(core)(status, [chat, complete, memory])
             on_load(blocks)
             blocks.load(None, None, None, js=MEND)
         blocks.queue(default_concurrency_limit=None, api_open=False)

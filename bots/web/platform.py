@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from bots.app import Core
 from bots.web.board import Boards
 from bots.web.login import check_login
+from bots.web.port import listen
 from bots.web.surface import WebSurface
 from core.errors import SettingsError
 from core.memory import Memory
@@ -48,7 +49,7 @@ class Web:
         await asyncio.to_thread(import_gradio)
         from bots.web.live import Gallery
         from bots.web.page import Page
-        from bots.web.server import listen, serving
+        from bots.web.server import serving
 
         with listen(settings) as listener:
             gallery = Gallery(self._boards)

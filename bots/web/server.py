@@ -17,8 +17,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bots.web.login import is_local
 from bots.web.people import COOKIE
-from core.errors import SettingsError
-from core.settings import Settings
 
 MOST_BODY = 8 * 1024 * 1024
 """Bytes of one request; what people write is far below that."""
@@ -38,23 +36,6 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-
-
-def listen(settings: Settings) -> socket.socket:
-    """The socket of the page.
-
-    Raises:
-        SettingsError: the port is taken, or the host is none of this machine's.
-    """
-    host, port = settings.web_host.strip("[]"), settings.web_port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=256)
-    except OSError as error:
-        raise SettingsError(
-            f"WEB_PORT: the page cannot have {host}:{port} ({error.strerror or error}). Is it running already? "
-            f"Another one: WEB_PORT={port + 1 if 0 < port < 65_535 else 7861}"
-        ) from None
 
 
 @asynccontextmanager

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import html
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import gradio as gr
 
-from bots.app import WORKER, Core, configured
-from bots.web.board import Boards, Timing
+from bots.app import PLATFORMS, WORKER, Core, configured
+from bots.presence import TTL, connections
 from core.errors import GenerationError, ParleyError
 from core.models import Model
 from core.redis import Keys, redis_errors
+from core.timings import Timing, Timings
 
 EVERY = 2.0
 """Seconds between two looks while the tab is open."""
@@ -23,6 +25,9 @@ PATIENCE = 3.0
 LATE = 5.0
 """Seconds that a turn may wait before that is worth a colour."""
 SLOW_PING = 0.05
+MOST_PLOTTED = 60
+"""Answers of which a plot shows how they went."""
+WHERE = {"web": "on this page"}
 
 Level = Literal["ok", "warning", "error"]
 _SIGN = {"ok": "✓", "warning": "!", "error": "✗"}
@@ -41,21 +46,22 @@ class Finding:
 
 async def find_out(core: Core) -> list[Finding]:
     """Look at everything at once."""
-    looks = [_model(core), _redis(core), _queue(core)]
-    return [*(await asyncio.gather(*looks)), _platforms(core)]
+    return list(await asyncio.gather(_model(core), _redis(core), _queue(core), _platforms(core)))
 
 
-def build_status(core: Core, boards: Boards) -> Any:
+def build_status(core: Core) -> Any:
     """Lay the tab out and wire it. Gives what to do when tabs are opened."""
     cards = gr.HTML("", padding=False, elem_id="cards")
     plots = gr.HTML("", padding=False, elem_id="plots")
     timer = gr.Timer(EVERY, active=False)
+    kept = Timings(core.redis)
 
     async def look() -> tuple[str, str]:
         findings = await find_out(core)
         try:
-            timings = await boards.timings()
-        except ParleyError:
+            async with asyncio.timeout(PATIENCE):
+                timings = await kept.last()
+        except (ParleyError, TimeoutError):
             timings = []
         return cards_of(findings), plots_of(timings)
 
@@ -86,18 +92,29 @@ def cards_of(findings: list[Finding]) -> str:
 
 
 def plots_of(timings: list[Timing]) -> str:
-    """Of the last answers on the page: time to the first text, tokens a second, edits and refusals."""
-    recent = timings[-60:]
-    first = [timing.first for timing in recent]
-    speed = [timing.tokens / timing.whole for timing in recent if timing.whole > 0]
-    edits = [float(timing.edits) for timing in recent]
-    refused = sum(timing.refusals for timing in recent)
+    """Of the last answers, wherever they were given: time to first text, tokens a second, edits, refusals."""
+    recent = timings[-MOST_PLOTTED:]
+    first = [timing.first for timing in recent if timing.first is not None]
+    speed = [timing.speed for timing in recent if timing.speed is not None]
     plots = (
         _plot("Time to first text", first, "s"),
         _plot("Tokens a second", speed, ""),
-        _plot(f"Edits an answer ({refused} refused)", edits, ""),
+        _plot("Edits an answer", [float(timing.edits) for timing in recent], ""),
+        _plot("Refused edits", [float(timing.refused) for timing in recent], ""),
     )
-    return f"<div class='sparks'>{''.join(plots)}</div>"
+    return f"<p class='facts' id='covers'>{_covered(recent)}</p><div class='sparks'>{''.join(plots)}</div>"
+
+
+def _covered(timings: list[Timing]) -> str:
+    """What the plots are about: how many answers, and where they were given."""
+    scope = "by any worker with this Redis, within a day; <code>parley chat</code> does not count"
+    if not timings:
+        return f"Of the last answers on all platforms, {scope}."
+    where = Counter(timing.platform for timing in timings)
+    each = ", ".join(f"{count} {WHERE.get(name, f'in {name.capitalize()}')}" for name, count in where.most_common())
+    refused = sum(timing.refused for timing in timings)
+    last = f"the last {len(timings)} answers" if len(timings) > 1 else "the last answer"
+    return f"Of {last} ({html.escape(each)}), {scope}. {refused or 'No'} edit{'s' * (refused != 1)} refused."
 
 
 def _plot(title: str, values: list[float], unit: str) -> str:
@@ -194,6 +211,35 @@ async def _queue(core: Core) -> Finding:
     return Finding("Queue", "ok", said)
 
 
-def _platforms(core: Core) -> Finding:
-    names = ["the page", *(name.capitalize() for name in configured(core.settings))]
-    return Finding("Platforms", "ok", f"Set up: {', '.join(names)}.")
+async def _platforms(core: Core) -> Finding:
+    """Which platforms people can be heard on, as the processes that listen there say themselves."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            found = await connections(core.redis)
+    except (ParleyError, TimeoutError):
+        return Finding("Platforms", "error", "Redis does not answer, so nobody knows.")
+    wanted = {*configured(core.settings), *found} - {"web"}
+    names = [name for name in PLATFORMS if name in wanted]
+    said = [_connection(name.capitalize(), *found.get(name, (0, 0))) for name in names]
+    deaf = [name for name in names if not found.get(name, (0, 0))[0]]
+    alone = "" if names else " Slack and Discord are not set up."
+    words = f"The page: open. {' '.join(said)}{alone}".strip()
+    if not deaf:
+        return Finding("Platforms", "ok", words)
+    missing = [name for name in deaf if name not in found]
+    start = f"Nobody hears what is said there: `parley run {' '.join(missing)}` does. " if missing else ""
+    remedy = f"{start}A lost connection is made again by itself; if this lasts, `parley doctor` says what is wrong."
+    return Finding("Platforms", "error", words, remedy)
+
+
+def _connection(name: str, up: int, down: int) -> str:
+    """What the processes that listen to a platform said within the last seconds."""
+    if up and down:
+        return f"{name}: connected in {up} of {up + down} processes."
+    if up:
+        return f"{name}: connected{f' in {up} processes' if up > 1 else ''}."
+    return (
+        f"{name}: not connected, trying again."
+        if down
+        else f"{name}: no process said within {TTL} s that it listens there."
+    )

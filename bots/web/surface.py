@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 
-import structlog
-
-from bots.web.board import Boards, Entry, Stage, Timing
+from bots.web.board import Boards, Entry, Stage
+from core import commands
 from core.delivery import Pace
-from core.errors import PlatformUnavailable, StorageError
+from core.errors import MessageGone, PlatformUnavailable, StorageError
 from core.pacing import Budget
-from core.tokens import estimate
 from core.types import Limits, Message, MessageRef, Outcome, Turn
-
-log = structlog.get_logger()
 
 LIMITS = Limits(size=10**9, interval=0.1, thinking="*Thinking …*")
 """A board takes all of an answer as one message; ten times a second is as smooth as reading is."""
+EPOCH = "epoch"
+"""In a turn's place: how often its channel was forgotten when its answer was begun. The memory is read after that, so
+an answer is never shown that it would not take."""
 _UNLIMITED = 1e9
 
 
@@ -33,8 +31,13 @@ class WebSurface:
         self._pace = Pace(Budget(_UNLIMITED, _UNLIMITED), Budget(_UNLIMITED, _UNLIMITED), first_words=0)
 
     async def understand(self, turn: Turn) -> Turn:
-        """People on the page write what they mean."""
-        return turn
+        """People on the page write what they mean; what is noted is how often their channel was forgotten by now."""
+        if commands.find(turn.text):
+            return turn  # what a command says is not remembered, so it may stand on a board that was forgotten
+        try:
+            return replace(turn, place={**turn.place, EPOCH: await self.boards.epoch(turn.key)})
+        except StorageError:
+            return turn
 
     async def read_thread(self, turn: Turn) -> Sequence[Message]:
         """The page has no threads."""
@@ -60,16 +63,13 @@ class WebEditor:
         self._boards = boards
         self._turn = turn
         self._ref = MessageRef(turn.key.channel, f"{turn.id}/answer")
-        self._begun = time.time()
-        self._first = 0.0
-        self._edits = 0
 
     def working(self) -> AbstractAsyncContextManager[None]:
         """A question without an answer says so by itself."""
         return nullcontext()
 
     async def post(self, text: str, part: int, *, growing: bool) -> MessageRef:
-        """Begin the answer."""
+        """Begin the answer; it is as gone as a deleted message, if its channel was forgotten meanwhile."""
         del part
         await self.edit(self._ref, text, growing=growing)
         return self._ref
@@ -77,9 +77,6 @@ class WebEditor:
     async def edit(self, ref: MessageRef, text: str, *, growing: bool) -> None:
         """Put the newer text in place."""
         del ref
-        if text != LIMITS.thinking:
-            self._first = self._first or time.time()
-        self._edits += 1
         await self._show(replace(Entry.of(self._turn), stage=Stage.GROWING if growing else Stage.DONE, answer=text))
 
     async def finish(
@@ -95,7 +92,6 @@ class WebEditor:
             return tuple(refs) or (self._ref,)
         done = replace(Entry.of(self._turn), stage=Stage.DONE, answer=text, note=outcome.note, retry=outcome.retry)
         await self._show(done)
-        await self._time(text)
         return tuple(refs) or (self._ref,)
 
     async def remove(self, ref: MessageRef) -> None:
@@ -113,16 +109,8 @@ class WebEditor:
 
     async def _show(self, entry: Entry) -> None:
         try:
-            await self._boards.show(self._turn.key, entry)
+            there = await self._boards.show(self._turn.key, entry, epoch=self._turn.place.get(EPOCH, ""))
         except StorageError as error:
             raise PlatformUnavailable(str(error), code="storage") from None
-
-    async def _time(self, text: str) -> None:
-        """Keep how long it took, for the status; nothing depends on it."""
-        now = time.time()
-        first = (self._first or now) - self._turn.at if not self._turn.attempt else (self._first or now) - self._begun
-        writing = now - (self._first or now)
-        try:
-            await self._boards.note(Timing(now, round(first, 3), round(writing, 3), estimate(text), self._edits + 1))
-        except StorageError as error:
-            log.info("the times of an answer were not kept", error=str(error))
+        if not there:
+            raise MessageGone("the channel was forgotten", code="forgotten")

@@ -1,10 +1,14 @@
--- Put what is shown of a turn on the board of a conversation, and tell those who look at it.
+-- Put what is shown of a turn on the board of a conversation, and tell those who look at it. What was begun before the
+-- conversation was forgotten is not shown afterwards: the memory will not have it either.
 --
--- KEYS  board
+-- KEYS  board, state
 -- ARGV  turn's id, entry as JSON ("" takes it away), "1" if only where there is none, seconds to live, most entries,
---       channel on which changes are told
--- returns  1; 0 if there was one already
+--       channel on which changes are told, epoch of the conversation in which it was begun ("" for any)
+-- returns  1; 0 if there was one already; -1 if the conversation was forgotten since
 local board, turn, entry, ttl, most = KEYS[1], ARGV[1], ARGV[2], ARGV[4], tonumber(ARGV[5])
+if ARGV[7] ~= "" and (redis.call("HGET", KEYS[2], "epoch") or "0") ~= ARGV[7] then
+  return -1
+end
 if ARGV[3] == "1" and redis.call("HEXISTS", board, turn) == 1 then
   return 0
 end

@@ -69,7 +69,7 @@ async def doctor(folder: Path, settings: Settings, *arguments: str) -> Report:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bots", "doctor", *arguments),
         cwd=folder,
-        env={"PATH": os.environ["PATH"], "HOME": str(folder), **settings},
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), "WEB_PORT": "0", **settings},
         stdout=PIPE,
         stderr=PIPE,
     )
@@ -158,7 +158,7 @@ async def test_with_everything_set_up_all_is_well(tmp_path: Path, slack: SlackDo
     names += "redis.rights memory model model.answer model.context"
     assert [check["name"] for check in whole["checks"]] == [
         *names.split(),
-        *("slack.bot", "slack.scopes", "slack.socket", "discord"),
+        *("slack.bot", "slack.scopes", "slack.socket", "discord", "page"),
     ]
     for check in whole["checks"]:
         assert list(check) == ["name", "ok", "level", "tried", "found", "remedy", "ms"]

@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 from redis.asyncio import Redis
 
-from bots.web.board import MOST_ENTRIES, Boards, Entry, Stage, Timing
+from bots.web.board import MOST_ENTRIES, Boards, Entry, Stage
 from bots.web.live import Gallery
 from bots.web.people import PRIVATE, People
 from bots.web.surface import WebSurface
+from core.errors import MessageGone
 from core.memory import Exchange, RedisMemory
 from core.redis import Keys
 from core.types import Author, ConversationKey, Ending, Message, Outcome, Role, Turn
@@ -53,14 +54,12 @@ async def test_an_heir_finds_what_was_begun(boards: Boards) -> None:
 
 
 async def test_the_end_says_how_it_came(boards: Boards) -> None:
-    """With its note and its Retry, and its times for the status; what was taken back is gone."""
+    """With its note and its Retry; what was taken back is gone."""
     editor = WebSurface(boards).open_editor(turn())
     ref = await editor.post("Half", 0, growing=True)
     assert await editor.finish([ref], ["Half"], Outcome(Ending.STOPPED, "Stopped.", retry=True)) == (ref,)
     [entry] = await boards.entries(KEY)
     assert (entry.stage, entry.note, entry.retry, entry.open) == (Stage.DONE, "Stopped.", True, False)
-    [timing] = await boards.timings()
-    assert (timing.edits, timing.refusals) == (2, 0)
     await editor.finish([ref], [], Outcome(Ending.STOPPED, remember=False))
     assert await boards.entries(KEY) == []
 
@@ -76,6 +75,26 @@ async def test_forgetting_takes_the_board_away(boards: Boards, client: Redis) ->
         await wait_until(lambda: board.entries, description="the question")
         assert await memory.forget(KEY) == 1
         await wait_until(lambda: not board.entries, description="an empty board")
+
+
+async def test_an_answer_that_was_begun_before_does_not_come_back(boards: Boards, client: Redis) -> None:
+    """The memory would not take it; one that is begun afterwards, and what a command says, it shows."""
+    memory, surface = RedisMemory(client, retention=3600), WebSurface(boards)
+    growing, waiting = [surface.open_editor(await surface.understand(turn(number))) for number in (1, 2)]
+    ref = await growing.post("Half", 0, growing=True)
+    command = surface.open_editor(await surface.understand(replace(turn(3), text="forget")))
+    await memory.forget(KEY)
+    await command.post("Done.", 0, growing=False)
+    with pytest.raises(MessageGone):
+        await growing.edit(ref, "Half and more", growing=True)
+    with pytest.raises(MessageGone):
+        await growing.finish([ref], ["All"], Outcome(Ending.COMPLETE))
+    with pytest.raises(MessageGone):
+        await waiting.post("First words", 0, growing=True)
+    assert [entry.turn for entry in await boards.entries(KEY)] == ["web:3"]
+    afresh = surface.open_editor(await surface.understand(turn(2)))
+    await afresh.post("First words", 0, growing=True)
+    assert [entry.turn for entry in await boards.entries(KEY)] == ["web:2", "web:3"]
 
 
 async def test_the_oldest_go_when_there_are_too_many(boards: Boards, client: Redis) -> None:
@@ -110,14 +129,6 @@ async def test_a_burst_of_edits_is_read_in_fewer_looks(boards: Boards) -> None:
         await editor.edit(ref, "the newest", growing=True)
         await wait_until(lambda: board.entries and board.entries[0].answer == "the newest", description="the newest")
         await asyncio.wait_for(board.changed(board.version - 1), 1)
-
-
-async def test_times_of_answers_are_bounded(boards: Boards) -> None:
-    """They are for plots, not for ever."""
-    for number in range(210):
-        await boards.note(Timing(number, 0.1, 1, 10, 3))
-    timings = await boards.timings()
-    assert (len(timings), timings[-1].at) == (200, 209)
 
 
 async def test_people_and_channels_are_found_again(client: Redis) -> None:

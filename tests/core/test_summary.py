@@ -150,6 +150,14 @@ async def test_without_notes_it_is_forgotten(client: redis.asyncio.Redis) -> Non
     assert not talk.reader.notes
 
 
+async def test_what_fills_the_window_alone_leaves_notes_of_all_that_it_pushed_out(talk: Talk) -> None:
+    """The window begins with the question then."""
+    await talk.say("Remember: the door code is 4711. " + "Blue sky and a little wind. " * 90)
+    await talk.say("The weather is fine. " + "Blue sky and a little wind. " * 90)
+    await talk.summarizer.settled()
+    assert "door code is 4711" in (await talk.memory.load(CHANNEL)).summary
+
+
 async def test_nobody_waits_for_notes(talk: Talk) -> None:
     """Answers come while they are being written, and only one is written at a time."""
     talk.reader.held = asyncio.Event()

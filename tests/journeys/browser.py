@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -131,10 +131,27 @@ class Visit:
         """Open a tab."""
         await self.page.get_by_role("tab", name=name).click()
 
-    async def findings(self, script: str) -> list[dict[str, Any]]:
-        """What axe finds that is serious or worse."""
-        await self.page.evaluate(script)
-        found = await self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    async def options(self) -> None:
+        """Have the advanced options open."""
+        if not await self.page.locator("#system").is_visible():
+            await self.page.get_by_role("button", name="Advanced options").click()
+            await self.page.locator("#system").wait_for()
+
+    async def pick(self, dropdown: str, option: str) -> None:
+        """Choose from a list."""
+        await self.page.click(f"{dropdown} input")
+        await self.page.get_by_role("option", name=option, exact=True).click()
+
+    async def holds(self, selector: str, value: str) -> bool:
+        """Whether an input has a value."""
+        return await self.page.input_value(selector) == value
+
+    async def findings(self, script: str, rules: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """What axe finds that is serious or worse, by some rules or by all."""
+        if not await self.page.evaluate("'axe' in window"):
+            await self.page.evaluate(script)
+        options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
+        found = await self.page.evaluate("options => axe.run(document, options)", options)
         return [
             {"id": one["id"], "where": [node["html"][:160] for node in one["nodes"]][:4]}
             for one in found["violations"]

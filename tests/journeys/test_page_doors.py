@@ -84,7 +84,9 @@ async def test_a_login_keeps_strangers_out(browser: Browser, tmp_path: Path) -> 
 
 async def test_a_proxy_says_who_somebody_is(browser: Browser, tmp_path: Path) -> None:
     """Under that name they are remembered; who comes without is refused."""
-    async with serving_page(tmp_path, WEB_AUTH_HEADER="X-Forwarded-User") as (_, place):
+    # Of Slack the page knows the tokens, and nothing else: no process listens there.
+    tokens = {"SLACK_BOT_TOKEN": "xoxb-of-nobody", "SLACK_APP_TOKEN": "xapp-of-nobody"}
+    async with serving_page(tmp_path, WEB_AUTH_HEADER="X-Forwarded-User", **tokens) as (_, place):
         async with aiohttp.ClientSession() as stranger, stranger.get(f"{place}config") as response:
             assert response.status == 401
         context = await browser.new_context(extra_http_headers={"X-Forwarded-User": "ada@example.org"})
@@ -93,6 +95,11 @@ async def test_a_proxy_says_who_somebody_is(browser: Browser, tmp_path: Path) ->
         assert await ada.page.locator("#name input").is_disabled()
         await ada.ask("hello")
         await ada.sees("Hello, ada@example.org")
+        await ada.tab("Status")
+        await ada.page.locator(
+            "#cards", has_text="Slack: no process said within 10 s that it listens there."
+        ).wait_for()
+        assert "`parley run slack` does" in await ada.page.inner_text("#cards .error")
         await context.close()
 
 

@@ -1,0 +1,50 @@
+"""What ``parley doctor`` looks at for the page: whether it could be opened here, in the words of a start that fails."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+from collections.abc import Collection
+
+from bots.app import configured
+from bots.checks import Check, Level, Say
+from bots.web.login import check_login
+from bots.web.port import listen
+from core.errors import SettingsError
+from core.settings import Settings
+
+
+async def examine_page(settings: Settings, wrong: Collection[str], say: Say) -> None:
+    """Look at Gradio, at who could come in, and at the port."""
+    if unknown := sorted(name for name in wrong if name.startswith("web_")):
+        say(Check("page", "warning", "Page", f"not checked, because {unknown[-1].upper()} is wrong"))
+        return
+    if importlib.util.find_spec("gradio") is None:
+        say(Check("page", "ok", "Page", "not set up: Gradio is not installed", "`make setup` installs it."))
+        return
+    try:
+        check_login(settings)
+    except SettingsError as error:
+        # A team that has Slack may never open the page, and its image listens to the world.
+        wanted = bool(settings.web_user or settings.web_password) or not configured(settings)
+        say(_refused("page.login", "error" if wanted else "warning", "Page, login", error))
+        return
+    try:
+        listen(settings).close()
+    except SettingsError as error:
+        # As a rule it is the page itself that has the port; a host that is none of this machine's nobody will have.
+        taken = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE
+        say(_refused("page.port", "warning" if taken else "error", "Page, port", error))
+        return
+    who = "a login" if settings.web_user else "a proxy that knows people" if settings.web_auth_header else ""
+    where = f"{settings.web_host}:{settings.web_port}"
+    said = f"can be opened at {where}, {f'behind {who}' if who else 'for this machine alone'}"
+    say(Check("page", "ok", "Page", said))
+
+
+def _refused(name: str, level: Level, tried: str, error: SettingsError) -> Check:
+    """What a start would say: what is wrong, and after a full stop what to do."""
+    found, _, remedy = str(error).partition(". ")
+    if not remedy:
+        found, _, remedy = str(error).partition("; ")
+    return Check(name, level, tried, found, remedy[:1].upper() + remedy[1:])

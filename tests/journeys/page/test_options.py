@@ -1,0 +1,99 @@
+"""Advanced options of a channel, in a real Chromium: each control, and what the model is asked because of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.doubles.tgi import TgiDouble
+from tests.journeys.browser import Visit
+from tests.journeys.page.conftest import PIRATE, Open
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def asked(by: Visit, words: str, tgi: TgiDouble) -> dict[str, Any]:
+    """Ask something; what that model was given for it."""
+    await by.ask(words)
+    await by.sees(f"You said {words} and that is all.")
+    await by.idle()
+    return next({"inputs": seen.inputs, **seen.parameters} for seen in reversed(tgi.requests) if words in seen.inputs)
+
+
+async def test_a_channel_keeps_its_own_options(visit: Open, tgi: TgiDouble) -> None:
+    """For everybody in it, and for nobody elsewhere; "as it was set up" brings the others back."""
+    ada, bob = await visit("tuned", "Ada"), await visit("tuned", "Bob")
+    page = ada.page
+    await ada.options()
+    await page.fill("#system textarea", "You are terse.")
+    await page.press("#system textarea", "Tab")
+    for slider, value in (("#warmth", "0.3"), ("#most", "33"), ("#top-p", "0.5")):
+        await page.fill(f"{slider} input[type=number]", value)
+        await page.press(f"{slider} input[type=number]", "Tab")
+    told = await asked(bob, "ahoy", tgi)
+    assert (told["temperature"], told["top_p"], told["max_new_tokens"]) == (0.3, 0.5, 33)
+    assert "You are terse." in told["inputs"]
+    await page.check("#greedy input")
+    await page.locator("#warmth input[type=number]:disabled").wait_for()
+    assert not (await asked(bob, "avast", tgi)).get("do_sample")
+    await ada.go("plain")
+    await wait_until(lambda: ada.holds("#system textarea", ""), description="the options of the other channel")
+    assert (await asked(ada, "hello", tgi))["max_new_tokens"] == 1024
+    await ada.go("tuned")
+    await wait_until(lambda: ada.holds("#system textarea", "You are terse."), description="the first channel's")
+    await page.click("#reset")
+    await wait_until(lambda: ada.holds("#system textarea", ""), description="the defaults")
+    assert (await asked(ada, "again", tgi))["max_new_tokens"] == 1024
+
+
+async def test_each_slider_can_be_moved(visit: Open, tgi: TgiDouble) -> None:
+    """With arrows, between its ends; what it says then is what the model is asked for."""
+    ada = await visit("sliding")
+    await ada.options()
+    sliders = {
+        "#warmth": ("temperature", "0.1", "1", 0.7, 0.65),
+        "#most": ("max_new_tokens", "1", "1024", 1024, 1023),
+        "#top-p": ("top_p", "0.05", "1", 1, 0.95),
+    }
+    shows = "([slider, value]) => document.querySelector(`${slider} input[type=number]`).value == value"
+    for slider, (_, least, most, before, after) in sliders.items():
+        handle = ada.page.locator(f"{slider} input[type=range]")
+        assert (await handle.get_attribute("min"), await handle.get_attribute("max")) == (least, most)
+        await ada.page.wait_for_function(shows, arg=[slider, before])
+        await handle.press("ArrowLeft")
+        await ada.page.wait_for_function(shows, arg=[slider, after])
+    told = await asked(ada, "moved", tgi)
+    assert {name: told[name] for name, *_ in sliders.values()} == {
+        name: pytest.approx(after) for name, *_, after in sliders.values()
+    }
+
+
+async def test_a_persona_can_be_picked_and_laid_down(visit: Open, tgi: TgiDouble) -> None:
+    """It speaks for all in the channel."""
+    ada, bob = await visit("deck", "Ada"), await visit("deck", "Bob")
+    await ada.options()
+    await ada.pick("#persona", "pirate")
+    await wait_until(lambda: ada.holds("#persona input", "pirate"), description="the persona")
+    assert PIRATE in (await asked(bob, "who are you", tgi))["inputs"]
+    await ada.pick("#persona", "None")
+    assert PIRATE not in (await asked(ada, "and now", tgi))["inputs"]
+
+
+async def test_a_model_can_be_picked(visit: Open, tgi: TgiDouble, small: TgiDouble) -> None:
+    """That one answers here from then on, and the memory is measured by what it reads; elsewhere the first does."""
+    ada = await visit("picking")
+    await ada.options()
+    assert await ada.holds("#model input", "large")
+    await asked(ada, "large it is", tgi)
+    await ada.pick("#model", "small")
+    await asked(ada, "small it is", small)
+    assert not any("small it is" in seen.inputs for seen in tgi.requests)
+    await ada.tab("Memory")
+    meter = ada.page.locator("[role=meter]")
+    await meter.wait_for()
+    assert 0 < int(await meter.get_attribute("aria-valuemax") or 0) < 1024
+    await ada.tab("Chat")
+    await ada.go("elsewhere")
+    await wait_until(lambda: ada.holds("#model input", "large"), description="the other channel's model")
