@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any
 
 import gradio as gr
-import structlog
 
-from core.errors import GenerationError
-from core.generation import Deadlines, generate
+from bots.web.completion import Completion
+from core.generation import Deadlines
 from core.models import Models
-from core.types import Delta, Done, Ending, GenerationRequest, Message, Prompt, Role, Thinking
-
-log = structlog.get_logger()
-
-REASONS = {Ending.COMPLETE: "the model came to its end", Ending.LENGTH: "cut off at the most new tokens"}
-FRAME = 0.05
-"""Seconds between two looks of the text at the least."""
+from core.types import GenerationRequest, Message, Prompt, Role
 
 
 def build_complete(models: Models, deadlines: Deadlines) -> None:
@@ -45,40 +36,34 @@ def build_complete(models: Models, deadlines: Deadlines) -> None:
     )
     line = gr.HTML(_line(""), padding=False)
 
+    under_way: dict[str, Completion] = {}
+
     async def complete(
-        prompt: str, tokens: float, temperature: float, chosen: str | None
-    ) -> AsyncIterator[tuple[Any, str]]:
+        prompt: str, tokens: float, temperature: float, chosen: str | None, request: gr.Request
+    ) -> AsyncIterator[tuple[str, str]]:
         if not prompt.strip():
             yield "", _line("Write something to go on from.")
             return
+        stop_it(request)
         asked = GenerationRequest(
             Prompt((Message(Role.USER, prompt),), (), lambda: prompt), int(tokens), temperature=float(temperature)
         )
         asks = next((one for one in models.models if one.name == chosen), models.models[0])
-        written, began, shown = "", time.monotonic(), 0.0
-        yield "", _line("Waiting for the model …")
+        session = str(request.session_hash)
+        completion = under_way[session] = Completion(asks.backend, asked, deadlines)
         try:
-            async with aclosing(generate(asks.backend, asked, deadlines)) as stream:
-                async for event in stream:
-                    match event:
-                        case Delta(more):
-                            written += more
-                            if time.monotonic() - shown > FRAME:
-                                shown = time.monotonic()
-                                yield written, _line("Writing …")
-                        case Thinking(retract):
-                            written = "" if retract else written
-                            yield written, _line("Thinking …")
-                        case Done(ending, usage):
-                            count = usage.completion_tokens
-                            counted = f"{count} token{'s' * (count != 1)}" if count is not None else "tokens not told"
-                            took = time.monotonic() - began
-                            yield written, _line(f"Done: {REASONS[ending]}. {counted}, {took:.1f} s.")
-        except GenerationError as error:
-            log.warning("a completion broke off", error=str(error), remedy=error.remedy)
-            yield written, _line(error.plain)
+            async with aclosing(completion.watch()) as looks:
+                async for written, standing in looks:
+                    yield written, _line(standing)
+        finally:
+            if under_way.get(session) is completion:
+                del under_way[session]
 
-    running = gr.on(
+    def stop_it(request: gr.Request) -> None:
+        if completion := under_way.get(str(request.session_hash)):
+            completion.stop()
+
+    gr.on(
         [go.click],
         complete,
         [prompt, tokens, temperature, model],
@@ -87,8 +72,7 @@ def build_complete(models: Models, deadlines: Deadlines) -> None:
         concurrency_limit=None,
         api_visibility="private",
     )
-    stop.click(None, cancels=[running], queue=False)
-    stop.click(lambda: _line("Stopped."), None, [line], queue=False, show_progress="hidden", api_visibility="private")
+    stop.click(stop_it, None, None, queue=False, show_progress="hidden", api_visibility="private")
 
 
 def _line(text: str) -> str:

@@ -1,0 +1,67 @@
+"""One completion as it is written: what there is so far, and how it stands. Stopping it lets the model go at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import structlog
+
+from core.backends import Backend
+from core.errors import GenerationError
+from core.generation import Deadlines, generate
+from core.types import Delta, Done, Ending, GenerationRequest, Thinking
+
+log = structlog.get_logger()
+
+REASONS = {Ending.COMPLETE: "the model came to its end", Ending.LENGTH: "cut off at the most new tokens"}
+FRAME = 0.05
+"""Seconds between two looks."""
+
+
+class Completion:
+    """What a model makes of one prompt: ``text`` so far, and a ``line`` that says how it stands."""
+
+    def __init__(self, backend: Backend, asked: GenerationRequest, deadlines: Deadlines) -> None:
+        self.text, self.line = "", "Waiting for the model …"
+        self._writer = asyncio.create_task(self._write(backend, asked, deadlines))
+
+    async def watch(self) -> AsyncGenerator[tuple[str, str], None]:
+        """Text and line, as often as they change; whoever stops watching stops it."""
+        seen = ("", "")
+        try:
+            while True:
+                over = self._writer.done()
+                if seen != (seen := (self.text, self.line)):
+                    yield seen
+                if over:
+                    return
+                await asyncio.wait({self._writer}, timeout=FRAME)
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """End it; what there is stays."""
+        if not self._writer.done():
+            self._writer.cancel()
+            self.line = "Stopped."
+
+    async def _write(self, backend: Backend, asked: GenerationRequest, deadlines: Deadlines) -> None:
+        began = time.monotonic()
+        try:
+            async with aclosing(generate(backend, asked, deadlines)) as stream:
+                async for event in stream:
+                    match event:
+                        case Delta(more):
+                            self.text, self.line = self.text + more, "Writing …"
+                        case Thinking(retract):
+                            self.text, self.line = "" if retract else self.text, "Thinking …"
+                        case Done(ending, usage):
+                            count = usage.completion_tokens
+                            counted = f"{count} token{'s' * (count != 1)}" if count is not None else "tokens not told"
+                            self.line = f"Done: {REASONS[ending]}. {counted}, {time.monotonic() - began:.1f} s."
+        except GenerationError as error:
+            log.warning("a completion broke off", error=str(error), remedy=error.remedy)
+            self.line = error.plain
