@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import pytest
@@ -22,6 +23,18 @@ async def asked(by: Visit, words: str, tgi: TgiDouble) -> dict[str, Any]:
     return next({"inputs": seen.inputs, **seen.parameters} for seen in reversed(tgi.requests) if words in seen.inputs)
 
 
+async def follows(by: Visit, words: str, tgi: TgiDouble, **expected: float) -> dict[str, Any]:
+    """Ask until that model was given what is expected: a change is kept a moment after it shows."""
+    numbers = count(1)
+
+    async def told() -> dict[str, Any]:
+        given = await asked(by, f"{words} {next(numbers)}", tgi)
+        return given if all(given.get(name) == pytest.approx(value) for name, value in expected.items()) else {}
+
+    found: dict[str, Any] = await wait_until(told, description=f"{expected}", timeout=20)
+    return found
+
+
 async def test_a_channel_keeps_its_own_options(visit: Open, tgi: TgiDouble) -> None:
     """For everybody in it, and for nobody elsewhere; "as it was set up" brings the others back."""
     ada, bob = await visit("tuned", "Ada"), await visit("tuned", "Bob")
@@ -32,8 +45,7 @@ async def test_a_channel_keeps_its_own_options(visit: Open, tgi: TgiDouble) -> N
     for slider, value in (("#warmth", "0.3"), ("#most", "33"), ("#top-p", "0.5")):
         await page.fill(f"{slider} input[type=number]", value)
         await page.press(f"{slider} input[type=number]", "Tab")
-    told = await asked(bob, "ahoy", tgi)
-    assert (told["temperature"], told["top_p"], told["max_new_tokens"]) == (0.3, 0.5, 33)
+    told = await follows(bob, "ahoy", tgi, temperature=0.3, top_p=0.5, max_new_tokens=33)
     assert "You are terse." in told["inputs"]
     await page.check("#greedy input")
     await page.locator("#warmth input[type=number]:disabled").wait_for()
@@ -64,10 +76,7 @@ async def test_each_slider_can_be_moved(visit: Open, tgi: TgiDouble) -> None:
         await ada.page.wait_for_function(shows, arg=[slider, before])
         await handle.press("ArrowLeft")
         await ada.page.wait_for_function(shows, arg=[slider, after])
-    told = await asked(ada, "moved", tgi)
-    assert {name: told[name] for name, *_ in sliders.values()} == {
-        name: pytest.approx(after) for name, *_, after in sliders.values()
-    }
+    await follows(ada, "moved", tgi, **{name: after for name, *_, after in sliders.values()})
 
 
 async def test_a_persona_can_be_picked_and_laid_down(visit: Open, tgi: TgiDouble) -> None:
