@@ -16,6 +16,7 @@ import asyncio
 import math
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -60,7 +61,8 @@ class SharedBudget(Budget):
         self._asked_at: float | None = None
         self._made = 0  # calls of this process, in all
         self._made_alone = False
-        self._untold: list[float] = []  # of these, when those were made that Redis does not count yet
+        # When those calls of a window were made that Redis does not count yet, as far as that matters.
+        self._untold: deque[float] = deque(maxlen=math.ceil(capacity) if seconds else 0)
         self._told_made = self._told_reserved = 0  # what Redis counts for us
         self._refusal = 0.0  # until when; 0 if Redis knows
         self._soon: list[float] = []  # when calls are ours that were granted before they are free
@@ -107,7 +109,8 @@ class SharedBudget(Budget):
             answer = await self._owner.ask(self._key, self._question(now, spares))
             served, granted, wait, free, blocked, self._told_made, self._told_reserved, soon = answer
             self._asked_at, self._made_alone, self._wait = now, False, wait / 1000
-            self._untold = self._untold[len(self._untold) - max(0, self._made - self._told_made) :]
+            while len(self._untold) > max(0, self._made - self._told_made):
+                self._untold.popleft()
             if self._refusal == refusal:
                 self._refusal = 0.0
             now = self._clock()
@@ -168,7 +171,9 @@ class SharedBudget(Budget):
     def _pay(self, calls: int) -> None:
         super()._pay(calls)
         self._made += calls
-        self._untold = self._untold[:calls] if calls < 0 else [*self._untold, *[self._clock()] * calls]
+        self._untold.extend([self._clock()] * calls)
+        for _ in range(min(-calls, len(self._untold))):
+            self._untold.pop()
 
     def _asked_for(self) -> list[tuple[asyncio.Future[bool], int]]:
         """Who asks for spare calls and did not give up."""
@@ -215,8 +220,7 @@ class SharedBudget(Budget):
         reserved = 0 if self._owner.closed else self._reserved + len(self._soon)
         question += [self._made, self._made - self._told_made, self._supply.free(now), reserved, since, refused]
         question += [self._owner.server_time(), round(self._life * 1000), round(POLL * 1000)]
-        ages = self._untold if self.seconds else []
-        question.append(" ".join(str(int(max(0.0, now - at) * 1000)) for at in ages))
+        question.append(" ".join(str(int(max(0.0, now - at) * 1000)) for at in self._untold))
         question += [len(spares), *(calls for _, calls in spares)]
         for waiter in self._waiting()[: math.ceil(self.capacity)]:
             waited = now - waiter.since - waiter.rank * ADVANTAGE
