@@ -194,7 +194,8 @@ class TgiDouble:
         gone = asyncio.create_task(reader.read(1))
         try:
             await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)
-            seen.closed_early = not answering.done()
+            # Whoever hangs up is noticed by what reads, or by what writes, whichever is first.
+            seen.closed_early = not answering.done() or isinstance(answering.exception(), ConnectionError)
         finally:
             gone.cancel()
             answering.cancel()
