@@ -34,13 +34,14 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist's own hook reads the marks, and is called before ours otherwise
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together, in one process, what shares something that is dear: see its fixtures."""
-    for item in items:
-        for name in ("chaos", "page", "test_page_doors.py", "test_package.py"):
-            if name in item.path.parts:
-                item.add_marker(pytest.mark.xdist_group(name))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Keep together, in one process, what shares something that is dear: see its fixtures.
+
+    As each is collected: xdist reads the marks before any hook of ours that comes after the collection.
+    """
+    for name in ("chaos", "page", "test_page_doors.py", "test_package.py"):
+        if name in item.path.parts:
+            item.add_marker(pytest.mark.xdist_group(name))
 
 
 def pytest_report_header() -> list[str]:

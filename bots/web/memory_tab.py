@@ -118,7 +118,9 @@ def build_memory(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> Any:
         return gr.Column(visible=False)
 
     shown = [facts, messages, prompt]
-    gr.on([again.click, search.change, channel.change], look, [channel, search], shown, **QUICK)
+    gr.on([again.click, channel.change], look, [channel, search], shown, **QUICK)
+    # By itself, so that whoever types on while something is looked for sees what they typed last.
+    search.change(look, [channel, search], shown, **QUICK, trigger_mode="always_last")
     save.click(pack, [channel], [exported, filename], **QUICK).then(None, [exported, filename], None, js=SAVE)
     clear.click(lambda: gr.Column(visible=True), None, [confirm], **QUICK)
     keep.click(lambda: gr.Column(visible=False), None, [confirm], **QUICK)
