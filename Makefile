@@ -43,7 +43,7 @@ run: setup
 	@$(BIN)/parley run
 
 test: .venv/dev.stamp .venv/redis.stamp
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto $(ARGS)
 
 engine-test: .venv/dev.stamp .venv/redis.stamp .engine/made.stamp
 	@$(BIN)/python -m pytest -m engine tests/engine $(ARGS)

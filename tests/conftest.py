@@ -14,11 +14,15 @@ from pathlib import Path
 import pytest
 import redis
 import redis.asyncio
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from core.embedded import find_server
 from core.redis import connect
 from tests.journeys import process
 from tests.nursery import Nursery
+
+ROOMS = ("tests/chaos/", "tests/journeys/page/", "tests/journeys/test_page_doors.py", "tests/repo/test_package.py")
 
 
 def redis_binary() -> str:
@@ -34,14 +38,17 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Keep together, in one process, what shares something that is dear: see its fixtures.
+class Rooms(LoadScopeScheduling):
+    """Which process runs what: each test whichever is free, but together what shares something that is dear."""
 
-    As each is collected: xdist reads the marks before any hook of ours that comes after the collection.
-    """
-    for name in ("chaos", "page", "test_page_doors.py", "test_package.py"):
-        if name in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group(name))
+    def _split_scope(self, nodeid: str) -> str:
+        return next((room for room in ROOMS if nodeid.startswith(room)), nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Rooms:
+    """The largest rooms are begun first."""
+    return Rooms(config, log)
 
 
 def pytest_report_header() -> list[str]:
