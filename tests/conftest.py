@@ -38,7 +38,7 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-class Rooms(LoadScopeScheduling):
+class Rooms(LoadScopeScheduling):  # type: ignore[misc]
     """Which process runs what: each test whichever is free, but together what shares something that is dear."""
 
     def _split_scope(self, nodeid: str) -> str:
