@@ -42,8 +42,10 @@ setup: .venv/web.stamp .venv/redis.stamp
 run: setup
 	@$(BIN)/parley run
 
+# One process runs what is heavy, the others what mostly waits: more of them than that make tests slow that share a core.
+JOBS ?= 3
 test: .venv/dev.stamp .venv/redis.stamp
-	@$(BIN)/python -m pytest --numprocesses auto $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) $(ARGS)
 
 engine-test: .venv/dev.stamp .venv/redis.stamp .engine/made.stamp
 	@$(BIN)/python -m pytest -m engine tests/engine $(ARGS)

@@ -22,7 +22,13 @@ from core.redis import connect
 from tests.journeys import process
 from tests.nursery import Nursery
 
-ROOMS = ("tests/chaos/", "tests/journeys/page/", "tests/journeys/test_page_doors.py", "tests/repo/test_package.py")
+HEAVY = (
+    "tests/bench/",
+    "tests/chaos/",
+    "tests/journeys/page/",
+    "tests/journeys/test_page_doors.py",
+    "tests/repo/test_package.py",
+)
 
 
 def redis_binary() -> str:
@@ -39,15 +45,15 @@ def pytest_configure() -> None:
 
 
 class Rooms(LoadScopeScheduling):  # type: ignore[misc]
-    """Which process runs what: each test whichever is free, but together what shares something that is dear."""
+    """Which process runs what: each test whichever is free, but one after the other what needs a core for itself."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return next((room for room in ROOMS if nodeid.startswith(room)), nodeid)
+        return "heavy" if nodeid.startswith(HEAVY) else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Rooms:
-    """The largest rooms are begun first."""
+    """The heavy ones are begun first, in an order that keeps what they share."""
     return Rooms(config, log)
 
 

@@ -29,7 +29,7 @@ async def test_a_mention_is_answered_in_a_thread_while_the_channel_watches(
     assert slack.refused == []
     assert slack.pings == []
     assert len(slack.replies(GENERAL, ts)) == 1
-    assert not slack.unacked()
+    await wait_until(lambda: not slack.unacked(), description="an acknowledgement of each event")
 
 
 async def test_one_answer_although_the_event_comes_three_times(
