@@ -94,9 +94,13 @@ async def test_help_memory_and_forget(discord: DiscordDouble, tgi: TgiDouble, pa
     assert "forget" in told.text
     assert told.original
     assert told.original.ephemeral
-    kept = discord.command("memory")
-    await wait_until(lambda: kept.original)
-    assert "1 message and 1 answer" in kept.text
+
+    async def remembers() -> bool:
+        kept = discord.command("memory")
+        await wait_until(lambda: kept.original)
+        return "1 message and 1 answer" in kept.text
+
+    await wait_until(remembers)  # what is shown whole is remembered a moment later
     forgot = discord.command("forget")
     await wait_until(lambda: forgot.original)
     assert "forgotten" in forgot.text
