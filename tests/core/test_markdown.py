@@ -185,4 +185,4 @@ def test_no_text_takes_long(text: str) -> None:
     """Healing happens at every edit: a text made to be slow costs a fraction of a second, not minutes."""
     begun = time.process_time()  # others may share the core
     heal(text)
-    assert time.process_time() - begun < 5
+    assert time.process_time() - begun < 1
