@@ -78,7 +78,8 @@ class Worker:
         return len(self._replies)
 
     def start(self) -> None:
-        """Begin to take turns."""
+        """Begin to take turns, and be counted among the workers."""
+        self._look.set()
         self._claiming = asyncio.create_task(self._repeat(self._claim))
         self._loops = [asyncio.create_task(self._repeat(step)) for step in (self._beat, self._listen, self._settle)]
 

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import AsyncIterator, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-import redis
 import redis.asyncio
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from core.embedded import find_server
 from core.redis import connect
 from tests.journeys import process
 from tests.nursery import Nursery
+from tests.redis_server import RedisServer, redis_binary
 
 HEAVY = (
     "tests/bench/",
@@ -29,13 +26,6 @@ HEAVY = (
     "tests/journeys/test_page_doors.py",
     "tests/repo/test_package.py",
 )
-
-
-def redis_binary() -> str:
-    """The redis-server that Parley itself would start."""
-    found = find_server()
-    assert found, "no redis-server: run the tests with `make test`"
-    return str(found)
 
 
 def pytest_configure() -> None:
@@ -76,22 +66,11 @@ def nursery() -> Iterator[Nursery]:
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
     """A real redis-server on a unix socket, for the whole run."""
-    folder = tempfile.mkdtemp(prefix="parley-test-")
-    socket = Path(folder, "redis.sock")
-    command = [redis_binary(), "--port", "0", "--unixsocket", str(socket), "--dir", folder, "--save", ""]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    client = redis.Redis(unix_socket_path=str(socket))
-    for _ in range(1000):
-        try:
-            client.ping()
-            break
-        except redis.ConnectionError:
-            time.sleep(0.01)
-    yield f"unix://{socket}"
-    client.close()
-    server.terminate()
-    server.wait()
-    shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory(prefix="parley-") as folder:
+        server = RedisServer(Path(folder, "redis.sock"))
+        server.start()
+        yield server.url
+        server.kill()
 
 
 @pytest.fixture

@@ -133,10 +133,13 @@ class Calls:
         bound: bool = True,
         deadline: float | None = None,
         paid: bool = False,
+        to_its_end: bool = False,
     ) -> Answered:
         """Call, and return what Discord answered.
 
         ``bound``: it counts for the bot's calls a second, and waits for one, unless it is ``paid``: waited for before.
+        ``to_its_end``: once it is on its way nobody takes it back, not even whoever cancels the caller. For what may
+        come late and is often cancelled: when a request that was given up reaches Discord, nobody knows.
 
         Raises:
             PlatformError: as ``bots.discord.errors`` and ``core.errors`` say.
@@ -145,10 +148,12 @@ class Calls:
             return await self._call(what, work, deadline or self._deadline)
         if not paid:
             await self.budget.reserve(rank)
-        try:
-            return await self._call(what, work, deadline or self._deadline)
-        finally:
-            self.budget.spend()
+        call = self._counted(what, work, deadline or self._deadline)
+        if not to_its_end:
+            return await call
+        task = asyncio.get_running_loop().create_task(call)
+        self._leave(task, cancel=False)
+        return await asyncio.shield(task)
 
     async def close(self) -> None:
         """Nothing waits for its bucket any more."""
@@ -156,6 +161,13 @@ class Calls:
             task.cancel()
         if self._left:
             await asyncio.wait(self._left, timeout=2.0)
+
+    async def _counted(self, what: str, work: Callable[[], Coroutine[Any, Any, Any]], deadline: float) -> Answered:
+        """A call that was waited for before."""
+        try:
+            return await self._call(what, work, deadline)
+        finally:
+            self.budget.spend()
 
     async def _call(self, what: str, work: Callable[[], Coroutine[Any, Any, Any]], deadline: float) -> Answered:
         answered = Answered()

@@ -350,6 +350,7 @@ class DiscordEditor:
                     lambda: self._client.http.send_typing(int(self._channel)),
                     self._first_rank,
                     deadline=3.0,
+                    to_its_end=True,
                 )
                 self._seen = True
             await asyncio.sleep(TYPING)

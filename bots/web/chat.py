@@ -85,7 +85,7 @@ class ChatDesk:
                     version, entries = board.version, board.entries
                     line = progress(entries) if self._gallery.reachable else StorageError.plain
                     busy = any(entry.open for entry in entries)
-                    yield chat_messages(entries), gr.Button(interactive=busy), status_line(line)
+                    yield chat_messages(entries), gr.Button("Stop", interactive=busy), status_line(line)
                     await asyncio.sleep(FRAME)
         finally:
             if self._seats.get(session) is seat:
@@ -111,7 +111,7 @@ class ChatDesk:
             )
             return text
         key = visitor.key(channel)
-        lane = str(key) if channel == PRIVATE else f"{key}/{visitor.id}"
+        lane = visitor.lane(key, visitor.id)
         turn = Turn(f"web:{uuid.uuid4().hex}", key, lane, visitor.author, text, time.time())
         try:
             async with in_time():
@@ -156,7 +156,7 @@ class ChatDesk:
                 return
             kept = await self.memory.load(key)
             asked = next((m.text for m in kept.messages if m.id == last.turn and m.role is Role.USER), last.question)
-            lane = str(key) if channel == PRIVATE else f"{key}/{last.author.id}"
+            lane = visitor.lane(key, last.author.id)
             turn = Turn(last.turn, key, lane, last.author, asked, last.at, attempt=last.attempt)
             await self._queue.again(turn, [ref])
 

@@ -32,12 +32,13 @@ SAYS = {**QUICK, "queue": True}
 
 
 def build_masthead() -> tuple[gr.Dropdown, gr.Textbox]:
-    """What stands above all tabs: where one is, and how one is called."""
+    """What stands above all tabs: where one is, and how one is called; to be chosen once that is known."""
     with gr.Row(equal_height=True, elem_id="masthead"):
         gr.HTML("<h1>Parley</h1>", padding=False, elem_id="brand")
         channel = gr.Dropdown(
             choices=_choices([GENERAL]),
-            value=GENERAL,
+            value=None,
+            interactive=False,
             label="Channel",
             allow_custom_value=True,
             elem_id="channel",
@@ -45,6 +46,7 @@ def build_masthead() -> tuple[gr.Dropdown, gr.Textbox]:
         )
         name = gr.Textbox(
             label="Your name",
+            interactive=False,
             placeholder="How others see you",
             max_lines=1,
             max_length=40,
@@ -133,7 +135,8 @@ def build_chat(desk: ChatDesk, channel: gr.Dropdown, name: gr.Textbox, greeting:
     async def enter(request: gr.Request) -> tuple[Any, Any]:
         visitor = await desk.visitor(request)
         channels = await desk.people.channels()
-        return gr.Dropdown(choices=_choices([*channels, visitor.channel]), value=visitor.channel), _name_box(visitor)
+        found = gr.Dropdown(choices=_choices([*channels, visitor.channel]), value=visitor.channel, interactive=True)
+        return found, _name_box(visitor)
 
     def on_load(blocks: gr.Blocks) -> None:
         blocks.load(enter, None, [channel, name], **QUICK).then(**watching)

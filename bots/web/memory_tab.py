@@ -105,7 +105,7 @@ def build_memory(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> Any:
         visitor = await desk.visitor(request)
         with told():
             found = await recollect(core, visitor, place)
-        return facts_of(found, place), messages_of(found, words or ""), found.prompt
+        return facts_of(found, place or visitor.channel), messages_of(found, words or ""), found.prompt
 
     async def pack(place: str, request: gr.Request) -> tuple[str, str]:
         visitor = await desk.visitor(request)

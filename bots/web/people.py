@@ -44,9 +44,17 @@ class Visitor:
         return Author(self.id, self.name or f"Guest {self.id[-4:]}")
 
     def key(self, channel: str) -> ConversationKey:
-        """The conversation of a channel as this person names it: a name leads to nobody else's private one."""
+        """The conversation of a channel as this person names it: a name leads to nobody else's private one.
+
+        "" is where they were last, for a page that does not know that yet.
+        """
+        channel = channel or self.channel
         place = f"@{self.id}" if channel == PRIVATE else channel_name(channel)
         return ConversationKey(PLATFORM, WORKSPACE, place)
+
+    def lane(self, key: ConversationKey, author: str) -> str:
+        """Where an author's messages wait for each other: in a channel, nobody waits for the others."""
+        return str(key) if key.channel == f"@{self.id}" else f"{key}/{author}"
 
 
 def channel_name(text: str) -> str:

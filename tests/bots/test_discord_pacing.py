@@ -6,6 +6,7 @@ import asyncio
 import time
 from dataclasses import replace
 
+import discord
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from bots.discord.access import Asker, refusal
 from bots.discord.budgets import learn
 from bots.discord.buttons import Handle
-from bots.discord.calls import Answered, Rank
+from bots.discord.calls import Answered, Calls, Rank
 from core.pacing import Budget
 from core.settings import load_settings
 
@@ -122,6 +123,29 @@ async def test_never_more_than_so_many_calls_in_a_second() -> None:
     assert len(made) == 25
     for first, eleventh in zip(made, made[10:], strict=False):
         assert eleventh - first >= 0.3
+
+
+async def test_a_call_that_nobody_waits_for_any_more_counts_until_it_was_answered() -> None:
+    """Typing is given up when the first words are there, and may reach Discord after them."""
+    hand, answered = Hand(), asyncio.Event()
+    budget = Budget(1, seconds=1.0, clock=hand)
+    calls = Calls(discord.Client(intents=discord.Intents.none()), budget=budget)
+
+    async def work() -> None:
+        await answered.wait()
+
+    typing = asyncio.create_task(calls("type", work, to_its_end=True))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    typing.cancel()
+    await asyncio.gather(typing, return_exceptions=True)
+    hand.now += 2.0
+    assert not await free(budget), "it is on its way"
+    answered.set()
+    await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
+    assert not await free(budget), "it counts from its answer on"
+    hand.now += 1.1
+    assert await free(budget)
 
 
 @given(st.tuples(*[st.integers(0, 2**64 - 1)] * 5), st.integers(0, 99))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import resource
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -18,11 +16,11 @@ from bots.slack.manifest import SCOPES
 from core.redis import Keys
 from core.schema import SCHEMA
 from tests.bots.test_doctor import APP, BOT, NOWHERE, Report, Settings, doctor, guest, listed
-from tests.conftest import redis_binary
 from tests.core.test_redis import hello, server_that_says
 from tests.doubles.openai import SERVERS, OpenAIDouble
 from tests.doubles.slack import SlackDouble
 from tests.doubles.tgi import TgiDouble
+from tests.redis_server import running_redis
 from tests.waiting import wait_until
 
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
@@ -150,8 +148,8 @@ async def test_10_a_full_disk(tmp_path: Path, small_disk: Path) -> None:
 
 async def test_a_redis_that_cannot_write(tmp_path: Path, small_disk: Path) -> None:
     """Its disk is full: it says so itself."""
-    async with redis_on(small_disk) as url:
-        client: Redis = Redis.from_url(url)
+    async with running_redis(small_disk / "r.sock", "--appendonly", "yes") as server:
+        client: Redis = Redis.from_url(server.url)
         fill(small_disk)
         await client.set("large", "x" * 100_000)
 
@@ -159,23 +157,9 @@ async def test_a_redis_that_cannot_write(tmp_path: Path, small_disk: Path) -> No
             return bool((await client.info("persistence"))["aof_last_write_status"] == "err")
 
         await wait_until(refused, description="a write that fails")
-        report = await listed(tmp_path, {"REDIS_URL": url})
+        report = await listed(tmp_path, {"REDIS_URL": server.url})
         await client.aclose()
     found(report, "redis", "cannot write to its disk", "Make room on its disk")
-
-
-@asynccontextmanager
-async def redis_on(folder: Path) -> AsyncIterator[str]:
-    """A Redis that writes everything to a folder."""
-    socket = folder / "r.sock"
-    options = ["--port", "0", "--unixsocket", str(socket), "--dir", str(folder), "--appendonly", "yes", "--save", ""]
-    server = await asyncio.create_subprocess_exec(redis_binary(), *options, stdout=asyncio.subprocess.DEVNULL)
-    try:
-        await wait_until(socket.exists, description="the server's socket")
-        yield f"unix://{socket}"
-    finally:
-        server.kill()
-        await server.wait()
 
 
 async def test_a_redis_that_is_nearly_full(tmp_path: Path, redis_url: str, client: Redis) -> None:

@@ -17,22 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from bots.slack.manifest import SCOPES
-from core.embedded import find_server
 from tests.chaos.scribe import Scribe
 from tests.doubles.slack import SlackDouble
 from tests.doubles.tgi import TgiDouble
 from tests.journeys.process import environment
 from tests.nursery import Child, Nursery
+from tests.redis_server import RedisServer
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 RETRIES = (0.0, 0.5, 1.0, *[2.0] * 60)
 """Slack tries thrice, within five minutes; here it is quicker, and does not give up while a Redis is away."""
-NO_SERVER = 0.01
-"""Seconds between two looks for a server that starts."""
 LOOK = 0.05
 """Seconds between two looks for members that died."""
 
@@ -106,43 +103,17 @@ class Taken:
     pid: int
 
 
-class Server:
-    """A redis-server with an append-only file, to be killed and started again."""
+class Server(RedisServer):
+    """A redis-server with an append-only file, and a client of it that outlives it."""
 
     def __init__(self, folder: Path) -> None:
-        self.socket = folder / "redis.sock"
-        self.url = f"unix://{self.socket}"
+        super().__init__(folder / "redis.sock", "--appendonly", "yes")
         self.client: Redis = Redis(unix_socket_path=str(self.socket), decode_responses=True)
-        self._folder = folder
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        """Start it, with what it wrote down when it ran before."""
-        binary = find_server()
-        assert binary
-        options = ["--port", "0", "--unixsocket", str(self.socket), "--dir", str(self._folder), "--save", ""]
-        self._process = await asyncio.create_subprocess_exec(
-            str(binary), *options, "--appendonly", "yes", stdout=asyncio.subprocess.DEVNULL
-        )
-        while True:
-            try:
-                await self.client.ping()
-            except (RedisError, OSError):
-                await asyncio.sleep(NO_SERVER)
-            else:
-                return
-
-    async def kill(self) -> None:
-        """End it without a word."""
-        assert self._process
-        self._process.kill()
-        await self._process.wait()
 
     async def stop(self) -> None:
         """End it."""
         await self.client.aclose()
-        if self._process and self._process.returncode is None:
-            await self.kill()
+        self.kill()
 
 
 class Fleet:
@@ -254,7 +225,7 @@ async def sailing(
             nursery = stack.enter_context(Nursery.open())
         server = Server(folder)
         stack.push_async_callback(server.stop)
-        await server.start()
+        server.start()
         slack = await stack.enter_async_context(SlackDouble(tiers=tiers))
         slack.scopes = list(SCOPES)
         slack.ack_deadline, slack.retry_delays = 2.0, RETRIES

@@ -119,9 +119,9 @@ class Storm:
         member.thaw()
 
     async def _kill_redis(self) -> None:
-        await self.fleet.server.kill()
+        self.fleet.server.kill()
         await asyncio.sleep(self._dice.uniform(0.2, 2))
-        await self.fleet.server.start()
+        self.fleet.server.start()
 
     async def _pause_redis(self) -> None:
         await self.fleet.redis.execute_command("CLIENT", "PAUSE", "4000", "ALL")  # type: ignore[no-untyped-call]

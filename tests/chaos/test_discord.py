@@ -68,7 +68,7 @@ async def test_workers_die_while_people_watch_in_discord(nursery: Nursery, tmp_p
     """Nothing is lost, doubled or out of order."""
     dice = random.Random(4)  # noqa: S311 - repeatable, not secret
     server = Server(tmp_path)
-    await server.start()
+    server.start()
     async with DiscordDouble() as discord, TgiDouble() as tgi:
         scribe = Scribe(tgi)
         for channel in CHANNELS:

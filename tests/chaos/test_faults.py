@@ -66,11 +66,11 @@ async def test_redis_is_killed_in_the_middle_of_answers(fleet: Fleet) -> None:
     await fleet.worker()
     await asyncio.gather(*(people.ask(channel, words=100) for channel in people.channels(6)))
     await growing(fleet, people, 3)
-    await fleet.server.kill()
+    fleet.server.kill()
     unheard = [await people.call_out(channel) for channel in people.channels(6)]
     await asyncio.sleep(1.5)
     assert not any(people.heard(question) for question in unheard)
-    await fleet.server.start()
+    fleet.server.start()
     await wait_until(lambda: all(people.heard(question) for question in unheard), timeout=20)
     await check(fleet, people)
 

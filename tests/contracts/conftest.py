@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ import redis.asyncio
 
 from core.embedded import find_server
 from core.redis import connect
-from tests.waiting import wait_until
+from tests.redis_server import RedisServer
 
 
 def servers() -> dict[str, str]:
@@ -32,20 +31,16 @@ def servers() -> dict[str, str]:
 @pytest.fixture(scope="module", params=list(servers()))
 def url(request: pytest.FixtureRequest) -> Iterator[str]:
     """One real server for each version."""
-    folder = tempfile.mkdtemp(prefix="parley-")
-    socket = f"{folder}/s"
-    command = [servers()[request.param], "--port", "0", "--unixsocket", socket, "--save", "", "--dir", folder]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    yield f"unix://{socket}"
-    server.terminate()
-    server.wait()
+    with tempfile.TemporaryDirectory(prefix="parley-") as folder:
+        server = RedisServer(Path(folder, "s"), binary=servers()[request.param])
+        server.start()
+        yield server.url
+        server.kill()
 
 
 @pytest.fixture
 async def redis_client(url: str) -> AsyncIterator[redis.asyncio.Redis]:
     """A client of an empty server."""
-    path = url.removeprefix("unix://")
-    await wait_until(Path(path).exists, description="the server's socket")
     client = await connect(url)
     await client.flushall()
     yield client

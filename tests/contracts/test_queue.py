@@ -21,7 +21,7 @@ from core.queue import MOST_WAITING, FollowUp, RedisTurnQueue
 from core.quotas import Quota, Quotas
 from core.redis import Keys
 from core.types import Author, ConversationKey, Ending, Message, MessageRef, Outcome, Role, Turn
-from tests.journeys.process import running_redis
+from tests.redis_server import running_redis
 from tests.waiting import wait_until
 
 CHANNEL = ConversationKey("slack", "T1", "C1")
@@ -508,10 +508,10 @@ async def test_a_message_that_redis_took_after_we_gave_up_is_known_when_it_comes
         )
         queue = RedisTurnQueue(impatient, RedisMemory(impatient, retention=60), platforms=["slack"])
         assert (await queue.submit(ask("warm", "slack:b"))).accepted
-        server.send_signal(signal.SIGSTOP)
+        server.signal(signal.SIGSTOP)
         with pytest.raises(StorageError):
             await queue.submit(ask("t1"))
-        server.send_signal(signal.SIGCONT)
+        server.signal(signal.SIGCONT)
         patient = redis.asyncio.Redis(unix_socket_path=str(socket), decode_responses=True)
         other = RedisTurnQueue(patient, RedisMemory(patient, retention=60), platforms=["slack"])
         await wait_until(lambda: other.is_open("t1"), description="the turn in Redis")

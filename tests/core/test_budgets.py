@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +20,7 @@ from structlog.testing import capture_logs
 from core.budgets import LIFE, UNUSED, Budgets, SharedBudget
 from core.redis import Keys, connect
 from core.scripts import script
-from tests.conftest import redis_binary
+from tests.redis_server import RedisServer
 from tests.waiting import wait_until
 
 NAME = "slack:T1:chat.update"
@@ -427,56 +425,19 @@ async def test_budgets_that_nobody_uses_are_dropped(client: Redis) -> None:
     await budgets.aclose()
 
 
-@dataclass
-class Server:
-    """A redis-server that a test may kill."""
-
-    folder: Path
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"unix://{self.folder}/s"
-
-    def start(self) -> None:
-        """Start it, with the data it had."""
-        self.process = subprocess.Popen(
-            [
-                redis_binary(),
-                "--port",
-                "0",
-                "--unixsocket",
-                f"{self.folder}/s",
-                "--dir",
-                str(self.folder),
-                "--save",
-                "",
-            ],
-            stdout=subprocess.DEVNULL,
-        )
-
-    def kill(self) -> None:
-        """As a machine does that loses power."""
-        if self.process:
-            self.process.kill()
-            self.process.wait()
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server() -> Iterator[RedisServer]:
     """A Redis of our own."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-")))
-        server = Server(folder)
+    with tempfile.TemporaryDirectory(prefix="parley-") as folder:
+        server = RedisServer(Path(folder, "s"))
         server.start()
-        stack.callback(server.kill)
         yield server
+        server.kill()
 
 
 @pytest.fixture
-async def own(server: Server) -> AsyncIterator[Redis]:
+async def own(server: RedisServer) -> AsyncIterator[Redis]:
     """A client of it."""
-    await wait_until(Path(server.folder, "s").exists, description="the server's socket")
     client = await connect(server.url)
     yield client
     await client.aclose()
@@ -494,7 +455,9 @@ async def timed(budget: SharedBudget, calls: int) -> list[float]:
     return await asyncio.gather(*(take() for _ in range(calls)))
 
 
-async def test_when_redis_is_killed_calls_go_on_and_are_counted_again_afterwards(server: Server, own: Redis) -> None:
+async def test_when_redis_is_killed_calls_go_on_and_are_counted_again_afterwards(
+    server: RedisServer, own: Redis
+) -> None:
     """At the rate of the platform's limit, one log line for all budgets, and shared again when it is back."""
     budgets = Budgets(own)
     edits, posts = budgets.open(NAME, 4, 20), budgets.open("slack:T1:C1:chat.postMessage", 2, 1)

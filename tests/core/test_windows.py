@@ -14,7 +14,8 @@ from redis.asyncio import Redis
 from core.budgets import Budgets, SharedBudget
 from core.pacing import Budget
 from core.redis import Keys, connect
-from tests.core.test_budgets import NAME, OPERATIONS, Company, Server, live, own, server
+from tests.core.test_budgets import NAME, OPERATIONS, Company, live, own, server
+from tests.redis_server import RedisServer
 from tests.waiting import wait_until
 
 __all__ = ["own", "server"]  # fixtures
@@ -212,7 +213,7 @@ async def timed(budget: SharedBudget, calls: int) -> list[float]:
     return await asyncio.gather(*(take() for _ in range(calls)))
 
 
-async def test_while_redis_is_away_each_process_keeps_to_the_window_by_itself(server: Server, own: Redis) -> None:
+async def test_while_redis_is_away_each_process_keeps_to_the_window_by_itself(server: RedisServer, own: Redis) -> None:
     """With what it made before, and what others had; and Redis is told afterwards."""
     budgets, others = Budgets(own), Budgets(own)
     window, elsewhere = budgets.open_window(NAME, 4, 0.6), others.open_window(NAME, 4, 0.6)

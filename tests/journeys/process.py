@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 from pathlib import Path
 
-from core.embedded import find_server
 from tests.doubles.slack import SlackDouble
 from tests.doubles.slack_records import Posted
 from tests.doubles.tgi import TgiDouble
@@ -83,22 +82,6 @@ async def run_parley(tmp: Path, *arguments: str, **settings: str) -> AsyncIterat
         yield parley
     finally:
         await parley.stop()
-
-
-@asynccontextmanager
-async def running_redis(socket: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A redis-server of the test's own, to be killed at will."""
-    server = find_server()
-    assert server
-    options = ("--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(socket.parent))
-    process = await asyncio.create_subprocess_exec(str(server), *options, stdout=asyncio.subprocess.DEVNULL)
-    try:
-        await wait_until(socket.exists, description="the server's socket")
-        yield process
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            await process.wait()
 
 
 @asynccontextmanager

@@ -13,7 +13,8 @@ from tests.doubles.discord import ADA, BOB, GENERAL, DiscordDouble
 from tests.doubles.discord_world import CLEO, RANDOM
 from tests.doubles.tgi import TgiDouble
 from tests.journeys.discord import answered, in_discord, is_done, reply
-from tests.journeys.process import STREAM, Parley, running_redis
+from tests.journeys.process import STREAM, Parley
+from tests.redis_server import running_redis
 from tests.waiting import wait_until
 
 
@@ -268,8 +269,6 @@ async def test_with_redis_away_who_asks_is_told_at_once(discord: DiscordDouble, 
     async with running_redis(socket) as server, in_discord(discord, tgi, tmp_path, **settings) as parley:
         await reply(discord, discord.mention("hello"))
         server.kill()
-        await server.wait()
-        socket.unlink(missing_ok=True)
         asked = discord.command("ask", prompt="are you there?")
         await wait_until(lambda: asked.response)
         assert asked.response == 4

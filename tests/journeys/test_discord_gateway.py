@@ -13,7 +13,8 @@ from tests.doubles.discord import GENERAL, DiscordDouble
 from tests.doubles.discord_world import OTHER_BOT, RANDOM
 from tests.doubles.tgi import TgiDouble
 from tests.journeys.discord import in_discord, is_done, reply, tokens
-from tests.journeys.process import STREAM, Parley, run_parley, running_redis
+from tests.journeys.process import STREAM, Parley, run_parley
+from tests.redis_server import running_redis
 from tests.waiting import wait_until
 
 POST, EDIT = "POST /channels/:id/messages", "PATCH /channels/:id/messages/:id"
@@ -225,8 +226,6 @@ async def test_redis_away_for_a_moment_loses_no_mention(discord: DiscordDouble, 
     async with running_redis(socket) as server, in_discord(discord, tgi, tmp_path, **settings):
         await reply(discord, discord.mention("hello"))
         server.kill()
-        await server.wait()
-        socket.unlink(missing_ok=True)
         asked = discord.mention("are you there?")
         async with running_redis(socket):
             await reply(discord, asked)

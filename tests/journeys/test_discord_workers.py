@@ -13,7 +13,8 @@ from tests.doubles.discord_records import Posted
 from tests.doubles.discord_world import User
 from tests.doubles.tgi import TgiDouble
 from tests.journeys.discord import is_done, tokens
-from tests.journeys.process import STREAM, Parley, run_parley, running_redis
+from tests.journeys.process import STREAM, Parley, run_parley
+from tests.redis_server import running_redis
 from tests.waiting import wait_until
 
 PER_SECOND = 20

@@ -15,7 +15,8 @@ from tests.doubles.discord import ADA, BOB, DiscordDouble
 from tests.doubles.slack import SlackDouble
 from tests.doubles.tgi import TgiDouble
 from tests.journeys.discord import tokens as discord_tokens
-from tests.journeys.process import GENERAL, Parley, environment, reply, run_parley, running_redis
+from tests.journeys.process import GENERAL, Parley, environment, reply, run_parley
+from tests.redis_server import running_redis
 from tests.waiting import wait_until
 
 CANARY = re.compile(r"canary", re.IGNORECASE)
@@ -116,8 +117,6 @@ async def test_nothing_that_anybody_said_and_no_secret_is_in_any_log_metric_or_e
         commands = [("queue", "ls"), ("queue", "ls", "--json"), ("queue", "dead", "ls"), ("memory", "ls")]
         said = [await say(*words, cwd=tmp_path, **settings) for words in (*commands, ("doctor",))]
         server.kill()
-        await server.wait()
-        place.unlink()
         await slack.mention(GENERAL, "a canary in the dark")
         await wait_until(lambda: "StorageError" in parley.log or "Redis could not" in parley.log, description="a line")
         pages += [await page(parley, name) for name in ("/metrics", "/readyz")]

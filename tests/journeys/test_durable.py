@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -14,7 +13,8 @@ import pytest
 from tests.doubles.slack import SlackDouble
 from tests.doubles.slack_records import Posted
 from tests.doubles.tgi import TgiDouble
-from tests.journeys.process import GENERAL, STREAM, Parley, in_slack, reply, run_parley, running_redis
+from tests.journeys.process import GENERAL, STREAM, Parley, in_slack, reply, run_parley
+from tests.redis_server import running_redis
 from tests.waiting import wait_until
 
 
@@ -156,9 +156,7 @@ async def test_with_redis_away_a_button_says_so_and_a_message_is_delivered_again
     async with running_redis(socket) as server, in_slack(slack, tgi, tmp_path, **settings) as parley:
         posted = await reply(slack, GENERAL, await slack.mention(GENERAL, "hello"))
         assert [button.label for button in posted.buttons] == ["Retry"]
-        server.send_signal(signal.SIGKILL)
-        await server.wait()
-        socket.unlink()
+        server.kill()
         pressed = await slack.press(posted, "parley_retry")
         await wait_until(lambda: slack.ephemerals, description="a line for who pressed")
         assert "not reachable right now" in slack.ephemerals[-1].text

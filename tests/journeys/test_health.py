@@ -12,7 +12,8 @@ import aiohttp
 
 from tests.doubles.slack import SlackDouble
 from tests.doubles.tgi import TgiDouble
-from tests.journeys.process import GENERAL, Parley, in_slack, reply, run_parley, running_redis
+from tests.journeys.process import GENERAL, Parley, in_slack, reply, run_parley
+from tests.redis_server import running_redis
 from tests.waiting import wait_until
 
 
@@ -70,8 +71,6 @@ async def test_a_redis_that_dies_makes_it_not_ready_until_it_is_back(
 
         await wait_until(lambda: ready(200), description="a start")
         server.kill()
-        await server.wait()
-        place.unlink()
         await wait_until(lambda: ready(503), description="a process that knows")
         assert '"name": "redis", "state": "failed"' in (await look(parley, "/readyz"))[1]
         assert "\nparley_queue_depth " not in (await look(parley, "/metrics"))[1]

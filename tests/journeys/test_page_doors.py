@@ -99,7 +99,7 @@ async def test_a_proxy_says_who_somebody_is(browser: Browser, tmp_path: Path) ->
         await ada.page.locator(
             "#cards", has_text="Slack: no process said within 10 s that it listens there."
         ).wait_for()
-        assert "`parley run slack` does" in await ada.page.inner_text("#cards .error")
+        await ada.page.locator("#cards .error", has_text="`parley run slack` does").wait_for()
         await context.close()
 
 

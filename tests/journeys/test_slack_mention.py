@@ -9,7 +9,8 @@ import pytest
 
 from tests.doubles.slack import SlackDouble
 from tests.doubles.tgi import TgiDouble
-from tests.journeys.process import GENERAL, STREAM, Parley, in_slack, reply, running_redis
+from tests.journeys.process import GENERAL, STREAM, Parley, in_slack, reply
+from tests.redis_server import running_redis
 from tests.waiting import wait_until
 
 
@@ -350,7 +351,6 @@ async def test_without_redis_nothing_is_acknowledged(slack: SlackDouble, tgi: Tg
     async with running_redis(socket) as server, in_slack(slack, tgi, tmp_path, REDIS_URL=f"unix://{socket}"):
         await reply(slack, GENERAL, await slack.mention(GENERAL, "before"))
         server.kill()
-        await server.wait()
         ts = await slack.mention(GENERAL, "anybody there?")
         await wait_until(lambda: any(envelope.attempt for envelope in slack.unacked()), description="a redelivery")
         assert slack.replies(GENERAL, ts) == []

@@ -15,7 +15,8 @@ from tests.doubles.discord import DiscordDouble
 from tests.doubles.slack import SlackDouble
 from tests.journeys.browser import serving_page
 from tests.journeys.discord import reply as discord_reply
-from tests.journeys.process import GENERAL, environment, reply, run_parley, running_redis
+from tests.journeys.process import GENERAL, environment, reply, run_parley
+from tests.redis_server import running_redis
 from tests.waiting import wait_until
 
 
