@@ -135,7 +135,8 @@ class RedisTurnQueue:
         self.lease = lease
         self._redis = redis
         self._memory = memory
-        self._platforms = list(platforms)
+        self.platforms = list(platforms)
+        """Whose turns are claimed here."""
         self._follow_up = follow_up
         self._quotas = quotas
         self._unsure: dict[str, str] = {}
@@ -253,14 +254,14 @@ class RedisTurnQueue:
         with redis_errors("take turns"):
             lanes, quarantine = await self._claim(
                 keys=[Keys.EPOCH],
-                args=[self.worker, self._lease_ms, most, int(idle), FORMAT, together, MOST_DEAD, *self._platforms],
+                args=[self.worker, self._lease_ms, most, int(idle), FORMAT, together, MOST_DEAD, *self.platforms],
             )
         return Claimed(tuple(_job(lane) for lane in lanes), quarantine == "1")
 
     async def wait(self, seconds: float) -> None:
         """Return when there may be something to claim, after ``seconds`` at the latest."""
         with redis_errors("wait for turns"):
-            await self._redis.blpop([Keys.bell(platform) for platform in self._platforms], timeout=seconds)
+            await self._redis.blpop([Keys.bell(platform) for platform in self.platforms], timeout=seconds)
 
     async def signals(self) -> AsyncIterator[str]:
         """Lanes of which something became known, as it does. Raises StorageError when the connection breaks."""

@@ -10,7 +10,6 @@ Nothing that is sent can ring anybody or show a preview of a link.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import io
@@ -30,6 +29,7 @@ from bots.discord.buttons import Handle, finished, growing
 from bots.discord.calls import Answered, Calls, Rank
 from bots.discord.errors import ARCHIVED, FORBIDDEN, INVALID_WEBHOOK_TOKEN, THREAD_EXISTS, UNKNOWN_MESSAGE
 from bots.discord.text import cut, shown, shown_units
+from bots.discord.typing import Typing, Typists
 from core import commands
 from core.errors import MessageGone, PlatformError, PlatformUnavailable
 from core.pacing import Budget
@@ -48,8 +48,6 @@ LIMITS = Limits(
 )
 OLD = 3300.0
 """Seconds after which a message is not written over: edits of those older than an hour are counted apart."""
-TYPING = 8.0
-"""Seconds between two signs of typing; each is shown for ten."""
 SEARCHED = 50
 """Messages after the question that are looked through for one of ours."""
 ORIGINAL = "@original"
@@ -65,13 +63,16 @@ EARLY = "10015"
 class DiscordEditor:
     """Writes the reply to one turn. See ``core.delivery.MessageEditor``."""
 
-    def __init__(self, calls: Calls, turn: Turn, posts: Budget, edits: Budget, *, session: Callable[[], Any]) -> None:
+    def __init__(
+        self, calls: Calls, turn: Turn, posts: Budget, edits: Budget, *, typists: Typists, session: Callable[[], Any]
+    ) -> None:
         place = turn.place
         self._calls = calls
         self._client = calls.client
         self._turn = turn
         self._handle = Handle.of(turn)
         self._budgets = (posts, edits)
+        self._typists = typists
         self._session = session
         self._channel = place["channel"]
         self._token = place.get("token", "")
@@ -79,8 +80,7 @@ class DiscordEditor:
         self._bot = place.get("bot") == "1"
         self._opens_thread = place.get("open_thread", "")
         self._command = commands.find(turn.text) is not None
-        self._typing: asyncio.Task[None] | None = None
-        self._seen = False
+        self._typing: Typing | None = None
         self._begun = False
         self._paid = False
         alone = not self._bot
@@ -97,7 +97,7 @@ class DiscordEditor:
     async def working(self) -> AsyncIterator[None]:
         """Typing, until the first words; an interaction says by itself that the bot is thinking."""
         if not self._alive:
-            self._typing = asyncio.create_task(self._type())
+            self._typing = self._typists.take(self._turn) or Typing(self._calls, self._open_place)
         try:
             yield
         finally:
@@ -175,7 +175,8 @@ class DiscordEditor:
     @property
     def _first_rank(self) -> Rank:
         """Who has had no sign of life goes before who has."""
-        return Rank.BEGINNING if self._seen or self._begun else Rank.SIGN
+        seen = self._begun or (self._typing is not None and self._typing.seen)
+        return Rank.BEGINNING if seen else Rank.SIGN
 
     def _spend(self) -> bool:
         """Whether a call was waited for before; it is made now."""
@@ -337,28 +338,15 @@ class DiscordEditor:
     def _learn(self, which: int, answer: Answered) -> None:
         learn(self._budgets[which], answer)
 
-    # Signs of life.
-
-    async def _type(self) -> None:
-        """Type until the first words."""
+    async def _open_place(self) -> str:
+        """The channel that the answer stands in, and its thread where there is to be one."""
         with suppress(PlatformError):
             await self._open_thread()
-        while True:
-            with suppress(PlatformError):
-                await self._calls(
-                    "type",
-                    lambda: self._client.http.send_typing(int(self._channel)),
-                    self._first_rank,
-                    deadline=3.0,
-                    to_its_end=True,
-                )
-                self._seen = True
-            await asyncio.sleep(TYPING)
+        return self._channel
 
     def _rest(self) -> None:
         if self._typing:
-            self._typing.cancel()
-            self._typing = None
+            self._typing.rest()
 
 
 def _went_well(outcome: Outcome) -> bool:

@@ -20,6 +20,7 @@ from bots.discord.buttons import Handle
 from bots.discord.calls import Calls
 from bots.discord.events import Place, changed_keys, read_question, text_of
 from bots.discord.state import DiscordState
+from bots.discord.typing import Typists
 from core import metrics
 from core.commands import days, is_stop
 from core.errors import ParleyError, PlatformError, StorageError
@@ -62,6 +63,7 @@ class DiscordListener:
         memory: Memory,
         state: DiscordState,
         feedback: Feedback,
+        typists: Typists | None = None,
     ) -> None:
         self.settings = settings
         self.calls = calls
@@ -69,6 +71,7 @@ class DiscordListener:
         self.memory = memory
         self.state = state
         self._feedback = feedback
+        self._typists = typists
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepting: dict[str, asyncio.Lock] = {}
 
@@ -281,6 +284,8 @@ class DiscordListener:
         reach("submit")
         receipt = await self.queue.submit(turn)
         reach("stored")
+        if receipt.accepted and self._typists and not turn.place.get("open_thread"):
+            self._typists.begin(turn)  # in a thread that is not there yet, the answer's editor types
         if receipt.note and receipt.status in ("busy", "quota"):  # how many are before it is not worth a message to all
             self.later(self.say(where.id, receipt.note))
         if receipt.accepted and (where.thread or not where.guild):

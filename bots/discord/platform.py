@@ -25,6 +25,7 @@ from bots.discord.gateway import Gateway
 from bots.discord.listener import DiscordListener
 from bots.discord.state import DiscordState
 from bots.discord.surface import DiscordSurface
+from bots.discord.typing import Typists
 from core.budgets import Budgets
 from core.errors import ParleyError, PlatformUnauthorized, PlatformUnavailable, SettingsError
 from core.feedback import Feedback
@@ -100,7 +101,9 @@ class Discord:
         """The client is logged in."""
         own = DiscordBudgets(budgets, client.application_id)
         self.calls = Calls(client, budget=own.of_all_calls(settings.discord_calls_per_second))
-        self.surface = DiscordSurface(self.calls, own, first_words=settings.first_words_ms / 1000)
+        self.typists = Typists(self.calls)
+        first_words = settings.first_words_ms / 1000
+        self.surface = DiscordSurface(self.calls, own, typists=self.typists, first_words=first_words)
         self._settings = settings
         self._client = client
         self._stopping = stopping
@@ -118,8 +121,15 @@ class Discord:
             PlatformUnauthorized: Discord does not accept the token, or an intent.
         """
         client, state = self._client, DiscordState(redis)
+        typists = self.typists if "discord" in queue.platforms else None  # else others answer, and type
         listener = DiscordListener(
-            self._settings, self.calls, queue=queue, memory=memory, state=state, feedback=Feedback(redis)
+            self._settings,
+            self.calls,
+            queue=queue,
+            memory=memory,
+            state=state,
+            feedback=Feedback(redis),
+            typists=typists,
         )
         gateway = Gateway(client, listener, self._settings)
         client.add_dynamic_items(*PRESSES)

@@ -14,6 +14,7 @@ from bots.discord.buttons import identity
 from bots.discord.calls import Calls
 from bots.discord.editor import DiscordEditor
 from bots.discord.text import readable
+from bots.discord.typing import Typists
 from core.delivery import Pace
 from core.errors import PlatformError
 from core.types import Author, Message, Role, Turn
@@ -32,9 +33,10 @@ class DiscordSurface:
 
     regenerates = True
 
-    def __init__(self, calls: Calls, budgets: DiscordBudgets, *, first_words: float) -> None:
+    def __init__(self, calls: Calls, budgets: DiscordBudgets, *, typists: Typists, first_words: float) -> None:
         self.calls = calls
         self._budgets = budgets
+        self._typists = typists
         self._first_words = first_words
         self._open: WeakValueDictionary[str, DiscordEditor] = WeakValueDictionary()
 
@@ -66,7 +68,9 @@ class DiscordSurface:
     def open_editor(self, turn: Turn) -> DiscordEditor:
         """Where the reply to a turn is written."""
         posts, edits = self._budgets.of(self._place(turn))
-        editor = self._open[turn.id] = DiscordEditor(self.calls, turn, posts, edits, session=self._session)
+        editor = self._open[turn.id] = DiscordEditor(
+            self.calls, turn, posts, edits, typists=self._typists, session=self._session
+        )
         return editor
 
     def pace(self, turn: Turn) -> Pace:

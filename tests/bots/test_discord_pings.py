@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bots.discord.calls import Calls
 from bots.discord.editor import DiscordEditor
 from bots.discord.platform import log_in, open_client
+from bots.discord.typing import Typists
 from core.errors import PlatformError
 from core.pacing import Budget
 from core.settings import load_settings
@@ -84,7 +85,7 @@ def test_nothing_that_is_sent_can_ring_anybody(texts: list[str], note: str, endi
 
                 async def reply(turn: Turn) -> None:
                     session = client.http._HTTPClient__session  # type: ignore[attr-defined]
-                    editor = DiscordEditor(calls, turn, free, free, session=lambda: session)
+                    editor = DiscordEditor(calls, turn, free, free, typists=Typists(calls), session=lambda: session)
                     await write(editor, texts, outcome, whole)
 
                 question = discord.mention("ring them")

@@ -52,6 +52,32 @@ async def test_a_mention_is_answered_under_the_question_while_the_channel_watche
     assert discord.rest.typing[0][0] < posted.at
 
 
+async def test_typing_is_one_call_although_hearing_and_answering_are_two(
+    discord: DiscordDouble, tgi: TgiDouble, parley: Parley
+) -> None:
+    """Whoever hears the question begins, and the answer goes on from there until its first words."""
+    tgi.answer, tgi.first_after = "Yes.", 1.5
+    asked = discord.mention("are you there?")
+    await reply(discord, asked)
+    typed = [at for at, channel in discord.rest.typing if channel == GENERAL]
+    assert len(typed) == 1
+    assert typed[0] - asked.at < 1
+
+
+async def test_who_waits_for_a_slot_sees_that_they_were_heard(
+    discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path
+) -> None:
+    """The only slot is taken by an answer elsewhere."""
+    tgi.answer, tgi.rate = STREAM, 30
+    async with in_discord(discord, tgi, tmp_path, WORKER_SLOTS="1"):
+        first = discord.mention("tell me a story")
+        await reply(discord, first, final=False)
+        second = discord.mention("and me?", channel=RANDOM, user=BOB)
+        await wait_until(lambda: any(channel == RANDOM for _, channel in discord.rest.typing), description="typing")
+        assert not is_done(discord.replies(first)[0])
+        assert (await reply(discord, second)).text == STREAM
+
+
 async def test_one_answer_although_the_event_comes_twice(
     discord: DiscordDouble, tgi: TgiDouble, parley: Parley
 ) -> None:
