@@ -20,12 +20,14 @@ from tests.nursery import Nursery
 from tests.redis_server import RedisServer, redis_binary
 
 HEAVY = (
-    "tests/bench/",
+    "tests/bench/test_bench.py::test_a_scene_is_measured[durable]",
+    "tests/bench/test_bench.py::test_a_scene_is_measured[page]",
     "tests/chaos/",
     "tests/journeys/page/",
     "tests/journeys/test_page_doors.py",
-    "tests/repo/test_package.py",
 )
+TOGETHER = ("tests/repo/test_package.py",)
+"""What is made for these takes longer than the tests themselves."""
 
 
 def pytest_configure() -> None:
@@ -38,7 +40,9 @@ class Rooms(LoadScopeScheduling):  # type: ignore[misc]
     """Which process runs what: each test whichever is free, but one after the other what needs a core for itself."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "heavy" if nodeid.startswith(HEAVY) else nodeid
+        if nodeid.startswith(HEAVY):
+            return "heavy"
+        return next((place for place in TOGETHER if nodeid.startswith(place)), nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)

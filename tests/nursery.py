@@ -19,12 +19,16 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn, Self
+
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
 LIBRARIES = (
@@ -42,6 +46,15 @@ PAGE = ("gradio", "uvicorn")
 """What the page's processes load besides: seconds, and a hundred megabytes of which others have no use."""
 LOOK = 0.02
 """Seconds between two looks for children that ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a command ended, and what it said."""
+
+    code: int
+    out: str
+    err: str
 
 
 class Child:
@@ -97,21 +110,43 @@ class Nursery:
         more = PAGE if kind == "page" else ()
         return subprocess.Popen([sys.executable, "-m", "tests.nursery", self._socket(kind), *more], cwd=ROOT)
 
+    def _is_ready(self, kind: str) -> bool:
+        """Begin one, if it was not begun; whether it listens."""
+        if kind not in self._processes:
+            self._processes[kind] = self._begin(kind)
+        assert self._processes[kind].poll() is None, "the nursery ended"
+        return self._socket(kind).exists()
+
     def _socket(self, kind: str) -> Path:
         return self._folder / f"{kind}.sock"
 
     async def start(self, arguments: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path) -> Child:
         """Start ``parley`` with these arguments in a folder; what it says on stderr goes to the log."""
         kind = "page" if "web" in arguments else "plain"
-        if kind not in self._processes:
-            self._processes[kind] = self._begin(kind)
-        while not self._socket(kind).exists():
-            assert self._processes[kind].poll() is None, "the nursery ended"
-            await asyncio.sleep(LOOK)
+        await wait_until(lambda: self._is_ready(kind), timeout=60, pause=LOOK, description="the nursery")
         reader, writer = await asyncio.open_unix_connection(self._socket(kind))
-        asked = {"arguments": arguments, "environment": environment, "folder": str(folder), "log": str(log)}
-        writer.write(json.dumps(asked).encode() + b"\n")
+        writer.write(_asking(arguments, environment, folder, log=log))
         return Child(int(await reader.readline()), reader, writer)
+
+    def run(self, arguments: Sequence[str], environment: Mapping[str, str], folder: Path, said: str) -> Ran:
+        """Run ``parley`` with these arguments and that on its stdin, to its end. It blocks."""
+        while not self._is_ready("plain"):
+            time.sleep(LOOK)
+        with TemporaryDirectory(prefix="parley-command-") as place, socket.socket(socket.AF_UNIX) as connection:
+            said_to, out, log = (Path(place, name) for name in ("in", "out", "err"))
+            said_to.write_text(said, encoding="utf-8")
+            connection.connect(str(self._socket("plain")))
+            connection.sendall(_asking(arguments, environment, folder, said=said_to, out=out, log=log))
+            with connection.makefile("rb") as lines:
+                pid, code = int(lines.readline()), int(lines.readline())
+            assert pid
+            return Ran(code, out.read_text(encoding="utf-8"), log.read_text(encoding="utf-8"))
+
+
+def _asking(arguments: Sequence[str], environment: Mapping[str, str], folder: Path, **files: Path) -> bytes:
+    """The line that asks for a process."""
+    where = {"folder": str(folder), **{name: str(path) for name, path in files.items()}}
+    return json.dumps({"arguments": arguments, "environment": environment, **where}).encode() + b"\n"
 
 
 class _Server:
@@ -175,10 +210,9 @@ def _become(asked: dict[str, Any]) -> NoReturn:
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.chdir(asked["folder"])
-        nothing = os.open(os.devnull, os.O_RDWR)
-        log = os.open(asked["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        for number, file in enumerate((nothing, nothing, log)):
-            os.dup2(file, number)
+        write = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        for number, (name, how) in enumerate((("said", os.O_RDONLY), ("out", write), ("log", write))):
+            os.dup2(os.open(asked.get(name, os.devnull), how, 0o600), number)
         os.closerange(3, 256)
         os.environ.clear()
         os.environ.update(asked["environment"])
@@ -193,6 +227,7 @@ def _become(asked: dict[str, Any]) -> NoReturn:
     except BaseException:
         traceback.print_exc()
     finally:
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,7 @@ from bots.cli import cli
 from core.settings import Settings
 from tests.doubles.openai import OpenAIDouble
 from tests.doubles.tgi import TgiDouble
-from tests.journeys.process import environment
+from tests.journeys.process import command, environment
 
 SECRETS = {
     "SLACK_BOT_TOKEN": "xoxb-canary",
@@ -72,23 +69,21 @@ def test_a_wrong_setting_is_marked(tmp_path: Path) -> None:
     assert "canary" not in result.output
 
 
-def parley(tmp_path: Path, *words: str, said: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
-    """``parley …`` as a process, because a double answers in this one."""
-    command = [sys.executable, "-m", "bots", *words]
-    env = environment(tmp_path, **settings)
-    return subprocess.run(
-        command, cwd=tmp_path, env=env, input=said, capture_output=True, text=True, timeout=30, check=True
-    )
+async def parley(tmp_path: Path, *words: str, said: str = "", **settings: str) -> str:
+    """What a command says, if it ends well."""
+    ran = await command(tmp_path, *words, said=said, **settings)
+    assert ran.code == 0, ran
+    return ran.out
 
 
 async def ask_and_show(tmp_path: Path, **settings: str) -> tuple[str, dict[str, Any]]:
     """What `prompt show` says of the second question of a chat, as text and for programs."""
-    await asyncio.to_thread(parley, tmp_path, "chat", said="My name is Ada.\nAnd yours?\n", **settings)
-    listed = await asyncio.to_thread(parley, tmp_path, "memory", "ls", "--json", **settings)
-    name = json.loads(listed.stdout)[0]["conversation"]
-    shown = await asyncio.to_thread(parley, tmp_path, "prompt", "show", name, **settings)
-    new = await asyncio.to_thread(parley, tmp_path, "prompt", "show", name, "--say", "Why?", "--json", **settings)
-    return shown.stdout, json.loads(new.stdout)
+    await parley(tmp_path, "chat", said="My name is Ada.\nAnd yours?\n", **settings)
+    listed = await parley(tmp_path, "memory", "ls", "--json", **settings)
+    name = json.loads(listed)[0]["conversation"]
+    shown = await parley(tmp_path, "prompt", "show", name, **settings)
+    new = await parley(tmp_path, "prompt", "show", name, "--say", "Why?", "--json", **settings)
+    return shown, json.loads(new)
 
 
 async def test_what_is_shown_is_what_the_model_got(tmp_path: Path) -> None:

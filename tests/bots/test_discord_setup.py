@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import pytest
 
 from tests.doubles.discord import GENERAL, DiscordDouble
 from tests.doubles.discord_world import GUILD
-from tests.journeys.process import environment
+from tests.journeys.process import command
 
 
 @pytest.fixture
@@ -26,15 +24,8 @@ async def discord() -> AsyncIterator[DiscordDouble]:
 async def parley(tmp: Path, discord: DiscordDouble, *arguments: str, **settings: str) -> tuple[int, str, str]:
     """A command of ``parley``: its exit code, and what it printed."""
     tokens = {"DISCORD_TOKEN": discord.token, "DISCORD_API_URL": discord.url}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bots", *arguments),
-        cwd=tmp,
-        env=environment(tmp, **{**tokens, **settings}),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 40)
-    return process.returncode or 0, out.decode(), err.decode()
+    ran = await command(tmp, *arguments, **{**tokens, **settings})
+    return ran.code, ran.out, ran.err
 
 
 async def doctor(tmp: Path, discord: DiscordDouble, **settings: str) -> dict[str, dict[str, Any]]:

@@ -8,9 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import time
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from bots.doctor import examine
 from bots.slack.manifest import COMFORT, NECESSARY, SCOPES
 from tests.doubles.slack import SlackDouble
 from tests.doubles.tgi import TgiDouble
+from tests.journeys.process import run_with
 
 BOT, APP, KEY = "xoxb-canary-bot", "xapp-canary-app", "hf_canary"
 NOWHERE = "127.0.0.1:9"
@@ -66,18 +65,11 @@ class Report:
 
 async def doctor(folder: Path, settings: Settings, *arguments: str) -> Report:
     """Run it in a folder, with an environment of settings alone."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bots", "doctor", *arguments),
-        cwd=folder,
-        env={"PATH": os.environ["PATH"], "HOME": str(folder), "WEB_PORT": "0", **settings},
-        stdout=PIPE,
-        stderr=PIPE,
-    )
-    out, err = await process.communicate()
-    assert "canary" not in (out + err).decode()
-    assert not err, err.decode()
-    assert process.returncode is not None
-    return Report(process.returncode, out.decode())
+    env = {"PATH": os.environ["PATH"], "HOME": str(folder), "WEB_PORT": "0", **settings}
+    ran = await asyncio.to_thread(run_with, env, folder, "doctor", *arguments)
+    assert "canary" not in ran.out + ran.err
+    assert not ran.err, ran.err
+    return Report(ran.code, ran.out)
 
 
 async def listed(folder: Path, settings: Settings) -> Report:

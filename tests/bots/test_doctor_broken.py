@@ -20,6 +20,7 @@ from tests.core.test_redis import hello, server_that_says
 from tests.doubles.openai import SERVERS, OpenAIDouble
 from tests.doubles.slack import SlackDouble
 from tests.doubles.tgi import TgiDouble
+from tests.journeys.process import from_nothing
 from tests.redis_server import running_redis
 from tests.waiting import wait_until
 
@@ -113,7 +114,9 @@ async def test_9_a_clock_that_is_off(tmp_path: Path, redis_url: str) -> None:
         pytest.skip("libfaketime is not installed (apt install libfaketime)")
     for off, words in (("+3600s", "3,600 s ahead of"), ("-120s", "120 s behind")):
         env = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": off, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-        found(await listed(tmp_path, {"REDIS_URL": redis_url, **env}), "redis.clock", words, "timedatectl")
+        with from_nothing():  # what is preloaded is read then
+            report = await listed(tmp_path, {"REDIS_URL": redis_url, **env})
+        found(report, "redis.clock", words, "timedatectl")
 
 
 @pytest.fixture
@@ -208,7 +211,8 @@ async def test_few_open_files_warn(tmp_path: Path, redis_url: str) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (400, hard))
     try:
-        report = await listed(tmp_path, {"REDIS_URL": redis_url, "WORKER_SLOTS": "1000"})
+        with from_nothing():  # limits are inherited
+            report = await listed(tmp_path, {"REDIS_URL": redis_url, "WORKER_SLOTS": "1000"})
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert "machine.files" in report.warned

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +16,10 @@ from core.memory import RedisMemory
 from core.operator import CANCELLED, Operator
 from core.queue import RedisTurnQueue
 from core.types import Author, ConversationKey, MessageRef, Turn
-from tests.journeys.process import environment
+from tests.journeys.process import run_command
+from tests.nursery import Ran
 
-Cli = Callable[..., subprocess.CompletedProcess[str]]
+Cli = Callable[..., Ran]
 KEY = ConversationKey("slack", "T1", "C1")
 
 
@@ -28,10 +27,8 @@ KEY = ConversationKey("slack", "T1", "C1")
 def cli(tmp_path: Path, redis_url: str) -> Cli:
     """``parley queue …``."""
 
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "bots", "queue", *words]
-        env = environment(tmp_path, REDIS_URL=redis_url, COLUMNS="200")
-        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=30, check=False)
+    def run(*words: str) -> Ran:
+        return run_command(tmp_path, "queue", *words, REDIS_URL=redis_url, COLUMNS="200")
 
     return run
 
@@ -50,25 +47,25 @@ def ask(number: int, lane: str = "slack:T1:C1/U1") -> Turn:
 
 async def test_an_operator_sees_what_waits_and_not_what_it_says(queue: RedisTurnQueue, cli: Cli) -> None:
     """Unless they ask for it."""
-    assert "Nothing waits" in cli("ls").stdout
+    assert "Nothing waits" in cli("ls").out
     for number in (1, 2):
         await queue.submit(ask(number))
     await queue.claim(1, idle=True)
-    said = cli("ls").stdout
+    said = cli("ls").out
     assert "answered by anna" in said
     assert "waits, number 2" in said
     assert "secret" not in said
-    [lane] = json.loads(cli("ls", "--json").stdout)
+    [lane] = json.loads(cli("ls", "--json").out)
     assert (lane["place"], lane["worker"], lane["tries"], len(lane["turns"])) == ("held", "anna", 1, 2)
-    assert "secret" not in cli("show", "1701.5").stdout
-    assert json.loads(cli("show", "1701.5", "--text", "--json").stdout)["turns"][0]["text"] == "a secret"
+    assert "secret" not in cli("show", "1701.5").out
+    assert json.loads(cli("show", "1701.5", "--text", "--json").out)["turns"][0]["text"] == "a secret"
 
 
 async def test_what_is_stuck_can_be_taken_from_its_worker(queue: RedisTurnQueue, cli: Cli) -> None:
     """The next who looks gets it, as if nothing had been tried."""
     await queue.submit(ask(1))
     [job] = (await queue.claim(1, idle=True)).jobs
-    assert cli("requeue", "1701.5").returncode == 0
+    assert cli("requeue", "1701.5").code == 0
     [again] = (await queue.claim(1, idle=True)).jobs
     assert (again.turn, again.tries) == (job.turn, 1)
     assert await queue.commit(job, None) == "lost"
@@ -77,7 +74,7 @@ async def test_what_is_stuck_can_be_taken_from_its_worker(queue: RedisTurnQueue,
 async def test_a_turn_can_be_cancelled(queue: RedisTurnQueue, cli: Cli) -> None:
     """The person is told by whoever answers it."""
     await queue.submit(ask(1))
-    assert "is stopped" in cli("cancel", "1701.5").stdout
+    assert "is stopped" in cli("cancel", "1701.5").out
     [job] = (await queue.claim(1, idle=True)).jobs
     assert Note.from_json(job.notes[0]).stop == CANCELLED
 
@@ -90,15 +87,15 @@ async def test_dead_letters_can_be_answered_again_or_dropped(queue: RedisTurnQue
     for job in (await queue.claim(9, idle=True)).jobs:
         await queue.mark(job, posting=None, refs=[ref], text="")
         assert await queue.commit(job, None, dead="it kills") == "done"
-    assert "it kills" in cli("dead", "ls").stdout
-    assert len(json.loads(cli("dead", "ls", "--json").stdout)) == 3
-    assert cli("dead", "replay", "1701.5").returncode == 0
+    assert "it kills" in cli("dead", "ls").out
+    assert len(json.loads(cli("dead", "ls", "--json").out)) == 3
+    assert cli("dead", "replay", "1701.5").code == 0
     [job] = (await queue.claim(9, idle=True)).jobs
     assert (job.turn.id, job.stored[0].refs, job.tries) == ("slack:T1:C1:1701.5", (ref,), 1)
-    assert cli("dead", "drop", "1702.5").returncode == 0
-    answer: dict[str, Any] = json.loads(cli("dead", "replay", "--all", "--json").stdout)
+    assert cli("dead", "drop", "1702.5").code == 0
+    answer: dict[str, Any] = json.loads(cli("dead", "replay", "--all", "--json").out)
     assert answer["turns"] == ["slack:T1:C1:1703.5"]
-    assert "Nothing was given up" in cli("dead", "ls").stdout
+    assert "Nothing was given up" in cli("dead", "ls").out
 
 
 async def test_who_names_no_turn_is_told_what_to_do(queue: RedisTurnQueue, cli: Cli) -> None:
@@ -106,11 +103,11 @@ async def test_who_names_no_turn_is_told_what_to_do(queue: RedisTurnQueue, cli: 
     for number in (1, 2):
         await queue.submit(replace(ask(number, f"slack:{number}")))
     unknown = cli("show", "nothing")
-    assert (unknown.returncode, "parley queue ls" in unknown.stderr) == (1, True)
+    assert (unknown.code, "parley queue ls" in unknown.err) == (1, True)
     unclear = cli("cancel", ".5")
-    assert (unclear.returncode, "Say more of it" in unclear.stderr) == (1, True)
+    assert (unclear.code, "Say more of it" in unclear.err) == (1, True)
     nothing = cli("dead", "replay")
-    assert (nothing.returncode, "--all" in nothing.stderr) == (2, True)
+    assert (nothing.code, "--all" in nothing.err) == (2, True)
 
 
 async def test_a_lane_tells_where_it_stands(queue: RedisTurnQueue, client: redis.asyncio.Redis) -> None:

@@ -104,7 +104,7 @@ def test_no_character_that_people_see_is_cut(text: str, limits: Limits) -> None:
     assert cuts <= borders | inside_giants
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)  # each of them is split at every character
 @given(scribbles | documents, small)
 def test_a_part_that_is_followed_by_another_never_changes(text: str, limits: Limits) -> None:
     """Whatever is still to come: a message that was left behind needs no second look."""

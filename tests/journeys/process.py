@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from asyncio.subprocess import DEVNULL
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 from tests.doubles.slack import SlackDouble
 from tests.doubles.slack_records import Posted
 from tests.doubles.tgi import TgiDouble
-from tests.nursery import Child, Nursery
+from tests.nursery import Child, Nursery, Ran
 from tests.waiting import wait_until
 
 GENERAL = "C0GENERAL"
@@ -61,6 +62,33 @@ def from_nothing() -> Iterator[None]:
         yield
     finally:
         nursery = kept
+
+
+def run_with(env: Mapping[str, str], tmp: Path, *arguments: str, said: str = "") -> Ran:
+    """``parley`` with these arguments, in a folder, with all of that environment, to its end. It blocks."""
+    if nursery:
+        return nursery.run(arguments, env, tmp, said)
+    ran = subprocess.run(
+        (sys.executable, "-m", "bots", *arguments),
+        cwd=tmp,
+        env=env,
+        input=said,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return Ran(ran.returncode, ran.stdout, ran.stderr)
+
+
+def run_command(tmp: Path, *arguments: str, said: str = "", **settings: str) -> Ran:
+    """The same with nothing set but the data folder, and what is given."""
+    return run_with(environment(tmp, **settings), tmp, *arguments, said=said)
+
+
+async def command(tmp: Path, *arguments: str, said: str = "", **settings: str) -> Ran:
+    """The same where doubles answer in this process meanwhile."""
+    return await asyncio.to_thread(run_command, tmp, *arguments, said=said, **settings)
 
 
 @asynccontextmanager

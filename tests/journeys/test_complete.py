@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.doubles.openai import OpenAIDouble
 from tests.doubles.tgi import TgiDouble
-from tests.journeys.process import environment
+from tests.journeys.process import command
 
 
 async def parley(tmp_path: Path, *arguments: str, said: str = "", **settings: str) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of ``parley complete``."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bots", "complete", *arguments, cwd=tmp_path, env=environment(tmp_path, **settings),
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, err = await asyncio.wait_for(process.communicate(said.encode()), 30)
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    ran = await command(tmp_path, "complete", *arguments, said=said, **settings)
+    return ran.code, ran.out, ran.err
 
 
 async def test_the_prompt_is_sent_as_it_is_and_the_answer_printed(tmp_path: Path) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from tests.doubles.discord import ADA, BOB, DiscordDouble
 from tests.doubles.slack import SlackDouble
 from tests.doubles.tgi import TgiDouble
 from tests.journeys.discord import tokens as discord_tokens
-from tests.journeys.process import GENERAL, Parley, environment, reply, run_parley
+from tests.journeys.process import GENERAL, Parley, command, reply, run_parley
 from tests.redis_server import running_redis
 from tests.waiting import wait_until
 
@@ -28,15 +26,8 @@ SPOILED = ("drop", "reset", "silent")
 
 async def say(*words: str, cwd: Path, **settings: str) -> str:
     """All that a command says, on both streams."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bots", *words),
-        cwd=cwd,
-        env=environment(cwd, **settings),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    out, _ = await process.communicate()
-    return out.decode()
+    ran = await command(cwd, *words, **settings)
+    return ran.out + ran.err
 
 
 async def page(parley: Parley, name: str) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -15,24 +13,16 @@ from tests.doubles.discord import DiscordDouble
 from tests.doubles.slack import SlackDouble
 from tests.journeys.browser import serving_page
 from tests.journeys.discord import reply as discord_reply
-from tests.journeys.process import GENERAL, environment, reply, run_parley
+from tests.journeys.process import GENERAL, command, reply, run_parley
 from tests.redis_server import running_redis
 from tests.waiting import wait_until
 
 
 async def parley(*words: str, cwd: Path, said: str = "", **settings: str) -> str:
     """What a command says, if it ends well."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bots", *words),
-        cwd=cwd,
-        env=environment(cwd, **settings),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate(said.encode())
-    assert process.returncode == 0, f"{words}: {out.decode()}{err.decode()}"
-    return out.decode()
+    ran = await command(cwd, *words, said=said, **settings)
+    assert ran.code == 0, f"{words}: {ran.out}{ran.err}"
+    return ran.out
 
 
 @pytest.mark.timeout(120)

@@ -101,10 +101,10 @@ def test_the_other_doubles_run_by_hand(double: str) -> None:
         process.terminate()
 
 
-@pytest.mark.parametrize("target", ["run", "test", "check", "bench", "chaos", "setup", "audit", "pins", "pictures"])
-def test_make_knows_the_target(target: str) -> None:
+def test_make_knows_its_targets() -> None:
     """Without doing it: the tests run in what `make test` set up."""
-    subprocess.run(["make", "--dry-run", "--always-make", target], cwd=ROOT, capture_output=True, check=True)
+    targets = ["run", "test", "check", "bench", "chaos", "setup", "audit", "pins", "pictures"]
+    subprocess.run(["make", "--dry-run", "--always-make", *targets], cwd=ROOT, capture_output=True, check=True)
 
 
 def test_parley_is_where_the_readme_says() -> None:
