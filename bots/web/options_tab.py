@@ -93,21 +93,25 @@ def build_options(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> None:
     top_p.input(keep("top_p"), [channel, top_p], controls, **says)
     model.input(keep("model"), [channel, model], controls, **says)
     reset.click(keep_nothing, [channel], controls, **says)
-    gr.on([channel.change, accordion.expand], read, [channel], controls, **QUICK)
+    # Nothing can be changed before it was read: what is read would take back the change.
+    unread = gr.on(
+        [channel.change, accordion.expand], lambda: [gr.update(interactive=False)] * 7, None, controls, **QUICK
+    )
+    unread.then(read, [channel], controls, **QUICK)
 
 
 def _shown(chosen: ConversationSettings, choices: Choices, room: int) -> list[Any]:
-    """What each control shows."""
+    """What each control shows, and that it can be changed."""
     heat = choices.temperature if chosen.temperature is None else chosen.temperature
     most = min(chosen.max_new_tokens or choices.max_new_tokens, room)
     return [
-        chosen.persona or "",
-        chosen.system or "",
-        gr.Slider(value=min(max(heat, 0.1), 1) if heat else LIVELY, interactive=heat > GREEDY),
-        heat == GREEDY,
-        gr.Slider(value=most, maximum=room),
-        chosen.top_p or choices.top_p or 1,
-        chosen.model or (choices.models[0] if choices.models else None),
+        gr.update(value=chosen.persona or "", interactive=True),
+        gr.update(value=chosen.system or "", interactive=True),
+        gr.update(value=min(max(heat, 0.1), 1) if heat else LIVELY, interactive=heat > GREEDY),
+        gr.update(value=heat == GREEDY, interactive=True),
+        gr.update(value=most, maximum=room, interactive=True),
+        gr.update(value=chosen.top_p or choices.top_p or 1, interactive=True),
+        gr.update(value=chosen.model or (choices.models[0] if choices.models else None), interactive=True),
     ]
 
 
@@ -118,7 +122,7 @@ def _after(setting: str, shown: list[Any]) -> list[Any]:
     """
     if not setting:
         return shown
-    persona, system, _, greedy, *_ = shown
+    persona, system, heat, *_ = shown
     nothing = [gr.skip() for _ in shown]
     match setting:
         case "system":
@@ -126,7 +130,7 @@ def _after(setting: str, shown: list[Any]) -> list[Any]:
         case "persona":
             return [nothing[0], system, *nothing[2:]]
         case "temperature":
-            return [*nothing[:2], gr.Slider(interactive=not greedy), *nothing[3:]]
+            return [*nothing[:2], gr.update(interactive=heat["interactive"]), *nothing[3:]]
     return nothing
 
 
