@@ -17,6 +17,9 @@ from core.types import ConversationSettings
 
 MOST_TOKENS = 1024
 """Of the slider, where the model's context is not smaller."""
+READING = "place => { document.body.classList.add('reading'); return [place]; }"
+READ = "() => { document.body.classList.remove('reading'); }"
+"""Meanwhile no option can be changed (``page.css``): what is read would take back the change."""
 GREEDY = 0.0
 LIVELY = 0.7
 
@@ -93,25 +96,23 @@ def build_options(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> None:
     top_p.input(keep("top_p"), [channel, top_p], controls, **says)
     model.input(keep("model"), [channel, model], controls, **says)
     reset.click(keep_nothing, [channel], controls, **says)
-    # Nothing can be changed before it was read: what is read would take back the change.
-    unread = gr.on(
-        [channel.change, accordion.expand], lambda: [gr.update(interactive=False)] * 7, None, controls, **QUICK
-    )
-    unread.then(read, [channel], controls, **QUICK)
+    causes = [channel.change, accordion.expand]
+    reading = gr.on(causes, read, [channel], controls, js=READING, **QUICK, trigger_mode="always_last")
+    reading.then(None, None, None, js=READ)
 
 
 def _shown(chosen: ConversationSettings, choices: Choices, room: int) -> list[Any]:
-    """What each control shows, and that it can be changed."""
+    """What each control shows."""
     heat = choices.temperature if chosen.temperature is None else chosen.temperature
     most = min(chosen.max_new_tokens or choices.max_new_tokens, room)
     return [
-        gr.update(value=chosen.persona or "", interactive=True),
-        gr.update(value=chosen.system or "", interactive=True),
-        gr.update(value=min(max(heat, 0.1), 1) if heat else LIVELY, interactive=heat > GREEDY),
-        gr.update(value=heat == GREEDY, interactive=True),
-        gr.update(value=most, maximum=room, interactive=True),
-        gr.update(value=chosen.top_p or choices.top_p or 1, interactive=True),
-        gr.update(value=chosen.model or (choices.models[0] if choices.models else None), interactive=True),
+        chosen.persona or "",
+        chosen.system or "",
+        gr.Slider(value=min(max(heat, 0.1), 1) if heat else LIVELY, interactive=heat > GREEDY),
+        heat == GREEDY,
+        gr.Slider(value=most, maximum=room),
+        chosen.top_p or choices.top_p or 1,
+        chosen.model or (choices.models[0] if choices.models else None),
     ]
 
 
@@ -122,7 +123,7 @@ def _after(setting: str, shown: list[Any]) -> list[Any]:
     """
     if not setting:
         return shown
-    persona, system, heat, *_ = shown
+    persona, system, _, greedy, *_ = shown
     nothing = [gr.skip() for _ in shown]
     match setting:
         case "system":
@@ -130,7 +131,7 @@ def _after(setting: str, shown: list[Any]) -> list[Any]:
         case "persona":
             return [nothing[0], system, *nothing[2:]]
         case "temperature":
-            return [*nothing[:2], gr.update(interactive=heat["interactive"]), *nothing[3:]]
+            return [*nothing[:2], gr.Slider(interactive=not greedy), *nothing[3:]]
     return nothing
 
 

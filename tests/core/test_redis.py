@@ -150,9 +150,7 @@ async def test_what_hangs_is_given_up_in_time() -> None:
 
     with pytest.raises(RedisTimeoutError):
         await Patience(seconds=0.08).call_with_retry(hang, disconnect)
-    *earlier, last = failed
-    assert all(at <= 0.09 for at in earlier)
-    assert last > 0.08
+    assert all(at <= 0.08 for at in failed[:-1])
 
 
 async def test_without_an_address_parley_brings_its_own(tmp_path: Path) -> None:

@@ -134,9 +134,9 @@ class Visit:
 
     async def options(self) -> None:
         """Have the advanced options open."""
-        if not await self.page.locator("#system").is_visible():
+        if not await self.page.locator("#options button.open").count():
             await self.page.get_by_role("button", name="Advanced options").click()
-            await self.page.locator("#system").wait_for()
+        await self.page.locator("#system").wait_for()
 
     async def pick(self, dropdown: str, option: str) -> None:
         """Choose from a list."""
