@@ -373,7 +373,7 @@ async def test_servers_that_never_answer_do_not_hold_it_up(
     tgi.fault("stall")
     began = time.monotonic()
     assert await examine(as_json=True) == 1
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     report = Report(1, capsys.readouterr().out)
     assert report.failed == {"model.answer", "slack.bot", "slack.socket"}
     assert "FIRST_TOKEN_TIMEOUT" in report.checks["model.answer"]["remedy"]

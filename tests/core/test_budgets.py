@@ -466,8 +466,8 @@ async def test_when_redis_is_killed_calls_go_on_and_are_counted_again_afterwards
     server.kill()
     with capture_logs() as lines:
         waits = sorted(await timed(edits, 6))
-        assert waits[-1] < 1
-        assert all(later - earlier < 0.2 for earlier, later in pairwise(waits))
+        assert waits[-1] < 2
+        assert all(later - earlier < 0.5 for earlier, later in pairwise(waits))
         assert waits[5] - waits[3] > 0.06, "no faster than the platform allows"
         posts.spend()
         assert await posts.spare(1) in {True, False}
@@ -484,13 +484,13 @@ async def test_when_redis_is_killed_calls_go_on_and_are_counted_again_afterwards
 
 async def test_when_redis_hangs_calls_wait_a_moment_and_no_longer(own: Redis) -> None:
     """Each for the deadline at the most, the next ones not at all."""
-    budgets = Budgets(own, deadline=0.05)
+    budgets = Budgets(own, deadline=0.5)
     budget = budgets.open(NAME, 5, 1000)
     await budget.reserve()
     await own.client_pause(60_000, all=False)  # whatever writes
     with capture_logs() as lines:
-        assert max(await timed(budget, 3)) < 0.5
-        assert max(await timed(budget, 3)) < 0.04
+        assert max(await timed(budget, 3)) < 2
+        assert max(await timed(budget, 3)) < 0.4
         budget.spend()
         await own.client_unpause()
         await wait_until(lambda: not budgets.away, description="Redis shared again")

@@ -62,14 +62,14 @@ async def test_a_burst_waits_for_a_connection(redis_url: str) -> None:
 
 
 async def test_a_server_that_is_not_there_is_named_at_once() -> None:
-    """Connection refused: one error within two seconds, with the address and what to do."""
+    """Connection refused: one error within seconds, with the address and what to do."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         place = f"127.0.0.1:{taken.getsockname()[1]}"
         began = time.monotonic()
         with pytest.raises(StorageError, match=place) as caught:
             await connect(f"redis://:hunter2@{place}/0")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
     assert "REDIS_URL" in caught.value.remedy
     assert "hunter2" not in str(caught.value)
 

@@ -501,4 +501,4 @@ async def test_a_double_ends_at_once() -> None:
         await wait_until(lambda: other.calls, description="the call")
     with pytest.raises(aiohttp.ClientError):
         await call
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 10

@@ -40,7 +40,7 @@ async def test_ask_is_deferred_and_answered_where_it_was_asked(
     asked = discord.command("ask", prompt="tell me a story")
     answer = await answered(asked)
     assert asked.response == 5
-    assert asked.answered_at - asked.began < 1.0
+    assert asked.answered_at - asked.began < 3.0
     assert answer.text == STREAM
     assert not answer.ephemeral
     assert len(answer.shown) >= 4
