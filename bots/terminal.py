@@ -22,9 +22,9 @@ from urllib.parse import urlsplit
 from bots.app import Core, open_core
 from core import commands
 from core.assistant import Answer, Stop
-from core.delivery import MessageEditor, Pace
 from core.pacing import Budget
 from core.settings import Settings
+from core.surface import MessageEditor, Pace
 from core.types import Author, ConversationKey, Limits, MessageRef, Role, Turn
 
 LIMITS = Limits(size=10**9, interval=0.05, heals=False)

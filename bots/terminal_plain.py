@@ -45,7 +45,7 @@ async def answer_input(chat: Chat, *, silence: str = "") -> int:
 
 
 class PlainEditor:
-    """Prints one answer as it is written, and takes nothing back. See ``core.delivery.MessageEditor``."""
+    """Prints one answer as it is written, and takes nothing back. See ``core.surface.MessageEditor``."""
 
     limits = LIMITS
 

@@ -99,7 +99,7 @@ class Interrupts:
 
 
 class ScreenEditor:
-    """Draws one answer as it is written. See ``core.delivery.MessageEditor``."""
+    """Draws one answer as it is written. See ``core.surface.MessageEditor``."""
 
     limits = LIMITS
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 import structlog
 
 from core import metrics
-from core.delivery import BeforeTheEnd, Delivery, MessageEditor, Pace, deliver
+from core.delivery import BeforeTheEnd, Delivery, deliver
 from core.draft import Draft
 from core.errors import GenerationError, MessageGone, ParleyError, StorageError
 from core.memory import Exchange, Memory, Thread
 from core.models import Manner as Manner  # noqa: PLC0414 - who builds an assistant needs both
 from core.models import Models
 from core.summary import Summarizer
+from core.surface import MessageEditor, Pace
 from core.tags import tag
 from core.types import (
     Conversation,

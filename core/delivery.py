@@ -12,10 +12,10 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
@@ -24,7 +24,8 @@ from core.draft import Draft
 from core.errors import MessageGone, PlatformError, PlatformUnauthorized, PlatformUnavailable, RateLimited
 from core.markdown import Splitter, heal
 from core.pacing import Budget
-from core.types import Ending, Limits, MessageRef, Outcome
+from core.surface import MessageEditor, Pace
+from core.types import Ending, MessageRef, Outcome
 
 log = structlog.get_logger()
 
@@ -35,64 +36,6 @@ ATTEMPTS = 8
 PATIENCE = 8.0
 """Seconds between two such calls at the most."""
 REFUSED = Outcome(Ending.INTERRUPTED, "The rest of this answer cannot be shown here.", retry=True)
-
-
-class MessageEditor(Protocol):
-    """How one reply is written on a platform.
-
-    Every method may raise RateLimited (call again later), PlatformUnavailable (a passing fault), MessageGone (stop) or
-    another PlatformError (this call will never work).
-    """
-
-    limits: Limits
-
-    def working(self) -> AbstractAsyncContextManager[None]:
-        """A sign of life while inside: typing, or a status. Entering does not wait; never raises PlatformError."""
-        ...
-
-    async def post(self, text: str, part: int, *, growing: bool) -> MessageRef:
-        """Post message number ``part`` of the reply (from 0), marked so that ``find`` can find it."""
-        ...
-
-    async def edit(self, ref: MessageRef, text: str, *, growing: bool) -> None:
-        """Put ``text``, the full text of that message, in its place; while it is ``growing`` it can be stopped."""
-        ...
-
-    async def finish(
-        self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome, *, whole: str = ""
-    ) -> tuple[MessageRef, ...]:
-        """Make the reply final: ``refs[i]`` shows ``parts[i]`` already, but for the last part.
-
-        The last part is edited into its message, or posted if there is none yet, together with what the outcome has to
-        say; without any part the note is the reply. ``whole`` is the text, as a file, where ``limits.messages`` do not
-        hold it. Returns the messages of the whole reply.
-        """
-        ...
-
-    async def remove(self, ref: MessageRef) -> None:
-        """Take away a message that an earlier, longer reply left behind."""
-        ...
-
-    async def find(self, part: int) -> MessageRef | None:
-        """What was posted as ``part`` of this reply by somebody who could not say so any more; None if nothing was."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """Who may call when: budgets for ``posts`` and ``edits``, and seconds to gather the ``first_words``.
-
-    A model that reasons for more seconds than ``thinking`` before its first word is said to do so.
-
-    Where a platform counts all calls together, ``ready`` waits for one, which the next post or edit makes. It is waited
-    for apart from the call, so that a preview which has to wait is given up when its answer ends.
-    """
-
-    posts: Budget
-    edits: Budget
-    first_words: float = 0.12
-    ready: Callable[[], Awaitable[None]] | None = None
-    thinking: float = 3.0
 
 
 BeforeTheEnd = Callable[[Sequence[MessageRef], Outcome], Awaitable[None]]

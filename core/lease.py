@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 import structlog
 
 from core import metrics
-from core.delivery import MessageEditor
 from core.draft import Draft
 from core.errors import (
     MessageGone,
@@ -31,6 +30,7 @@ from core.errors import (
 from core.failpoints import reach
 from core.jobs import Job, Note, Seal, StoredJob
 from core.queue import TurnQueue
+from core.surface import MessageEditor
 from core.types import MessageRef, Outcome, Turn
 
 log = structlog.get_logger()
@@ -137,7 +137,7 @@ class Lease:
 
 
 class LeaseEditor:
-    """Writes a reply while the lease lasts, and writes down where it stands. See ``core.delivery.MessageEditor``.
+    """Writes a reply while the lease lasts, and writes down where it stands. See ``core.surface.MessageEditor``.
 
     Before a message is posted, that is written down; afterwards, its name. A post whose answer was lost is looked for
     before it is made again, by whoever goes on.

@@ -61,7 +61,7 @@ EARLY = "10015"
 
 
 class DiscordEditor:
-    """Writes the reply to one turn. See ``core.delivery.MessageEditor``."""
+    """Writes the reply to one turn. See ``core.surface.MessageEditor``."""
 
     def __init__(
         self, calls: Calls, turn: Turn, posts: Budget, edits: Budget, *, typists: Typists, session: Callable[[], Any]
@@ -106,7 +106,7 @@ class DiscordEditor:
                 self._calls.budget.release()
 
     async def ready(self) -> None:
-        """Wait for one of the bot's calls; see ``core.delivery.Pace``."""
+        """Wait for one of the bot's calls; see ``core.surface.Pace``."""
         if self._alive or self._paid:
             return
         if not self._begun:

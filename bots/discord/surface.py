@@ -15,8 +15,8 @@ from bots.discord.calls import Calls
 from bots.discord.editor import DiscordEditor
 from bots.discord.text import readable
 from bots.discord.typing import Typists
-from core.delivery import Pace
 from core.errors import PlatformError
+from core.surface import Pace
 from core.types import Author, Message, Role, Turn
 from core.window import shorten
 

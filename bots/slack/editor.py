@@ -91,7 +91,7 @@ class Signs:
 
 
 class SlackEditor:
-    """Writes the reply to one turn. See ``core.delivery.MessageEditor``."""
+    """Writes the reply to one turn. See ``core.surface.MessageEditor``."""
 
     limits = LIMITS
 

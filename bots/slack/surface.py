@@ -15,8 +15,8 @@ from bots.slack.errors import slack_errors
 from bots.slack.events import identity
 from bots.slack.text import people, readable
 from core.budgets import Budgets
-from core.delivery import Pace
 from core.errors import PlatformError
+from core.surface import Pace
 from core.types import Author, Message, Role, Turn
 from core.window import shorten
 

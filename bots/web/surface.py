@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from bots.web.board import Boards, Entry, Stage
 from core import commands
-from core.delivery import Pace
 from core.errors import MessageGone, PlatformUnavailable, StorageError
 from core.pacing import Budget
+from core.surface import Pace
 from core.types import Limits, Message, MessageRef, Outcome, Turn
 
 LIMITS = Limits(size=10**9, interval=0.1, thinking="*Thinking …*")
@@ -55,7 +55,7 @@ class WebSurface:
 
 
 class WebEditor:
-    """Writes the reply to one turn on the board of its channel. See ``core.delivery.MessageEditor``."""
+    """Writes the reply to one turn on the board of its channel. See ``core.surface.MessageEditor``."""
 
     limits = LIMITS
 

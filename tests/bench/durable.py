@@ -16,11 +16,11 @@ from pathlib import Path
 import structlog
 from redis.asyncio import Redis
 
-from core.delivery import Pace
 from core.embedded import embedded_redis
 from core.memory import RedisMemory
 from core.queue import RedisTurnQueue
 from core.redis import Keys, connect
+from core.surface import Pace
 from core.tags import tag
 from core.worker import Worker
 from tests.bench.figures import Figure, at

@@ -13,13 +13,13 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 from core.assistant import Assistant, Manner
-from core.delivery import MessageEditor, Pace
 from core.memory import RedisMemory
 from core.models import one_model
 from core.pacing import Budget
 from core.prompts.falcon import FalconTemplate
 from core.queue import RedisTurnQueue
 from core.redis import connect
+from core.surface import MessageEditor, Pace
 from core.types import (
     Author,
     ConversationKey,
@@ -62,7 +62,7 @@ class NoModel:
 
 
 class NoEditor:
-    """See ``core.delivery.MessageEditor``."""
+    """See ``core.surface.MessageEditor``."""
 
     limits = Limits(size=10_000)
 

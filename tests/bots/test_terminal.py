@@ -29,7 +29,7 @@ from bots.terminal_screen import THEME, Region, ScreenEditor, last_block, newest
 from core.assistant import Assistant
 from core.backends import Backend
 from core.backends.demo import DemoBackend
-from core.delivery import MessageEditor, Pace, deliver
+from core.delivery import deliver
 from core.draft import Draft
 from core.errors import ModelUnavailable, StorageError, StreamBroken
 from core.generation import Deadlines, generate
@@ -38,6 +38,7 @@ from core.models import one_model
 from core.pacing import Budget
 from core.prompts.falcon import FalconTemplate
 from core.settings import load_settings
+from core.surface import MessageEditor, Pace
 from core.types import ConversationKey, Delta, Done, Ending, GenerationRequest, ModelLimits, Outcome, Prompt, Role, Turn
 from tests.waiting import wait_until
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from core.delivery import Delivery, Pace, deliver
+from core.delivery import Delivery, deliver
 from core.draft import Draft
 from core.errors import MessageGone, PlatformError, PlatformUnavailable, RateLimited
 from core.pacing import Budget
+from core.surface import Pace
 from core.types import Ending, Limits, MessageRef, Outcome
 from tests.waiting import wait_until
 

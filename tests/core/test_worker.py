@@ -11,13 +11,13 @@ import redis.asyncio
 
 from core.assistant import Assistant, Manner
 from core.backends.tgi import TgiBackend
-from core.delivery import Pace
 from core.errors import PlatformError, PlatformUnavailable
 from core.memory import RedisMemory
 from core.models import one_model
 from core.prompts.falcon import FalconTemplate
 from core.queue import FollowUp, RedisTurnQueue
 from core.reply import STOPPED, WITHDRAWN
+from core.surface import Pace
 from core.types import Author, ConversationKey, Ending, Message, MessageRef, ModelLimits, Role, Turn
 from core.worker import Worker
 from tests.core.test_delivery import Platform, pace
