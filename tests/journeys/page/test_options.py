@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -15,24 +16,30 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def asked(by: Visit, words: str, tgi: TgiDouble) -> dict[str, Any]:
-    """Ask something; what that model was given for it."""
+async def asked(by: Visit, words: str, model: TgiDouble) -> dict[str, Any]:
+    """Ask something; what that model was given for it, nothing if it was not asked."""
     await by.ask(words)
     await by.sees(f"You said {words} and that is all.")
     await by.idle()
-    return next({"inputs": seen.inputs, **seen.parameters} for seen in reversed(tgi.requests) if words in seen.inputs)
+    given = [{"inputs": seen.inputs, **seen.parameters} for seen in model.requests if words in seen.inputs]
+    return given[-1] if given else {}
 
 
-async def follows(by: Visit, words: str, tgi: TgiDouble, **expected: float) -> dict[str, Any]:
-    """Ask until that model was given what is expected: a change is kept a moment after it shows."""
+async def until(by: Visit, words: str, model: TgiDouble, holds: Callable[[dict[str, Any]], bool]) -> None:
+    """Ask until that model was given what it should: a change is kept a moment after it shows."""
     numbers = count(1)
 
-    async def told() -> dict[str, Any]:
-        given = await asked(by, f"{words} {next(numbers)}", tgi)
-        return given if all(given.get(name) == pytest.approx(value) for name, value in expected.items()) else {}
+    async def told() -> bool:
+        given = await asked(by, f"{words} {next(numbers)}", model)
+        return bool(given) and holds(given)
 
-    found: dict[str, Any] = await wait_until(told, description=f"{expected}", timeout=20)
-    return found
+    await wait_until(told, description=f"what is given for {words!r}", timeout=20)
+
+
+async def follows(by: Visit, words: str, model: TgiDouble, **expected: float) -> None:
+    """Ask until that model was given these parameters."""
+    given = {name: pytest.approx(value) for name, value in expected.items()}
+    await until(by, words, model, lambda told: all(told.get(name) == value for name, value in given.items()))
 
 
 async def test_a_channel_keeps_its_own_options(visit: Open, tgi: TgiDouble) -> None:
@@ -45,8 +52,8 @@ async def test_a_channel_keeps_its_own_options(visit: Open, tgi: TgiDouble) -> N
     for slider, value in (("#warmth", "0.3"), ("#most", "33"), ("#top-p", "0.5")):
         await page.fill(f"{slider} input[type=number]", value)
         await page.press(f"{slider} input[type=number]", "Tab")
-    told = await follows(bob, "ahoy", tgi, temperature=0.3, top_p=0.5, max_new_tokens=33)
-    assert "You are terse." in told["inputs"]
+    await until(bob, "hey", tgi, lambda given: "You are terse." in given["inputs"])
+    await follows(bob, "ahoy", tgi, temperature=0.3, top_p=0.5, max_new_tokens=33)
     await page.check("#greedy input")
     await page.locator("#warmth input[type=number]:disabled").wait_for()
     assert not (await asked(bob, "avast", tgi)).get("do_sample")
@@ -85,9 +92,9 @@ async def test_a_persona_can_be_picked_and_laid_down(visit: Open, tgi: TgiDouble
     await ada.options()
     await ada.pick("#persona", "pirate")
     await wait_until(lambda: ada.holds("#persona input", "pirate"), description="the persona")
-    assert PIRATE in (await asked(bob, "who are you", tgi))["inputs"]
+    await until(bob, "who are you", tgi, lambda given: PIRATE in given["inputs"])
     await ada.pick("#persona", "None")
-    assert PIRATE not in (await asked(ada, "and now", tgi))["inputs"]
+    await until(ada, "and now", tgi, lambda given: PIRATE not in given["inputs"])
 
 
 async def test_a_model_can_be_picked(visit: Open, tgi: TgiDouble, small: TgiDouble) -> None:
@@ -97,8 +104,9 @@ async def test_a_model_can_be_picked(visit: Open, tgi: TgiDouble, small: TgiDoub
     assert await ada.holds("#model input", "large")
     await asked(ada, "large it is", tgi)
     await ada.pick("#model", "small")
-    await asked(ada, "small it is", small)
-    assert not any("small it is" in seen.inputs for seen in tgi.requests)
+    await until(ada, "small it is", small, lambda given: True)
+    assert await asked(ada, "small it stays", small)
+    assert not any("small it stays" in seen.inputs for seen in tgi.requests)
     await ada.tab("Memory")
     meter = ada.page.locator("[role=meter]")
     await meter.wait_for()
