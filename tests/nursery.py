@@ -133,13 +133,13 @@ class Nursery:
         while not self._is_ready("plain"):
             time.sleep(LOOK)
         with TemporaryDirectory(prefix="parley-command-") as place, socket.socket(socket.AF_UNIX) as connection:
-            said_to, out, log = (Path(place, name) for name in ("in", "out", "err"))
-            said_to.write_text(said, encoding="utf-8")
+            typed, out, log = (Path(place, name) for name in ("in", "out", "err"))
+            typed.write_text(said, encoding="utf-8")
             connection.connect(str(self._socket("plain")))
-            connection.sendall(_asking(arguments, environment, folder, said=said_to, out=out, log=log))
+            connection.sendall(_asking(arguments, environment, folder, said=typed, out=out, log=log))
             with connection.makefile("rb") as lines:
-                pid, code = int(lines.readline()), int(lines.readline())
-            assert pid
+                lines.readline()  # its pid
+                code = int(lines.readline())
             return Ran(code, out.read_text(encoding="utf-8"), log.read_text(encoding="utf-8"))
 
 

@@ -89,6 +89,14 @@ def test_nobody_can_name_somebody_elses_private_channel(typed: str) -> None:
         assert channel_name(channel_name(typed)) == channel_name(typed)
 
 
+def test_a_page_that_does_not_know_yet_where_one_is_leads_to_where_one_was() -> None:
+    """What is sent in its first moments does not go to everybody, and waits in line with the rest."""
+    ada = Visitor("v-ada", channel=PRIVATE)
+    assert ada.key("") == ada.key(PRIVATE)
+    assert ada.lane(ada.key(""), ada.id) == str(ada.key(PRIVATE))
+    assert Visitor("v-ada", channel="plans").key("") == ada.key("plans")
+
+
 def test_an_id_does_not_lead_back_to_the_cookie() -> None:
     """It is stored with every message; the cookie is what lets one in."""
     who = visitor_id({}, {"parley_visitor": "secret"}, "")

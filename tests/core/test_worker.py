@@ -325,3 +325,14 @@ async def test_a_retry_writes_over_the_reply_and_replaces_the_pair(office: Offic
     kept = (await office.memory.load(CHANNEL)).messages
     assert [message.role for message in kept] == [Role.USER, Role.ASSISTANT]
     assert len(town.platforms["t1"].history) == 1
+
+
+async def test_a_worker_is_counted_from_its_start(office: Office) -> None:
+    """And not only when the first third of its lease is over."""
+    queue = RedisTurnQueue(office.client, office.memory, platforms=["slack"], lease=300)
+    worker = Worker(queue, office.assistant, {"slack": office.town})
+    worker.start()
+    others = RedisTurnQueue(office.client, office.memory, platforms=["slack"], lease=300).others
+    await wait_until(others, description="a worker")
+    await worker.drain(0)
+    assert await others() == 0
