@@ -8,9 +8,16 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+UNHURRIED = 30.0
+"""Seconds for what usually takes a moment: where a test is not about time, a busy machine does not make it fail."""
+
 
 async def wait_until(
-    condition: Callable[[], Any | Awaitable[Any]], *, description: str = "", timeout: float = 10.0, pause: float = 0.005
+    condition: Callable[[], Any | Awaitable[Any]],
+    *,
+    description: str = "",
+    timeout: float = UNHURRIED,
+    pause: float = 0.005,
 ) -> Any:
     """The first truthy value of ``condition``, looked at every ``pause`` seconds.
 

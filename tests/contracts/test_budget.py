@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from core.budgets import Budgets, SharedBudget
 from core.pacing import Budget
+from tests.waiting import UNHURRIED
 
 Make = Callable[..., Budget]
 """Makes the one under test: (capacity, per_second, clock)."""
@@ -48,7 +49,7 @@ async def make(where: str, kind: str, redis_client: Redis) -> AsyncIterator[Make
 
     def share(capacity: float, per_second: float, clock: Callable[[], float] | None = None) -> Budget:
         clocks: dict[str, Any] = {"clock": clock, "server_clock": clock} if clock else {}
-        opened.append(Budgets(redis_client, **clocks))
+        opened.append(Budgets(redis_client, deadline=UNHURRIED, **clocks))
         if kind == "window":
             budget = opened[-1].open_window("discord:9:C1:edits", int(capacity), capacity / per_second)
         else:

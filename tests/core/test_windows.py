@@ -11,21 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from core.budgets import Budgets, SharedBudget
+from core.budgets import Budgets
 from core.pacing import Budget
 from core.redis import Keys, connect
-from tests.core.test_budgets import NAME, OPERATIONS, Company, live, own, server
-from tests.redis_server import RedisServer
-from tests.waiting import wait_until
-
-__all__ = ["own", "server"]  # fixtures
-
-
-def assert_never_more(made: list[float], calls: int, seconds: float) -> None:
-    """In no window of so many ``seconds`` there are more than so many ``calls``."""
-    made = sorted(made)
-    for first, over in zip(made, made[calls:], strict=False):
-        assert over - first >= seconds - 1e-6
+from tests.core.company import NAME, OPERATIONS, Company, assert_never_more, live
+from tests.waiting import UNHURRIED
 
 
 @settings(max_examples=80, deadline=None)
@@ -48,7 +38,7 @@ def test_together_they_never_make_more_calls_in_any_window(
         await redis.flushall()
         company = Company(redis, calls, seconds=seconds, size=3)
         await live(company, story)
-        assert_never_more(company.made, calls, seconds)
+        company.assert_limit_holds()
         await company.close()
         await redis.aclose()
 
@@ -73,7 +63,7 @@ def test_calls_on_their_way_count_until_they_are_answered(
     async def tell() -> None:
         redis = await connect(redis_url)
         await redis.flushall()
-        company = [Budgets(redis, deadline=5) for _ in range(processes)]
+        company = [Budgets(redis, deadline=UNHURRIED) for _ in range(processes)]
         begun: list[float] = []
         arrived: list[float] = []
 
@@ -120,35 +110,6 @@ async def test_calls_come_back_when_their_time_is_over_and_not_before(company: C
     assert await one.spare(3)
     await company.settle()
     assert not await two.spare(1)
-
-
-async def test_the_end_of_a_reply_never_waits_for_previews_of_another_process(company: Company) -> None:
-    """A reservation holds against everybody, for as long as it is kept."""
-    one, two = company.processes
-    one.reserve()
-    await company.settle()
-    for _ in range(8):
-        two.take()
-    await company.settle()
-    assert len(company.made) == 4
-    await company.pass_time(4, step=0.5)
-    one.spend()
-    await company.pass_time(6, step=0.5)
-    assert len(company.made) == 9
-    assert_never_more(company.made, 5, 5.0)
-
-
-async def test_a_refusal_is_told_to_the_others(company: Company) -> None:
-    """Discord said that none are left."""
-    one, two = company.processes
-    await company.settle()
-    one.budget.refused(2)
-    await one.budget.sync()
-    two.take()
-    await company.pass_time(1.75, step=0.25)
-    assert company.made == []
-    await company.pass_time(4, step=0.25)
-    assert len(company.made) == 1
 
 
 async def test_rank_goes_before_time_in_all_processes(client: Redis) -> None:
@@ -201,33 +162,3 @@ async def test_it_lives_for_no_longer_than_it_matters(client: Redis, company: Co
     await one.budget.sync()
     assert await client.hget(Keys.budget(NAME), "past") == ""
     assert 60 < await client.ttl(Keys.budget(NAME)) <= 72
-
-
-async def timed(budget: SharedBudget, calls: int) -> list[float]:
-    """Take so many, all at once; when each was had."""
-
-    async def take() -> float:
-        await budget.take()
-        return time.monotonic()
-
-    return await asyncio.gather(*(take() for _ in range(calls)))
-
-
-async def test_while_redis_is_away_each_process_keeps_to_the_window_by_itself(server: RedisServer, own: Redis) -> None:
-    """With what it made before, and what others had; and Redis is told afterwards."""
-    budgets, others = Budgets(own), Budgets(own)
-    window, elsewhere = budgets.open_window(NAME, 4, 0.6), others.open_window(NAME, 4, 0.6)
-    await timed(elsewhere, 1)
-    made = await timed(window, 1)
-    await wait_until(lambda: window.idle, description="all is told")
-    server.kill()
-    made += await timed(window, 8)
-    assert budgets.away
-    assert_never_more(made, 4, 0.6)
-    assert sum(at < made[0] + 0.6 for at in made) == 3, "one was made elsewhere"
-    server.start()
-    await wait_until(lambda: not budgets.away, description="Redis shared again")
-    made += await timed(window, 4)
-    assert_never_more(made, 4, 0.6)
-    await budgets.aclose()
-    await others.aclose()
