@@ -20,8 +20,9 @@ from redis.asyncio import Redis
 from bots.presence import Connected
 from core import metrics
 from core.errors import ParleyError
+from core.keys import Keys
 from core.models import Model, Models
-from core.redis import Keys, redis_errors
+from core.redis import redis_errors
 
 log = structlog.get_logger()
 

@@ -15,8 +15,9 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from bots.checks import BUG, DEADLINE, Check, Say, ms
 from core.embedded import find_server
 from core.errors import StorageError
+from core.keys import Keys
 from core.memory import Exchange, RedisMemory
-from core.redis import Keys, open_redis
+from core.redis import open_redis
 from core.schema import SCHEMA, too_new
 from core.settings import Settings
 from core.types import ConversationKey, Message, Role

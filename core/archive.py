@@ -17,8 +17,9 @@ from typing import Any, Literal, Self, cast
 from redis.asyncio import Redis
 from redis.exceptions import WatchError
 
+from core.keys import Keys
 from core.memory import MOST_BYTES, MOST_MESSAGES
-from core.redis import Keys, redis_errors
+from core.redis import redis_errors
 from core.scripts import script
 from core.types import ConversationKey, Message, Role
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from redis.asyncio import Redis
 
 from core import metrics
-from core.redis import Keys, redis_errors
+from core.keys import Keys
+from core.redis import redis_errors
 from core.scripts import script
 
 MOST_LOOKED_INTO = 200

@@ -24,9 +24,9 @@ from typing import Any
 import structlog
 from redis.asyncio import Redis
 
+from core.keys import Keys
 from core.pacing import POLL, Budget, Waiter
 from core.questions import FAULTS, Question, Questions
-from core.redis import Keys
 
 log = structlog.get_logger()
 

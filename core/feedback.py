@@ -6,7 +6,8 @@ from typing import Literal
 
 from redis.asyncio import Redis
 
-from core.redis import Keys, redis_errors
+from core.keys import Keys
+from core.redis import redis_errors
 
 FEEDBACK_TTL = 90 * 24 * 3600
 """Seconds that marks are kept."""

@@ -17,8 +17,9 @@ from typing import Any, Protocol, Self
 from redis.asyncio import Redis
 from redis.exceptions import WatchError
 
+from core.keys import Keys
 from core.preferences import Choices
-from core.redis import Keys, redis_errors
+from core.redis import redis_errors
 from core.scripts import script
 from core.tokens import TokenCounter, count_message, estimate
 from core.types import Conversation, ConversationKey, ConversationSettings, Message, Role

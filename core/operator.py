@@ -12,7 +12,8 @@ from typing import Any
 from redis.asyncio import Redis
 
 from core.jobs import StoredJob
-from core.redis import Keys, redis_errors
+from core.keys import Keys
+from core.redis import redis_errors
 from core.scripts import script
 from core.tags import tag
 from core.types import Ending, Outcome

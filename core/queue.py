@@ -22,8 +22,9 @@ from redis.asyncio import Redis
 from core import commands, metrics
 from core.errors import StorageError
 from core.jobs import Job, Note, Receipt, Seal, StoredJob, read_refs, write_refs
+from core.keys import TURN_TTL, Keys
 from core.memory import RedisMemory
-from core.redis import TURN_TTL, Keys, redis_errors
+from core.redis import redis_errors
 from core.scripts import script
 from core.types import FORMAT, ConversationKey, Ending, MessageRef, Outcome, Turn
 

@@ -18,7 +18,8 @@ from redis.asyncio import Redis
 
 from core.errors import StorageError
 from core.jobs import StoredJob, read_refs
-from core.redis import Keys, redis_errors
+from core.keys import Keys
+from core.redis import redis_errors
 from core.scripts import script
 from core.types import Turn
 

@@ -14,7 +14,8 @@ import structlog
 from redis.asyncio import Redis
 
 from core.errors import StorageError
-from core.redis import Keys, redis_errors
+from core.keys import Keys
+from core.redis import redis_errors
 
 log = structlog.get_logger()
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bots.slack.text import without_mention
-from core.redis import TURN_TTL
+from core.keys import TURN_TTL
 from core.types import Author, ConversationKey, Turn
 
 Event = Mapping[str, Any]

@@ -16,7 +16,8 @@ from typing import Any, Self
 
 from redis.asyncio import Redis
 
-from core.redis import Keys, redis_errors
+from core.keys import Keys
+from core.redis import redis_errors
 from core.scripts import script
 from core.types import FORMAT, Author, ConversationKey, Turn
 

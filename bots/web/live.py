@@ -10,7 +10,7 @@ import structlog
 
 from bots.web.board import Boards, Entry
 from core.errors import StorageError
-from core.redis import Keys
+from core.keys import Keys
 from core.types import ConversationKey
 
 log = structlog.get_logger()

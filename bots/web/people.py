@@ -16,7 +16,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from core.redis import Keys, redis_errors
+from core.keys import Keys
+from core.redis import redis_errors
 from core.types import Author, ConversationKey
 
 PLATFORM = "web"

@@ -14,8 +14,9 @@ import gradio as gr
 from bots.app import PLATFORMS, WORKER, Core, configured
 from bots.presence import TTL, connections
 from core.errors import GenerationError, ParleyError
+from core.keys import Keys
 from core.models import Model
-from core.redis import Keys, redis_errors
+from core.redis import redis_errors
 from core.timings import Timing, Timings
 
 EVERY = 2.0

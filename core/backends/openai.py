@@ -12,7 +12,6 @@ text to ``/completions``.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -21,10 +20,11 @@ from typing import Any
 
 import aiohttp
 
+from core.backends.openai_stream import Lines, Reader, next_chunk
 from core.backends.server import CONNECT_TIMEOUT, Auth, Server, seconds
 from core.errors import GenerationError, ModelOverloaded, ModelTimeout, ModelUnavailable, PromptTooLong
 from core.prompts.speech import Said, folded
-from core.types import Delta, Done, Ending, GenerationRequest, ModelLimits, Role, Streamed, Thinking, Usage
+from core.types import Done, GenerationRequest, ModelLimits, Role, Streamed
 
 LARGEST_EVENT = 8_000_000
 """Bytes of one event; more is no answer."""
@@ -80,7 +80,7 @@ class OpenAIBackend:
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Streamed, None]:
         """Answer one request; see ``Backend.stream``."""
-        reader = _Reader()
+        reader = Reader()
         body = await self._body(request)
         while True:
             body = {name: value for name, value in body.items() if name not in self._unknown}
@@ -216,16 +216,16 @@ class OpenAIBackend:
         return f"{self._server.url.path.rstrip('/').removesuffix('/v1')}/{page}"
 
     async def _read(
-        self, response: aiohttp.ClientResponse, reader: _Reader, body: Mapping[str, Any]
+        self, response: aiohttp.ClientResponse, reader: Reader, body: Mapping[str, Any]
     ) -> AsyncGenerator[Streamed, None]:
         """What a stream says, up to its end; errors in it are raised."""
         if response.content_type == "application/json":  # a server that does not stream
             for item in self._understood(reader, await response.read(), body):
                 yield item
             return
-        lines = _Lines()
+        lines = Lines()
         # The next chunk is awaited with a deadline of its own only where the answer has ended.
-        while chunk := await _chunk(response.content, TAIL if reader.finished else None):
+        while chunk := await next_chunk(response.content, TAIL if reader.finished else None):
             for data in lines.feed(chunk):
                 for item in self._understood(reader, data, body):
                     yield item
@@ -237,7 +237,7 @@ class OpenAIBackend:
             for item in self._understood(reader, data, body):
                 yield item
 
-    def _explain(self, error: Exception, reader: _Reader) -> GenerationError:
+    def _explain(self, error: Exception, reader: Reader) -> GenerationError:
         """The typed error for a connection that failed."""
         server, name = self._server, type(error).__name__
         if isinstance(error, aiohttp.ConnectionTimeoutError):
@@ -248,7 +248,7 @@ class OpenAIBackend:
             return server.error(ModelUnavailable, f"cannot be reached ({name})")
         return server.broken(f"dropped the connection ({name})", spoke=reader.spoke)
 
-    def _understood(self, reader: _Reader, data: bytes, body: Mapping[str, Any]) -> list[Streamed]:
+    def _understood(self, reader: Reader, data: bytes, body: Mapping[str, Any]) -> list[Streamed]:
         """What one event says; an error in it is raised."""
         try:
             text = data.decode().strip()
@@ -266,7 +266,7 @@ class OpenAIBackend:
             what = f"sent what is not OpenAI's protocol ({type(error).__name__})"
             raise self._server.broken(what, spoke=reader.spoke) from None
 
-    def _reported(self, error: Any, reader: _Reader, body: Mapping[str, Any]) -> GenerationError:
+    def _reported(self, error: Any, reader: Reader, body: Mapping[str, Any]) -> GenerationError:
         """The typed error for an ``error`` inside a stream."""
         said, code = _said({"error": error}), error.get("code") if isinstance(error, dict) else None
         quoted = self._server.quote(said, _words(body))
@@ -303,63 +303,6 @@ class OpenAIBackend:
             remedy = "Check MODEL_URL: it ends in /v1 on most servers. Does the server speak OpenAI's API?"
         after = seconds(response.headers.get("Retry-After"))
         raise self._server.refusal(response.status, what, too_long=too_long, remedy=remedy, retry_after=after)
-
-
-class _Lines:
-    """Cuts bytes into the data of events."""
-
-    def __init__(self) -> None:
-        self.rest = b""
-
-    def feed(self, chunk: bytes) -> list[bytes]:
-        """The data of each line that is whole now."""
-        lines = (self.rest + chunk if self.rest else chunk).split(b"\n")
-        self.rest = lines.pop()
-        return [line[5:] for line in lines if line.startswith(b"data:")]
-
-
-class _Reader:
-    """What one stream has said so far."""
-
-    def __init__(self) -> None:
-        self.spoke = self.finished = self.done = False
-        self.ending, self.usage = Ending.COMPLETE, Usage()
-
-    def take(self, event: Mapping[str, Any]) -> list[Streamed]:
-        """What one event adds."""
-        if usage := event.get("usage"):
-            self.usage = Usage(usage.get("prompt_tokens"), usage.get("completion_tokens"))
-        choices = event.get("choices")
-        if not choices:
-            if choices is None and "usage" not in event:
-                raise KeyError("choices")
-            return []
-        choice = choices[0]
-        said = choice.get("delta") or choice.get("message") or choice
-        text = said.get("content") or said.get("text") or ""
-        found: list[Streamed] = []
-        if said.get("reasoning_content") or said.get("reasoning"):
-            found.append(Thinking())
-        if text:
-            self.spoke = True
-            found.append(Delta(text))
-        if reason := choice.get("finish_reason"):
-            if reason in ("abort", "error"):
-                raise ValueError(reason)
-            self.finished = True
-            self.ending = Ending.LENGTH if reason == "length" else Ending.COMPLETE
-        return found
-
-
-async def _chunk(content: aiohttp.StreamReader, within: float | None) -> bytes:
-    """The next bytes; none at the end, and none if they are not there ``within`` so many seconds."""
-    if within is None:
-        return await content.readany()
-    try:
-        async with asyncio.timeout(within):
-            return await content.readany()
-    except TimeoutError:
-        return b""
 
 
 def _said(body: Any) -> str:

@@ -17,9 +17,10 @@ import structlog
 from redis.asyncio import Redis
 
 from core.embedded import embedded_redis
+from core.keys import Keys
 from core.memory import RedisMemory
 from core.queue import RedisTurnQueue
-from core.redis import Keys, connect
+from core.redis import connect
 from core.surface import Pace
 from core.tags import tag
 from core.worker import Worker

@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 
 from core.embedded import embedded_redis
+from core.keys import Keys
 from core.memory import Exchange, RedisMemory
-from core.redis import Keys, connect
+from core.redis import connect
 from core.types import Author, ConversationKey, Message, Role
 from tests.bench.figures import Figure, milliseconds
 

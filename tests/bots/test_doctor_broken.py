@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from bots.slack.manifest import SCOPES
-from core.redis import Keys
+from core.keys import Keys
 from core.schema import SCHEMA
 from tests.bots.test_doctor import APP, BOT, NOWHERE, Report, Settings, doctor, guest, listed
 from tests.core.test_redis import hello, server_that_says

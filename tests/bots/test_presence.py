@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 
 from bots.presence import TTL, connections, telling
-from core.redis import Keys
+from core.keys import Keys
 from tests.waiting import wait_until
 
 

@@ -13,8 +13,8 @@ from bots.web.live import Gallery
 from bots.web.people import PRIVATE, People
 from bots.web.surface import WebSurface
 from core.errors import MessageGone
+from core.keys import Keys
 from core.memory import Exchange, RedisMemory
-from core.redis import Keys
 from core.types import Author, ConversationKey, Ending, Message, Outcome, Role, Turn
 from tests.waiting import wait_until
 

@@ -16,10 +16,10 @@ from redis.backoff import NoBackoff
 
 from core.errors import StorageError
 from core.jobs import Job, Note, Seal, StoredJob
+from core.keys import Keys
 from core.memory import Exchange, RedisMemory
 from core.queue import MOST_WAITING, FollowUp, RedisTurnQueue
 from core.quotas import Quota, Quotas
-from core.redis import Keys
 from core.types import Author, ConversationKey, Ending, Message, MessageRef, Outcome, Role, Turn
 from tests.redis_server import running_redis
 from tests.waiting import wait_until

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from core.archive import Archive, Part, Record, merge_messages
+from core.keys import Keys
 from core.memory import MOST_BYTES, MOST_MESSAGES, Exchange, RedisMemory, Thread
-from core.redis import Keys
 from core.types import Author, ConversationKey, Message, Role
 
 CHANNEL = ConversationKey("slack", "T1", "C1")

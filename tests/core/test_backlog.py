@@ -13,10 +13,10 @@ from redis.backoff import NoBackoff
 from core import metrics
 from core.backlog import measure_backlog
 from core.errors import StorageError
+from core.keys import Keys
 from core.memory import RedisMemory
 from core.meters import apart
 from core.queue import RedisTurnQueue
-from core.redis import Keys
 from core.types import Author, ConversationKey, Turn
 
 

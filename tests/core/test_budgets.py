@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from core.budgets import LIFE, UNUSED, Budgets
-from core.redis import Keys, connect
+from core.keys import Keys
+from core.redis import connect
 from core.scripts import script
 from tests.core.company import NAME, OPERATIONS, Clock, Company, Process, live
 from tests.waiting import UNHURRIED

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from core.jobs import Job, Seal
+from core.keys import Keys
 from core.memory import Exchange, RedisMemory
 from core.queue import RedisTurnQueue
-from core.redis import Keys, connect
+from core.redis import connect
 from core.types import Author, ConversationKey, Ending, Message, Outcome, Role, Turn
 
 T = TypeVar("T")

@@ -16,7 +16,8 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from core.errors import StorageError
-from core.redis import Keys, Patience, connect, open_redis, redis_errors
+from core.keys import Keys
+from core.redis import Patience, connect, open_redis, redis_errors
 from core.types import ConversationKey
 
 

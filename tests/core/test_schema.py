@@ -13,9 +13,9 @@ from redis.asyncio import Redis
 from core.archive import Archive
 from core.backup import Header, read_backup, write_backup
 from core.errors import StorageError
+from core.keys import Keys
 from core.memory import RedisMemory
 from core.queue import RedisTurnQueue
-from core.redis import Keys
 from core.schema import SCHEMA, prepare
 from core.types import Author, ConversationKey, MessageRef, Turn
 

@@ -6,7 +6,7 @@ import json
 
 from redis.asyncio import Redis
 
-from core.redis import Keys
+from core.keys import Keys
 from core.timings import MOST, Timing, Timings
 
 

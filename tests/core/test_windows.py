@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from core.budgets import Budgets
+from core.keys import Keys
 from core.pacing import Budget
-from core.redis import Keys, connect
+from core.redis import connect
 from tests.core.company import NAME, OPERATIONS, Company, assert_never_more, live
 from tests.waiting import UNHURRIED
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.redis import Keys
+from core.keys import Keys
 from tests.doubles.discord import ADA, BOB, GENERAL, DiscordDouble
 from tests.doubles.discord_world import CLEO, RANDOM
 from tests.doubles.tgi import TgiDouble
