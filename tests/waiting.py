@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-UNHURRIED = 30.0
+UNHURRIED = 45.0
 """Seconds for what usually takes a moment: where a test is not about time, a busy machine does not make it fail."""
 
 

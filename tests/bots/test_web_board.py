@@ -16,7 +16,7 @@ from core.errors import MessageGone
 from core.keys import Keys
 from core.memory import Exchange, RedisMemory
 from core.types import Author, ConversationKey, Ending, Message, Outcome, Role, Turn
-from tests.waiting import wait_until
+from tests.waiting import UNHURRIED, wait_until
 
 KEY = ConversationKey("web", "page", "general")
 ADA = Author("v-1", "Ada")
@@ -128,7 +128,7 @@ async def test_a_burst_of_edits_is_read_in_fewer_looks(boards: Boards) -> None:
         await asyncio.gather(*(editor.edit(ref, "x" * length, growing=True) for length in range(50)))
         await editor.edit(ref, "the newest", growing=True)
         await wait_until(lambda: board.entries and board.entries[0].answer == "the newest", description="the newest")
-        await asyncio.wait_for(board.changed(board.version - 1), 1)
+        await asyncio.wait_for(board.changed(board.version - 1), UNHURRIED)
 
 
 async def test_people_and_channels_are_found_again(client: Redis) -> None:

@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
-
 from core.keys import Keys
 from core.types import Message, Role
 from tests.chaos.fleet import Member, Server
@@ -63,7 +61,6 @@ async def nothing_waits(server: Server) -> bool:
     return not sum([await server.client.zcard(place) for place in places])
 
 
-@pytest.mark.timeout(120)
 async def test_workers_die_while_people_watch_in_discord(nursery: Nursery, tmp_path: Path) -> None:
     """Nothing is lost, doubled or out of order."""
     dice = random.Random(4)  # noqa: S311 - repeatable, not secret

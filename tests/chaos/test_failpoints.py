@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import signal
 
-import pytest
-
 from core.failpoints import POINTS
 from tests.chaos.conftest import together
 from tests.chaos.fleet import Fleet, Member
 from tests.chaos.oracle import judge, settle
 from tests.chaos.people import People
 
-pytestmark = pytest.mark.timeout(120)
 LISTENING = ("submit", "stored")
 BEGINNING = ("claimed", "understood", "post", "post.written", "post.unwritten", "posted")
 WATCHED = ("edit", "edited", "beat", "edit:2", "beat:3", "post.unwritten:2", "posted:2")

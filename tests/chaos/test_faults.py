@@ -5,16 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 
-import pytest
-
 from core.tags import tag
 from tests.chaos.conftest import together
 from tests.chaos.fleet import Fleet
 from tests.chaos.oracle import judge, settle
 from tests.chaos.people import USERS, People
 from tests.waiting import wait_until
-
-pytestmark = pytest.mark.timeout(90)
 
 
 async def check(fleet: Fleet, people: People, *, marked: int = 0) -> None:

@@ -157,7 +157,7 @@ async def test_a_call_that_is_served_and_cancelled_in_one_moment_is_given_back(
     if end is None:  # it was quicker
         assert not await budget.spare(1)
     else:
-        await asyncio.wait_for(budget.take(), 2)
+        await asyncio.wait_for(budget.take(), UNHURRIED)
 
 
 async def test_spare_calls_are_those_that_nobody_waits_for(make: Make, served: list[str]) -> None:

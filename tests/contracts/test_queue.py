@@ -384,13 +384,13 @@ async def test_a_signal_is_heard_in_every_process(open_queue: Open, redis_client
 
 async def test_waiting_ends_when_there_is_something_to_do(open_queue: Open) -> None:
     """One is woken, and wakes the next if there is more than it takes."""
-    waiting = [asyncio.create_task(open_queue().wait(4.0)) for _ in range(2)]
+    waiting = [asyncio.create_task(open_queue().wait(10.0)) for _ in range(2)]
     queue = open_queue()
     await queue.submit(ask("t1"))
     await queue.submit(ask("t2", "slack:b"))
     await wait_until(lambda: any(task.done() for task in waiting))
     await take(queue, 1)
-    await asyncio.wait_for(asyncio.gather(*waiting), 3)
+    await asyncio.wait_for(asyncio.gather(*waiting), 8)
 
 
 async def test_waiting_messages_are_taken_together_where_that_is_set(

@@ -16,7 +16,7 @@ from core.errors import MessageGone, PlatformError, PlatformUnavailable, RateLim
 from core.pacing import Budget
 from core.surface import Pace
 from core.types import Ending, Limits, MessageRef, Outcome
-from tests.waiting import wait_until
+from tests.waiting import UNHURRIED, wait_until
 
 DONE = Outcome(Ending.COMPLETE)
 SMALL = Limits(size=100, interval=0.0)
@@ -314,9 +314,9 @@ async def test_twenty_who_write_over_earlier_replies_do_not_wait_for_each_other(
     for draft in drafts:
         draft.append("end")
         draft.close(DONE)
-    await asyncio.wait_for(asyncio.gather(*deliveries), 10)
+    await asyncio.wait_for(asyncio.gather(*deliveries), UNHURRIED)
     assert all(platform.shown == ["new words end"] for platform in platforms)
-    await asyncio.wait_for(how.edits.take(), 2)
+    await asyncio.wait_for(how.edits.take(), UNHURRIED)
 
 
 async def test_an_end_that_the_platform_will_never_take_is_said() -> None:
@@ -356,7 +356,7 @@ async def test_nothing_stays_reserved_when_a_delivery_is_cancelled() -> None:
     await wait_until(lambda: platform.shown)
     delivery.cancel()
     await asyncio.gather(delivery, return_exceptions=True)
-    await asyncio.wait_for(how.edits.reserve(), 1)
+    await asyncio.wait_for(how.edits.reserve(), UNHURRIED)
 
 
 THINKS = Limits(size=100, interval=0.0, thinking="thinking …")

@@ -64,7 +64,6 @@ async def address(parley: Parley) -> str:
     """Where a process shows the page, as soon as it does."""
     found = await wait_until(
         lambda: re.search(r'"address": "([^"]+)"', parley.log) or parley.process.returncode is not None,
-        timeout=30,
         description="the page",
     )
     assert found is not True, parley.log
@@ -120,13 +119,13 @@ class Visit:
         """All that the chat window shows."""
         return await self.page.inner_text("#chat")
 
-    async def sees(self, text: str, timeout: float = 15) -> None:
+    async def sees(self, text: str) -> None:
         """Wait until the chat window shows ``text``."""
-        await self.page.locator("#chat", has_text=text).wait_for(timeout=1000 * timeout)
+        await self.page.locator("#chat", has_text=text).wait_for()
 
-    async def idle(self, timeout: float = 20) -> None:
+    async def idle(self) -> None:
         """Wait until nothing is being answered here."""
-        await self.page.locator("#stop:disabled").wait_for(timeout=1000 * timeout)
+        await self.page.locator("#stop:disabled").wait_for()
 
     async def tab(self, name: str) -> None:
         """Open a tab."""

@@ -34,7 +34,6 @@ async def in_discord(
     async with run_parley(tmp, "run", *arguments, **{**tokens(discord, tgi), **settings}) as parley:
         await wait_until(
             lambda: discord.gateway.connected or parley.process.returncode is not None,
-            timeout=30,
             description="a socket",
         )
         await wait_until(
@@ -54,7 +53,7 @@ async def reply(discord: DiscordDouble, asked: Posted, *, final: bool = True) ->
     await wait_until(lambda: discord.replies(asked), description="a reply")
     posted = discord.replies(asked)[0]
     if final:
-        await wait_until(lambda: is_done(posted), timeout=20, description="a finished reply")
+        await wait_until(lambda: is_done(posted), description="a finished reply")
     return posted
 
 
@@ -63,5 +62,5 @@ async def answered(interaction: Interaction, *, final: bool = True) -> Posted:
     await wait_until(lambda: interaction.original and not interaction.original.thinking, description="a response")
     assert interaction.original
     if final:
-        await wait_until(lambda: is_done(interaction.original), timeout=20, description="a finished answer")
+        await wait_until(lambda: is_done(interaction.original), description="a finished answer")
     return interaction.original

@@ -17,7 +17,7 @@ from tests.doubles.slack import SlackDouble
 from tests.doubles.slack_records import Posted
 from tests.doubles.tgi import TgiDouble
 from tests.nursery import Child, Nursery, Ran
-from tests.waiting import wait_until
+from tests.waiting import UNHURRIED, wait_until
 
 GENERAL = "C0GENERAL"
 STREAM = " ".join(f"word{i}" for i in range(120)) + "."
@@ -44,7 +44,7 @@ class Parley:
         """Ask it to end, and wait until it has. Returns its exit code."""
         if self.process.returncode is None:
             self.process.send_signal(number)
-        return await asyncio.wait_for(self.process.wait(), 40)
+        return await asyncio.wait_for(self.process.wait(), UNHURRIED)
 
 
 def environment(tmp: Path, **settings: str) -> dict[str, str]:
@@ -123,9 +123,7 @@ async def in_slack(slack: SlackDouble, tgi: TgiDouble, tmp: Path, **settings: st
         "MODEL_URL": tgi.url,
     }
     async with run_parley(tmp, "run", **{**tokens, **settings}) as parley:
-        await wait_until(
-            lambda: slack.sockets or parley.process.returncode is not None, timeout=30, description="a socket"
-        )
+        await wait_until(lambda: slack.sockets or parley.process.returncode is not None, description="a socket")
         assert slack.sockets, parley.log
         yield parley
 

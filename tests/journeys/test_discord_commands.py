@@ -222,7 +222,7 @@ async def test_killed_in_the_middle_of_an_answer(discord: DiscordDouble, tgi: Tg
         await parley.stop(signal.SIGKILL)
     tgi.rate = 200
     async with in_discord(discord, tgi, tmp_path, LEASE_SECONDS="2"):
-        await wait_until(lambda: is_done(posted), timeout=20)
+        await wait_until(lambda: is_done(posted))
         assert posted.text == STREAM
         assert discord.replies() == [posted]
 

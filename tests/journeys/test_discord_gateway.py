@@ -15,7 +15,7 @@ from tests.doubles.tgi import TgiDouble
 from tests.journeys.discord import in_discord, is_done, reply, tokens
 from tests.journeys.process import STREAM, Parley, run_parley
 from tests.redis_server import running_redis
-from tests.waiting import wait_until
+from tests.waiting import UNHURRIED, wait_until
 
 POST, EDIT = "POST /channels/:id/messages", "PATCH /channels/:id/messages/:id"
 
@@ -82,7 +82,7 @@ async def test_an_invalid_session_is_begun_anew(discord: DiscordDouble, tgi: Tgi
     await reply(discord, discord.mention("hello"))
     await discord.gateway.send_op(9, False)
     missed = discord.mention("between two sessions")
-    await wait_until(lambda: len(discord.gateway.identified) == 2, timeout=20)
+    await wait_until(lambda: len(discord.gateway.identified) == 2)
     await reply(discord, missed)
     assert len(discord.replies(missed)) == 1
 
@@ -101,7 +101,7 @@ async def test_a_deaf_socket_is_noticed(discord: DiscordDouble, tgi: TgiDouble, 
         await wait_until(lambda: "servers are known" in parley.log)
         discord.gateway.deafen()
         asked = discord.mention("do you hear me?")
-        await wait_until(lambda: discord.replies(asked), timeout=25)
+        await wait_until(lambda: discord.replies(asked))
         assert "the gateway is deaf" in parley.log
 
 
@@ -117,7 +117,7 @@ async def test_what_cannot_work_ends_with_a_remedy(
 ) -> None:
     """A wrong token, or an intent that is not switched on: exit code 1, and what to do about it."""
     async with run_parley(tmp_path, "run", **{**tokens(discord, tgi), **settings}) as parley:
-        await asyncio.wait_for(parley.process.wait(), 20)
+        await asyncio.wait_for(parley.process.wait(), UNHURRIED)
         await parley.stop()
         assert parley.process.returncode == 1
         assert said in parley.log
@@ -169,7 +169,7 @@ async def test_a_deleted_reply_ends_the_answer(discord: DiscordDouble, tgi: TgiD
     asked = discord.mention("a long one")
     posted = await reply(discord, asked, final=False)
     discord.delete(posted)
-    await wait_until(lambda: tgi.running == 0, timeout=15)
+    await wait_until(lambda: tgi.running == 0)
     assert discord.replies() == []
 
 
@@ -188,7 +188,7 @@ async def test_without_the_right_to_write(discord: DiscordDouble, tgi: TgiDouble
 async def test_several_connections(discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path) -> None:
     """Each has its servers; direct messages come on the first."""
     async with in_discord(discord, tgi, tmp_path, DISCORD_SHARD_COUNT="2"):
-        await wait_until(lambda: len(discord.gateway.connected) == 2, timeout=20)
+        await wait_until(lambda: len(discord.gateway.connected) == 2)
         await reply(discord, discord.mention("hello"))
         direct = discord.dm("hello")
         await wait_until(lambda: discord.replies(channel=direct.channel))
@@ -202,7 +202,7 @@ async def test_a_thread_that_is_archived_meanwhile(discord: DiscordDouble, tgi: 
     asked = discord.mention("a long one", channel=thread.id)
     posted = await reply(discord, asked, final=False)
     thread.archived = True
-    await wait_until(lambda: is_done(posted), timeout=15)
+    await wait_until(lambda: is_done(posted))
     assert posted.text == STREAM
 
 

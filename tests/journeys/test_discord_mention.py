@@ -174,7 +174,7 @@ async def test_a_long_answer_is_split_and_nothing_is_lost(
     tgi.answer = f"{words}\n\n```python\n" + "\n".join(f"print({i})" for i in range(160)) + "\n```\n\nEnd."
     tgi.rate = 2000
     discord.mention("at length")
-    await wait_until(lambda: discord.replies() and is_done(discord.replies()[-1]), timeout=20)
+    await wait_until(lambda: discord.replies() and is_done(discord.replies()[-1]))
     posted = discord.replies()
     assert len(posted) >= 2
     assert all(message.text.count("```") % 2 == 0 for message in posted)
@@ -190,7 +190,7 @@ async def test_a_very_long_answer_ends_as_a_file(discord: DiscordDouble, tgi: Tg
     tgi.answer, tgi.rate = "\n\n".join(f"Paragraph {i}: " + "ratherlongword " * 27 for i in range(30)), 20_000
     async with in_discord(discord, tgi, tmp_path, MAX_NEW_TOKENS="5000", CONTEXT_TOKENS="16000"):
         discord.mention("write a book")
-        await wait_until(lambda: discord.replies() and is_done(discord.replies()[-1]), timeout=30)
+        await wait_until(lambda: discord.replies() and is_done(discord.replies()[-1]))
     posted = discord.replies()
     assert len(posted) == 5
     assert posted[-1].files["answer.md"].strip() == tgi.answer.strip()

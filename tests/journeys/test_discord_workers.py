@@ -43,8 +43,8 @@ async def workers(discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path) -> Asy
         await stack.enter_async_context(running_redis(tmp_path / "redis.sock"))
         listener = await stack.enter_async_context(run_parley(tmp_path, "run", "discord", "--no-worker", **settings))
         pair = [await stack.enter_async_context(run_parley(tmp_path, "run", "worker", **settings)) for _ in "12"]
-        await wait_until(lambda: "in Discord" in listener.log, timeout=30, description="a listener")
-        await wait_until(lambda: all('"starting"' in one.log for one in pair), timeout=30, description="workers")
+        await wait_until(lambda: "in Discord" in listener.log, description="a listener")
+        await wait_until(lambda: all('"starting"' in one.log for one in pair), description="workers")
         yield pair
 
 
@@ -61,7 +61,6 @@ async def ask(discord: DiscordDouble, channels: Sequence[str]) -> list[Posted]:
     return [discord.replies(one)[0] for one in asked]
 
 
-@pytest.mark.timeout(120)
 async def test_two_workers_in_one_channel_and_in_many_are_never_refused(
     discord: DiscordDouble, tgi: TgiDouble, workers: Sequence[Parley]
 ) -> None:

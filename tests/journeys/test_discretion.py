@@ -73,7 +73,6 @@ async def test_nothing_that_anybody_said_and_no_secret_is_in_any_log_metric_or_e
         parley = await stack.enter_async_context(run_parley(tmp_path, "run", **settings))
         await wait_until(
             lambda: slack.sockets and '"in Slack"' in parley.log and "in Discord" in parley.log,
-            timeout=30,
             description=f"two platforms: {parley.log}",
         )
         tgi.answer = "The canary sings of canaries. " * 8
@@ -84,7 +83,6 @@ async def test_nothing_that_anybody_said_and_no_secret_is_in_any_log_metric_or_e
         public = [discord.mention(f"canary {number}", user=user) for number, user in enumerate((ADA, BOB))]
         await wait_until(
             lambda: parley.log.count('"event": "answered"') >= len(faults) + len(public),
-            timeout=30,
             description="an end to every answer",
         )
         assert all(slack.replies(slack.dm_with(f"U0LOUD{number}").id) for number in range(len(faults)))

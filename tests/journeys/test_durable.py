@@ -47,7 +47,7 @@ async def deployment(slack: SlackDouble, tgi: TgiDouble, tmp_path: Path) -> Asyn
         running_redis(tmp_path / "redis.sock"),
         run_parley(tmp_path, "run", "slack", "--no-worker", **listening),
     ):
-        await wait_until(lambda: slack.sockets, timeout=30, description="a socket")
+        await wait_until(lambda: slack.sockets, description="a socket")
         yield Deployment(tmp_path, settings)
 
 
@@ -68,7 +68,7 @@ async def test_another_worker_goes_on_in_the_same_message(
         posted = await grown(slack, ts)
         doomed, heir = (first, second) if talks_to(first, tgi) else (second, first)
         doomed.process.kill()
-        await wait_until(lambda: posted.text == STREAM and not posted.buttons, timeout=20)
+        await wait_until(lambda: posted.text == STREAM and not posted.buttons)
         assert "taken" in heir.log
         assert len(slack.replies(GENERAL, ts)) == 1
         assert all(len(before) <= len(after) for before, after in pairwise(posted.shown))
@@ -140,7 +140,7 @@ async def test_a_post_whose_receipt_was_lost_is_found_and_not_posted_twice(
     async with deployment.worker():
         ts = await slack.mention(GENERAL, "hello")
         posted = await reply(slack, GENERAL, ts, final=False)
-        await wait_until(lambda: posted.text == STREAM and not posted.buttons, timeout=20)
+        await wait_until(lambda: posted.text == STREAM and not posted.buttons)
         assert len(slack.replies(GENERAL, ts)) == 1
 
 
@@ -166,6 +166,6 @@ async def test_with_redis_away_a_button_says_so_and_a_message_is_delivered_again
         assert len(slack.replies(GENERAL, ts)) == 0
         async with running_redis(socket):
             again = await reply(slack, GENERAL, ts, final=False)
-            await wait_until(lambda: again.text == STREAM, timeout=20)
+            await wait_until(lambda: again.text == STREAM)
             assert len(slack.replies(GENERAL, ts)) == 1
             assert await parley.stop() == 0

@@ -21,7 +21,7 @@ from tests.doubles.slack import SlackDouble
 from tests.doubles.tgi import TgiDouble
 from tests.journeys.browser import Visit, address, open_browser, serving_page
 from tests.journeys.process import environment, from_nothing, in_slack, run_parley
-from tests.waiting import wait_until
+from tests.waiting import UNHURRIED, wait_until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -53,7 +53,7 @@ async def test_killed_processes_lose_nothing(browser: Browser, tmp_path: Path) -
             ada.url = place
             await ada.open()
             await ada.sees("Write 150 words")
-            await ada.idle(timeout=30)
+            await ada.idle()
             assert len(re.findall(r"\w+", await ada.said("bot").inner_text())) >= 140
             assert await ada.said("user").count() == await ada.said("bot").count() == 1
     await context.close()
@@ -115,7 +115,7 @@ async def test_a_proxy_says_who_somebody_is(browser: Browser, tmp_path: Path) ->
 async def test_a_door_that_would_stand_open_is_not_opened(tmp_path: Path, settings: dict[str, str], said: str) -> None:
     """One line that says how, and exit code 2."""
     async with run_parley(tmp_path, "run", "web", **settings) as parley:
-        assert await asyncio.wait_for(parley.process.wait(), 30) == 2
+        assert await asyncio.wait_for(parley.process.wait(), UNHURRIED) == 2
         await wait_until(lambda: said in parley.log, description="the line")
         assert "Traceback" not in parley.log
 
@@ -141,13 +141,13 @@ async def test_at_a_terminal_run_shows_the_page(tmp_path: Path) -> None:
             shown += os.read(ours, 65_536)
         return b"Ctrl-C ends it." in shown
 
-    await wait_until(told, timeout=30, description="the address")
+    await wait_until(told, description="the address")
     place = re.search(rb"Parley is at (http://127\.0\.0\.1:\d+/)", shown)
     assert place
     async with aiohttp.ClientSession() as session, session.get(place[1].decode()) as response:
         assert response.status == 200
     process.send_signal(signal.SIGINT)
-    assert await asyncio.wait_for(process.wait(), 20) == 0
+    assert await asyncio.wait_for(process.wait(), UNHURRIED) == 0
     os.close(ours)
 
 

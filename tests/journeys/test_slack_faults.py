@@ -92,7 +92,7 @@ async def test_answers_that_grow_when_they_are_written_are_whole_too(
             def shown(ts: str = ts, channel: str = channel) -> str:
                 return "".join(posted.markdown for posted in slack.replies(channel, ts))
 
-            await wait_until(lambda: (shown().count("A") if i else len(shown())) >= want, timeout=30)  # noqa: B023
+            await wait_until(lambda: (shown().count("A") if i else len(shown())) >= want)  # noqa: B023
     assert slack.refused == []
 
 
@@ -149,7 +149,7 @@ async def test_what_is_edited_or_deleted_while_the_answer_grows_is_remembered_so
     slack.be_kind()
     tgi.answer, tgi.rate = "Fine.", 0
     last = await slack.mention(GENERAL, "what did I say?")
-    await wait_until(lambda: slack.replies(GENERAL, last), timeout=20)
+    await wait_until(lambda: slack.replies(GENERAL, last))
     prompt = tgi.requests[-1].inputs
     assert "my colour is green" in prompt
     assert "blue" not in prompt
@@ -186,7 +186,7 @@ async def test_only_who_may_ask_may_retry_and_a_second_press_is_silent(
         tgi.first_after = 0.5
         await slack.press(posted, posted.buttons[0].action_id)
         await slack.press(posted, posted.buttons[0].action_id)
-        await wait_until(lambda: posted.text == STREAM, timeout=20)
+        await wait_until(lambda: posted.text == STREAM)
         assert len(slack.ephemerals) == 1
 
 
@@ -196,7 +196,7 @@ async def test_the_newest_of_a_long_thread_are_read(slack: SlackDouble, tgi: Tgi
     for number in range(250):
         await slack.say(GENERAL, f"note-{number:03}", user="U0ADA", thread=root)
     await slack.mention(GENERAL, "summarise", user="U0BOB", thread=root)
-    await wait_until(lambda: slack.replies(GENERAL, root), timeout=20)
+    await wait_until(lambda: slack.replies(GENERAL, root))
     prompt = tgi.requests[-1].inputs
     assert "the root" in prompt
     assert "note-249" in prompt

@@ -244,7 +244,7 @@ async def test_a_model_that_breaks_off_leaves_its_text_a_note_and_a_retry(
     assert "broke off" in posted.text
     assert [button.label for button in posted.buttons] == ["Retry"]
     await slack.press(posted, posted.buttons[0].action_id)
-    await wait_until(lambda: posted.text == STREAM, timeout=20, description="the answer in the same message")
+    await wait_until(lambda: posted.text == STREAM, description="the answer in the same message")
     assert posted.buttons == []
     assert len(slack.replies(GENERAL, posted.thread_ts)) == 1
     await reply(slack, GENERAL, await slack.mention(GENERAL, "next"))
@@ -357,7 +357,7 @@ async def test_without_redis_nothing_is_acknowledged(slack: SlackDouble, tgi: Tg
         async with running_redis(socket):
             await reply(slack, GENERAL, ts)
             # What came while Redis was away may never be acknowledged: Slack has delivered it again since.
-            await wait_until(lambda: not slack.undelivered(), timeout=30)
+            await wait_until(lambda: not slack.undelivered())
         assert len(slack.replies(GENERAL, ts)) == 1
     assert len([seen for seen in tgi.requests if "anybody there?" in seen.inputs]) == 1
 

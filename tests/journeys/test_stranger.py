@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
-import pytest
 
 from tests.doubles.discord import DiscordDouble
 from tests.doubles.slack import SlackDouble
@@ -25,7 +24,6 @@ async def parley(*words: str, cwd: Path, said: str = "", **settings: str) -> str
     return ran.out
 
 
-@pytest.mark.timeout(120)
 async def test_from_a_fresh_folder_to_a_restored_memory(slack: SlackDouble, tmp_path: Path) -> None:
     """The demo in the terminal, the page, Slack and Discord with two workers, a backup, an empty Redis: it goes on."""
     said = await parley("chat", cwd=tmp_path, said="My name is Ada.\nWhat is my name?\n")

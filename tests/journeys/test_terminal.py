@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.doubles.tgi import TgiDouble
-from tests.waiting import wait_until
+from tests.waiting import UNHURRIED, wait_until
 
 PARLEY = str(Path(sys.executable).with_name("parley"))
 # A controlling terminal is what turns Ctrl-C into a signal; Popen gives a new session none.
@@ -38,7 +38,7 @@ def piped(tmp_path: Path, said: str | bytes, *args: str, **more: str) -> subproc
         capture_output=True,
         cwd=tmp_path,
         env=environment(tmp_path, **more),
-        timeout=30,
+        timeout=UNHURRIED,
         check=False,
     )
 
@@ -177,7 +177,7 @@ def test_a_reader_that_leaves_ends_it_quietly(tmp_path: Path) -> None:
         chat.stdin.flush()
         assert chat.stdout.read(5) == b"Hello"
         chat.stdout.close()
-        assert chat.wait(timeout=10) == 0  # though its stdin is still open
+        assert chat.wait(timeout=UNHURRIED) == 0  # though its stdin is still open
         assert chat.stderr.read() == b""
 
 
@@ -199,7 +199,7 @@ def test_a_signal_ends_it_and_its_redis(tmp_path: Path, number: signal.Signals, 
         chat.stdin.flush()
         chat.stdout.read(5)
         chat.send_signal(number)
-        assert chat.wait(timeout=10) == code
+        assert chat.wait(timeout=UNHURRIED) == code
         assert chat.stderr.read() == b""
     assert not (tmp_path / "data" / "redis" / "redis.sock").exists()
 

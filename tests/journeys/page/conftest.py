@@ -16,6 +16,7 @@ from core.summary import INSTRUCTION
 from tests.doubles.tgi import TgiDouble, last_words
 from tests.journeys.browser import Visit, open_browser, serving_page
 from tests.journeys.process import from_nothing
+from tests.waiting import UNHURRIED
 
 LONG = "".join(f"word{i} " for i in range(150))
 CODE = (
@@ -125,7 +126,7 @@ async def visit(browser: Browser, url: str, visits: dict[str, Visit]) -> AsyncIt
         if who not in visits:
             usual = {"viewport": {"width": 1100, "height": 800}, "permissions": ["clipboard-read", "clipboard-write"]}
             context = await browser.new_context(**{**usual, **options})
-            context.set_default_timeout(10_000)
+            context.set_default_timeout(1000 * UNHURRIED)
             visits[who] = await Visit(context, await context.new_page(), url).open()
             await visits[who].call_me(name)
         one = visits[who]

@@ -194,8 +194,8 @@ async def test_a_megabyte_is_taken_and_does_not_choke_the_page(visit: Open) -> N
     """The model is shown what fits, and says so."""
     ada = await visit("megabyte")
     await ada.ask("x" * 500_000 + " middle " + "y" * 500_000)
-    await ada.sees("(1,000,008 characters in all)", timeout=30)
-    await ada.sees("longer than the model can read", timeout=30)
+    await ada.sees("(1,000,008 characters in all)")
+    await ada.sees("longer than the model can read")
     await ada.idle()
     await ada.ask("z" * 1_100_001)
     await ada.page.locator("text=It is still in the box").first.wait_for()

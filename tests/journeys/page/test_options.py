@@ -33,7 +33,7 @@ async def until(by: Visit, words: str, model: TgiDouble, holds: Callable[[dict[s
         given = await asked(by, f"{words} {next(numbers)}", model)
         return bool(given) and holds(given)
 
-    await wait_until(told, description=f"what is given for {words!r}", timeout=20)
+    await wait_until(told, description=f"what is given for {words!r}")
 
 
 async def follows(by: Visit, words: str, model: TgiDouble, **expected: float) -> None:
