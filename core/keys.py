@@ -53,6 +53,7 @@ class Keys:
     ``{parley}:discord:places``               ZSET    direct messages and threads in use  7 days after the last one
     ``{parley}:discord:left``                 ZSET    servers left, and when to forget    DISCORD_LEAVE_DAYS and a month
     ``{parley}:discord:bots:<channel>``       STRING  answers to other bots there         10 minutes
+    ``{parley}:discord:about:<interaction>``  STRING  a message that is being asked about 15 minutes
     ``{parley}:page:channels``                ZSET    the page's channels, and when each  RETENTION_DAYS after it was
                                                       was last opened                     last opened
     ``{parley}:page:person:<person>``         HASH    name, channel                       RETENTION_DAYS after a visit

@@ -16,11 +16,12 @@ from typing import Any
 import discord
 import structlog
 from discord import app_commands
-from discord.ui import Label, Modal, TextInput
+from discord.ui import Label, TextInput
 
-from bots.discord import settings
+from bots.discord import forms, settings
 from bots.discord.calls import Calls, Rank
 from bots.discord.events import QUOTE, Place, make_turn
+from bots.discord.forms import Form
 from bots.discord.listener import NOTHING, REFUSED, DiscordListener
 from bots.discord.text import SIZE, cut, readable, shown
 from core import commands, metrics
@@ -44,8 +45,7 @@ PERMISSIONS = discord.Permissions(
     attach_files=True,
 )
 """What Parley needs, and nothing more."""
-
-
+LATE = "I no longer have the message that you asked about. Please choose it again."
 FAULT = "Something went wrong on my side. Please try again."
 
 
@@ -120,6 +120,11 @@ class Tree(app_commands.CommandTree):
             await interaction.response.send_message(FAULT, ephemeral=True)
 
 
+async def take_form(interaction: discord.Interaction) -> None:
+    """Take what somebody wrote into a form of ours; any other interaction is none of this one's business."""
+    await _desk(interaction).take(interaction)
+
+
 def _listener(interaction: discord.Interaction) -> DiscordListener:
     listener: DiscordListener = interaction.client.desk  # type: ignore[attr-defined]
     return listener
@@ -151,8 +156,31 @@ class Commands:
             await self._listener.whisper(interaction, "There is no text in that message that I could read.")
             return
         ours = message.author.id == self._listener.me.id
-        modal = AboutModal(self, {"quote": quote, "quote_by": "" if ours else message.author.display_name})
-        await self._listener.respond(lambda: interaction.response.send_modal(modal))
+        aside = self._listener.state.put_aside(interaction.id, quote, "" if ours else message.author.display_name)
+        if not await self._in_time(aside):
+            await self._listener.whisper(interaction, StorageError.plain)
+            return
+        text = TextInput[Any](
+            style=discord.TextStyle.paragraph, max_length=4000, placeholder="What does this mean?", custom_id="question"
+        )
+        fields = [Label(text="Your question", component=text)]
+        form = Form("about", str(interaction.id), title=ABOUT, fields=fields)
+        await self._listener.respond(lambda: interaction.response.send_modal(form))
+
+    async def take(self, interaction: discord.Interaction) -> None:
+        """A form that somebody filled in, wherever it was shown."""
+        match forms.sent(interaction):
+            case settings.KIND, about, written:
+                await settings.take(self._listener, interaction, about, written)
+            case "about", message, written:
+                aside = await self._in_time(self._listener.state.look_aside(message))
+                if aside is None:
+                    await self._listener.whisper(interaction, StorageError.plain)
+                elif not aside:
+                    await self._listener.whisper(interaction, LATE)
+                else:
+                    quote, by = aside
+                    await self.ask(interaction, written.get("question", ""), private=False, quote=quote, quote_by=by)
 
     async def obey(self, interaction: discord.Interaction, word: str, *, private: bool = True) -> None:
         """Do what people can also say: help, memory, forget."""
@@ -205,23 +233,6 @@ class Commands:
         except StorageError as error:
             log.warning("a command came to nothing", error=str(error))
             return None
-
-
-class AboutModal(Modal, title="Ask about this message"):
-    """What somebody wants to know of a message; it is held here until they have written it."""
-
-    def __init__(self, desk: Commands, place: dict[str, str]) -> None:
-        super().__init__(timeout=900)
-        self._desk = desk
-        self._place = place
-        self.text = TextInput[Any](
-            style=discord.TextStyle.paragraph, max_length=4000, placeholder="What does this mean?", custom_id="question"
-        )
-        self.add_item(Label(text="Your question", component=self.text))
-
-    async def on_submit(self, interaction: discord.Interaction) -> None:
-        """See discord.py."""
-        await self._desk.ask(interaction, self.text.value, private=False, **self._place)
 
 
 def question(interaction: discord.Interaction, text: str, *, private: bool, seconds: float) -> Turn:

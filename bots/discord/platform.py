@@ -19,7 +19,7 @@ from bots.discord.budgets import DiscordBudgets
 from bots.discord.buttons import PRESSES
 from bots.discord.calls import Calls
 from bots.discord.client import options
-from bots.discord.commands import Tree, digest, register
+from bots.discord.commands import Tree, digest, register, take_form
 from bots.discord.errors import ADVICE
 from bots.discord.gateway import Gateway
 from bots.discord.listener import DiscordListener
@@ -63,6 +63,10 @@ class _Events:
     async def on_raw_bulk_message_delete(self, event: discord.RawBulkMessageDeleteEvent) -> None:
         if self.desk:
             await self.desk.follow_deletions(event)
+
+    async def on_interaction(self, interaction: discord.Interaction) -> None:
+        if self.desk:
+            await take_form(interaction)
 
     async def on_guild_join(self, guild: discord.Guild) -> None:
         if self.desk:

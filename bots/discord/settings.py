@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import discord
 from discord import app_commands
-from discord.ui import Label, Modal, TextInput
+from discord.ui import Label, TextInput
 
 from bots.discord.events import Place
+from bots.discord.forms import Form
 from bots.discord.listener import REFUSED, DiscordListener
 from bots.discord.text import SIZE, cut, shown
 from core.errors import StorageError
@@ -19,6 +22,9 @@ from core.types import ConversationKey, ConversationSettings
 LONGEST = 4000
 """Characters of a field (docs.discord.com, components/reference, "Text Input")."""
 MOST_CHOICES = 25
+KIND = "settings"
+"""Of form."""
+FIELDS = ("system", "persona", "temperature", "max", "model")
 
 
 async def open_form(listener: DiscordListener, interaction: discord.Interaction) -> None:
@@ -33,8 +39,7 @@ async def open_form(listener: DiscordListener, interaction: discord.Interaction)
     except StorageError as error:
         await listener.whisper(interaction, error.plain)
         return
-    form = SettingsForm(listener, key, chosen, choices)
-    await listener.respond(lambda: interaction.response.send_modal(form))
+    await listener.respond(lambda: interaction.response.send_modal(form(chosen, choices)))
 
 
 async def change(listener: DiscordListener, interaction: discord.Interaction, values: dict[str, str]) -> None:
@@ -70,43 +75,46 @@ async def suggest(listener: DiscordListener, interaction: discord.Interaction, w
     return [app_commands.Choice(name=name[:100], value=name[:100]) for name in fitting[:MOST_CHOICES]]
 
 
-class SettingsForm(Modal, title="Settings of this conversation"):
+def form(chosen: ConversationSettings, choices: Choices) -> Form:
     """Who Parley is here, how lively, how long, and on which model. An empty field is its default."""
+    inputs = {
+        "system": _field("system", chosen.system, choices.system, style=discord.TextStyle.paragraph, most=LONGEST),
+        "persona": _field("persona", chosen.persona, choices.persona or "none"),
+        "temperature": _field("temperature", chosen.temperature, choices.temperature),
+        "max": _field("max", chosen.max_new_tokens, choices.max_new_tokens),
+        "model": _field("model", chosen.model, choices.models[0] if choices.models else ""),
+    }
+    labels = {
+        "system": ("System prompt", "Who I am here and how I should answer"),
+        "persona": ("Persona", f"Instead of a system prompt: {', '.join(choices.personas)}"),
+        "temperature": ("Temperature", "0 gives the same answer each time, 0.7 is lively; up to 2"),
+        "max": ("Longest answer, in tokens", ""),
+        "model": ("Model", f"There is {', '.join(choices.models)}"),
+    }
+    if not choices.personas:
+        del labels["persona"]
+    if len(choices.models) < 2:
+        del labels["model"]
+    fields = [
+        Label(text=title, description=hint[:100] or None, component=inputs[name])
+        for name, (title, hint) in labels.items()
+    ]
+    about = ".".join(_trace(inputs[name].default or "") for name in FIELDS)
+    return Form(KIND, about, title="Settings of this conversation", fields=fields)
 
-    def __init__(
-        self, listener: DiscordListener, key: ConversationKey, chosen: ConversationSettings, choices: Choices
-    ) -> None:
-        super().__init__(timeout=900)
-        self._listener = listener
-        self._key = key
-        long = discord.TextStyle.paragraph
-        models = ", ".join(choices.models) or "the only one"
-        self._fields = {
-            "system": _field("system", chosen.system, choices.system, style=long, most=LONGEST),
-            "temperature": _field("temperature", chosen.temperature, choices.temperature),
-            "max": _field("max", chosen.max_new_tokens, choices.max_new_tokens),
-        }
-        labels = {
-            "system": ("System prompt", "Who I am here and how I should answer"),
-            "persona": ("Persona", f"Instead of a system prompt: {', '.join(choices.personas)}"),
-            "temperature": ("Temperature", "0 gives the same answer each time, 0.7 is lively; up to 2"),
-            "max": ("Longest answer, in tokens", ""),
-            "model": ("Model", f"There is {models}"),
-        }
-        if choices.personas:
-            self._fields["persona"] = _field("persona", chosen.persona, choices.persona or "none")
-        if len(choices.models) > 1:
-            self._fields["model"] = _field("model", chosen.model, choices.models[0])
-        self._before = {name: field.default or "" for name, field in self._fields.items()}
-        for name, (title, hint) in labels.items():
-            if name in self._fields:
-                self.add_item(Label(text=title, description=hint[:100] or None, component=self._fields[name]))
 
-    async def on_submit(self, interaction: discord.Interaction) -> None:
-        """See discord.py."""
-        written = {name: field.value for name, field in self._fields.items()}
-        changed = {name: value for name, value in written.items() if value != self._before[name]}
-        await change(self._listener, interaction, changed)
+async def take(
+    listener: DiscordListener, interaction: discord.Interaction, about: str, written: Mapping[str, str]
+) -> None:
+    """Change what is not as it was when the form was opened: somebody else may have changed the rest since."""
+    before = dict(zip(FIELDS, about.split("."), strict=False))
+    changed = {name: value for name, value in written.items() if _trace(value) != before.get(name)}
+    await change(listener, interaction, changed)
+
+
+def _trace(value: str) -> str:
+    """By which it is seen whether a value was changed; an id has no room for the value."""
+    return hashlib.sha256("\n".join(value.split("\r\n")).strip().encode()).hexdigest()[:8]
 
 
 def _field(

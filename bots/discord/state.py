@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 
@@ -14,6 +15,8 @@ from core.types import ConversationKey
 
 WEEK = 7 * 86_400
 MONTH = 30 * 86_400
+WRITING = 900
+"""Seconds in which a form is filled in."""
 MOST_PLACES = 200
 """Direct messages and threads that are looked through for what was missed."""
 BOT_ANSWERS, BOT_SECONDS = 10, 600
@@ -75,6 +78,16 @@ class DiscordState:
         """Bots may be answered again."""
         with redis_errors("count answers to bots"):
             await self._redis.delete(Keys.discord(f"bots:{channel}"))
+
+    async def put_aside(self, about: int, quote: str, by: str) -> bool:
+        """Keep a message that somebody is asking about, until they have written what they want to know."""
+        with redis_errors("keep a message that is asked about"):
+            return bool(await self._redis.set(Keys.discord(f"about:{about}"), json.dumps([quote, by]), ex=WRITING))
+
+    async def look_aside(self, about: str) -> tuple[str, ...]:
+        """That message and whose it is; nothing if it took them too long."""
+        with redis_errors("read a message that is asked about"):
+            return tuple(json.loads(await self._redis.get(Keys.discord(f"about:{about}")) or "[]"))
 
     async def leave(self, guild: str, grace: float) -> None:
         """We were removed from a server; its memory goes after ``grace`` seconds."""

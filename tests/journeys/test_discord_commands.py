@@ -126,16 +126,6 @@ async def test_who_may_not_ask_is_told_in_a_line_for_them_alone(
     assert tgi.requests == []
 
 
-async def test_a_message_can_be_asked_about(discord: DiscordDouble, tgi: TgiDouble, parley: Parley) -> None:
-    """Through its menu, without any intent: who asks says what they want to know."""
-    said = discord.say("Wir sehen uns am Freitag.", user=BOB)
-    chosen = discord.ask_about(said)
-    await wait_until(lambda: chosen.modal)
-    asked = discord.submit(chosen, question="what does this mean?")
-    await answered(asked)
-    assert "[In reply to what Bob wrote: Wir sehen uns am Freitag.]\nwhat does this mean?" in tgi.requests[-1].inputs
-
-
 async def test_the_stop_button_ends_an_answer(discord: DiscordDouble, tgi: TgiDouble, parley: Parley) -> None:
     """For who asked, and for who may manage messages; what is there stays."""
     tgi.answer, tgi.rate = STREAM, 20
@@ -299,24 +289,6 @@ async def test_each_channel_has_its_own_memory_for_commands_too(
     await answered(discord.command("ask", prompt="my colour is blue"))
     await answered(discord.command("ask", prompt="what is it?", channel=RANDOM))
     assert "blue" not in tgi.requests[-1].inputs
-
-
-async def test_settings_are_a_form(discord: DiscordDouble, tgi: TgiDouble, parley: Parley) -> None:
-    """It shows what holds, takes what is changed, says what cannot be, and the next answer follows it."""
-    opened = discord.command("settings")
-    await wait_until(lambda: opened.modal)
-    sent = discord.submit(opened, system="You are a pirate.", temperature="0.1", max="a lot")
-    await wait_until(lambda: sent.original)
-    assert "`max` is a whole number" in sent.text
-    assert "You are a pirate." in sent.text
-    await reply(discord, discord.mention("hello"))
-    assert "You are a pirate." in tgi.requests[-1].inputs
-    assert tgi.requests[-1].parameters["temperature"] == 0.1
-    again = discord.command("settings")
-    await wait_until(lambda: again.modal)
-    assert "You are a pirate." in str(again.modal)
-    await reply(discord, discord.mention("hello", channel=RANDOM))
-    assert "pirate" not in tgi.requests[-1].inputs
 
 
 async def test_personas_are_suggested(discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path) -> None:
