@@ -219,9 +219,9 @@ async def test_killed_in_the_middle_of_an_answer(discord: DiscordDouble, tgi: Tg
 
 async def test_an_answer_that_outlives_its_token(discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path) -> None:
     """It goes on with the bot's token before the interaction's dies; nothing is refused, and it ends whole."""
-    discord.interaction_rules.life = 2.0
-    tgi.answer, tgi.rate = STREAM, 40
-    async with in_discord(discord, tgi, tmp_path, DISCORD_TOKEN_SECONDS="1.5"):
+    discord.interaction_rules.life = 4.0
+    tgi.answer, tgi.rate = STREAM, 20
+    async with in_discord(discord, tgi, tmp_path, DISCORD_TOKEN_SECONDS="3"):
         answer = await answered(discord.command("ask", prompt="a long one"))
         assert answer.text == STREAM
         assert answer.versions[0].via == "webhook"
@@ -231,8 +231,8 @@ async def test_an_answer_that_outlives_its_token(discord: DiscordDouble, tgi: Tg
 
 async def test_a_token_that_dies_too_early(discord: DiscordDouble, tgi: TgiDouble, parley: Parley) -> None:
     """One refusal, and the answer goes on with the bot's token."""
-    discord.interaction_rules.life = 2.0
-    tgi.answer, tgi.rate = STREAM, 30
+    discord.interaction_rules.life = 4.0
+    tgi.answer, tgi.rate = STREAM, 15
     answer = await answered(discord.command("ask", prompt="a long one"))
     assert answer.text == STREAM
     assert [call.code for call in discord.refused] == [50027]
