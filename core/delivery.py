@@ -248,11 +248,10 @@ class Delivery:
             self.spare.append(self.refs.pop())
             self.shown.pop()
         whole = self.draft.text if self._more_than_fits else ""
-        for place, text in enumerate(parts[:-1]):
-            await self._insist(partial(self._complete, place, text))
-        if self.before_the_end:
-            await self.before_the_end(tuple(self.refs), outcome)
         try:
+            for place, text in enumerate(parts[:-1]):
+                await self._insist(partial(self._complete, place, text))
+            await self._tell(outcome)
             await self._insist(partial(self._conclude, parts, outcome, whole))
         except (MessageGone, PlatformUnauthorized):
             raise
@@ -261,7 +260,19 @@ class Delivery:
                 raise
             # The platform will not take this text, now or later: people are told, under what they see.
             log.warning("the end was refused", error=str(fault), code=fault.code)
-            await self._insist(partial(self._conclude, tuple(self.shown), REFUSED, ""))
+            await self._tell(outcome)
+            shown = () if self._thinking else tuple(self.shown)
+            await self._insist(partial(self._conclude, shown, REFUSED, ""))
+        await self._remove_the_rest()
+
+    async def _tell(self, outcome: Outcome) -> None:
+        """Let who wants to know, know of the end before people see it, once."""
+        tell, self.before_the_end = self.before_the_end, None
+        if tell:
+            await tell(tuple(self.refs), outcome)
+
+    async def _remove_the_rest(self) -> None:
+        """Take away messages of an earlier reply that this one does not need."""
         while self.spare:
             try:
                 await self._insist(partial(self.editor.remove, self.spare.popleft()))

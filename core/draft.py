@@ -66,8 +66,9 @@ class Draft:
         """End it; the first end counts."""
         if not self.outcome:
             if outcome.ending not in (Ending.COMPLETE, Ending.LENGTH):
-                self._text = self.best
-                self._length = len(self._text)
+                best = self.best
+                self._more.clear()  # where an earlier try got further, nothing of this one counts
+                self._text, self._length = best, len(best)
             self.outcome = outcome
             self._closed.set()
             self._news.set()

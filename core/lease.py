@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -210,7 +211,7 @@ class LeaseEditor:
         reach("finished")
         self._growing = None
         if self._unanswered:
-            await self._finish_again(finished, parts, outcome)
+            await self._finish_again(partial(self._editor.finish, finished, parts, outcome, whole=whole))
         return finished
 
     async def remove(self, ref: MessageRef) -> None:
@@ -244,11 +245,11 @@ class LeaseEditor:
             raise LeaseLost("another worker has this turn")
         reach("sealed")
 
-    async def _finish_again(self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome) -> None:
+    async def _finish_again(self, finish: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         """Show the end once more: a call that was given up may have taken effect after it, and put back older text."""
         await asyncio.sleep(self._lease.call_timeout)
         try:
-            await self._call(self._editor.finish(refs, parts, outcome))
+            await self._call(finish())
         except PlatformError as error:
             log.info("an end was shown once only", error=str(error))
 

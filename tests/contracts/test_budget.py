@@ -130,7 +130,7 @@ async def test_a_spent_reservation_frees_nothing(make: Make, served: list[str]) 
 
 async def test_who_gives_up_waiting_costs_nothing(make: Make, served: list[str]) -> None:
     """The next in line is served in its place."""
-    budget = make(1, 100)
+    budget = make(1, 4)
     await budget.take()
     first, second = (asyncio.create_task(ask(budget, name, served)) for name in "ab")
     await asyncio.sleep(0)

@@ -32,6 +32,8 @@ class Platform:
     removed: list[str] = field(default_factory=list)
     growing: dict[str, bool] = field(default_factory=dict)
     errors: list[PlatformError] = field(default_factory=list)
+    never: str = ""
+    """What it takes no text with."""
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     at_work: bool | None = None
     in_flight: int = 0
@@ -52,14 +54,14 @@ class Platform:
         self.at_work = False
 
     async def post(self, text: str, part: int, *, growing: bool) -> MessageRef:
-        await self._call("post")
+        await self._call("post", text)
         ref = MessageRef("C1", str(len(self.history)))
         self.history[ref.id] = [text]
         self.growing[ref.id] = growing
         return ref
 
     async def edit(self, ref: MessageRef, text: str, *, growing: bool) -> None:
-        await self._call("edit")
+        await self._call("edit", text)
         self.history[ref.id].append(text)
         self.growing[ref.id] = growing
 
@@ -82,7 +84,7 @@ class Platform:
         refs = [MessageRef("C1", name) for name in self.history]
         return refs[part] if part < len(refs) else None
 
-    async def _call(self, name: str) -> None:
+    async def _call(self, name: str, text: str = "") -> None:
         self.calls[name] += 1
         assert not self.in_flight, "two calls for one reply at the same time"
         self.in_flight += 1
@@ -90,6 +92,8 @@ class Platform:
             await self.gate.wait()
             if self.errors:
                 raise self.errors.pop(0)
+            if self.never and self.never in text:
+                raise PlatformError("invalid_blocks", code="invalid_blocks")
         finally:
             self.in_flight -= 1
 
@@ -332,6 +336,27 @@ async def test_an_end_that_the_platform_will_never_take_is_said() -> None:
     assert platform.outcome
     assert (platform.outcome.ending, platform.outcome.retry) == (Ending.INTERRUPTED, True)
     assert platform.shown == ["a"]
+
+
+async def test_a_part_that_the_platform_will_never_take_is_said_too() -> None:
+    """As of the last part: what people see stands, the end is written down, and nothing grows any more."""
+    draft, platform = Draft(), Platform(never="odd")
+    ends: list[Outcome] = []
+
+    async def write_down(refs: Sequence[MessageRef], outcome: Outcome) -> None:
+        ends.append(outcome)
+
+    delivery = asyncio.create_task(deliver(draft, platform, pace(), before_the_end=write_down))
+    draft.append("The beginning. ")
+    await wait_until(lambda: platform.shown)
+    draft.append("Something odd. " + "Many words. " * 30)
+    draft.close(DONE)
+    await delivery
+    assert ends == [DONE]
+    assert platform.outcome
+    assert platform.outcome.retry
+    assert platform.shown == ["The beginning. "]
+    assert platform.growing == {"0": False}
 
 
 async def test_a_message_that_cannot_be_removed_does_not_spoil_the_answer() -> None:

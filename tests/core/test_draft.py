@@ -35,6 +35,17 @@ async def test_a_reader_wakes_for_more_text_and_for_the_end() -> None:
     assert await draft.closed() is DONE
 
 
+async def test_what_an_earlier_try_showed_stands_alone_if_this_one_ends_before_it() -> None:
+    """Nothing of a shorter text is added to it, read or not."""
+    draft = Draft(floor="The old worker wrote this much.")
+    draft.append("The new ")
+    assert draft.text == "The new "
+    draft.append("worker begins")
+    draft.close(Outcome(Ending.STOPPED))
+    assert draft.text == draft.best == "The old worker wrote this much."
+    assert len(draft) == len(draft.text)
+
+
 async def test_the_first_end_counts_and_nothing_is_added_after_it() -> None:
     """A stop is not undone by the model's end."""
     draft = Draft()

@@ -197,6 +197,23 @@ async def test_a_very_long_answer_ends_as_a_file(discord: DiscordDouble, tgi: Tg
     assert "The whole answer is in the file." in posted[-1].text
 
 
+async def test_the_file_stays_where_the_end_is_shown_twice(
+    discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path
+) -> None:
+    """As after a call that Discord did not answer in time: it might still put back older text."""
+    tgi.answer, tgi.rate = "Manyratherlong wordsthatare saidinhere. " * 350, 1000
+    room = {"MAX_NEW_TOKENS": "5000", "CONTEXT_TOKENS": "16000"}
+    async with in_discord(discord, tgi, tmp_path, LEASE_SECONDS="3", **room):
+        discord.slow("PATCH /channels/:id/messages/:id", 1.5, times=1)
+        discord.mention("everything you know")
+        await wait_until(lambda: discord.replies() and is_done(discord.replies()[-1]))
+        last = discord.replies()[-1]
+        ends = len(last.versions)
+        await wait_until(lambda: len(last.versions) > ends, description="the end once more")
+        assert last.files["answer.md"].strip() == tgi.answer.strip()
+        assert "The whole answer is in the file." in last.text
+
+
 async def test_tables_stand_in_columns(discord: DiscordDouble, tgi: TgiDouble, parley: Parley) -> None:
     """Discord has none."""
     tgi.answer = TABLE
