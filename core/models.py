@@ -176,10 +176,14 @@ class Models:
             GenerationError: of the first model that was asked, if none answered; of the one that broke off.
         """
         first: GenerationError | None = None
-        for model, last in self._candidates(manner.model, aside=aside):
-            spoke = False
+        candidates = self._candidates(manner.model, aside=aside)
+        for model in candidates:
+            # Whether one that was dead is tried is decided when it is needed, and only one turn pays for it.
+            if not (aside or model.breaker.admits()):
+                continue
+            spoke, patient = False, model is candidates[-1]
             try:
-                async with aclosing(_ask(model, conversation, question, manner, patient=last)) as stream:
+                async with aclosing(_ask(model, conversation, question, manner, patient=patient)) as stream:
                     async for item in stream:
                         spoke = spoke or isinstance(item, (Delta, Thinking))
                         yield item
@@ -199,13 +203,10 @@ class Models:
             remedy="`parley doctor` looks for the cause. They are tried again after a few seconds.",
         )
 
-    def _candidates(self, chosen: str, *, aside: bool) -> list[tuple[Model, bool]]:
-        """Whom to ask, in order; and whether nobody comes after."""
+    def _candidates(self, chosen: str, *, aside: bool) -> list[Model]:
+        """Who may be asked, in order."""
         order = sorted(self.models, key=lambda model: model.name != chosen) if chosen else self.models
-        admitted = [model for model in order if not model.breaker.open]
-        # Whether one that was dead is tried is decided now, so that only one turn pays for it.
-        admitted = [model for model in admitted if (model.breaker.closed if aside else model.breaker.admits())]
-        return [(model, model is admitted[-1]) for model in admitted]
+        return [model for model in order if (model.breaker.closed if aside else not model.breaker.open)]
 
 
 async def _ask(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
@@ -41,6 +42,9 @@ _BY_STATUS: dict[int, type[GenerationError]] = {
     504: ModelTimeout,
     529: ModelOverloaded,
 }
+_QUOTED = re.compile(r"""(['"`])(.+?)(\1|$)""")
+LONGEST_ECHO = 16
+"""Characters that a server may say as people did: in any language there are words that both need."""
 _REMEDIES: dict[type[GenerationError], str] = {
     ModelUnavailable: "Check that the server runs, that its model is loaded, and that MODEL_URL is its address.",
     ModelOverloaded: "Try again later, or let the server take more requests at once (--max-concurrent-requests).",
@@ -139,12 +143,18 @@ class Server:
         )
 
     def quote(self, said: str, prompt: str) -> str:
-        """What the server said, after a colon; nothing if it repeats our key or anybody's words."""
-        said = " ".join(said.split())[:200]
-        pieces = (said[start : start + 24] for start in range(len(said) - 23))
+        """What the server said, after a colon, for the log; without our key or anybody's words in it."""
+        said, prompt = _folded(said)[:200], _folded(prompt)
+        said = _QUOTED.sub(lambda found: "'…'" if found[2].strip() in prompt else found[0], said)
+        pieces = (said[start : start + LONGEST_ECHO] for start in range(len(said) - LONGEST_ECHO + 1))
         if not said or any(secret in said for secret in self._secrets) or any(piece in prompt for piece in pieces):
             return ""
         return f": {said}"
+
+
+def _folded(text: str) -> str:
+    """A text on one line, also where its line breaks are written as such."""
+    return " ".join(text.replace("\\n", " ").split())
 
 
 def seconds(retry_after: str | None) -> float | None:

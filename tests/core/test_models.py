@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 import pytest
@@ -179,6 +179,25 @@ async def test_a_dead_server_costs_a_new_turn_nothing() -> None:
     now = 40.0
     assert (await ask(both))[0] == "dead"
     assert (await ask(both))[0] == "dead"
+
+
+async def test_a_model_that_was_not_needed_is_asked_when_it_is() -> None:
+    """It was dead, and is back; that the first one answers meanwhile does not shut it out."""
+    now = 0.0
+    gone = [ModelUnavailable("gone")] * FAILURES
+    first, second = Says("first", *gone), Says("second", *gone)
+    both = models(first, second)
+    for model in both.models:
+        model.breaker = Breaker(lambda: now)
+    for _ in range(FAILURES):
+        with pytest.raises(ModelUnavailable):
+            await ask(both)
+    for _ in range(10):
+        now += 5
+        with suppress(ModelUnavailable):
+            assert (await ask(both))[0] == "first"
+    first.errors = [ModelUnavailable("gone")]
+    assert (await ask(both))[0] == "second"
 
 
 async def test_where_all_are_dead_a_person_is_told_at_once() -> None:
