@@ -41,13 +41,15 @@ class StoredJob:
     """One entry of a lane's inbox.
 
     ``refs`` are messages of an earlier reply, to be written over. ``alone`` says that it is never answered together
-    with its neighbours, and ``scopes`` name the quotas that it counts for.
+    with its neighbours, and ``scopes`` name the quotas that it counts for. ``since`` is when it was kept for its Retry
+    button, and then when that was pressed, in seconds since the epoch; 0 for neither.
     """
 
     turn: Turn
     refs: tuple[MessageRef, ...] = ()
     alone: bool = False
     scopes: tuple[str, ...] = ()
+    since: float = 0.0
 
     @property
     def id(self) -> str:
@@ -55,9 +57,10 @@ class StoredJob:
         return f"{self.turn.id}#{self.turn.attempt}"
 
     def to_json(self) -> str:
-        """As stored; ``refs`` stand first, where retry.lua finds them."""
+        """As stored; ``refs`` and ``since`` stand first, where lanes.lua finds them."""
         record = {
             "refs": write_refs(self.refs),
+            "since": round(self.since, 3),
             "v": FORMAT,
             "id": self.id,
             "alone": self.alone,
@@ -76,6 +79,7 @@ class StoredJob:
             read_refs(record["refs"]),
             bool(record["alone"]),
             tuple(record["scopes"].split()),
+            float(record.get("since", 0.0)),
         )
 
 

@@ -22,7 +22,7 @@ class Keys:
                                                                                           one
     ``{parley}:conv:<conversation>:settings`` STRING  what people chose for it            the same, after the last use
     ``{parley}:conv:<conversation>:folding``  STRING  who is writing its summary          two minutes
-    ``{parley}:conv:<conversation>:retries``  HASH    turn id to the job that asks again  24 hours after the last one
+    ``{parley}:conv:<conversation>:retries``  HASH    turn id to the job that asks again  24 hours, each of them
     ``{parley}:conv:<conversation>:board``    HASH    turn id to what the page shows      the same
     ``{parley}:turn:<turn id>``               HASH    token, status, lane, job, before    24 hours after it is answered
     ``{parley}:turn:<turn id>/waiting``       SET     lanes that wait for this turn       as long as it is open

@@ -88,13 +88,9 @@ class Lease:
         return self.stop.done() and not self.stop.result().remember
 
     def turns(self) -> tuple[Turn, ...]:
-        """The turns that are answered together, with what is known of their places, without those that were deleted."""
+        """The turns that are answered together, as they read now, without those that were deleted."""
         pairs = zip(self.job.stored, self.notes, strict=True)
-        return tuple(
-            replace(stored.turn, place={**stored.turn.place, **note.place})
-            for stored, note in pairs
-            if not (note.stop and not note.stop.remember)
-        )
+        return tuple(note.applied(stored.turn) for stored, note in pairs if not (note.stop and not note.stop.remember))
 
     def unsaved(self) -> str:
         """The text so far, if there is more of it than was saved."""

@@ -112,6 +112,10 @@ class TurnQueue(Protocol):
         """End a job and remember what was said, in one step; may be repeated. Gives the notes if they are newer."""
         ...
 
+    async def correct_kept(self, key: ConversationKey, turn: str, text: str | None) -> None:
+        """A question that is kept for its Retry button reads ``text`` now; None if it was deleted, and is dropped."""
+        ...
+
     async def release(self, job: Job, *, wait: float = 0, failed: bool = False) -> bool:
         """Let another worker go on, after ``wait`` seconds; ``failed`` counts as a try. False if the lease is lost."""
         ...
@@ -150,6 +154,7 @@ class RedisTurnQueue:
         self._note = redis.register_script(script("note", "lanes"))
         self._retry = redis.register_script(script("retry", "lanes"))
         self._settle = redis.register_script(script("settle", "lanes"))
+        self._recast = redis.register_script(script("recast"))
 
     # Those who ask.
 
@@ -238,14 +243,15 @@ class RedisTurnQueue:
                 return bool(await self._redis.get(Keys.seen(name)) == token)
 
     async def correct_kept(self, key: ConversationKey, turn: str, text: str | None) -> None:
-        """The question of a kept turn was edited and reads ``text`` now; None if it was deleted, and is dropped."""
+        """See ``TurnQueue.correct_kept``."""
         with redis_errors("change a kept turn"):
             if text is None:
                 await self._redis.hdel(Keys.retries(key), turn)
             elif isinstance(kept := await self._redis.hget(Keys.retries(key), turn), str):
                 job = StoredJob.from_json(kept)
                 job = replace(job, turn=replace(job.turn, text=text))
-                await self._redis.hset(Keys.retries(key), turn, job.to_json())
+                # Only if it is still kept: who pressed the button meanwhile asks it already.
+                await self._recast(keys=[Keys.retries(key)], args=[turn, kept, job.to_json()])
 
     # Those who answer.
 
@@ -333,7 +339,7 @@ class RedisTurnQueue:
             return bool(await self._note(keys=[Keys.turn(turn)], args=[turn, note.to_json()]))
 
     async def _write(self, job: Job, retry: StoredJob | None, fields: Sequence[Any]) -> bool:
-        kept = [retry.to_json() if retry else "", job.turn.id]
+        kept = [retry.to_json(), retry.turn.id] if retry else ["", ""]
         with redis_errors("write down where a reply stands"):
             args = [job.lane, job.epoch, self._lease_ms, *kept, *fields]
             return bool(await self._mark(keys=[Keys.retries(job.turn.key)], args=args))

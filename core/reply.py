@@ -64,6 +64,7 @@ class Reply:
         self._begun = time.time()
         self._editor: LeaseEditor | None = None
         self._written: Answer | None = None
+        self._kept: tuple[StoredJob, Answer] | None = None
 
     async def run(self) -> None:
         """Answer, and commit."""
@@ -98,7 +99,7 @@ class Reply:
             await self._end(self._commit(None))
         except PlatformError as error:
             log.error("a reply could not be shown", error=str(error), remedy=error.remedy)
-            if error.retryable and time.time() - job.turn.at < TOO_OLD:
+            if error.retryable and time.time() - max(job.turn.at, job.stored[-1].since) < TOO_OLD:
                 await self._end(self._release(LATER, failed=False))
             else:
                 how = "dead"
@@ -201,17 +202,36 @@ class Reply:
     async def _seal(self, answer: Answer) -> None:
         """Write down how an answer ends, and what its Retry button asks again, before people see it."""
         assert self._editor  # noqa: S101 - set before anything is written
-        again = answer.outcome.retry or (self._surface.regenerates and answer.text)
+        again = answer.outcome.retry or (self._surface.regenerates and answer.text and answer.outcome.remember)
         retry = self._again(answer) if again else None
+        if retry:
+            self._kept = retry, answer
         await self._editor.seal(_sealed(answer), answer.refs, retry)
 
-    def _again(self, answer: Answer) -> StoredJob:
-        """What the Retry button asks: all that was asked together, over the same messages."""
+    def _again(self, answer: Answer) -> StoredJob | None:
+        """What the Retry button asks, over the same messages: the question as it reads now, None if it was deleted.
+
+        What was asked together with it is asked again, too, unless it is remembered: then the model is told anyway.
+        """
         assert self._editor  # noqa: S101
-        stored = self.lease.job.stored[-1]
-        text = "\n\n".join(one.turn.text for one in self.lease.job.stored)
-        turn = replace(stored.turn, text=text, attempt=stored.turn.attempt + 1)
-        return StoredJob(turn, answer.refs or self._editor.refs, alone=True, scopes=stored.scopes)
+        if not (turns := self.lease.turns()):
+            return None
+        *earlier, turn = turns
+        remembered = {message.id for message in answer.exchange.messages} if answer.exchange else set()
+        text = "\n\n".join([*(one.text for one in earlier if one.id not in remembered), turn.text])
+        scopes = next(stored.scopes for stored in self.lease.job.stored if stored.turn.id == turn.id)
+        turn = replace(turn, text=text, attempt=turn.attempt + 1)
+        return StoredJob(turn, answer.refs or self._editor.refs, alone=True, scopes=scopes, since=time.time())
+
+    async def _correct_kept(self) -> None:
+        """Have the Retry button ask what is known by now; what it asks was written down a moment ago."""
+        if not self._kept:
+            return
+        before, answer = self._kept
+        now = self._again(answer)
+        text = now.turn.text if now and now.turn.id == before.turn.id else None
+        if text != before.turn.text:
+            await self._queue.correct_kept(before.turn.key, before.turn.id, text)
 
     async def _commit(self, seal: Seal | None, dead: str = "") -> None:
         """End the job and remember what was said, as it reads by then. Raises LeaseLost."""
@@ -220,6 +240,7 @@ class Reply:
             current = replace(seal, exchange=_as_it_reads(seal.exchange, job)) if seal else None
             reach("commit")
             try:
+                await self._correct_kept()
                 result = await self._queue.commit(job, current, dead=dead)
             except StorageError as error:
                 log.warning("not committed yet", error=str(error))

@@ -124,6 +124,16 @@ local function close_turn(turn)
   redis.call("DEL", key .. "/waiting")
 end
 
+-- A turn was asked again before its last attempt was done with: what is known of it is for the next one, but for a stop.
+local function pass_on(lane, turn)
+  local state, field = state_of(lane), "note:" .. turn
+  local noted = cjson.decode(redis.call("HGET", state, field) or "{}")
+  if noted.stop and noted.stop.remember ~= false then
+    noted.stop = nil
+    redis.call("HSET", state, field, cjson.encode(noted))
+  end
+end
+
 -- Take the first ``count`` turns off a lane; ``last`` is remembered for a worker that asks again.
 local function finish(lane, count, last)
   local inbox, state = inbox_of(lane), state_of(lane)
@@ -132,11 +142,15 @@ local function finish(lane, count, last)
     local job = redis.call("LPOP", inbox)
     if job then
       local stored = cjson.decode(job)
-      fields[#fields + 1] = "note:" .. stored.turn.id
       for scope in string.gmatch(stored.scopes, "%S+") do
         redis.call("ZREM", P .. "quota:" .. scope .. ":open", stored.turn.id)
       end
-      close_turn(stored.turn.id)
+      if (redis.call("HGET", turn_of(stored.turn.id), "job") or stored.id) == stored.id then
+        fields[#fields + 1] = "note:" .. stored.turn.id
+        close_turn(stored.turn.id)
+      else
+        pass_on(lane, stored.turn.id)
+      end
     end
   end
   redis.call("HDEL", state, unpack(fields))
@@ -154,6 +168,23 @@ end
 -- stands: at the beginning.
 local function with_refs(job, refs)
   return (string.gsub(job, '^{"refs":%b[]', function() return '{"refs":' .. refs end))
+end
+
+-- Keep a turn for its Retry button, for as long as platforms deliver again; those that are older go. To look for them
+-- takes longer the more there are, so of many it is done now and then.
+local function keep(key, turn, job)
+  local count = redis.call("HLEN", key)
+  if count <= 16 or count % 16 == 0 then
+    local kept = redis.call("HGETALL", key)
+    for index = 1, #kept, 2 do
+      local since = tonumber(string.match(kept[index + 1], '"since":([%d.]+)') or "0")
+      if since > 0 and since < now() / 1000 - TURN_TTL then
+        redis.call("HDEL", key, kept[index])
+      end
+    end
+  end
+  redis.call("HSET", key, turn, job)
+  redis.call("EXPIRE", key, TURN_TTL)
 end
 
 -- Put a job at the end of its lane again.

@@ -12,7 +12,6 @@ end
 redis.call("HSET", state, unpack(ARGV, 6))
 redis.call("ZADD", P .. "held:" .. platform_of(lane), now() + lease, lane)
 if kept ~= "" then
-  redis.call("HSET", KEYS[1], turn, kept)
-  redis.call("EXPIRE", KEYS[1], TURN_TTL)
+  keep(KEYS[1], turn, kept)
 end
 return 1

@@ -1,4 +1,4 @@
--- Bring one key of an older store into today's form, if it still stands there as it was read.
+-- Change a kept turn, or bring one key of an older store into today's form, if it still stands there as it was read.
 --
 -- KEYS  a turn, which was a string, or the kept turns of a conversation
 -- ARGV  of kept turns: field, value as it was read, value to stand there instead

@@ -22,5 +22,6 @@ end
 if posted_with_it then
   refs[#refs + 1] = cjson.encode({ channel, pressed })
 end
+kept = string.gsub(kept, '"since":[%d.]+', string.format('"since":%.3f', now() / 1000), 1)
 put_back(with_refs(kept, "[" .. table.concat(refs, ",") .. "]"), token)
 return 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -427,6 +428,42 @@ async def test_a_kept_turn_is_asked_again_once(queue: RedisTurnQueue) -> None:
     [again] = await take(queue)
     assert (again.id, again.turn.text) == ("t1#1", "better")
     assert again.stored[0].refs == (MessageRef("C1", "1.0"), pressed)
+
+
+async def test_a_kept_turn_is_dropped_after_a_day(queue: RedisTurnQueue, redis_client: redis.asyncio.Redis) -> None:
+    """Each by itself, although others are kept in the conversation every day."""
+    day = 86_400
+    for number, age in enumerate([2 * day, day + 1, day - 60, 0]):
+        await queue.submit(ask(f"t{number}"))
+        job = await take_one(queue, f"t{number}")
+        kept = StoredJob(replace(job.turn, attempt=1), since=time.time() - age)
+        await queue.seal(job, answered(job), [], kept)
+        await queue.commit(job, None)
+    assert set(await redis_client.hkeys(Keys.retries(CHANNEL))) == {"t2", "t3"}
+
+
+async def test_a_turn_that_is_asked_again_before_its_end_is_committed_stays_open(queue: RedisTurnQueue) -> None:
+    """The button is there a moment before; who pressed it can stop, correct and find what they asked for."""
+    await queue.submit(ask("t1"))
+    job = await take_one(queue, "t1")
+    assert await queue.stop("t1", STOP)
+    kept = StoredJob(replace(job.turn, attempt=1), (MessageRef("C1", "1.0"),), alone=True)
+    await queue.seal(job, answered(job), [], kept)
+    assert await queue.retry(CHANNEL, "t1", MessageRef("C1", "1.0"))
+    assert await queue.amend("t1", text="better")
+    notes = await queue.commit(job, None)
+    assert isinstance(notes, tuple)
+    assert await queue.commit(replace(job, notes=notes), None) == "done"
+    assert await queue.is_open("t1")
+    [again] = await take(queue)
+    assert again.id == "t1#1"
+    assert Note.from_json(again.notes[0]) == Note(text="better"), "the stop was for the one before"
+    assert await queue.find("t1")
+    assert await queue.stop("t1", STOP)
+    stopped = (await queue.beat({again: ""}))[again]
+    assert stopped
+    await queue.commit(replace(again, notes=stopped), None)
+    assert not await queue.is_open("t1")
 
 
 async def test_jobs_of_a_newer_version_are_left_to_newer_workers(
