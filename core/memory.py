@@ -3,14 +3,14 @@
 A conversation is a list of messages in the order in which they were committed, question and answer as a pair, bounded
 in number and bytes, with a time to live that every append renews. A thread branches off its channel the
 first time it is loaded, and from then on the two go their own ways; forgetting, correcting and withdrawing reach
-the copies too. Each operation is one Lua script (``core/lua``), so it happens whole or not at all, and may be
-repeated: the client sends a call again when a connection breaks.
+the copies too. Each operation on a conversation is one Lua script (``core/lua``), so it happens whole or not at all,
+and may be repeated: the client sends a call again when a connection breaks.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
@@ -26,6 +26,8 @@ from core.types import Conversation, ConversationKey, ConversationSettings, Mess
 
 MOST_MESSAGES = 200
 MOST_BYTES = 256 * 1024
+AT_ONCE = 50
+"""Threads that are looked through in one round trip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ class RedisMemory:
         self._count = count
         self._load = redis.register_script(script("load"))
         self._append = redis.register_script(script("append", "exchange"))
-        self._read = redis.register_script(script("entries"))
+        self._find = redis.register_script(script("find"))
         self._swap = redis.register_script(script("swap"))
         self._forget = redis.register_script(script("forget"))
         self._fold = redis.register_script(script("fold"))
@@ -175,37 +177,41 @@ class RedisMemory:
 
     async def correct(self, key: ConversationKey, message: str, text: str) -> bool:
         """See ``Memory.correct``."""
-        pairs: list[str] = []
-        for entry, old in await self._entries(key):
-            if old.id == message and old.text != text:
-                new = replace(old, text=text, tokens=0)
-                pairs += [entry, replace(new, tokens=count_message(new, self._count)).to_json()]
-        return await self._put(key, pairs)
+
+        def correct(old: Message) -> Message | None:
+            if old.id != message or old.text == text:
+                return old
+            new = replace(old, text=text, tokens=0)
+            return replace(new, tokens=count_message(new, self._count))
+
+        return bool(await self._change(key, _quoted(message), correct))
 
     async def withdraw(self, key: ConversationKey, message: str) -> bool:
         """See ``Memory.withdraw``."""
-        pairs: list[str] = []
-        for entry, old in await self._entries(key):
-            if message in (old.id, old.reply_to):
-                pairs += [entry, ""]
-        return await self._put(key, pairs)
+        return bool(
+            await self._change(key, _quoted(message), lambda old: None if message in (old.id, old.reply_to) else old)
+        )
 
     async def withdraw_author(self, key: ConversationKey, user: str) -> int:
         """Take out all that one person said here and in threads, the answers to it, and what they may ask again.
 
         The summary goes too, since it may tell what they said. Returns how many different messages were taken out.
         """
-        entries = await self._entries(key)
-        asked = {old.id for _, old in entries if old.author and old.author.id == user}
-        pairs = [text for entry, old in entries if {old.id, old.reply_to} & asked for text in (entry, "")]
-        await self._put(key, pairs)
+        asked: set[str] = set()
+
+        def withdraw(old: Message) -> Message | None:
+            if old.author and old.author.id == user:
+                asked.add(old.id)
+            return None if {old.id, old.reply_to} & asked else old
+
+        withdrawn = await self._change(key, "", withdraw)
         with redis_errors("forget what can be asked again"):
             kept = dict(await self._redis.hgetall(Keys.retries(key)))
             if theirs := [turn for turn, job in kept.items() if json.loads(job)["turn"]["uid"] == user]:
                 await self._redis.hdel(Keys.retries(key), *theirs)
             if await self._redis.hdel(Keys.state(key), "summary", "folded"):
                 await self._redis.hincrby(Keys.state(key), "changes", 1)
-        return len(pairs) // 2
+        return len(withdrawn)
 
     async def forget(self, key: ConversationKey) -> int:
         """See ``Memory.forget``."""
@@ -273,17 +279,46 @@ class RedisMemory:
         with redis_errors("store a summary"):
             return bool(await self._fold(keys=[Keys.state(conversation.key)], args=args))
 
-    async def _entries(self, key: ConversationKey) -> list[tuple[str, Message]]:
-        """Each message as it is stored, here and in copies, with what it says."""
-        with redis_errors("read a conversation"):
-            entries = await self._read(keys=[Keys.messages(key), Keys.forks(key)], args=[Keys.CONVERSATIONS])
-        return [(entry, Message.from_json(entry)) for entry in dict.fromkeys(entries)]
+    async def _change(self, key: ConversationKey, mark: str, change: Callable[[Message], Message | None]) -> set[str]:
+        """Change the messages that hold ``mark``, or take out those for which there is None. Returns their ids.
 
-    async def _put(self, key: ConversationKey, pairs: Sequence[str]) -> bool:
-        """Swap stored messages for others wherever they stand."""
-        if not pairs:
-            return False
-        keys = [Keys.messages(key), Keys.state(key), Keys.forks(key)]
-        args: list[Any] = [Keys.CONVERSATIONS, *pairs]
+        The conversation comes first, then the threads that branched off it: one that does so meanwhile copies what is
+        changed already. Each is looked through by itself: there may be hundreds, and Redis has others to serve as well.
+        """
         with redis_errors("change a conversation"):
-            return bool(await self._swap(keys=keys, args=args))
+            changed = await self._change_some([key], key, mark, change)
+            forks = [ConversationKey.parse(str(name)) for name in await self._redis.smembers(Keys.forks(key))]
+            for start in range(0, len(forks), AT_ONCE):
+                changed |= await self._change_some(forks[start : start + AT_ONCE], key, mark, change)
+        return changed
+
+    async def _change_some(
+        self,
+        conversations: Sequence[ConversationKey],
+        channel: ConversationKey,
+        mark: str,
+        change: Callable[[Message], Message | None],
+    ) -> set[str]:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for one in conversations:
+                keys = [Keys.messages(one), Keys.state(one), Keys.forks(channel)]
+                await self._find(keys=keys, args=[mark, str(one)], client=pipe)
+            found = await pipe.execute()
+        changed = set()
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for one, entries in zip(conversations, found, strict=True):
+                pairs: list[str] = []
+                for entry in entries:
+                    old = Message.from_json(entry)
+                    if (new := change(old)) != old:
+                        pairs += [entry, new.to_json() if new else ""]
+                        changed.add(old.id)
+                if pairs:
+                    await self._swap(keys=[Keys.messages(one), Keys.state(one)], args=pairs, client=pipe)
+            await pipe.execute()
+        return changed
+
+
+def _quoted(name: str) -> str:
+    """A name as it stands in stored messages."""
+    return json.dumps(name, ensure_ascii=False)

@@ -192,6 +192,19 @@ async def test_a_corrected_message_is_corrected_in_the_threads_too(memory: Memor
     assert not await memory.correct(CHANNEL, "unknown", "?")
 
 
+async def test_a_channel_forgets_the_names_of_threads_that_are_no_more(
+    memory: Memory, redis_client: redis.asyncio.Redis
+) -> None:
+    """Else whoever corrects a message would look through all that there ever were."""
+    await tell(memory, CHANNEL, 5)
+    await memory.load(THREAD, Thread("q5", 5.0))
+    await memory.correct(CHANNEL, "q5", "better")
+    assert await redis_client.smembers(Keys.forks(CHANNEL)) == {str(THREAD)}
+    await redis_client.delete(Keys.messages(THREAD), Keys.state(THREAD))
+    await memory.correct(CHANNEL, "q5", "better still")
+    assert not await redis_client.exists(Keys.forks(CHANNEL))
+
+
 async def test_a_withdrawn_question_takes_its_answer_with_it(memory: Memory) -> None:
     """In the channel and in its threads."""
     await tell(memory, CHANNEL, 1, 5)
