@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from core.jobs import Job, Seal
+from core.jobs import Job, Seal, StoredJob
 from core.keys import Keys
 from core.memory import Exchange, RedisMemory
 from core.queue import RedisTurnQueue
 from core.redis import connect
-from core.types import Author, ConversationKey, Ending, Message, Outcome, Role, Turn
+from core.types import Author, ConversationKey, Ending, Message, MessageRef, Outcome, Role, Turn
 
 T = TypeVar("T")
 NAMES = ["slack:a", "slack:b", "slack:c", "discord:a"]
@@ -148,11 +148,37 @@ class QueueMachine(RuleBasedStateMachine):
             self.do(self.queues[worker].release(job, wait=wait, failed=failed))
             self.lost.append(job)
 
+    @rule(hurry=st.booleans())
+    def seal(self, hurry: bool) -> None:
+        """Workers write down how answers end; Retry buttons may be pressed before the workers say so."""
+        for worker, job in [(worker, jobs[0]) for worker, jobs in self.held.items() if jobs]:
+            kept = StoredJob(replace(job.turn, attempt=job.turn.attempt + 1), alone=True)
+            assert self.do(self.queues[worker].seal(job, Seal("an answer", STOP), [], kept)) == self.holds(job)
+            if hurry:
+                self.press(job.turn.key, job.turn.id)
+                self.commit(worker, 0)
+
+    @rule(lane=LANES)
+    def ask_again(self, lane: str) -> None:
+        """Somebody presses the Retry button of the first turn, if it has one."""
+        for name in self.asked[lane][:1]:
+            self.press(ConversationKey(lane.partition(":")[0], "T1", "C1"), name)
+
+    def press(self, key: ConversationKey, name: str) -> None:
+        """Press a button, once too often."""
+        kept = self.redis.hexists(Keys.retries(key), name)
+        assert self.do(self.queues[1].retry(key, name, MessageRef("C1", "1"))) == kept
+        assert not self.do(self.queues[2].retry(key, name, MessageRef("C1", "1")))
+
+    def holds(self, job: Job) -> bool:
+        """Whether nobody took a job away from who has it."""
+        return bool(self.redis.hget(Keys.lane_state(job.lane), "epoch") == str(job.epoch))
+
     @rule(lane=LANES)
     def stop(self, lane: str) -> None:
         """Somebody stops the newest turn."""
         for name in self.asked[lane][-1:]:
-            assert self.do(self.queues[2].stop(name, STOP)) == (name not in self.ended[lane] and self.waits(lane, name))
+            assert self.do(self.queues[2].stop(name, STOP)) == self.waits(lane, name)
 
     def waits(self, lane: str, name: str) -> bool:
         """Whether a turn stands in its lane."""
@@ -215,6 +241,15 @@ class QueueMachine(RuleBasedStateMachine):
             *places, turns = self.ask([*scores, ("LLEN", Keys.inbox(lane))])
             places = [place for place in places if place is not None]
             assert len(places) + hanging.count(lane) == bool(turns), (lane, places, hanging)
+
+    @invariant()
+    def what_stands_in_a_lane_is_open(self) -> None:
+        """And nothing else: so it can be stopped, corrected and deleted."""
+        if hasattr(self, "redis"):
+            names = [(lane, name) for lane, turns in self.asked.items() for name in turns]
+            states = self.ask([("HGET", Keys.turn(name), "status") for _, name in names])
+            for (lane, name), status in zip(names, states, strict=True):
+                assert (status == "open") == self.waits(lane, name), name
 
     @invariant()
     def whoever_waits_is_woken(self) -> None:
