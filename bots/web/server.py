@@ -20,6 +20,7 @@ from bots.web.people import COOKIE
 
 MOST_BODY = 8 * 1024 * 1024
 """Bytes of one request; what people write is far below that."""
+TOO_LARGE = "That is too large."
 YEAR = 365 * 86_400
 # Nothing is fetched from anywhere else, whatever an answer says. Svelte sets styles, and Vega compiles its plots.
 POLICY = "; ".join(
@@ -89,6 +90,7 @@ class Door:
         if refusal := self._refusal(scope, headers):
             await PlainTextResponse(refusal[1], refusal[0])(scope, receive, send)
             return
+        counted = _Counted(scope, receive, send)
         cookies = cookie_parser(headers.get("cookie", ""))
         fresh = ""
         if self._cookie and scope["path"] == "/" and COOKIE not in cookies:
@@ -107,9 +109,9 @@ class Door:
                     said.append(
                         "Set-Cookie", f"{COOKIE}={fresh}; Max-Age={YEAR}; Path=/; HttpOnly; SameSite=Lax{secure}"
                     )
-            await send(message)
+            await counted.send(message)
 
-        await self._app(scope, receive, answer)
+        await self._app(scope, counted.receive, answer)
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         """Why a request is refused."""
@@ -125,5 +127,36 @@ class Door:
             return 404, "Nothing is uploaded here."
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > MOST_BODY:
-            return 413, "That is too large."
+            return 413, TOO_LARGE
         return None
+
+
+class _Counted:
+    """A request whose body is counted as it comes: a chunked one does not say beforehand how large it will be.
+
+    Beyond ``MOST_BODY`` whoever sends is refused and hung up on, and to the app it is as if they had left.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        self._bytes = 0
+        self._answered = False
+
+    async def receive(self) -> Message:
+        """See ASGI."""
+        if self._bytes <= MOST_BODY:
+            message = await self._receive()
+            self._bytes += len(message.get("body", b""))
+            if self._bytes <= MOST_BODY:
+                return message
+            if not self._answered:
+                # Without hanging up, the server would go on reading, and throw it away.
+                refusal = PlainTextResponse(TOO_LARGE, 413, headers={"Connection": "close"})
+                await refusal(self._scope, self._receive, self._send)
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        """See ASGI; what the app says to somebody who was refused goes nowhere."""
+        self._answered = True
+        if self._bytes <= MOST_BODY:
+            await self._send(message)

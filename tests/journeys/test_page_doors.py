@@ -17,6 +17,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser
 
+from bots.web.server import MOST_BODY, TOO_LARGE
 from tests.doubles.slack import SlackDouble
 from tests.doubles.tgi import TgiDouble
 from tests.journeys.browser import Visit, address, open_browser, serving_page
@@ -31,6 +32,20 @@ async def browser() -> AsyncIterator[Browser]:
     """One Chromium for all journeys here."""
     async with open_browser() as chromium:
         yield chromium
+
+
+async def chunked(place: str, path: str, size: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Send ``size`` bytes of a body that says of itself neither how large it is nor that it is at its end."""
+    host, port = place.removeprefix("http://").strip("/").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST /{path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
+    writer.write(f"{head}Transfer-Encoding: chunked\r\n".encode())
+    while size:
+        part = min(size, 100_000)
+        writer.write(f"\r\n{part:x}\r\n".encode() + b"x" * part)
+        await writer.drain()
+        size -= part
+    return reader, writer
 
 
 async def test_killed_processes_lose_nothing(browser: Browser, tmp_path: Path) -> None:
@@ -80,6 +95,22 @@ async def test_a_login_keeps_strangers_out(browser: Browser, tmp_path: Path) -> 
         await page.get_by_role("button", name="Login").click()
         await page.locator("#box textarea").wait_for()
         await context.close()
+
+
+async def test_a_body_that_does_not_say_how_large_it_is_is_not_read_to_its_end(tmp_path: Path) -> None:
+    """Nor kept: before any login, it is refused and hung up on where it gets too large; a small one is read."""
+    async with serving_page(tmp_path, WEB_USER="team", WEB_PASSWORD="correct horse") as (_, place):
+        path = "gradio_api/queue/join"
+        reader, writer = await chunked(place, path, MOST_BODY + 1)
+        assert b" 413 " in await asyncio.wait_for(reader.readline(), UNHURRIED)
+        assert TOO_LARGE.encode() in await asyncio.wait_for(reader.read(), UNHURRIED)
+        writer.close()
+        with pytest.raises(ConnectionError):
+            await asyncio.wait_for(chunked(place, path, 50 * MOST_BODY), UNHURRIED)
+        async with aiohttp.ClientSession() as session:
+            form = aiohttp.FormData({"username": "team", "password": "correct horse"})()
+            async with session.post(f"{place}login", data=form, chunked=True) as response:
+                assert (response.status, await response.json()) == (200, {"success": True})
 
 
 async def test_a_proxy_says_who_somebody_is(browser: Browser, tmp_path: Path) -> None:
