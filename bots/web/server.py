@@ -120,7 +120,9 @@ class Door:
         if self._local and not is_local(name):
             return 421, "This page answers on this machine only. WEB_USER and WEB_PASSWORD open it for others."
         origin = headers.get("origin", "").partition("://")[2]
-        abroad = headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate"
+        # A link may lead here from anywhere, but not out: that would end the login of everybody who shares it.
+        leads_in = headers.get("sec-fetch-mode") == "navigate" and not scope["path"].rstrip("/").endswith("/logout")
+        abroad = headers.get("sec-fetch-site") == "cross-site" and not leads_in
         if abroad or (origin and origin not in (host, headers.get("x-forwarded-host"))):
             return 403, "Another site asked for this."
         if scope["path"].endswith("/upload"):

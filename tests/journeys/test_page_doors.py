@@ -97,6 +97,30 @@ async def test_a_login_keeps_strangers_out(browser: Browser, tmp_path: Path) -> 
         await context.close()
 
 
+async def test_a_link_on_another_site_logs_nobody_out(browser: Browser, tmp_path: Path) -> None:
+    """It may lead to the page; out of it leads only the page itself."""
+    async with serving_page(tmp_path, WEB_USER="team", WEB_PASSWORD="correct horse") as (_, place):
+        context = await browser.new_context()
+        page = await context.new_page()
+        links = f'<a href="{place}">in</a> <a href="{place}logout">out</a>'
+        elsewhere = "https://elsewhere.example/"
+        await page.route(elsewhere, lambda route: route.fulfill(body=links, content_type="text/html"))
+        await page.goto(place)
+        await page.get_by_label("username").fill("team")
+        await page.get_by_label("password").fill("correct horse")
+        await page.get_by_role("button", name="Login").click()
+        await page.locator("#box textarea").wait_for()
+        await page.goto(elsewhere)
+        await page.get_by_role("link", name="out").click()
+        await page.get_by_text("Another site asked for this.").wait_for()
+        await page.goto(elsewhere)
+        await page.get_by_role("link", name="in").click()
+        await page.locator("#box textarea").wait_for()
+        await page.evaluate("window.location.assign('/logout')")
+        await page.get_by_label("password").wait_for()
+        await context.close()
+
+
 async def test_a_body_that_does_not_say_how_large_it_is_is_not_read_to_its_end(tmp_path: Path) -> None:
     """Nor kept: before any login, it is refused and hung up on where it gets too large; a small one is read."""
     async with serving_page(tmp_path, WEB_USER="team", WEB_PASSWORD="correct horse") as (_, place):
