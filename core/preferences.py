@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -116,6 +117,11 @@ def find_setting(text: str) -> tuple[str, str] | None:
         return "", ""
     name = "max" if name in ("max_new_tokens", "max-new-tokens") else name.replace("-", "_")
     return (name, value.strip().removeprefix("=").strip()) if name in NAMES and value.strip() else None
+
+
+def trace(value: str) -> str:
+    """By which a form that is sent tells whether a value is still the one it showed; there is no room for all of it."""
+    return hashlib.sha256("\n".join(value.split("\r\n")).strip().encode()).hexdigest()[:8]
 
 
 def _number(value: str, least: float, most: float, says: str) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +14,7 @@ from bots.discord.forms import Form
 from bots.discord.listener import REFUSED, DiscordListener
 from bots.discord.text import SIZE, cut, shown
 from core.errors import StorageError
-from core.preferences import Choices, WrongChoice
+from core.preferences import Choices, WrongChoice, trace
 from core.queue import in_time
 from core.types import ConversationKey, ConversationSettings
 
@@ -99,7 +98,7 @@ def form(chosen: ConversationSettings, choices: Choices) -> Form:
         Label(text=title, description=hint[:100] or None, component=inputs[name])
         for name, (title, hint) in labels.items()
     ]
-    about = ".".join(_trace(inputs[name].default or "") for name in FIELDS)
+    about = ".".join(trace(inputs[name].default or "") for name in FIELDS)
     return Form(KIND, about, title="Settings of this conversation", fields=fields)
 
 
@@ -108,13 +107,8 @@ async def take(
 ) -> None:
     """Change what is not as it was when the form was opened: somebody else may have changed the rest since."""
     before = dict(zip(FIELDS, about.split("."), strict=False))
-    changed = {name: value for name, value in written.items() if _trace(value) != before.get(name)}
+    changed = {name: value for name, value in written.items() if trace(value) != before.get(name)}
     await change(listener, interaction, changed)
-
-
-def _trace(value: str) -> str:
-    """By which it is seen whether a value was changed; an id has no room for the value."""
-    return hashlib.sha256("\n".join(value.split("\r\n")).strip().encode()).hexdigest()[:8]
 
 
 def _field(

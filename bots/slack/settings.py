@@ -5,7 +5,8 @@ The words `settings temperature 0.2` do the same; this only saves typing them.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -15,7 +16,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from bots.slack.errors import slack_errors
 from core.errors import ParleyError, StorageError
 from core.memory import Memory
-from core.preferences import MOST_TOKENS, NAMES, Choices, WrongChoice
+from core.preferences import MOST_TOKENS, NAMES, Choices, WrongChoice, trace
 from core.queue import in_time
 from core.types import ConversationKey, ConversationSettings
 
@@ -28,6 +29,8 @@ FORM = "parley_settings_form"
 RESET = "parley_reset"
 LONGEST_INPUT = 3000
 """Characters that Slack takes in one field."""
+LONGEST_OPTION = 75
+MOST_OPTIONS = 100
 LABELS = {
     "system": "Who I am here",
     "persona": "Persona",
@@ -36,6 +39,7 @@ LABELS = {
     "max": "Longest answer, in tokens",
     "model": "Model",
 }
+CUT = f"Only its first {LONGEST_INPUT:,} characters stand here: if you change them, the rest is gone."
 RANGES = {"temperature": ("0", "2"), "top_p": ("0.01", "1"), "max": ("1", str(MOST_TOKENS))}
 FIELDS = {"max": "max_new_tokens"}
 
@@ -64,12 +68,21 @@ def form(key: ConversationKey, chosen: ConversationSettings, choices: Choices) -
     return {
         "type": "modal",
         "callback_id": FORM,
-        "private_metadata": str(key),
+        "private_metadata": json.dumps({"key": str(key), "shown": _traces(chosen, choices)}),
         "title": _plain("Settings"),
         "submit": _plain("Save"),
         "close": _plain("Cancel"),
         "blocks": [*blocks, reset],
     }
+
+
+def read_about(view: Json) -> tuple[ConversationKey, dict[str, str]]:
+    """Which conversation a form is about, and traces of what it showed; an older Parley's form has none."""
+    about = view["private_metadata"]
+    if not about.startswith("{"):
+        return ConversationKey.parse(about), {}
+    found = json.loads(about)
+    return ConversationKey.parse(found["key"]), found["shown"]
 
 
 def read_form(view: Json) -> dict[str, str]:
@@ -87,20 +100,26 @@ def read_form(view: Json) -> dict[str, str]:
 
 
 def changed(
-    filled: dict[str, str], before: ConversationSettings, choices: Choices
+    filled: Mapping[str, str], shown: Mapping[str, str], before: ConversationSettings, choices: Choices
 ) -> tuple[list[tuple[str, str]], dict[str, str]]:
-    """What to choose, in order, and what is wrong with which field."""
+    """What to choose, in order, and what is wrong with which field.
+
+    What is as the form showed it stays as it is now: somebody else may have changed it since, and a field may not have
+    had room for all of it.
+    """
+    shown = shown or _traces(before, choices)
     wanted: list[tuple[str, str]] = []
     wrong: dict[str, str] = {}
     for name, value in filled.items():
-        if value == _shown(name, before):
+        if trace(value) == shown.get(name):
             continue
+        whole = next((one for one in _menu(name, choices) if one[:LONGEST_OPTION] == value), value)
         try:
-            choices.change(before, name, value)
+            choices.change(before, name, whole)
         except WrongChoice as error:
             wrong[name] = str(error).replace("`", "")[:LONGEST_INPUT]
         else:
-            wanted.append((name, value))
+            wanted.append((name, whole))
     # What is taken back goes first: a persona takes the place of a system prompt, and the other way round.
     return sorted(wanted, key=lambda one: bool(one[1])), wrong
 
@@ -132,10 +151,10 @@ class SlackSettings:
 
     async def save(self, ack: Callable[..., Awaitable[None]], view: Json) -> None:
         """The form was sent: store what changed, or say beside each field what is wrong with it."""
-        key, filled = ConversationKey.parse(view["private_metadata"]), read_form(view)
+        (key, shown), filled = read_about(view), read_form(view)
         try:
             async with in_time():
-                wrong = await self._choose(key, filled)
+                wrong = await self._choose(key, filled, shown)
         except StorageError as error:
             log.warning("settings were not stored", error=str(error))
             wrong = {next(iter(filled), RESET): StorageError.plain}
@@ -144,12 +163,14 @@ class SlackSettings:
         else:
             await ack()
 
-    async def _choose(self, key: ConversationKey, filled: dict[str, str]) -> dict[str, str]:
+    async def _choose(
+        self, key: ConversationKey, filled: Mapping[str, str], shown: Mapping[str, str]
+    ) -> dict[str, str]:
         if RESET in filled:
             await self._memory.choose(key, "", "")
             return {}
         before, choices = await self._memory.settings(key)
-        wanted, wrong = changed(filled, before, choices)
+        wanted, wrong = changed(filled, shown, before, choices)
         if not wrong:
             for name, value in wanted:
                 await self._memory.choose(key, name, value)
@@ -157,12 +178,11 @@ class SlackSettings:
 
 
 def _field(name: str, chosen: ConversationSettings, choices: Choices) -> Json:
-    value = _shown(name, chosen)
+    value = _shown(name, chosen, choices)
+    hint = f"{NAMES[name][0].upper()}{NAMES[name][1:]}."
     match name:
-        case "persona":
-            element = _select(name, value, tuple(choices.personas))
-        case "model":
-            element = _select(name, value, choices.models)
+        case "persona" | "model":
+            element = _select(value, _menu(name, choices))
         case "temperature" | "top_p" | "max":
             least, most = RANGES[name]
             element = {
@@ -174,28 +194,43 @@ def _field(name: str, chosen: ConversationSettings, choices: Choices) -> Json:
             element |= {"initial_value": value} if value else {}
         case _:
             element = {"type": "plain_text_input", "multiline": True, "max_length": LONGEST_INPUT}
-            element |= {"initial_value": value[:LONGEST_INPUT]} if value else {}
+            element |= {"initial_value": value} if value else {}
             element["placeholder"] = _plain("As whoever runs me has set it.")
+            if len(chosen.system or "") > LONGEST_INPUT:
+                hint += " " + CUT
     return {
         "type": "input",
         "block_id": name,
         "optional": True,
         "label": _plain(LABELS[name]),
-        "hint": _plain(f"{NAMES[name][0].upper()}{NAMES[name][1:]}."),
+        "hint": _plain(hint),
         "element": element | {"action_id": name},
     }
 
 
-def _select(name: str, value: str, names: Sequence[str]) -> Json:
-    """A menu; Slack takes a hundred options."""
-    options = [{"text": _plain(one[:75]), "value": one[:75]} for one in names[:100]]
+def _select(value: str, names: Sequence[str]) -> Json:
+    options = [{"text": _plain(one[:LONGEST_OPTION]), "value": one[:LONGEST_OPTION]} for one in names]
     initial = next((option for option in options if option["value"] == value), None)
     return {"type": "static_select", "options": options} | ({"initial_option": initial} if initial else {})
 
 
-def _shown(name: str, chosen: ConversationSettings) -> str:
+def _menu(name: str, choices: Choices) -> tuple[str, ...]:
+    """What a menu offers; nothing for what is no menu."""
+    names = {"persona": tuple(choices.personas), "model": choices.models}.get(name, ())
+    return names[:MOST_OPTIONS]
+
+
+def _shown(name: str, chosen: ConversationSettings, choices: Choices) -> str:
+    """What stands in a field: as much of what was chosen as Slack has room for."""
     value = getattr(chosen, FIELDS.get(name, name))
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    if value is None or (name in ("persona", "model") and value not in _menu(name, choices)):
+        return ""
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text[: LONGEST_OPTION if name in ("persona", "model") else LONGEST_INPUT]
+
+
+def _traces(chosen: ConversationSettings, choices: Choices) -> dict[str, str]:
+    return {name: trace(_shown(name, chosen, choices)) for name in NAMES}
 
 
 def _plain(text: str) -> Json:

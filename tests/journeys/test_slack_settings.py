@@ -68,17 +68,54 @@ async def test_all_is_taken_back_by_one_box(slack: SlackDouble, parley: Parley) 
     assert "`max`: 1,024 tokens, the default" in posted.text
 
 
+async def test_what_somebody_does_not_touch_stays_as_others_left_it(
+    slack: SlackDouble, tgi: TgiDouble, parley: Parley
+) -> None:
+    """Also a system prompt that is longer than its field; the form says so."""
+    system = "Never talk about prices. " * 200 + "Be kind."
+    await reply(slack, GENERAL, await slack.mention(GENERAL, f"settings system {system}"))
+    adas, bobs = await opened(slack), await opened(slack)
+    field = adas["blocks"][0]
+    assert len(field["element"]["initial_value"]) == 3000
+    assert "Only its first 3,000 characters stand here" in field["hint"]["text"]
+    for form, user, filled in ((bobs, "U0BOB", {"max": "50"}), (adas, "U0ADA", {"temperature": "0.2"})):
+        sent = await submit(slack, form, user, **filled)
+        await sent.acked.wait()
+        assert not sent.response
+    await reply(slack, GENERAL, await slack.mention(GENERAL, "hello"))
+    asked = tgi.requests[-1]
+    assert asked.inputs.startswith(f"System: {system}\n")
+    assert (asked.parameters["temperature"], asked.parameters["max_new_tokens"]) == (0.2, 50)
+
+
+async def test_a_form_that_was_opened_before_an_upgrade_can_be_sent_after_it(
+    slack: SlackDouble, tgi: TgiDouble, parley: Parley
+) -> None:
+    """It tells of its conversation, and not of what it showed."""
+    form = await opened(slack) | {"private_metadata": f"slack:{slack.team}:{GENERAL}"}
+    sent = await submit(slack, form, max="50")
+    await sent.acked.wait()
+    assert not sent.response
+    await reply(slack, GENERAL, await slack.mention(GENERAL, "hello"))
+    assert tgi.requests[-1].parameters["max_new_tokens"] == 50
+
+
 async def test_models_and_personas_are_menus(slack: SlackDouble, tgi: TgiDouble, tmp_path: Path) -> None:
-    """Where there is more than one to choose from."""
+    """Where there is more than one to choose from; of a long name a menu shows the beginning."""
+    small = "small-" * 20
     (tmp_path / "personas").mkdir()
     (tmp_path / "personas" / "pirate.md").write_text("Say {{word}}.", encoding="utf-8")
     table = tmp_path / "models.toml"
-    entries = [f'[models.{name}]\nurl = "{tgi.url}"\napi = "tgi"\n' for name in ("large", "small")]
+    entries = [f'[models.{name}]\nurl = "{tgi.url}"\napi = "tgi"\n' for name in ("large", small)]
     table.write_text("".join(entries), encoding="utf-8")
     settings = {"MODELS_FILE": str(table), "PERSONAS": str(tmp_path / "personas"), "PERSONA_VARIABLES": "word=arr"}
     async with in_slack(slack, tgi, tmp_path, MODEL_API="", MODEL_URL="", **settings):
-        sent = await submit(slack, await opened(slack), persona="pirate", model="small")
-        await sent.acked.wait()
-        assert not sent.response
+        for filled in ({"persona": "pirate", "model": small[:75]}, {"temperature": "0.2"}):
+            sent = await submit(slack, await opened(slack), **filled)
+            await sent.acked.wait()
+            assert not sent.response
+        told = await reply(slack, GENERAL, await slack.mention(GENERAL, "settings"))
+        assert f"`model`: {small} (there are" in told.text
+        assert "`temperature`: 0.2" in told.text
         await reply(slack, GENERAL, await slack.mention(GENERAL, "hello"))
     assert tgi.requests[-1].inputs.startswith("System: Say arr.\n")
