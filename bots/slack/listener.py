@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 import structlog
+from redis.asyncio import Redis
 from slack_bolt.app.async_app import AsyncApp
 
 from bots.slack.editor import RETRY, STOP
@@ -27,8 +28,10 @@ from core import metrics
 from core.commands import days, is_stop
 from core.errors import ParleyError, StorageError
 from core.failpoints import reach
+from core.keys import Keys
 from core.memory import Memory
 from core.queue import RedisTurnQueue, in_time
+from core.redis import redis_errors
 from core.reply import STOPPED, WITHDRAWN
 from core.settings import Settings
 from core.tags import turn_fields
@@ -48,11 +51,14 @@ NOT_YOURS = "Only who asked may stop an answer."
 class SlackListener:
     """Turns events into turns, for those who may ask."""
 
-    def __init__(self, settings: Settings, surface: SlackSurface, queue: RedisTurnQueue, memory: Memory) -> None:
+    def __init__(
+        self, settings: Settings, surface: SlackSurface, queue: RedisTurnQueue, memory: Memory, redis: Redis
+    ) -> None:
         self._settings = settings
         self._surface = surface
         self._queue = queue
         self._memory = memory
+        self._redis = redis
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepting: dict[str, asyncio.Lock] = {}
         self._form = SlackSettings(
@@ -148,13 +154,13 @@ class SlackListener:
                 self._later(self._whisper(channel, user, thread, REFUSED.format(where=refusal)))
             return
         if is_stop(turn.text):
-            if await self._queue.first(turn.id) and not await self._stop_for(turn):
+            if not await self._end(turn):
                 self._later(self._whisper(channel, user, thread, NOTHING))
             return
         if files and await self._queue.first(f"{turn.id}:files"):
             self._later(self._whisper(channel, user, thread, escape(UNREAD.format(files=files))))
-        if not turn.text.strip() and not (await self._queue.first(turn.id) and not files):
-            return  # a file alone, perhaps heard of already: the event that tells of it comes first, or second
+        if not turn.text.strip() and await self._is_file_alone(turn, files):
+            return
         reach("submit")
         receipt = await self._queue.submit(replace(turn, place={**turn.place, "files": files}))
         reach("stored")
@@ -166,6 +172,22 @@ class SlackListener:
         if receipt.status != "duplicate" and asks_for_settings(turn.text):
             self._later(self._whisper(channel, user, thread, FORM_OFFERED, offer(turn.key)))
 
+    async def _end(self, asked: Turn) -> bool:
+        """Do what a message that says stop asks for, once. False if there is nothing to stop, and it is to be told."""
+        # The second event of a message, or a redelivery, would end what is answered next.
+        if await self._happened(asked.id):
+            return True
+        stopped = await self._stop_for(asked)
+        # Marked when it is done: what fails is delivered again.
+        return not await self._queue.first(asked.id) or stopped
+
+    async def _is_file_alone(self, asked: Turn, files: str) -> bool:
+        """Whether a message without text brings a file: only one of its two events tells of that, the first or not."""
+        if files:
+            await self._queue.first(asked.id)
+            return True
+        return await self._happened(asked.id)
+
     async def _stop_for(self, asked: Turn) -> bool:
         """End the answer that is being written for a person where they say so. False if there is none."""
         running = await self._queue.running(asked.lane)
@@ -174,6 +196,11 @@ class SlackListener:
         if not running or running.author.id != asked.author.id:
             return False
         return await self._queue.stop(running.id, STOPPED)
+
+    async def _happened(self, name: str) -> bool:
+        """Whether ``first`` was told of it already; it may be asked again."""
+        with redis_errors("look whether something happened"):
+            return bool(await self._redis.exists(Keys.seen(name)))
 
     async def _press(
         self, ack: Callable[[], Awaitable[None]], work: Awaitable[str], channel: str, user: str, thread: str

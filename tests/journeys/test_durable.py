@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from redis.asyncio import Redis
 
 from tests.doubles.slack import SlackDouble
 from tests.doubles.slack_records import Posted
@@ -110,6 +111,71 @@ async def test_stop_is_a_button_and_a_word(slack: SlackDouble, tgi: TgiDouble, d
         tgi.rate = 0
         await slack.press(posted, "parley_retry")
         await wait_until(lambda: posted.text == STREAM, description="the whole answer")
+
+
+async def test_a_stop_that_is_delivered_again_ends_no_other_answer(
+    slack: SlackDouble, tgi: TgiDouble, deployment: Deployment
+) -> None:
+    """The next question of the same person is answered in full, however often Slack tells of the word before it."""
+    tgi.answer, tgi.rate = STREAM, 40
+    async with deployment.worker():
+        posted = await grown(slack, await slack.mention(GENERAL, "go on and on"))
+        following = await slack.mention(GENERAL, "and then this")
+        stop = await slack.mention(GENERAL, "stop")
+        await wait_until(lambda: "Stopped." in posted.text, description="a reply that was stopped")
+        second = await grown(slack, following)
+        again = [slack.socket_mode.send("events_api", payload) for payload in slack.events[stop]]
+        await wait_until(lambda: all(one.acked_at for one in again), description="acknowledgements")
+        await wait_until(lambda: not second.buttons, description="a reply that is done")
+        assert second.text == STREAM
+        assert slack.ephemerals == []
+
+
+async def test_what_redis_refused_half_way_is_done_when_slack_delivers_it_again(
+    slack: SlackDouble, tgi: TgiDouble, tmp_path: Path
+) -> None:
+    """A word that stops an answer, and a mention that says nothing else."""
+    slack.retry_delays = (0.0, *[0.5] * 60)
+    socket = tmp_path / "redis.sock"
+    tgi.answer, tgi.rate = STREAM * 10, 20
+    listening = {
+        "REDIS_URL": f"unix://listener:canary@{socket}",
+        "SLACK_API_URL": slack.url,
+        "SLACK_BOT_TOKEN": slack.bot_token,
+        "SLACK_APP_TOKEN": slack.app_token,
+        "MODEL_URL": tgi.url,
+    }
+    answering = {**listening, "REDIS_URL": f"unix://{socket}"}
+    async with running_redis(socket) as server, Redis.from_url(server.url) as admin:
+
+        async def may(*rules: str) -> None:
+            await admin.execute_command("ACL", "SETUSER", "listener", *rules)  # type: ignore[no-untyped-call]
+
+        async def refused(said: str, ts: str) -> None:
+            """Both events of a message, until they are delivered again."""
+            await wait_until(lambda: listener.log.count(said) > 1, description="what Redis refused")
+            await may("+evalsha")
+            await wait_until(
+                lambda: sum(bool(one.acked_at) for one in slack.envelopes if one.event.get("ts") == ts) == 2,
+                description="acknowledgements",
+            )
+
+        await may("on", ">canary", "~*", "&*", "+@all")
+        async with (
+            run_parley(tmp_path, "run", "slack", "--no-worker", **listening) as listener,
+            run_parley(tmp_path, "run", "worker", **answering),
+        ):
+            posted = await grown(slack, await slack.mention(GENERAL, "go on and on"))
+            await may("-evalsha")
+            await refused("Redis could not reach a turn", await slack.mention(GENERAL, "stop"))
+            await wait_until(lambda: "Stopped." in posted.text, description="a reply that was stopped")
+            assert slack.ephemerals == []
+
+            await may("-evalsha")
+            ts = await slack.mention(GENERAL, "")
+            await refused("Redis could not accept a message", ts)
+            assert (await reply(slack, GENERAL, ts)).text.startswith("Ask me anything")
+            assert len(slack.replies(GENERAL, ts)) == 1
 
 
 async def test_a_question_that_is_deleted_is_answered_no_more(
