@@ -242,6 +242,11 @@ class RedisTurnQueue:
                     return True
                 return bool(await self._redis.get(Keys.seen(name)) == token)
 
+    async def happened(self, name: str) -> bool:
+        """Whether ``first`` was told of it already."""
+        with redis_errors("look whether something happened"):
+            return bool(await self._redis.exists(Keys.seen(name)))
+
     async def correct_kept(self, key: ConversationKey, turn: str, text: str | None) -> None:
         """See ``TurnQueue.correct_kept``."""
         with redis_errors("change a kept turn"):

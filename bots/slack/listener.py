@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import Any
 
 import structlog
-from redis.asyncio import Redis
 from slack_bolt.app.async_app import AsyncApp
 
 from bots.slack.editor import RETRY, STOP
@@ -28,10 +27,8 @@ from core import metrics
 from core.commands import days, is_stop
 from core.errors import ParleyError, StorageError
 from core.failpoints import reach
-from core.keys import Keys
 from core.memory import Memory
 from core.queue import RedisTurnQueue, in_time
-from core.redis import redis_errors
 from core.reply import STOPPED, WITHDRAWN
 from core.settings import Settings
 from core.tags import turn_fields
@@ -51,14 +48,11 @@ NOT_YOURS = "Only who asked may stop an answer."
 class SlackListener:
     """Turns events into turns, for those who may ask."""
 
-    def __init__(
-        self, settings: Settings, surface: SlackSurface, queue: RedisTurnQueue, memory: Memory, redis: Redis
-    ) -> None:
+    def __init__(self, settings: Settings, surface: SlackSurface, queue: RedisTurnQueue, memory: Memory) -> None:
         self._settings = settings
         self._surface = surface
         self._queue = queue
         self._memory = memory
-        self._redis = redis
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepting: dict[str, asyncio.Lock] = {}
         self._form = SlackSettings(
@@ -175,7 +169,7 @@ class SlackListener:
     async def _end(self, asked: Turn) -> bool:
         """Do what a message that says stop asks for, once. False if there is nothing to stop, and it is to be told."""
         # The second event of a message, or a redelivery, would end what is answered next.
-        if await self._happened(asked.id):
+        if await self._queue.happened(asked.id):
             return True
         stopped = await self._stop_for(asked)
         # Marked when it is done: what fails is delivered again.
@@ -186,7 +180,7 @@ class SlackListener:
         if files:
             await self._queue.first(asked.id)
             return True
-        return await self._happened(asked.id)
+        return await self._queue.happened(asked.id)
 
     async def _stop_for(self, asked: Turn) -> bool:
         """End the answer that is being written for a person where they say so. False if there is none."""
@@ -196,11 +190,6 @@ class SlackListener:
         if not running or running.author.id != asked.author.id:
             return False
         return await self._queue.stop(running.id, STOPPED)
-
-    async def _happened(self, name: str) -> bool:
-        """Whether ``first`` was told of it already; it may be asked again."""
-        with redis_errors("look whether something happened"):
-            return bool(await self._redis.exists(Keys.seen(name)))
 
     async def _press(
         self, ack: Callable[[], Awaitable[None]], work: Awaitable[str], channel: str, user: str, thread: str

@@ -81,9 +81,10 @@ class Slack:
         Raises:
             PlatformUnauthorized: Slack does not accept the app-level token.
         """
+        del redis  # the queue and the memory hold all that is kept of Slack
         settings = self._settings
         app_token = _token(settings.slack_app_token, "SLACK_APP_TOKEN", "xapp-…")
-        listener = SlackListener(settings, self.surface, queue, memory, redis)
+        listener = SlackListener(settings, self.surface, queue, memory)
         secret = settings.slack_signing_secret
         # Bolt warns at each start that it makes no use of SLACK_BOT_TOKEN, which is as it should be.
         bolt_log = logging.getLogger("bots.slack.bolt")
