@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -25,6 +25,9 @@ if TYPE_CHECKING:  # the command line is read before anything that is dear to im
     from core.memory import RedisMemory
 
 T = TypeVar("T")
+
+MOST_NAMES = 3
+"""Conversations that are named one by one before they are forgotten."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 Name = Annotated[str, typer.Argument(help="The conversation as `ls` shows it; the end of it is enough.")]
@@ -162,23 +165,33 @@ def forget(
     """
     if sum(map(bool, (conversation, channel, user))) != 1:
         raise typer.BadParameter("say which: --conversation, --channel or --user")
-    records = do(lambda store: select(store, conversation, channel, user))
+    records = do(lambda store: select(store, conversation, channel, user, threads=True))
     if not records and not user:  # of a person, there may be what nobody could answer
-        done(as_json, "Nothing is remembered there.", messages=0)
+        done(as_json, "Nothing is remembered there.", conversations=0, messages=0)
         return
-    count = sum(len(record.stored) for record in records)
+    count, what = sum(len(record.stored) for record in records), _meant(records, user)
     if not yes and not sys.stdin.isatty():
         raise typer.BadParameter("nobody is there to be asked: say --yes")
-    if not yes and not typer.confirm(
-        f"Forget {many(count, 'message')} in {many(len(records), 'conversation')}, for good?", err=True
-    ):
+    if not yes and not typer.confirm(f"Forget {what}, {many(count, 'message')}, for good?", err=True):
         raise typer.Exit(1)
     forgotten = do(lambda store: _forget(store, conversation, channel, user))
-    done(as_json, f"Forgot {many(forgotten, 'message')}.", messages=forgotten)
+    done(as_json, f"Forgot {what}, {many(forgotten, 'message')}.", conversations=len(records), messages=forgotten)
+
+
+def _meant(records: Sequence[Record], user: str) -> str:
+    """What is forgotten, in words: a few conversations by their names, with the number of their threads."""
+    if user:
+        return f"what {user} said and the answers to it in {many(len(records), 'conversation')}"
+    keys = {record.key for record in records}
+    names = [str(key) for key in keys if key.parent not in keys]
+    threads = len(keys) - len(names)
+    named = ", ".join(sorted(names)) if len(names) <= MOST_NAMES else many(len(names), "conversation")
+    whose = "its" if len(names) == 1 else "their"
+    return f"{named} and {whose} {many(threads, 'thread')}" if threads else named
 
 
 async def _forget(store: Store, conversation: str, channel: str, user: str) -> int:
-    records = await select(store, conversation, channel, "")
+    records = await select(store, conversation, channel, "", threads=True)
     if user:
         records = [record for record in records if record.concerns(user)]
     forgotten = 0
@@ -208,12 +221,20 @@ async def _forget_letters(store: Store, user: str) -> int:
     return sum([await operator.drop(letter) for letter in theirs])
 
 
-async def select(store: Store, conversation: str, channel: str, user: str, *, whole: bool = False) -> list[Record]:
-    """The conversations that are meant, sorted; of a person, what they said and the answers, or ``whole`` ones."""
+async def select(
+    store: Store, conversation: str, channel: str, user: str, *, whole: bool = False, threads: bool = False
+) -> list[Record]:
+    """The conversations that are meant, sorted; of a person, what they said and the answers, or ``whole`` ones.
+
+    A single conversation comes with its ``threads`` or alone; a channel always has them.
+    """
     families = await store.archive.families()
     if conversation:
         name = one_name([str(key) for family in families for key in family], conversation)
-        families = [{key: parts for key, parts in family.items() if str(key) == name} for family in families]
+        families = [
+            {k: parts for k, parts in family.items() if str(k) == name or (threads and str(k.parent) == name)}
+            for family in families
+        ]
     if channel:
         families = [{key: parts for key, parts in family.items() if key.channel == channel} for family in families]
     records = []

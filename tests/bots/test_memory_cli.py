@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -109,6 +112,32 @@ def test_what_one_person_said_can_be_handed_to_them_and_forgotten(cli: Cli) -> N
     assert "U1" not in cli("memory", "export").stdout
     assert json.loads(cli("memory", "forget", "--channel", "C1", "--yes", "--json").stdout)["messages"] == 2
     assert [row["conversation"] for row in json.loads(cli("memory", "ls", "--json").stdout)] == ["slack:T1:C2"]
+
+
+@pytest.mark.usefixtures("talk")
+def test_who_is_asked_whether_to_forget_is_told_what_and_how_much(tmp_path: Path, redis_url: str, cli: Cli) -> None:
+    """By its name, with the threads that go with it; the numbers for programs are the same."""
+    said, asked = asked_at_a_terminal(tmp_path, redis_url, "--conversation", "C1", answer="n")
+    assert (said, asked) == ("", "Forget slack:T1:C1 and its 1 thread, 8 messages, for good? [y/N]:")
+    _, asked = asked_at_a_terminal(tmp_path, redis_url, "--user", "U1", answer="n")
+    assert "Forget what U1 said and the answers to it in 2 conversations, 6 messages, for good?" in asked
+    forgotten = json.loads(cli("memory", "forget", "--conversation", "C1", "--yes", "--json").stdout)
+    assert (forgotten["conversations"], forgotten["messages"]) == (2, 8)
+    said, asked = asked_at_a_terminal(tmp_path, redis_url, "--conversation", "C2", answer="y")
+    assert said == "Forgot slack:T1:C2, 2 messages."
+    assert cli("memory", "ls").stdout == "Nothing is remembered.\n"
+
+
+def asked_at_a_terminal(folder: Path, redis_url: str, *words: str, answer: str) -> tuple[str, str]:
+    """What `memory forget` says, and what it asks, where a person is there to answer."""
+    person, terminal = os.openpty()
+    os.write(person, f"{answer}\n".encode())
+    command = (sys.executable, "-m", "bots", "memory", "forget", *words)
+    env = environment(folder, REDIS_URL=redis_url)
+    ran = subprocess.run(command, cwd=folder, env=env, stdin=terminal, capture_output=True, text=True, check=False)
+    os.close(person)
+    os.close(terminal)
+    return ran.stdout.strip(), ran.stderr.strip()
 
 
 async def test_of_who_is_forgotten_nothing_is_left(cli: Cli, client: Redis) -> None:
