@@ -34,6 +34,10 @@ def backup(
 
     A channel and its threads are written as they stand at one moment. What waits to be answered is not part of it.
     """
+    if file == Path("-"):
+        raise typer.BadParameter(
+            "a backup goes into a file: name one. `parley memory export` writes to standard output"
+        )
     file = file or Path(time.strftime("parley-%Y%m%d-%H%M%S.backup"))
     count, waiting = do(lambda store: _write(store, file, over=force))
     size = file.stat().st_size

@@ -111,7 +111,7 @@ def show_one(conversation: Name, as_json: AsJson = False) -> None:
 
 
 def export(
-    file: Annotated[Path | None, typer.Argument(help="A file to write; standard output without.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="A file to write; standard output without, or with -.")] = None,
     *,
     conversation: Conversation = "",
     channel: Channel = "",
@@ -130,7 +130,7 @@ def export(
 
     records = do(lambda store: select(store, conversation, channel, user))
     header = Header(SCHEMA, version("parley"), time.time())
-    if file is None:
+    if file in (None, Path("-")):
         writer = Writer(sys.stdout.buffer, header)
         for record in records:
             writer.add(record)

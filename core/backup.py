@@ -69,13 +69,17 @@ class Writer:
 def write_backup(path: Path, header: Header, *, packed: bool = True, over: bool = False) -> Iterator[Writer]:
     """A backup at ``path``, for its owner alone: there, and on the disk, when the block ends well; else nothing is.
 
+    A link stays one: what it leads to is written.
+
     Raises:
-        BackupError: there is a file already and ``over`` is not set, or it cannot be written.
+        BackupError: there is a file already and ``over`` is not set, or what is there is no file, or it cannot be
+            written.
     """
-    if path.exists() and not over:
+    target = _target(path)
+    if target.exists() and not over:
         raise BackupError(f"{path} is there already.", remedy="Choose another name, or say --force.")
     try:
-        number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # readable for us alone
+        number, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)  # readable for us alone
         try:
             with os.fdopen(number, "wb") as file:
                 if packed:
@@ -85,7 +89,7 @@ def write_backup(path: Path, header: Header, *, packed: bool = True, over: bool 
                     yield from _writing(file, header)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).replace(path)
+            Path(name).replace(target)
         finally:
             with suppress(FileNotFoundError):
                 Path(name).unlink()
@@ -94,6 +98,15 @@ def write_backup(path: Path, header: Header, *, packed: bool = True, over: bool 
             f"{path} cannot be written: {error.strerror or type(error).__name__}",
             remedy="Choose a folder that this user may write to and that has room.",
         ) from error
+
+
+def _target(path: Path) -> Path:
+    """Where a file of that name is. Raises BackupError if there is something else, which must not be replaced."""
+    target = Path(os.path.realpath(path))
+    # Of a pipe, the resolved name is none that exists; a link that leads to itself is still one.
+    if target.is_symlink() or (path.exists() and not path.is_file()):
+        raise BackupError(f"{path} is there already, and is no file.", remedy="Choose the name of a file.")
+    return target
 
 
 def _writing(file: Any, header: Header) -> Iterator[Writer]:

@@ -101,7 +101,7 @@ def test_an_operator_sees_what_is_remembered_and_only_on_demand_what_was_said(cl
 @pytest.mark.usefixtures("talk")
 def test_what_one_person_said_can_be_handed_to_them_and_forgotten(cli: Cli) -> None:
     """Nobody is asked twice, and nobody else's words go."""
-    theirs = cli("memory", "export", "--user", "U1").stdout
+    theirs = cli("memory", "export", "-", "--user", "U1").stdout
     assert "secret 1" in theirs
     assert "secret 3" in theirs
     assert "secret 2" not in theirs
@@ -166,6 +166,8 @@ def test_what_is_exported_can_be_imported(cli: Cli) -> None:
 @pytest.mark.usefixtures("talk")
 def test_a_backup_is_restored_onto_an_empty_redis(cli: Cli, tmp_path: Path, redis_url: str) -> None:
     """All of it; a second time only if one says how; and a damaged file changes nothing."""
+    nowhere = cli("backup", "-")
+    assert (nowhere.returncode, "parley memory export" in " ".join(nowhere.stderr.split())) == (2, True)
     made = json.loads(cli("backup", "all.backup", "--json").stdout)
     assert (made["conversations"], made["waiting"]) == (3, 0)
     assert "3 conversations" in cli("restore", "all.backup", "--check").stdout

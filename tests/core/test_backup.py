@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -112,3 +113,30 @@ def test_a_file_is_there_when_it_is_whole_and_never_in_place_of_another(tmp_path
         pass
     with pytest.raises(BackupError, match="cannot be read"), read_backup(tmp_path / "no"):
         pass
+
+
+def test_a_link_stays_one_and_what_is_no_file_is_left_alone(tmp_path: Path) -> None:
+    """A link leads to a mounted disk, perhaps; a device, a pipe or a folder is not replaced, whatever one says."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    link, target = tmp_path / "latest.backup", disk / "a.backup"
+    link.symlink_to(target)
+    for _ in range(2):
+        with write_backup(link, HEADER, over=True):
+            pass
+        assert link.readlink() == target
+        with read_backup(target) as backup:
+            assert backup.count == 0
+    assert list(disk.iterdir()) == [target]
+    pipe, circle = tmp_path / "pipe", tmp_path / "circle"
+    os.mkfifo(pipe)
+    circle.symlink_to(circle)
+    reader, writer = os.pipe()
+    for other in (disk, pipe, circle, Path(f"/dev/fd/{writer}")):
+        before = other.lstat()
+        with pytest.raises(BackupError, match="no file") as caught, write_backup(other, HEADER, over=True):
+            pass
+        assert caught.value.remedy
+        assert other.lstat().st_ino == before.st_ino
+    os.close(reader)
+    os.close(writer)
