@@ -30,8 +30,8 @@ from core.backends import Backend
 from core.errors import ModelRefused, SettingsError
 from core.fresh import Fresh
 from core.models import Model, Models
-from core.prompts import PromptTemplate, open_template
-from core.settings import HttpUrl, Settings
+from core.prompts import PromptTemplate, open_template, template_file
+from core.settings import HomePath, HttpUrl, Settings
 from core.tokens import TokenCounter, estimate, read_tokenizer
 from core.types import ModelLimits
 
@@ -60,7 +60,7 @@ class Entry(BaseModel):
     key_env: str = ""
     auth: Literal["Bearer", "Basic"] = "Bearer"
     template: str = ""
-    tokenizer: Path | None = None
+    tokenizer: HomePath | None = None
     context_tokens: Annotated[int, Field(ge=256, le=100_000_000)] | None = None
     max_new_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
@@ -175,8 +175,7 @@ def _backend(entry: Entry, settings: Settings) -> Backend:
 def _template(backend: Backend, wanted: str) -> Callable[[], Awaitable[PromptTemplate]]:
     """The template that is wanted; "" for the server's own where it has one, else the line family."""
     if wanted and wanted.lower() != SERVED:
-        path = Path(wanted) if Path(wanted).exists() else None
-        fresh = Fresh(path, lambda: open_template(wanted))
+        fresh = Fresh(template_file(wanted), lambda: open_template(wanted))
 
         async def get_fresh() -> PromptTemplate:
             return fresh.get()

@@ -81,6 +81,14 @@ def _end_with_slash(value: str) -> str:
     return value if value.endswith("/") else value + "/"
 
 
+def _at_home(value: Path) -> Path:
+    """``~/parley`` as a shell would read it: in ``.env`` there is no shell to do it."""
+    try:
+        return value.expanduser()
+    except RuntimeError:
+        raise ValueError("begins with a home folder that is not known") from None
+
+
 def _check_prefix(*prefixes: str) -> AfterValidator:
     def check(secret: SecretStr) -> SecretStr:
         if not secret.get_secret_value().startswith(prefixes):
@@ -94,6 +102,7 @@ Names = Annotated[frozenset[str], NoDecode, BeforeValidator(_split_list)]
 Variables = Annotated[dict[str, str], NoDecode, BeforeValidator(_split_pairs)]
 HttpUrl = Annotated[str, AfterValidator(_check_url)]
 Limits = Annotated[Quota, NoDecode, BeforeValidator(_read_quota)]
+HomePath = Annotated[Path, AfterValidator(_at_home)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -155,7 +164,7 @@ class Settings(BaseSettings):
     redis_url: Annotated[SecretStr, _check_prefix("redis://", "rediss://", "unix://")] | None = Field(
         None, examples=["redis://:password@localhost:6379/0"]
     )
-    data_dir: Path = Field(Path(".parley"), examples=["/var/lib/parley"])
+    data_dir: HomePath = Field(Path(".parley"), examples=["/var/lib/parley"])
     retention_days: float = Field(30, gt=0, le=3650, examples=["30"])
 
     # The model
@@ -170,11 +179,11 @@ class Settings(BaseSettings):
     )
     model_auth: Annotated[Literal["Bearer", "Basic"], _in(str.capitalize)] = Field("Bearer", examples=["Basic"])
     model_name: str = Field("", examples=["Qwen/Qwen3-8B"])
-    models_file: Path | None = Field(None, examples=["models.toml"])
+    models_file: HomePath | None = Field(None, examples=["models.toml"])
     prompt_template: str = Field("", examples=["chatml"])
-    tokenizer: Path | None = Field(None, examples=["models/falcon/tokenizer.json"])
+    tokenizer: HomePath | None = Field(None, examples=["models/falcon/tokenizer.json"])
     system_prompt: str = Field(SYSTEM_PROMPT, examples=["You are a terse assistant."])
-    personas: Path | None = Field(None, examples=["personas"])
+    personas: HomePath | None = Field(None, examples=["personas"])
     persona: str = Field("", examples=["support"])
     persona_variables: Variables = Field({}, examples=["team=Blue, city=Oslo"])
     summary: bool = Field(True, examples=["false"])

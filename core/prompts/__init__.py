@@ -31,11 +31,20 @@ def open_template(name: str) -> PromptTemplate:
         return ChatTemplate()
     if family := FAMILIES.get(name.lower()):
         return FamilyTemplate(family)
-    if Path(name).exists():
+    if path := template_file(name):
         from core.prompts.hugging import HuggingFaceTemplate
 
-        return HuggingFaceTemplate.read(Path(name))
+        return HuggingFaceTemplate.read(path)
     raise SettingsError(
         f"PROMPT_TEMPLATE: there is no family and no file called {name}. Example: PROMPT_TEMPLATE=chatml",
         remedy=f"The families are {', '.join(FAMILIES)}. A path may name a model's chat_template.jinja.",
     )
+
+
+def template_file(name: str) -> Path | None:
+    """The file or folder of that name, ``~`` being the home folder; None if there is none."""
+    try:
+        path = Path(name).expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError, ValueError):  # too long, nobody's home, or with a NUL in it
+        return None

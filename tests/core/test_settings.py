@@ -75,6 +75,17 @@ def test_quotas_and_admins_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().quotas == Quotas(user=Quota(turns=20, queued=5), admins=frozenset({"U1", "42"}))
 
 
+def test_a_path_may_begin_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In .env no shell stands between; nobody wants a folder called ``~``."""
+    monkeypatch.setenv("HOME", "/home/ada")
+    lines = ("DATA_DIR=~/a", "MODELS_FILE=~/b.toml", "TOKENIZER=~/c", "PERSONAS=~")
+    (tmp_path / ".env").write_text("\n".join(lines), encoding="utf-8")
+    settings = load_settings()
+    paths = (settings.data_dir, settings.models_file, settings.tokenizer, settings.personas)
+    assert [str(path) for path in paths] == ["/home/ada/a", "/home/ada/b.toml", "/home/ada/c", "/home/ada"]
+    assert "DATA_DIR: begins with a home folder that is not known" in wrong(monkeypatch, "DATA_DIR", "~nobody-here/a")
+
+
 @pytest.mark.parametrize(
     ("name", "value", "meant"),
     [

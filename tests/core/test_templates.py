@@ -171,6 +171,16 @@ def test_a_template_is_read_from_a_model_as_it_is_downloaded(tmp_path: Path) -> 
     assert open_template(str(tmp_path / "chat_template.jinja")).name == "chat_template.jinja"
 
 
+def test_a_template_may_be_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As any other path in the settings; a name that could be no file's is none."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "chat_template.jinja").write_text(family_source("chatml"), encoding="utf-8")
+    assert open_template("~/chat_template.jinja").name == "chat_template.jinja"
+    for name in ("~nobody-here/a.jinja", "a" * 5000):
+        with pytest.raises(SettingsError, match="no family and no file"):
+            open_template(name)
+
+
 @pytest.mark.parametrize(
     ("file", "text", "said"),
     [
