@@ -14,14 +14,14 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal
 
-from bots.app import manner
+from bots.app import choices, manner
 from core.backends import Backend
 from core.backends.detect import DetectedBackend
 from core.backends.openai import OpenAIBackend
 from core.errors import GenerationError, ModelTimeout, ModelUnavailable, SettingsError
 from core.generation import Deadlines, generate
 from core.models import Manner, Model
-from core.modeltable import open_models
+from core.modeltable import counter, open_models
 from core.settings import Settings
 from core.types import GenerationRequest, Message, ModelLimits, Prompt, Role, Window
 from core.window import share
@@ -62,25 +62,33 @@ def ms(began: float) -> int:
 
 
 async def examine_model(settings: Settings, wrong: Collection[str], say: Say) -> None:
-    """Ask the model's server how it is, how much it reads, and for one token."""
+    """Read all that answers are made with; ask the model's server how it is, how much it reads, and for one token."""
     if unknown := sorted({"model_api", "model_url", "model_auth", "model_api_key"} & set(wrong)):
         say(Check("model", "warning", "Model", f"not checked, because {unknown[-1].upper()} is wrong"))
         return
+    try:
+        models = open_models(settings)
+    except SettingsError as error:
+        say(_wrong(error))
+        return
+    try:
+        counter(settings)
+        asked = manner(settings)
+        choices(settings, models.names)
+        for model in models.models if settings.backend != "demo" else ():
+            await _examine_one(settings, asked, model, say)
+    except SettingsError as error:
+        say(_wrong(error))
+        return
+    finally:
+        await models.aclose()
     if settings.backend == "demo":
         hint = "For a real one: MODEL_URL=http://localhost:8080, where a model's server answers."
         say(Check("model", "ok", "Model", "the demo, which understands nothing", hint))
-        return
-    try:
-        models = open_models(settings)
-        asked = manner(settings)
-    except SettingsError as error:
-        say(Check("model", "error", "Model", str(error), error.remedy))
-        return
-    try:
-        for model in models.models:
-            await _examine_one(settings, asked, model, say)
-    finally:
-        await models.aclose()
+
+
+def _wrong(error: SettingsError) -> Check:
+    return Check("model", "error", "Model", str(error), error.remedy)
 
 
 async def _examine_one(settings: Settings, asked: Manner, model: Model, say: Say) -> None:

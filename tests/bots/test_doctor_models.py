@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.bots.test_doctor import listed
 from tests.doubles.openai import SERVERS, OpenAIDouble
 from tests.doubles.tgi import TgiDouble
+from tests.journeys.process import command
 
 
 async def test_what_a_server_speaks_is_said(tmp_path: Path, redis_url: str) -> None:
@@ -48,3 +49,26 @@ async def test_each_model_of_a_table_is_looked_at(tmp_path: Path, redis_url: str
     table.write_text("[models.a]\n", encoding="utf-8")
     report = await listed(tmp_path, {"REDIS_URL": redis_url, "MODELS_FILE": str(table)})
     assert "models.a has no url" in report.checks["model"]["found"]
+
+
+async def test_what_would_keep_parley_from_starting_is_wrong_without_a_model_too(
+    tmp_path: Path, redis_url: str
+) -> None:
+    """The demo answers by the same template, tokenizer and persona."""
+    personas = tmp_path / "personas"
+    personas.mkdir()
+    (personas / "support.md").write_text("Help {{team}}.", encoding="utf-8")
+    for wrong in (
+        {"PROMPT_TEMPLATE": "foo"},
+        {"TOKENIZER": "nope"},
+        {"PERSONA": "x"},
+        {"PERSONAS": "nope"},
+        {"PERSONAS": "personas"},
+        {"PERSONAS": "personas", "PERSONA": "support"},
+    ):
+        report = await listed(tmp_path, {"REDIS_URL": redis_url, **wrong})
+        assert (report.code, report.failed) == (1, {"model"}), wrong
+        chat = await command(tmp_path, "chat", said="hello\n", REDIS_URL=redis_url, **wrong)
+        assert chat.code == 2, wrong
+    report = await listed(tmp_path, {"REDIS_URL": redis_url, "PERSONAS": "personas", "PERSONA_VARIABLES": "team=Blue"})
+    assert report.code == 0, report.text
