@@ -31,6 +31,8 @@ DEADLINE = 8.0
 SMALLEST = 256
 """Tokens of a prompt in which a conversation has room."""
 BUG = "That is a fault of Parley's: please report it, with this line and the output of `parley --version`."
+EXAMPLE = ". Example: "
+"""Between what is wrong with a setting and what it could look like."""
 
 Level = Literal["ok", "warning", "error"]
 
@@ -87,8 +89,16 @@ async def examine_model(settings: Settings, wrong: Collection[str], say: Say) ->
         say(Check("model", "ok", "Model", "the demo, which understands nothing", hint))
 
 
+def without_example(said: str) -> tuple[str, str]:
+    """A line about a wrong setting in two: what is wrong, and the example as something to do, if there is one."""
+    what, separator, example = said.partition(EXAMPLE)
+    return what, f"For example: {example}" if separator else ""
+
+
 def _wrong(error: SettingsError) -> Check:
-    return Check("model", "error", "Model", str(error), error.remedy)
+    whats, examples = zip(*map(without_example, str(error).splitlines()), strict=True)
+    remedies = dict.fromkeys(filter(None, (*examples, error.remedy)))
+    return Check("model", "error", "Model", "\n".join(whats), "\n".join(remedies))
 
 
 async def _examine_one(settings: Settings, asked: Manner, model: Model, say: Say) -> None:

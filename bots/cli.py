@@ -208,11 +208,9 @@ def main() -> None:
     """Run a command; what goes wrong is a line or two, not a traceback. Exit code 2 for a wrong setting or usage."""
     try:
         cli()
-    except SettingsError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - this is what the person at the terminal reads
-        sys.exit(2)
     except ParleyError as error:
-        print(error, error.remedy, sep="\n", file=sys.stderr)  # noqa: T201
-        sys.exit(1)
+        # This is what the person at the terminal reads.
+        print(*filter(None, (str(error), error.remedy)), sep="\n", file=sys.stderr)  # noqa: T201
+        sys.exit(2 if isinstance(error, SettingsError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bots.app import configured
-from bots.checks import BUG, Check, Level, Say, examine_model
+from bots.checks import BUG, Check, Level, Say, examine_model, without_example
 from bots.envfile import Vain, env_file, look_into_env_file, setting_names
 from bots.machine_checks import examine_machine
 from bots.redis_checks import examine_redis
@@ -66,7 +66,11 @@ async def examine(*, as_json: bool = False) -> int:
         sys.stdout.write(json.dumps(whole, ensure_ascii=False, indent=2) + "\n")
     else:
         todo = [f"  {number}. {_step(check)}" for number, check in enumerate(steps(checks), 1)]
-        lines = ["", *(["What to do, in this order:", *todo, ""] if failed else []), _summary(settings, checks)]
+        lines = [
+            "",
+            *(["What to do, in this order:", *todo, ""] if failed and todo else []),
+            _summary(settings, checks),
+        ]
         console.print("\n".join(lines), markup=False, soft_wrap=True)
     return 1 if failed else 0
 
@@ -165,12 +169,12 @@ def _explain(error: Exception) -> tuple[list[Check], set[str]]:
     checks, fields = [], set[str]()
     for line in said:
         name, _, what = line.partition(": ")
-        what, separator, example = what.partition(". Example: ")
-        if not separator:
-            what, _, example = what.partition(". ")
+        what, remedy = without_example(what)
+        if not remedy:
+            what, _, remedy = what.partition(". ")
         field = setting_names().get(name.upper())
         where = f"{OVERVIEW}.{name}" if field else "env_file"
-        checks.append(Check(where, "error", name, what, f"For example: {example}" if separator else example))
+        checks.append(Check(where, "error", name, what, remedy))
         fields |= {field} if field else {"_env_file"}
         if field == "model_url":
             # MODEL_API=tgi would be wrong without it.

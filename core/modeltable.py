@@ -31,7 +31,7 @@ from core.errors import ModelRefused, SettingsError
 from core.fresh import Fresh
 from core.models import Model, Models
 from core.prompts import PromptTemplate, open_template, template_file
-from core.settings import HomePath, HttpUrl, Settings
+from core.settings import HomePath, HttpUrl, Settings, in_plain_words
 from core.tokens import TokenCounter, estimate, read_tokenizer
 from core.types import ModelLimits
 
@@ -63,6 +63,10 @@ class Entry(BaseModel):
     tokenizer: HomePath | None = None
     context_tokens: Annotated[int, Field(ge=256, le=100_000_000)] | None = None
     max_new_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+
+
+KNOWN = f"Each model has a table [models.NAME]; known in it are {', '.join(Entry.model_fields)}."
+"""What is said of a table that is wrong."""
 
 
 class _Table(BaseModel):
@@ -106,16 +110,18 @@ def read_table(path: Path) -> dict[str, Entry]:
         table = _Table.model_validate(data).models
     except ValidationError as error:
         lines = [
-            f"MODELS_FILE: {'.'.join(map(str, found['loc'])) or path}: "
-            f"{found['msg'].removeprefix('Value error, ').removeprefix('Input ')}"
+            f"MODELS_FILE: {'.'.join(map(str, found['loc'])) or path}: {in_plain_words(found)}"
             for found in error.errors(include_url=False, include_input=False)
         ]
-        raise SettingsError("\n".join(lines)) from None
+        raise SettingsError("\n".join(lines), remedy=KNOWN) from None
     for name, entry in table.items():
         if not entry.url and entry.api != "demo":
             raise SettingsError(f'MODELS_FILE: models.{name} has no url. Example: url = "http://localhost:8000/v1"')
         if entry.key_env and not os.environ.get(entry.key_env):
-            raise SettingsError(f"MODELS_FILE: models.{name} takes its key from {entry.key_env}, which is not set")
+            raise SettingsError(
+                f"MODELS_FILE: models.{name} takes its key from {entry.key_env}, which is not set",
+                remedy=f"Set {entry.key_env} in the environment.",
+            )
     return table
 
 
@@ -131,12 +137,14 @@ def _open(name: str, entry: Entry, settings: Settings) -> Model:
     backend = _backend(entry, settings)
     wanted = entry.template or settings.prompt_template
     tokenizer = entry.tokenizer or settings.tokenizer
-    count: TokenCounter = read_tokenizer(tokenizer) if tokenizer else estimate
+    counts = f"MODELS_FILE: models.{name}.tokenizer" if entry.tokenizer else "TOKENIZER"
+    count: TokenCounter = read_tokenizer(tokenizer, counts) if tokenizer else estimate
     total = entry.context_tokens
     limits = ModelLimits(total, total) if total else None
+    where = f"MODELS_FILE: models.{name}.template" if entry.template else "PROMPT_TEMPLATE"
     return Model(
         backend,
-        _template(backend, wanted),
+        _template(backend, wanted, where),
         name,
         limits,
         count,
@@ -172,10 +180,10 @@ def _backend(entry: Entry, settings: Settings) -> Backend:
     return DetectedBackend(Server(url, api_key=key, auth=entry.auth), open_as)
 
 
-def _template(backend: Backend, wanted: str) -> Callable[[], Awaitable[PromptTemplate]]:
-    """The template that is wanted; "" for the server's own where it has one, else the line family."""
+def _template(backend: Backend, wanted: str, setting: str) -> Callable[[], Awaitable[PromptTemplate]]:
+    """The template that is ``wanted`` by a ``setting``; "" for the server's own where it has one, else the lines."""
     if wanted and wanted.lower() != SERVED:
-        fresh = Fresh(template_file(wanted), lambda: open_template(wanted))
+        fresh = Fresh(template_file(wanted), lambda: open_template(wanted, setting))
 
         async def get_fresh() -> PromptTemplate:
             return fresh.get()

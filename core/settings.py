@@ -38,6 +38,13 @@ _PLAIN = {
     "int_from_float": "should be a whole number",
     "bool_type": "should be true or false",
     "bool_parsing": "should be true or false",
+    "string_type": "should be text",
+    "path_type": "should be a path",
+    "dict_type": "should be a table",
+    "model_type": "should be a table",
+    "too_short": "is empty",
+    "missing": "is missing",
+    "extra_forbidden": "is not known here",
 }
 """What is said instead of pydantic's words, which are for programmers, by its names for what is wrong."""
 
@@ -262,9 +269,14 @@ def load_settings(**values: Any) -> Settings:
         raise SettingsError(f".env: cannot be read ({error.strerror}). Make it readable, or take it away") from None
 
 
+def in_plain_words(details: ErrorDetails) -> str:
+    """What is wrong with a value."""
+    return _PLAIN.get(details["type"]) or details["msg"].removeprefix("Value error, ").removeprefix("Input ")
+
+
 def _explain(details: ErrorDetails) -> str:
     """One line: the setting, what is wrong, an example."""
-    said = _PLAIN.get(details["type"]) or details["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    said = in_plain_words(details)
     if not details["loc"]:
         return said
     field = str(details["loc"][0]).lower()

@@ -74,8 +74,8 @@ class Calibration:
         return max(1, int(tokens / self.ratio))
 
 
-def read_tokenizer(path: Path) -> TokenCounter:
-    """Count by a model's ``tokenizer.json``.
+def read_tokenizer(path: Path, setting: str = "TOKENIZER") -> TokenCounter:
+    """Count by a model's ``tokenizer.json``, which ``setting`` names.
 
     Raises:
         SettingsError: it cannot be read, or the package for it is not installed.
@@ -84,16 +84,17 @@ def read_tokenizer(path: Path) -> TokenCounter:
         from tokenizers import Tokenizer
     except ImportError:
         raise SettingsError(
-            "TOKENIZER: needs a package that is not installed. Example: pip install 'parley[tokenizer]'"
+            f"{setting}: needs a package that is not installed. Example: pip install 'parley[tokenizer]'"
         ) from None
     if path.is_dir():
         path /= "tokenizer.json"
+    remedy = "Name the model's tokenizer.json, or the folder that it is in."
     try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:
-        raise SettingsError(
-            f"TOKENIZER: {path} cannot be read ({type(error).__name__}). Example: TOKENIZER=falcon/tokenizer.json"
-        ) from None
+        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{setting}: {path} cannot be read ({error.strerror})", remedy=remedy) from None
+    except Exception:  # the package raises nothing more special
+        raise SettingsError(f"{setting}: {path} is no model's tokenizer.json", remedy=remedy) from None
 
     def count(text: str) -> int:
         return len(tokenizer.encode(text.encode("utf-8", "replace").decode(), add_special_tokens=False).ids)

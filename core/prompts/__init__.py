@@ -18,11 +18,11 @@ class PromptTemplate(Protocol):
         ...
 
 
-def open_template(name: str) -> PromptTemplate:
+def open_template(name: str, setting: str = "PROMPT_TEMPLATE") -> PromptTemplate:
     """A family by its name, ``chat`` for servers that do it themselves, or the chat template at a path.
 
     Raises:
-        SettingsError: there is nothing of that name, or it cannot be read.
+        SettingsError: there is nothing of that name, or it cannot be read; it says which ``setting`` names it.
     """
     from core.errors import SettingsError
     from core.prompts.families import FAMILIES, ChatTemplate, FamilyTemplate
@@ -34,9 +34,9 @@ def open_template(name: str) -> PromptTemplate:
     if path := template_file(name):
         from core.prompts.hugging import HuggingFaceTemplate
 
-        return HuggingFaceTemplate.read(path)
+        return HuggingFaceTemplate.read(path, setting)
     raise SettingsError(
-        f"PROMPT_TEMPLATE: there is no family and no file called {name}. Example: PROMPT_TEMPLATE=chatml",
+        f"{setting}: there is no family and no file called {name[:200]}",
         remedy=f"The families are {', '.join(FAMILIES)}. A path may name a model's chat_template.jinja.",
     )
 

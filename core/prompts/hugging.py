@@ -49,25 +49,25 @@ class HuggingFaceTemplate:
         self._controls = tuple(dict.fromkeys(filter(None, (bos, *self._stops, *tokens, *written))))
 
     @classmethod
-    def read(cls, path: Path) -> Self:
-        """The template in a file, or in a folder as a model is downloaded.
+    def read(cls, path: Path, setting: str = "PROMPT_TEMPLATE") -> Self:
+        """The template in a file, or in a folder as a model is downloaded; ``setting`` names it.
 
         Raises:
             SettingsError: there is none, or it cannot be read.
         """
         folder = path if path.is_dir() else path.parent
-        config, source = _config(folder if path.suffix != ".json" else path), ""
+        config, source = _config(folder if path.suffix != ".json" else path, setting), ""
         try:
             if path.is_dir() and (folder / "chat_template.jinja").is_file():
                 source = (folder / "chat_template.jinja").read_text(encoding="utf-8")
             elif path.is_file() and path.suffix != ".json":
                 source = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise _unreadable(path, type(error).__name__) from None
+            raise _unreadable(setting, path, error) from None
         source = source or _default(config.get("chat_template"))
         if not source:
             raise SettingsError(
-                f"PROMPT_TEMPLATE: there is no chat template in {path}",
+                f"{setting}: there is no chat template in {path}",
                 remedy="Name the model's chat_template.jinja, its tokenizer_config.json, or the folder they are in.",
             )
         added = config.get("added_tokens_decoder")
@@ -109,19 +109,20 @@ class HuggingFaceTemplate:
         )
 
 
-def _config(place: Path) -> dict[str, Any]:
+def _config(place: Path, setting: str) -> dict[str, Any]:
     path = place / "tokenizer_config.json" if place.is_dir() else place
     if not path.is_file():
         return {}
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise _unreadable(path, type(error).__name__) from None
+        raise _unreadable(setting, path, error) from None
     return config if isinstance(config, dict) else {}
 
 
-def _unreadable(path: Path, why: str) -> SettingsError:
-    return SettingsError(f"PROMPT_TEMPLATE: {path} cannot be read ({why})", remedy="Is it the model's own file?")
+def _unreadable(setting: str, path: Path, error: Exception) -> SettingsError:
+    what = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else "cannot be read as what it is called"
+    return SettingsError(f"{setting}: {path} {what}", remedy="Is it the model's own file?")
 
 
 def _default(template: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.bots.test_doctor import listed
+from tests.bots.test_doctor import doctor, listed
 from tests.doubles.openai import SERVERS, OpenAIDouble
 from tests.doubles.tgi import TgiDouble
 from tests.journeys.process import command
@@ -72,3 +72,33 @@ async def test_what_would_keep_parley_from_starting_is_wrong_without_a_model_too
         assert chat.code == 2, wrong
     report = await listed(tmp_path, {"REDIS_URL": redis_url, "PERSONAS": "personas", "PERSONA_VARIABLES": "team=Blue"})
     assert report.code == 0, report.text
+
+
+async def test_a_wrong_setting_of_a_model_is_said_in_plain_words_with_what_to_do(
+    tmp_path: Path, redis_url: str
+) -> None:
+    """By doctor, and by whatever does not start for it; a table's by its place there."""
+    table = tmp_path / "models.toml"
+    url = 'url = "http://localhost:1"\n'
+    for text, found, remedy in (
+        (f'[models.b]\n{url}template = "foo"\n', "MODELS_FILE: models.b.template: there is no family", "falcon3"),
+        (f'[models.b]\n{url}tokenizer = "nope"\n', "MODELS_FILE: models.b.tokenizer: nope cannot be", "Name the"),
+        (f"[models.b]\n{url}colour = 1\n", "MODELS_FILE: models.b.colour: is not known here", "context_tokens"),
+        ("[models]\nb = 1\n", "MODELS_FILE: models.b: should be a table", "[models.NAME]"),
+        ("", "MODELS_FILE: models: is missing", "[models.NAME]"),
+        ("[models]\n", "MODELS_FILE: models: is empty", "[models.NAME]"),
+        (f'[models.b]\n{url}key_env = "NO_KEY"\n', "takes its key from NO_KEY, which is not set", "Set NO_KEY"),
+    ):
+        table.write_text(text, encoding="utf-8")
+        settings = {"REDIS_URL": redis_url, "MODELS_FILE": "models.toml"}
+        check = (await listed(tmp_path, settings)).checks["model"]
+        assert found in check["found"]
+        assert remedy in check["remedy"]
+        chat = await command(tmp_path, "chat", said="hello\n", **settings)
+        assert found in chat.err
+        assert remedy in chat.err
+    text = (await doctor(tmp_path, {"REDIS_URL": redis_url, "MODELS_FILE": "nope"})).text
+    assert "✗ Model: MODELS_FILE: nope cannot be read (No such file or directory)\n" in text
+    assert "What to do, in this order:\n  1. Model: For example: MODELS_FILE=models.toml\n" in text
+    check = (await listed(tmp_path, {"REDIS_URL": redis_url, "TOKENIZER": "nope"})).checks["model"]
+    assert check["found"] == "TOKENIZER: nope cannot be read (No such file or directory)"
