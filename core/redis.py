@@ -97,6 +97,11 @@ async def connect(url: str) -> Redis:
                 f"Redis at {place} cannot write to its disk, and takes nothing more.",
                 remedy="Make room on its disk, or look into its log; it goes on by itself once it can write.",
             ) from error
+        if "DB index is out of range" in str(error):
+            raise StorageError(
+                f"Redis at {place} has no database of the number that REDIS_URL names.",
+                remedy="Most have 16, counted from 0: write it like redis://user:password@localhost:6379/0",
+            ) from error
         raise StorageError(
             f"Redis at {place} does not answer as it should: {_reason(error)}",
             remedy="Check that it runs and that REDIS_URL names it; without REDIS_URL, Parley starts one by itself.",
@@ -192,7 +197,7 @@ def _reason(error: Exception) -> str:
     name = type(error).__name__
     if isinstance(error, (RedisConnectionError, RedisTimeoutError, OSError)):
         return f"{name}: {error}".removesuffix(": ")
-    code = re.match(r"[A-Z]{2,}\b", str(error)) if type(error) is ResponseError else None
+    code = re.match(r"[A-Z]{3,}\b", str(error)) if type(error) is ResponseError else None
     return code[0] if code else name
 
 
@@ -208,12 +213,15 @@ def _place(url: str) -> str:
     # A password with an unquoted / ? or # in it ends the host early: the rest of it would be taken for a path.
     if parts.scheme not in ("redis", "rediss") or "@" in parts.path + parts.query + parts.fragment:
         raise _wrong_address()
+    # redis-py takes what is no number for database 0, where other people's data may be.
+    if not re.fullmatch(r"/?[0-9]*/?", parts.path):
+        raise _wrong_address(": what stands behind its host should be the number of a database")
     return f"{host or 'localhost'}:{port or 6379}"
 
 
-def _wrong_address() -> StorageError:
+def _wrong_address(why: str = "") -> StorageError:
     return StorageError(
-        "REDIS_URL is not an address of a Redis.",
+        f"REDIS_URL is not an address of a Redis{why}.",
         remedy="Write it like redis://user:password@localhost:6379/0 (rediss:// for TLS, unix:///path for a socket), "
         "with special characters of the password percent-encoded.",
     )

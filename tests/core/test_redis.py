@@ -98,6 +98,10 @@ async def test_a_wrong_password_is_not_repeated(redis_url: str) -> None:
         "redis://me:99/hunter2@localhost",
         "redis://localhost:hunter2",
         "redis://localhost?hunter2=1",
+        "redis://localhost/5x",
+        "redis://:hunter2@localhost/hunter2",
+        "rediss://localhost/0/1",
+        "redis://localhost?db=5x",
         "unix://",
     ],
 )
@@ -107,6 +111,22 @@ async def test_a_wrong_address_is_not_repeated(url: str) -> None:
         await connect(url)
     assert "hunter2" not in str(caught.value) + caught.value.remedy
     assert "redis://" in caught.value.remedy
+
+
+async def test_a_database_that_is_not_there_is_said_to_be_missing(redis_url: str) -> None:
+    """One of a number that this server does not have; those that it has are used."""
+    path = redis_url.removeprefix("unix://")
+    async with server_that_says(HELLO=hello("8.2.3"), SELECT="-ERR DB index is out of range") as place:
+        for url in (f"redis://{place}/99", f"unix://{path}?db=99"):
+            with pytest.raises(StorageError, match="no database of the number") as caught:
+                await connect(url)
+            assert "Most have 16" in caught.value.remedy
+    client = await connect(f"unix://{path}?db=15")
+    assert await client.ping()
+    await client.aclose()
+    async with server_that_says(HELLO=hello("8.2.3")) as place:
+        for end in ("", "/", "/3", "/3/"):
+            await (await connect(f"redis://{place}{end}")).aclose()
 
 
 async def test_a_server_older_than_6_2_is_refused() -> None:
