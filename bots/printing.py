@@ -7,11 +7,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+WIDEST = 1_000_000
+"""Columns of a table that goes into a file or a pipe, where an id that is cut in two could not be found."""
 UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
 
 
@@ -34,7 +37,12 @@ def show(what: Table) -> None:
     """Print a table, as wide as it needs to be where nobody watches."""
     from rich.console import Console
 
-    Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(what, markup=False)
+    if sys.stdout.isatty():
+        Console(highlight=False).print(what, markup=False)
+        return
+    page = StringIO()
+    Console(file=page, highlight=False, force_terminal=False, width=WIDEST).print(what, markup=False)
+    sys.stdout.writelines(f"{line.rstrip()}\n" for line in page.getvalue().removesuffix("\n").split("\n"))
 
 
 def plain(text: str) -> str:

@@ -13,7 +13,7 @@ from bots.cli import cli
 from core.settings import Settings
 from tests.doubles.openai import OpenAIDouble
 from tests.doubles.tgi import TgiDouble
-from tests.journeys.process import command, environment
+from tests.journeys.process import command, environment, run_command
 
 SECRETS = {
     "SLACK_BOT_TOKEN": "xoxb-canary",
@@ -59,6 +59,16 @@ def test_no_secret_is_shown(tmp_path: Path) -> None:
     assert rows(tmp_path, REDIS_URL="redis://:can#ary@canary/0")["REDIS_URL"][0] == "redis://…"
     table = CliRunner().invoke(cli, ["config"], env=environment(tmp_path, **SECRETS))
     assert (table.exit_code, "canary" in table.output) == (0, False)
+
+
+def test_a_table_is_as_wide_as_it_needs_to_be_where_nobody_watches(tmp_path: Path) -> None:
+    """Whatever the terminal's width: each setting is one line that can be searched for, without spaces at its end."""
+    long = "/" + "/".join(["a-long-folder"] * 6)
+    settings = {"DATA_DIR": long, "COLUMNS": "40"}
+    lines = run_command(tmp_path, "config", **settings).out.splitlines()
+    assert len(lines) == 1 + len(Settings.model_fields)
+    assert any(line.split() == ["DATA_DIR", long, "environment"] for line in lines)
+    assert all(line == line.rstrip() for line in lines)
 
 
 def test_a_wrong_setting_is_marked(tmp_path: Path) -> None:
