@@ -1,4 +1,4 @@
-"""The command line: ``parley``, the same as ``python -m bots``."""
+"""The command line: all commands of ``parley``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from bots import backup_cli, config_cli, memory_cli, prompt_cli, queue_cli
+from bots.streams import give_stdout_up, open_streams, say
 from bots.usage import Command, Group
 from core.errors import ParleyError, SettingsError
 from core.settings import Settings, load_settings
@@ -126,10 +127,7 @@ def complete(
     settings = _settings()
     configure_logging("error")
     order = Order(read_prompt(prompt), max_new_tokens, temperature, top_p, tuple(stop or ()), seed, model)
-    try:
-        asyncio.run(finish(settings, order, as_json=as_json))
-    except BrokenPipeError:
-        raise typer.Exit(1) from None
+    asyncio.run(finish(settings, order, as_json=as_json))
 
 
 @cli.command(cls=Command)
@@ -206,11 +204,18 @@ def _chat(settings: Settings, *, silence: str = "") -> NoReturn:
 
 def main() -> None:
     """Run a command; what goes wrong is a line or two, not a traceback. Exit code 2 for a wrong setting or usage."""
+    open_streams()
     try:
-        cli()
+        try:
+            cli()
+        finally:
+            sys.stdout.flush()  # now, while it can still be said that this fails
     except ParleyError as error:
-        # This is what the person at the terminal reads.
-        print(*filter(None, (str(error), error.remedy)), sep="\n", file=sys.stderr)  # noqa: T201
+        say(str(error), error.remedy)
         sys.exit(2 if isinstance(error, SettingsError) else 1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except OSError as error:
+        give_stdout_up()
+        if not isinstance(error, BrokenPipeError):  # whoever hung up knows
+            where = f"{error.filename}: " if error.filename else ""
+            say(f"It cannot go on: {where}{error.strerror or type(error).__name__}")
+        sys.exit(1)

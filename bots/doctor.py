@@ -7,8 +7,6 @@ is shown in a fixed order, as soon as it is known.
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -21,12 +19,16 @@ from bots.app import configured
 from bots.checks import BUG, Check, Level, Say, examine_model, without_example
 from bots.envfile import Vain, env_file, look_into_env_file, setting_names
 from bots.machine_checks import examine_machine
+from bots.printing import print_json
 from bots.redis_checks import examine_redis
 from bots.web.checks import examine_page
 from core.errors import SettingsError
 from core.settings import Settings, load_settings
 
 MARKS: dict[Level, tuple[str, str]] = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "bold red")}
+
+LETTERS: dict[Level, str] = {"ok": "+", "warning": "!", "error": "x"}
+"""The same where those cannot be written."""
 
 OVERVIEW = "settings"
 """The name of the check that sums the settings up; that of a single one is ``settings.TEMPERATURE``."""
@@ -63,7 +65,7 @@ async def examine(*, as_json: bool = False) -> int:
     if as_json:
         whole = {"ok": not failed, "version": version("parley"), "checks": [_as_json(check) for check in checks]}
         whole["next"] = [{"name": check.name, "do": check.remedy} for check in steps(checks)]
-        sys.stdout.write(json.dumps(whole, ensure_ascii=False, indent=2) + "\n")
+        print_json(whole)
     else:
         todo = [f"  {number}. {_step(check)}" for number, check in enumerate(steps(checks), 1)]
         lines = [
@@ -89,12 +91,16 @@ async def _run(parts: Mapping[str, Part], say: Say) -> None:
         finally:
             queues[name].put_nowait(None)
 
-    async with asyncio.TaskGroup() as group:
-        for name in parts:
-            group.create_task(run(name))
+    # No TaskGroup: what `say` raises where stdout is full would come out of it in a group.
+    tasks = [asyncio.create_task(run(name)) for name in parts]
+    try:
         for queue in queues.values():
             while check := await queue.get():
                 say(check)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def steps(checks: Sequence[Check]) -> list[Check]:
@@ -116,6 +122,7 @@ def _as_json(check: Check) -> dict[str, Any]:
 
 def _show(console: Console, check: Check) -> None:
     mark, style = MARKS[check.level]
+    mark = mark if console.encoding.startswith("utf") else LETTERS[check.level]
     lines = [*f"{check.tried}: {check.found}".splitlines(), *check.remedy.splitlines()]
     # Servers name themselves as they like; on a terminal, that must not become an escape sequence.
     shown = ("".join(c if c.isprintable() else " " for c in line) for line in lines)

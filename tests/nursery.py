@@ -218,7 +218,7 @@ def _become(asked: dict[str, Any]) -> NoReturn:
         os.environ.update(asked["environment"])
         sys.argv = ["parley", *asked["arguments"]]
 
-        from bots.cli import main as parley
+        from bots.__main__ import main as parley
 
         parley()
         code = 0
