@@ -28,6 +28,8 @@ class Effective:
     name: str
     value: Any
     source: str
+    changed: bool
+    """Whether it is not as by default, or was meant to be."""
 
 
 def attach(cli: typer.Typer) -> None:
@@ -41,12 +43,14 @@ def config(
 ) -> None:
     """Print all settings as they count, and where each comes from; secrets are masked. .env.example explains them.
 
-    Exit code 1 if one is wrong: it has its default here, and `parley doctor` says what is wrong with it.
+    Exit code 1 if one is wrong: it has its default here, and `parley doctor` says what is wrong with it. The same if
+    .env cannot be read: only the environment counts then.
     """
-    from bots.doctor import read_settings
+    from bots.doctor import ENV_FILE, read_settings
 
-    settings, wrong, _ = read_settings()
-    rows = [row for row in effective(settings, wrong) if row.source != "default" or not changed]
+    settings, wrong, noticed = read_settings()
+    unread = [check for check in noticed if check.name == ENV_FILE]
+    rows = [row for row in effective(settings, wrong) if row.changed or not changed]
     if as_json:
         print_json([{"name": row.name, "value": row.value, "source": row.source} for row in rows])
     else:
@@ -54,7 +58,9 @@ def config(
         for row in rows:
             shown.add_row(row.name, _short(row.value), row.source)
         show(shown)
-    raise typer.Exit(1 if wrong else 0)
+    for check in unread:
+        typer.echo(f"{check.tried}: {check.found}. {check.remedy}", err=True)
+    raise typer.Exit(1 if wrong or unread else 0)
 
 
 def effective(settings: Settings, wrong: frozenset[str] = frozenset()) -> list[Effective]:
@@ -66,7 +72,7 @@ def effective(settings: Settings, wrong: frozenset[str] = frozenset()) -> list[E
         names.setdefault(field, []).append(name)
     rows = []
     for field, called in names.items():
-        value = _masked(getattr(settings, field))
+        value, info = getattr(settings, field), Settings.model_fields[field]
         set_here = next((name for name in called if name in environment), "")
         set_there = next((name for name in called if name in in_file), "")
         source = (
@@ -74,7 +80,8 @@ def effective(settings: Settings, wrong: frozenset[str] = frozenset()) -> list[E
         )
         if field in wrong:
             source += ", wrong: the default counts"
-        rows.append(Effective(set_here or set_there or called[0], value, source))
+        changed = field in wrong or value != info.get_default(call_default_factory=True)
+        rows.append(Effective(set_here or set_there or called[0], _masked(value), source, changed))
     return rows
 
 
@@ -122,5 +129,5 @@ def _short(value: Any) -> str:
             text = str(value).lower()
         case _:
             text = str(value)
-    text = plain(text).replace("\n", " ")
+    text = plain(text).replace("\n", " ").replace("\t", " ")
     return text if len(text) <= WIDEST else text[: WIDEST - 1] + MASK

@@ -33,6 +33,9 @@ LETTERS: dict[Level, str] = {"ok": "+", "warning": "!", "error": "x"}
 OVERVIEW = "settings"
 """The name of the check that sums the settings up; that of a single one is ``settings.TEMPERATURE``."""
 
+ENV_FILE = "env_file"
+"""The name of the check that says that .env cannot be read; that of a line in it is ``env_file.2``."""
+
 MOST_STEPS = 5
 """Steps that are named at the end: after these, most others look different."""
 
@@ -180,7 +183,7 @@ def _explain(error: Exception) -> tuple[list[Check], set[str]]:
         if not remedy:
             what, _, remedy = what.partition(". ")
         field = setting_names().get(name.upper())
-        where = f"{OVERVIEW}.{name}" if field else "env_file"
+        where = f"{OVERVIEW}.{name}" if field else ENV_FILE
         checks.append(Check(where, "error", name, what, remedy))
         fields |= {field} if field else {"_env_file"}
         if field == "model_url":
@@ -194,7 +197,7 @@ def _default(field: str) -> Any:
 
 
 def _in_vain(line: Vain) -> Check:
-    return Check(f"env_file.{line.line}", "warning", ".env", line.found, line.remedy)
+    return Check(f"{ENV_FILE}.{line.line}", "warning", ".env", line.found, line.remedy)
 
 
 def _overview(settings: Settings, wrong: Collection[str], checks: Sequence[Check], mistakes: int) -> Check:

@@ -7,6 +7,7 @@ at once, so nothing heavy is imported here.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def settings_in_env_file() -> dict[str, int]:
 
 
 def look_into_env_file() -> list[Vain]:
-    """Lines that are no settings, misspelt names, and settings that the environment overrules; no values."""
+    """Lines that are no settings, misspelt names, what is overruled or perhaps cut off; no values."""
     try:
         with env_file().open(encoding="utf-8") as file:
             bindings = list(parse_stream(file))
@@ -70,6 +71,9 @@ def look_into_env_file() -> list[Vain]:
         elif name in known and binding.value and environment.get(name) not in (None, "", binding.value):
             what = f"{name} is set to something else in the environment, and that counts"
             vain.append(Vain(line, what, f"For the value in .env: unset {binding.key}", mistake=False))
+        if name in known and _is_cut(binding):
+            what = f"in line {line}, the value of {name} ends before its #, where a comment begins"
+            vain.append(Vain(line, what, "If that belongs to the value, put the value in quotes.", mistake=False))
     return vain
 
 
@@ -77,6 +81,12 @@ def _line(binding: Binding) -> int:
     """The line in which it is written; the parser counts from the blank lines above it."""
     text = binding.original.string
     return binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
+
+
+def _is_cut(binding: Binding) -> bool:
+    """Whether a value without quotes ends before ``#general`` or the like: a comment mostly has a space there."""
+    _, _, written = binding.original.string.strip().partition("=")
+    return not written.lstrip().startswith(("'", '"')) and bool(re.search(r"\s#\w", written))
 
 
 def _nearest(name: str, known: dict[str, str]) -> str:

@@ -50,6 +50,22 @@ def test_every_setting_has_a_line_and_where_it_comes_from(tmp_path: Path) -> Non
     assert changed.keys() == {"TEMPERATURE", "TOP_P", "DATA_DIR"}
 
 
+def test_what_is_set_to_its_default_is_not_changed(tmp_path: Path) -> None:
+    """As in a copy of .env.example; what is wrong was meant to be changed."""
+    example = Path(__file__).parents[2] / ".env.example"
+    (tmp_path / ".env").write_text(example.read_text(encoding="utf-8") + "TOP_P=0.9\n", encoding="utf-8")
+    said = rows(tmp_path, "--changed", TEMPERATURE="hot", GRACE="25")
+    assert said.keys() == {"TEMPERATURE", "TOP_P", "DATA_DIR"}
+
+
+def test_an_env_file_that_cannot_be_read_is_said_to_be(tmp_path: Path) -> None:
+    """On stderr; what counts is listed all the same."""
+    (tmp_path / ".env").write_bytes(b"TEMPERATURE=0.1\nSYSTEM_PROMPT=caf\xe9\n")
+    ran = run_command(tmp_path, "config", "--json")
+    assert (ran.code, ran.err) == (1, ".env: is not UTF-8 text. Save it again as UTF-8\n")
+    assert {row["name"]: row["source"] for row in json.loads(ran.out)}["TEMPERATURE"] == "default"
+
+
 def test_no_secret_is_shown(tmp_path: Path) -> None:
     """Of an address, where it leads is no secret."""
     said = rows(tmp_path, **SECRETS)

@@ -319,6 +319,20 @@ async def test_every_mistake_in_the_settings_has_a_name_of_its_own(tmp_path: Pat
     assert len(names) == len(set(names))
 
 
+async def test_a_value_that_ends_where_a_comment_begins_is_pointed_out(tmp_path: Path, redis_url: str) -> None:
+    """Only where it does not look like one, and without the value."""
+    env_file(
+        tmp_path,
+        b"SYSTEM_PROMPT=Answer in #general style\nTEMPERATURE=0.2 # calm\nWEB_USER=a#b\nPERSONA='' # none\n"
+        b"MODEL_NAME='a #b'\nWEB_PASSWORD=canary #canary\n#WEB_PORT=1 #2\n",
+    )
+    report = await listed(tmp_path, {"REDIS_URL": redis_url})
+    assert {name for name in report.warned if name.startswith("env_file")} == {"env_file.1", "env_file.6"}
+    check = report.checks["env_file.1"]
+    assert check["found"] == "in line 1, the value of SYSTEM_PROMPT ends before its #, where a comment begins"
+    assert "in quotes" in check["remedy"]
+
+
 async def test_where_it_looked_is_said_in_full(tmp_path: Path) -> None:
     """A relative path would leave open from where."""
     report = await listed(tmp_path, {})
