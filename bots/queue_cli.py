@@ -21,6 +21,9 @@ if TYPE_CHECKING:  # the command line is read before anything that is dear to im
 
 T = TypeVar("T")
 
+WAITING, DEAD = "parley queue ls", "parley queue dead ls"
+"""What lists turns that wait, and those that were given up."""
+
 Turn = Annotated[str, typer.Argument(help="Its id as `ls` shows it (the end of it is enough), or as the log has it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 Text = Annotated[bool, typer.Option("--text", help="Show what the message says.")]
@@ -108,14 +111,21 @@ def dead_ls(as_json: AsJson = False) -> None:
 
 def replay(turn: Annotated[str, typer.Argument()] = "", every: All = False, as_json: AsJson = False) -> None:
     """Answer what was given up once more, over what was said to it."""
+    _check(turn, every)
     names = _do(lambda operator, _: _take(operator, turn, every, operator.replay))
     _done(as_json, names, f"{len(names)} on the way again.")
 
 
 def drop(turn: Annotated[str, typer.Argument()] = "", every: All = False, as_json: AsJson = False) -> None:
     """Throw away what was given up."""
+    _check(turn, every)
     names = _do(lambda operator, _: _take(operator, turn, every, operator.drop))
     _done(as_json, names, f"{len(names)} thrown away.")
+
+
+def _check(turn: str, every: bool) -> None:
+    if bool(turn) == every:
+        raise typer.BadParameter("name a turn or say --all, and not both" if turn else "name a turn, or say --all")
 
 
 async def _requeue(operator: Operator, wanted: str) -> str:
@@ -140,25 +150,23 @@ async def _waiting(operator: Operator, wanted: str) -> str:
 
 async def _take(operator: Operator, wanted: str, every: bool, take: Callable[[Letter], Awaitable[bool]]) -> list[str]:
     letters = {letter.job.turn.id: letter for letter in await operator.letters()}
-    if not wanted and not every:
-        raise typer.BadParameter("name a turn, or say --all")
-    names = list(letters) if every else [_one(list(letters), wanted)]
+    names = list(letters) if every else [_one(list(letters), wanted, DEAD)]
     return [name for name in names if await take(letters[name])]
 
 
-def _one(turns: Sequence[str], wanted: str) -> str:
+def _one(turns: Sequence[str], wanted: str, listing: str = WAITING) -> str:
     from core.operator import matching
 
     found = list(dict.fromkeys(matching(turns, wanted)))
     if len(found) > 1:
         raise Missing(f"{wanted} may be any of {', '.join(found)}.", remedy="Say more of it.")
     if not found:
-        raise _missing(wanted)
+        raise _missing(wanted, listing)
     return found[0]
 
 
-def _missing(wanted: str) -> Missing:
-    return Missing(f"There is no turn {wanted} here.", remedy="`parley queue ls` shows which there are.")
+def _missing(wanted: str, listing: str = WAITING) -> Missing:
+    return Missing(f"There is no turn {wanted} here.", remedy=f"`{listing}` shows which there are.")
 
 
 def _do(work: Callable[[Operator, RedisTurnQueue], Awaitable[T]]) -> T:

@@ -92,6 +92,9 @@ async def test_dead_letters_can_be_answered_again_or_dropped(queue: RedisTurnQue
     assert cli("dead", "replay", "1701.5").code == 0
     [job] = (await queue.claim(9, idle=True)).jobs
     assert (job.turn.id, job.stored[0].refs, job.tries) == ("slack:T1:C1:1701.5", (ref,), 1)
+    both = cli("dead", "drop", "1702.5", "--all")
+    assert (both.code, "and not both" in both.err) == (2, True)
+    assert len(json.loads(cli("dead", "ls", "--json").out)) == 2
     assert cli("dead", "drop", "1702.5").code == 0
     answer: dict[str, Any] = json.loads(cli("dead", "replay", "--all", "--json").out)
     assert answer["turns"] == ["slack:T1:C1:1703.5"]
@@ -106,6 +109,9 @@ async def test_who_names_no_turn_is_told_what_to_do(queue: RedisTurnQueue, cli: 
     assert (unknown.code, "parley queue ls" in unknown.err) == (1, True)
     unclear = cli("cancel", ".5")
     assert (unclear.code, "Say more of it" in unclear.err) == (1, True)
+    for command in ("replay", "drop"):
+        dead = cli("dead", command, "1701.5")
+        assert (dead.code, "`parley queue dead ls` shows" in dead.err) == (1, True)
     nothing = cli("dead", "replay")
     assert (nothing.code, "--all" in nothing.err) == (2, True)
 
