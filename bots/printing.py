@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 WIDEST = 1_000_000
 """Columns of a table that goes into a file or a pipe, where an id that is cut in two could not be found."""
+_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""All but tabs and line feeds; what joins letters and emoji (U+200C, U+200D) is none of them."""
 UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
 
 
@@ -47,8 +50,8 @@ def show(what: Table) -> None:
 
 
 def plain(text: str) -> str:
-    """Text from elsewhere, which must not become an escape sequence on a terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+    """Text from elsewhere, word for word but for what a terminal would obey: control characters, turned writing."""
+    return _OBEYED.sub(" ", text)
 
 
 def many(count: int, thing: str) -> str:

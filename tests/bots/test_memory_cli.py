@@ -98,6 +98,18 @@ def test_an_operator_sees_what_is_remembered_and_only_on_demand_what_was_said(cl
     assert (missing.returncode, "parley memory ls" in missing.stderr) == (1, True)
 
 
+async def test_what_was_said_is_shown_to_the_letter(cli: Cli, client: Redis) -> None:
+    """Tabs and what joins letters and emoji, too; nothing that a terminal would obey."""
+    said = "a\tb\n\N{MAN}\N{ZERO WIDTH JOINER}\N{ROCKET} \u0645\u06cc\N{ZERO WIDTH NON-JOINER}\u062e\u0648"
+    bad = "\x1b[2J\x9b2J\r\N{RIGHT-TO-LEFT OVERRIDE}gpj"
+    memory = RedisMemory(client, retention=86_400)
+    asked = Message(Role.USER, said + bad, id="q1", author=Author("U1", "Ada"), at=1.0)
+    answer = Message(Role.ASSISTANT, "Yes.", id="a1", at=1.5, reply_to="q1")
+    assert await memory.append(Exchange(CHANNEL, 0, "q1", "", (asked, answer)))
+    shown = (await asyncio.to_thread(cli, "memory", "show", "C1")).stdout
+    assert f"  Ada\n{said} [2J 2J  gpj\n" in shown
+
+
 @pytest.mark.usefixtures("talk")
 def test_what_one_person_said_can_be_handed_to_them_and_forgotten(cli: Cli) -> None:
     """Nobody is asked twice, and nobody else's words go."""
