@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,9 @@ from core.errors import BackupError
 
 if TYPE_CHECKING:
     from core.archive import How
+
+WHY = {"unchanged": "here already", "expired": "would be forgotten by now", "forgotten": "forgotten since"}
+"""Why a conversation was not put back, in words."""
 
 Force = Annotated[bool, typer.Option("--force", help="Write over a file that is there.")]
 
@@ -75,13 +79,17 @@ def restore(
         return
     how: How | None = "merge" if merge else "replace" if replace else None
     counts = do(lambda store: put_back(store, file, how))
-    said = f"Restored {many(counts['written'] + counts['merged'], 'conversation')}."
-    for what, words in {"expired": "would be forgotten by now", "forgotten": "forgotten since"}.items():
-        said += f" Left out: {many(counts[what], 'conversation')}, {words}." if counts[what] else ""
+    said = f"Restored {many(counts['written'] + counts['merged'], 'conversation')}.{left_out(counts)}"
     said += (
         f" Forgot {many(counts['removed'], 'conversation')} that the file does not have." if counts["removed"] else ""
     )
     done(as_json, said, **counts)
+
+
+def left_out(counts: Mapping[str, int]) -> str:
+    """Which conversations of a file were not put back, and why; a sentence for each reason."""
+    skipped = ((many(counts[what], "conversation"), words) for what, words in WHY.items() if counts[what])
+    return "".join(f" Left out: {many_of_them}, {words}." for many_of_them, words in skipped)
 
 
 async def put_back(store: Store, file: Path, how: How | None) -> dict[str, int]:
@@ -92,7 +100,7 @@ async def put_back(store: Store, file: Path, how: How | None) -> dict[str, int]:
     """
     from core.backup import read_backup
 
-    counts = dict.fromkeys(("written", "merged", "expired", "forgotten", "removed"), 0)
+    counts = dict.fromkeys(("written", "merged", *WHY, "removed"), 0)
     with read_backup(file) as whole:
         if how is None and not await store.archive.is_empty():
             raise BackupError(

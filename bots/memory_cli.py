@@ -146,12 +146,12 @@ def import_(
     file: Annotated[Path, typer.Argument(help="What `export` or `backup` wrote.")], as_json: AsJson = False
 ) -> None:
     """Add what a file remembers to what is remembered here. What stands here, or was forgotten since, stays so."""
-    from bots.backup_cli import put_back
+    from bots.backup_cli import left_out, put_back
 
     counts = do(lambda store: put_back(store, file, "merge"))
-    said = f"Added {many(counts['written'] + counts['merged'], 'conversation')}"
-    skipped = [f"{counts[what]} {what}" for what in ("expired", "forgotten") if counts[what]]
-    done(as_json, f"{said}{', not those ' + ' and '.join(skipped) if skipped else ''}.", **counts)
+    added = counts["written"] + counts["merged"]
+    said = f"Added {many(added, 'conversation')}." if added else "Nothing was added."
+    done(as_json, said + left_out(counts), **counts)
 
 
 def forget(

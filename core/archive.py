@@ -29,7 +29,7 @@ PASSING = "doctor"
 """The platform of what `parley doctor` stores for a moment."""
 
 How = Literal["merge", "replace"]
-Result = Literal["written", "merged", "expired", "forgotten"]
+Result = Literal["written", "merged", "unchanged", "expired", "forgotten"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +147,8 @@ class Archive:
         """Put a conversation back, whole or not at all.
 
         ``replace`` puts it in the place of what is there, parts called as in ``also`` among it; answers that are being
-        written to what was there are not remembered. ``merge`` adds what is missing, and leaves what was forgotten
-        since forgotten.
+        written to what was there are not remembered. ``merge`` adds what is missing, if anything is, and leaves what
+        was forgotten since forgotten.
         """
         names = {part: Keys.part(record.key, part) for part in {*KNOWN, *also, *record.parts}}
         with redis_errors("put a conversation back"):
@@ -171,6 +171,8 @@ class Archive:
                 return "expired"
             if here.parts and how == "merge":
                 parts, result = merge(here, Record(record.key, parts)), "merged"
+                if _same(parts, here.parts):
+                    return "unchanged"
             elif here.parts:
                 parts = _with_epoch(parts, max(_epoch(here), _epoch(record)) + 1, now + self._retention)
             pipe.multi()
@@ -203,6 +205,14 @@ def merge(here: Record, other: Record) -> dict[str, Part]:
         kept = parts.get("state", Part("hash", {}, messages.until))
         parts["state"] = Part("hash", {**kept.value, "bytes": size}, max(kept.until, messages.until))
     return parts
+
+
+def _same(parts: Mapping[str, Part], here: Mapping[str, Part]) -> bool:
+    """Whether nothing is said in ``parts`` that is not said ``here``, and nothing is kept for longer."""
+    return parts.keys() == here.keys() and all(
+        (part.kind, part.value) == (here[name].kind, here[name].value) and part.until < here[name].until + 1
+        for name, part in parts.items()  # what is left of a key's life is read to the millisecond
+    )
 
 
 def merge_messages(here: Sequence[str], other: Sequence[str]) -> list[str]:

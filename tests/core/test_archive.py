@@ -120,8 +120,12 @@ async def test_merging_adds_what_is_missing(talk: Talk, archive: Archive, client
     merged = await archive.one(CHANNEL)
     assert merged.messages[2].author == GRACE
     assert int(merged.state["bytes"]) == sum(len(text.encode()) for text in merged.stored)
-    assert await archive.put(old, "merge") == "merged"
+    assert await archive.put(old, "merge") == "unchanged"
     assert (await archive.one(CHANNEL)).stored == merged.stored
+    for name in old.parts:
+        await client.expire(Keys.part(CHANNEL, name), 60)
+    assert await archive.put(old, "merge") == "merged"  # it is kept for longer now
+    assert await archive.put(old, "merge") == "unchanged"
 
 
 async def test_merging_brings_back_nothing_that_was_forgotten_since(talk: Talk, archive: Archive) -> None:
