@@ -196,14 +196,19 @@ async def test_at_a_terminal_run_shows_the_page(tmp_path: Path) -> None:
             shown += os.read(ours, 65_536)
         return b"Ctrl-C ends it." in shown
 
-    await wait_until(told, description="the address", timeout=2 * UNHURRIED)
-    place = re.search(rb"Parley is at (http://127\.0\.0\.1:\d+/)", shown)
-    assert place
-    async with aiohttp.ClientSession() as session, session.get(place[1].decode()) as response:
-        assert response.status == 200
-    process.send_signal(signal.SIGINT)
-    assert await asyncio.wait_for(process.wait(), UNHURRIED) == 0
-    os.close(ours)
+    try:
+        await wait_until(told, description="the address", timeout=2 * UNHURRIED)
+        place = re.search(rb"Parley is at (http://127\.0\.0\.1:\d+/)", shown)
+        assert place
+        async with aiohttp.ClientSession() as session, session.get(place[1].decode()) as response:
+            assert response.status == 200
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(process.wait(), UNHURRIED) == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        os.close(ours)
 
 
 async def test_slack_alone_does_without_gradio(tmp_path: Path) -> None:
