@@ -1,4 +1,4 @@
-"""discord.py's client, with its caches off, led to where the settings say."""
+"""discord.py's client: what it tells us, with its caches off, led to where the settings say."""
 
 from __future__ import annotations
 
@@ -6,15 +6,121 @@ import logging
 from typing import Any
 
 import discord
+import structlog
 import yarl
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
 from bots.discord.calls import trace
+from bots.discord.commands import take_form
+from bots.discord.gateway import Gateway
+from bots.discord.listener import DiscordListener
 from core.settings import Settings
+
+log = structlog.get_logger()
 
 RETRY_LIMIT = 30.0
 """Seconds; the least that discord.py takes for ``max_ratelimit_timeout``. We never wait in there, see ``calls``."""
+
+
+class _Events:
+    """What discord.py calls when something happens; ``desk`` is set while we listen."""
+
+    desk: DiscordListener | None = None
+    gateway: Gateway | None = None
+
+    async def on_message(self, message: discord.Message) -> None:
+        if self.desk:
+            await self.desk.hear(message)
+
+    async def on_raw_message_edit(self, event: discord.RawMessageUpdateEvent) -> None:
+        if self.desk:
+            await self.desk.follow_edit(event)
+
+    async def on_raw_message_delete(self, event: discord.RawMessageDeleteEvent) -> None:
+        if self.desk:
+            await self.desk.follow_deletion(event)
+
+    async def on_raw_bulk_message_delete(self, event: discord.RawBulkMessageDeleteEvent) -> None:
+        if self.desk:
+            await self.desk.follow_deletions(event)
+
+    async def on_interaction(self, interaction: discord.Interaction) -> None:
+        if self.desk:
+            await take_form(interaction)
+
+    async def on_guild_join(self, guild: discord.Guild) -> None:
+        if self.desk:
+            await self.desk.greet(guild)
+
+    async def on_guild_remove(self, guild: discord.Guild) -> None:
+        if self.desk:
+            await self.desk.part(guild)
+
+    async def on_socket_event_type(self, event: str) -> None:
+        if self.gateway:
+            self.gateway.heard(event)
+
+    async def on_error(self, name: str, *_: Any, **__: Any) -> None:
+        log.exception("an event could not be handled", what=name)  # noqa: LOG004 - discord.py is handling one
+
+
+class _One(_Events):
+    """What it calls about a connection."""
+
+    async def on_connect(self) -> None:
+        if self.gateway:
+            self.gateway.identified()
+
+    async def on_ready(self) -> None:
+        if self.gateway:
+            await self.gateway.ready()
+
+    async def on_resumed(self) -> None:
+        if self.gateway:
+            self.gateway.resumed()
+
+    async def on_disconnect(self) -> None:
+        if self.gateway:
+            self.gateway.lost()
+
+
+class _Several(_Events):
+    """What it calls about connections, of which each breaks, resumes and begins anew by itself."""
+
+    async def on_shard_connect(self, shard: int) -> None:
+        if self.gateway:
+            self.gateway.identified(shard)
+
+    async def on_shard_ready(self, shard: int) -> None:
+        if self.gateway:
+            await self.gateway.ready(shard)
+
+    async def on_shard_resumed(self, shard: int) -> None:
+        if self.gateway:
+            self.gateway.resumed(shard)
+
+    async def on_shard_disconnect(self, shard: int) -> None:
+        if self.gateway:
+            self.gateway.lost(shard)
+
+
+class Client(_One, discord.Client):
+    """One connection."""
+
+
+class ShardedClient(_Several, discord.AutoShardedClient):
+    """Several connections."""
+
+
+def open_client(settings: Settings) -> Client | ShardedClient:
+    """A client that is not logged in yet."""
+    chosen = options(settings)
+    if settings.discord_shard_count == 1:
+        return Client(**chosen)
+    if settings.discord_shard_ids:
+        chosen["shard_ids"] = sorted(int(number) for number in settings.discord_shard_ids)
+    return ShardedClient(shard_count=settings.discord_shard_count, **chosen)
 
 
 def intents(settings: Settings) -> discord.Intents:

@@ -12,7 +12,7 @@ import discord
 import structlog
 
 from bots.discord.errors import ADVICE
-from core.errors import ParleyError, PlatformError, PlatformUnauthorized
+from core.errors import ParleyError, PlatformUnauthorized
 from core.settings import Settings
 
 log = structlog.get_logger()
@@ -23,6 +23,8 @@ PROBE = 10.0
 """Seconds in which an event that we ask for has to come."""
 MISSED_FOR = 3600.0
 """Seconds after which a question that was missed is not answered any more: it would surprise people."""
+UNNOTICED = 120.0
+"""Seconds for which a connection may have been dead before that is noticed: the library waits for 60, looks each 41."""
 MOST_CHANNELS, MOST_MESSAGES = 100, 50
 INTENT = (
     "Switch the Message Content Intent on at discord.com/developers > your application > Bot, "
@@ -49,29 +51,85 @@ class Hears(Protocol):
 
 
 class Gateway:
-    """Keeps one client connected."""
+    """Keeps one client connected, on one connection or several: those are known by their number."""
 
     def __init__(self, client: Any, listener: Hears, settings: Settings) -> None:
-        self.connected = asyncio.Event()
+        self.let_in = asyncio.Event()
+        """Discord has let us in, for the first time."""
         self._client = client
         self._listener = listener
         self._silence = settings.discord_silence_seconds
         self._heard_at = time.monotonic()
         self._deaf = False
+        self._live: set[int] = set()
+        self._told: set[int] = set()
+        self._until: dict[int, float] = {}
+        self._behind: dict[int, float] = {}
         self._looking = asyncio.Lock()
 
     @property
     def hears(self) -> bool:
-        """Whether events come in."""
-        return self.connected.is_set() and not self._deaf and bool(self._client.is_ready())
+        """Whether events come in, on every connection."""
+        shards = getattr(self._client, "shards", None) or (0,)
+        return not self._deaf and bool(self._client.is_ready()) and self._live.issuperset(shards)
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether events come in, and nothing that was missed is still to be looked for."""
+        return self.hears and not self._behind and not self._looking.locked()
 
     def heard(self, kind: str) -> None:
         """An event came."""
         self._heard_at = time.monotonic()
         if kind in ("READY", "RESUMED"):
             self._deaf = False
-            self.connected.set()
+            self.let_in.set()
             log.info("in Discord", how=kind.lower(), bot=str(self._client.user))
+
+    def lost(self, shard: int = 0) -> None:
+        """A connection broke, and perhaps brought nothing for a while before."""
+        if shard in self._live:
+            self._live.discard(shard)
+            self._until.setdefault(shard, time.time() - UNNOTICED)
+
+    def resumed(self, shard: int = 0) -> None:
+        """A connection goes on where it broke: what was said meanwhile, Discord tells by itself."""
+        self._live.add(shard)
+        self._until.pop(shard, None)
+
+    def identified(self, shard: int = 0) -> None:
+        """A connection began anew: what was said since we last heard everything is to be looked for."""
+        since = self._until.pop(shard, 0.0)  # 0 in a new process: what went before, only Redis knows
+        self._behind[shard] = min(since, self._behind.get(shard, since))
+        self._told.discard(shard)
+        self._live.add(shard)
+
+    async def ready(self, shard: int = 0) -> None:
+        """A connection that began anew knows its servers, so it can be looked for."""
+        log.info("servers are known", servers=len(self._client.guilds))
+        self._told.add(shard)
+        try:
+            await self.keep_up()
+        except ParleyError as error:
+            log.warning("what was missed could not be looked for", error=str(error))
+
+    async def keep_up(self) -> None:
+        """Look for what was missed, if there may be something; then note that we have heard everything until now.
+
+        Raises:
+            StorageError: Redis is away. What was missed is looked for the next time.
+        """
+        async with self._looking:
+            for shard in sorted(self._behind.keys() & self._told):
+                since = self._behind.pop(shard)
+                try:
+                    if known := since or await self._listener.state.alive():
+                        await self._look_for_missed(max(known, time.time() - MISSED_FOR), shard)
+                except BaseException:
+                    self._behind[shard] = min(since, self._behind.get(shard, since))
+                    raise
+            if self.hears and not self._behind:
+                await self._listener.state.beat()
 
     async def run(self) -> None:
         """Connect, and connect again, for ever.
@@ -107,18 +165,6 @@ class Gateway:
             if socket is not None and socket.open:
                 await socket.close(code=1000)
 
-    async def ready(self) -> None:
-        """We identified anew: what was said since we last heard everything is looked for."""
-        log.info("servers are known", servers=len(self._client.guilds))
-        async with self._looking:
-            try:
-                since = await self._listener.state.alive()
-                if since:
-                    await self._look_for_missed(max(since, time.time() - MISSED_FOR))
-                await self._listener.state.beat()
-            except ParleyError as error:
-                log.warning("what was missed could not be looked for", error=str(error))
-
     async def watch(self) -> None:
         """A socket may answer heartbeats and bring no events: ask for one, and hang up if it does not come."""
         while True:
@@ -137,6 +183,8 @@ class Gateway:
                     continue
                 log.warning("the gateway is deaf; connecting anew", seconds=round(time.monotonic() - self._heard_at))
                 self._deaf = True
+                for shard in self._live:
+                    self._until[shard] = time.time() - (time.monotonic() - self._heard_at)
                 for socket in self._sockets():
                     await socket.socket.close(code=4000)
 
@@ -147,34 +195,39 @@ class Gateway:
         elif self._client.ws is not None:
             yield self._client.ws
 
-    async def _look_for_missed(self, since: float) -> None:
+    async def _look_for_missed(self, since: float, shard: int) -> None:
         """Read what was said since then where we may have been spoken to; what was answered is known as such."""
         after = int(since * 1000 - 1_420_070_400_000) << 22
         found = 0
-        for channel in await self._channels(after):
+        for channel in await self._channels(after, shard):
             try:
                 async with asyncio.timeout(15):
-                    async for message in channel.history(after=discord.Object(after), limit=MOST_MESSAGES):
-                        found += 1
-                        await self._listener.hear(message)
-            except (discord.DiscordException, PlatformError, TimeoutError, aiohttp.ClientError) as error:
+                    said = [one async for one in channel.history(after=discord.Object(after), limit=MOST_MESSAGES)]
+            except (discord.DiscordException, TimeoutError, aiohttp.ClientError) as error:
                 log.info("a channel could not be looked through", error=type(error).__name__)
+                continue
+            found += len(said)
+            for message in said:
+                await self._listener.hear(message)
         log.info("looked for what was missed", seconds=round(time.time() - since), messages=found)
 
-    async def _channels(self, after: int) -> list[Any]:
-        """Channels in which something was said since, and the direct messages and threads in use."""
+    async def _channels(self, after: int, shard: int) -> list[Any]:
+        """Channels of a connection in which something was said since, and the direct messages and threads in use."""
         channels: dict[int, Any] = {}
         for guild in self._client.guilds:
             for channel in (*guild.text_channels, *guild.threads):
-                if (channel.last_message_id or 0) > after:
+                if guild.shard_id == shard and (channel.last_message_id or 0) > after:
                     channels[channel.id] = channel
         for place in await self._listener.state.places():
             if int(place) not in channels:
                 known = self._client.get_channel(int(place))
                 try:
-                    channels[int(place)] = known or await self._client.fetch_channel(int(place))
+                    known = known or await self._client.fetch_channel(int(place))
                 except discord.DiscordException:
                     continue
+                guild = getattr(known, "guild", None)
+                if (guild.shard_id if guild else 0) == shard:  # direct messages come on the first
+                    channels[int(place)] = known
         return list(channels.values())[:MOST_CHANNELS]
 
 

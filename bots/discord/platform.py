@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from itertools import count
-from typing import Any
 
 import aiohttp
 import discord
@@ -18,8 +17,8 @@ from bots.app import Stopping
 from bots.discord.budgets import DiscordBudgets
 from bots.discord.buttons import PRESSES
 from bots.discord.calls import Calls
-from bots.discord.client import options
-from bots.discord.commands import Tree, digest, register, take_form
+from bots.discord.client import Client, ShardedClient, open_client
+from bots.discord.commands import Tree, digest, register
 from bots.discord.errors import ADVICE
 from bots.discord.gateway import Gateway
 from bots.discord.listener import DiscordListener
@@ -40,60 +39,6 @@ WAITS = (1, 2, 4, 8, 15, 30)
 HOUR = 3600.0
 ALIVE = 10.0
 """Seconds between two notes that we hear everything."""
-
-
-class _Events:
-    """What discord.py calls when something happens; ``desk`` is set while we listen."""
-
-    desk: DiscordListener | None = None
-    gateway: Gateway | None = None
-
-    async def on_message(self, message: discord.Message) -> None:
-        if self.desk:
-            await self.desk.hear(message)
-
-    async def on_raw_message_edit(self, event: discord.RawMessageUpdateEvent) -> None:
-        if self.desk:
-            await self.desk.follow_edit(event)
-
-    async def on_raw_message_delete(self, event: discord.RawMessageDeleteEvent) -> None:
-        if self.desk:
-            await self.desk.follow_deletion(event)
-
-    async def on_raw_bulk_message_delete(self, event: discord.RawBulkMessageDeleteEvent) -> None:
-        if self.desk:
-            await self.desk.follow_deletions(event)
-
-    async def on_interaction(self, interaction: discord.Interaction) -> None:
-        if self.desk:
-            await take_form(interaction)
-
-    async def on_guild_join(self, guild: discord.Guild) -> None:
-        if self.desk:
-            await self.desk.greet(guild)
-
-    async def on_guild_remove(self, guild: discord.Guild) -> None:
-        if self.desk:
-            await self.desk.part(guild)
-
-    async def on_socket_event_type(self, event: str) -> None:
-        if self.gateway:
-            self.gateway.heard(event)
-
-    async def on_ready(self) -> None:
-        if self.gateway:
-            await self.gateway.ready()
-
-    async def on_error(self, name: str, *_: Any, **__: Any) -> None:
-        log.exception("an event could not be handled", what=name)  # noqa: LOG004 - discord.py is handling one
-
-
-class Client(_Events, discord.Client):
-    """One connection."""
-
-
-class ShardedClient(_Events, discord.AutoShardedClient):
-    """Several connections."""
 
 
 class Discord:
@@ -157,7 +102,7 @@ class Discord:
 
     async def _first_connection(self, gateway: Gateway, running: asyncio.Task[None]) -> None:
         """Wait until we hear Discord, or are asked to stop, or it will not have us."""
-        waits = [asyncio.create_task(gateway.connected.wait()), asyncio.create_task(self._stopping.asked.wait())]
+        waits = [asyncio.create_task(gateway.let_in.wait()), asyncio.create_task(self._stopping.asked.wait())]
         try:
             await asyncio.wait({running, *waits}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -187,8 +132,8 @@ class Discord:
         cleaned = -HOUR
         while True:
             try:
-                if self._client.gateway and self._client.gateway.hears:
-                    await state.beat()
+                if self._client.gateway:
+                    await self._client.gateway.keep_up()
                 if time.monotonic() - cleaned >= HOUR:
                     if forgotten := await state.forget_left(memory):
                         log.info("forgot servers that were left", messages=forgotten)
@@ -209,16 +154,6 @@ async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=0.2)
-
-
-def open_client(settings: Settings) -> Client | ShardedClient:
-    """A client that is not logged in yet."""
-    chosen = options(settings)
-    if settings.discord_shard_count == 1:
-        return Client(**chosen)
-    if settings.discord_shard_ids:
-        chosen["shard_ids"] = sorted(int(number) for number in settings.discord_shard_ids)
-    return ShardedClient(shard_count=settings.discord_shard_count, **chosen)
 
 
 @asynccontextmanager

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 import discord
 
 from bots.discord.calls import Calls
+from bots.discord.client import open_client
 from bots.discord.commands import PERMISSIONS, Tree, digest, register
-from bots.discord.platform import log_in, open_client
+from bots.discord.platform import log_in
 from bots.discord.state import DiscordState
 from core.redis import open_redis
 from core.settings import Settings

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bots.discord.calls import Calls
+from bots.discord.client import open_client
 from bots.discord.editor import DiscordEditor
-from bots.discord.platform import log_in, open_client
+from bots.discord.platform import log_in
 from bots.discord.typing import Typists
 from core.errors import PlatformError
 from core.pacing import Budget

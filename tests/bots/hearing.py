@@ -1,0 +1,67 @@
+"""Discord, listened to in this process: the real client and the real queue, and nobody who answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+
+from bots.app import Stopping
+from bots.discord.buttons import identity
+from bots.discord.gateway import Gateway
+from bots.discord.platform import Discord, open_discord
+from bots.discord.state import DiscordState
+from core.budgets import Budgets
+from core.memory import RedisMemory
+from core.queue import RedisTurnQueue
+from core.settings import load_settings
+from core.types import Turn
+from tests.doubles.discord import DiscordDouble
+from tests.doubles.discord_records import Posted
+
+
+@dataclass(frozen=True)
+class Ear:
+    """A process that listens."""
+
+    platform: Discord
+    queue: RedisTurnQueue
+    memory: RedisMemory
+    state: DiscordState
+    double: DiscordDouble
+
+    @property
+    def gateway(self) -> Gateway:
+        """Its connection."""
+        gateway: Gateway = self.platform.calls.client.gateway  # type: ignore[attr-defined]
+        return gateway
+
+    def name(self, asked: Posted) -> str:
+        """The turn that a message is."""
+        return identity(self.double.channels[asked.channel].guild, asked.channel, asked.id)
+
+    async def turn(self, asked: Posted) -> Turn | None:
+        """The turn that a message became."""
+        return await self.queue.find(self.name(asked))
+
+
+@asynccontextmanager
+async def listening(double: DiscordDouble, redis: Redis, **more: str) -> AsyncIterator[Ear]:
+    """Somebody who listens, with these settings, from the first connection on."""
+    addresses = {
+        "discord_token": double.token,
+        "discord_api_url": double.url,
+        "discord_gateway_url": double.gateway_url,
+    }
+    settings = load_settings(_env_file=None, **{**addresses, **more})
+    memory, budgets = RedisMemory(redis, retention=1000), Budgets(redis)
+    queue = RedisTurnQueue(redis, memory)
+    try:
+        async with open_discord(settings, Stopping(), budgets) as platform:
+            assert platform
+            async with platform.listening(queue, memory, redis):
+                yield Ear(platform, queue, memory, DiscordState(redis), double)
+    finally:
+        await budgets.aclose()

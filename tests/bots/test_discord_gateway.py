@@ -1,0 +1,103 @@
+"""Connections that break for longer: what is believed of them, and what is looked for afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import redis.asyncio
+
+from tests.bots.hearing import listening
+from tests.doubles.discord import GUILD, DiscordDouble
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+async def discord() -> AsyncIterator[DiscordDouble]:
+    """Discord, with its limits."""
+    async with DiscordDouble() as double:
+        yield double
+
+
+async def go_away(discord: DiscordDouble) -> None:
+    """Discord takes no connection any more, and will know no session afterwards."""
+    discord.gateway.refuse_handshakes = 10**6
+    await discord.gateway.close_sockets(4000)
+    discord.gateway.forget_sessions()
+
+
+async def test_what_is_said_during_an_outage_is_answered(discord: DiscordDouble, client: redis.asyncio.Redis) -> None:
+    """However long it lasts: whoever hears nothing does not say that they heard everything."""
+    async with listening(discord, client) as ear:
+        await wait_until(lambda: ear.gateway.caught_up)
+        await go_away(discord)
+        await wait_until(lambda: not ear.platform.connected)
+        before = await ear.state.alive()
+        missed = discord.mention("are you there?")
+        await ear.gateway.keep_up()
+        assert await ear.state.alive() == before
+        discord.gateway.refuse_handshakes = 0
+        await wait_until(lambda: ear.turn(missed))
+        await wait_until(lambda: ear.gateway.caught_up)
+        assert await ear.state.alive() > before
+
+
+async def test_nobody_else_says_that_we_heard_everything(discord: DiscordDouble, client: redis.asyncio.Redis) -> None:
+    """A process knows best since when it hears nothing: another one may have been connected all the time."""
+    async with listening(discord, client) as ear:
+        await wait_until(lambda: ear.gateway.caught_up)
+        await go_away(discord)
+        await wait_until(lambda: not ear.platform.connected)
+        missed = discord.mention("are you there?")
+        await ear.state.beat()
+        discord.gateway.refuse_handshakes = 0
+        await wait_until(lambda: ear.turn(missed))
+
+
+async def test_what_was_missed_is_looked_for_before_anything_is_noted(
+    discord: DiscordDouble, client: redis.asyncio.Redis
+) -> None:
+    """Else somebody who is killed while they look would never find it."""
+    async with listening(discord, client) as ear:
+        await wait_until(lambda: ear.gateway.caught_up)
+    before, missed = await ear.state.alive(), discord.mention("are you there?")
+    discord.slow("GET /channels/:id/messages", 1.0, times=1)
+    async with listening(discord, client) as ear:
+        await wait_until(lambda: ear.platform.connected)
+        assert not ear.gateway.caught_up
+        assert await ear.state.alive() == before
+        await wait_until(lambda: ear.gateway.caught_up)
+        assert await ear.turn(missed)
+        assert await ear.state.alive() > before
+
+
+async def test_a_resumed_connection_hears_again(discord: DiscordDouble, client: redis.asyncio.Redis) -> None:
+    """Nothing is looked for: Discord tells what was missed by itself."""
+    async with listening(discord, client) as ear:
+        await wait_until(lambda: ear.gateway.caught_up)
+        read = len([call for call in discord.calls if call.route == "GET /channels/:id/messages"])
+        discord.gateway.refuse_handshakes = 1
+        await discord.gateway.close_sockets(4000)
+        await wait_until(lambda: not ear.platform.connected)
+        missed = discord.mention("are you there?")
+        await wait_until(lambda: ear.gateway.caught_up)
+        await wait_until(lambda: ear.turn(missed))
+        assert len(discord.gateway.identified) == 1
+        assert len([call for call in discord.calls if call.route == "GET /channels/:id/messages"]) == read
+
+
+async def test_one_of_several_connections_that_began_anew(discord: DiscordDouble, client: redis.asyncio.Redis) -> None:
+    """Without it not everything is heard; what it missed is looked for, though the others never broke."""
+    async with listening(discord, client, discord_shard_count="2") as ear:
+        await wait_until(lambda: ear.gateway.caught_up)
+        shard = (int(GUILD) >> 22) % 2
+        session = next(one for one in discord.gateway.connected if one.shard[0] == shard)
+        del discord.gateway.sessions[session.id]
+        discord.gateway.refuse_handshakes = 1
+        assert session.socket
+        await session.socket.close(code=4000)
+        await wait_until(lambda: not ear.platform.connected)
+        missed = discord.mention("are you there?")
+        await wait_until(lambda: ear.turn(missed))
+        await wait_until(lambda: ear.gateway.caught_up)
+        assert len(discord.gateway.identified) == 3
