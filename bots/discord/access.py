@@ -18,8 +18,11 @@ class Asker:
     roles: Collection[str] = ()
 
 
-def refusal(settings: Settings, asker: Asker) -> str:
-    """Why somebody is not answered here; "" if they are. What is denied is denied, whatever is allowed."""
+def refusal(settings: Settings, asker: Asker, *, bot: bool = False) -> str:
+    """Why somebody is not answered here; "" if they are. What is denied is denied, whatever is allowed.
+
+    ``bot``: another bot, which is answered only if it is named among those that are.
+    """
     s, channels, roles = settings, set(asker.channels), set(asker.roles)
     if not asker.guild and not s.discord_allow_dms:
         return "in direct messages"
@@ -33,7 +36,10 @@ def refusal(settings: Settings, asker: Asker) -> str:
         return "in this channel"
     if asker.user in s.discord_deny_users or roles & s.discord_deny_roles:
         return "you"
-    if not (s.discord_allow_users or s.discord_allow_roles):
-        return ""
-    allowed = asker.user in s.discord_allow_users or roles & s.discord_allow_roles
+    if bot:
+        allowed = asker.user in s.discord_allow_bots
+    elif s.discord_allow_users or s.discord_allow_roles:
+        allowed = asker.user in s.discord_allow_users or bool(roles & s.discord_allow_roles)
+    else:
+        allowed = True
     return "" if allowed else "you"

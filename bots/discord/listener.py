@@ -18,6 +18,7 @@ import structlog
 from bots.discord.access import refusal
 from bots.discord.buttons import Handle
 from bots.discord.calls import Calls
+from bots.discord.door import Door
 from bots.discord.events import Place, changed_keys, read_question, text_of
 from bots.discord.state import DiscordState
 from bots.discord.typing import Typists
@@ -72,6 +73,7 @@ class DiscordListener:
         self.state = state
         self._feedback = feedback
         self._typists = typists
+        self._door = Door(settings, calls, state)
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepting: dict[str, asyncio.Lock] = {}
 
@@ -89,13 +91,11 @@ class DiscordListener:
         if not turn:
             return
         where = Place.of(message.guild.id if message.guild else None, message.channel)
-        if not await self._may(message, turn, where):
-            return
         # In the order in which they came, where one person writes twice in a moment.
         lock = self._accepting.setdefault(turn.lane, asyncio.Lock())
         try:
             async with lock:
-                await self._insist(turn, where)
+                await self._insist(message, turn, where)
         finally:
             if not lock.locked():
                 self._accepting.pop(turn.lane, None)
@@ -249,26 +249,18 @@ class DiscordListener:
 
     # Inside.
 
-    async def _may(self, message: discord.Message, turn: Turn, where: Place) -> bool:
-        """Whether its author is answered here; who is not is told so once a day."""
-        author = message.author
-        if self.calls.is_forbidden(where.id):
-            log.info("not answered where we may not write", **turn_fields(turn))
-            return False
-        if author.bot or message.webhook_id:
-            if str(author.id) not in self.settings.discord_allow_bots or f"<@{self.me.id}>" not in message.content:
-                return False
-            return await self.state.answers_a_bot(where.id)
-        why = refusal(self.settings, where.asker(author))
-        if not why:
-            if self.settings.discord_allow_bots:
-                await self.state.person_spoke(where.id)
-            return True
-        log.info("refused", **turn_fields(turn), why=why)
-        metrics.EVENTS.add(platform="discord", type="question", outcome="denied")
-        if await self.queue.first(f"{turn.key}/{author.id}/refused"):
-            self.later(self.say(where.id, REFUSED.format(where=why)))
-        return False
+    async def _take(self, message: discord.Message, turn: Turn, where: Place) -> None:
+        """Take a message that is not known yet, or tell its author once why not."""
+        if await self.state.knows(turn.id):
+            return
+        why = await self._door.refuses(message, turn, where)
+        if why:
+            log.info("refused", **turn_fields(turn), why=why)
+            metrics.EVENTS.add(platform="discord", type="question", outcome="denied")
+            if await self.queue.first(f"{turn.key}/{message.author.id}/refused"):
+                self.later(self.say(where.id, REFUSED.format(where=why)))
+        elif why == "":
+            await self._accept(turn, where)
 
     async def _accept(self, turn: Turn, where: Place) -> None:
         """Store a question, so that it will be answered."""
@@ -286,21 +278,24 @@ class DiscordListener:
         reach("stored")
         if receipt.accepted and self._typists and not turn.place.get("open_thread"):
             self._typists.begin(turn)  # in a thread that is not there yet, the answer's editor types
-        if receipt.note and receipt.status in ("busy", "quota"):  # how many are before it is not worth a message to all
+        # How many are before it is not worth a message to all; who is to come later is not answered as well, should
+        # the message be found again.
+        if receipt.note and receipt.status in ("busy", "quota") and await self.queue.first(turn.id):
             self.later(self.say(where.id, receipt.note))
         if receipt.accepted and (where.thread or not where.guild):
             await self.state.visit(where.id)
 
-    async def _insist(self, turn: Turn, where: Place) -> None:
-        """Store a message; while Redis is away, again and again for a minute. Then its author is told."""
+    async def _insist(self, message: discord.Message, turn: Turn, where: Place) -> None:
+        """Take a message; while Redis is away, again and again for a minute. Then its author is told."""
         until, wait = time.monotonic() + INSIST, 0.5
         while True:
             try:
-                await self._accept(turn, where)
-            except StorageError as error:
+                await self._take(message, turn, where)
+            except (StorageError, PlatformError) as error:
                 log.warning("a message is not stored yet", **turn_fields(turn), error=str(error))
                 if time.monotonic() > until:
-                    self.later(self.say(where.id, StorageError.plain))
+                    if isinstance(error, StorageError):
+                        self.later(self.say(where.id, StorageError.plain))
                     return
                 await asyncio.sleep(wait)
                 wait = min(8.0, 2 * wait)

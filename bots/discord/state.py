@@ -49,6 +49,11 @@ class DiscordState:
         with redis_errors("note that we are there"):
             await self._redis.set(Keys.discord("alive"), f"{time.time():.3f}", ex=WEEK)
 
+    async def knows(self, turn: str) -> bool:
+        """Whether a message was taken already, or its author was told why not."""
+        with redis_errors("look for a message"):
+            return bool(await self._redis.exists(Keys.turn(turn), Keys.seen(turn)))
+
     async def visit(self, channel: str) -> None:
         """Somebody speaks to us in a direct message or a thread, which nobody lists for us."""
         key = Keys.discord("places")

@@ -57,7 +57,7 @@ async def listening(double: DiscordDouble, redis: Redis, **more: str) -> AsyncIt
     }
     settings = load_settings(_env_file=None, **{**addresses, **more})
     memory, budgets = RedisMemory(redis, retention=1000), Budgets(redis)
-    queue = RedisTurnQueue(redis, memory)
+    queue = RedisTurnQueue(redis, memory, quotas=settings.quotas)
     try:
         async with open_discord(settings, Stopping(), budgets) as platform:
             assert platform

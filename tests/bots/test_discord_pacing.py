@@ -176,3 +176,20 @@ def test_a_handle_fits_into_a_button_and_comes_back(numbers: tuple[int, ...], pa
 def test_who_may_ask(lists: dict[str, str], asker: Asker, why: str) -> None:
     """What is denied is denied; an empty list of what is allowed allows all."""
     assert refusal(load_settings(_env_file=None, **lists), asker) == why
+
+
+@pytest.mark.parametrize(
+    ("lists", "asker", "why"),
+    [
+        ({}, Asker("9", "10", ["20"]), ""),
+        ({"discord_allow_users": "2"}, Asker("9", "10", ["20"]), ""),
+        ({"discord_deny_guilds": "10"}, Asker("9", "10", ["20"]), "on this server"),
+        ({"discord_deny_channels": "20"}, Asker("9", "10", ["20"]), "in this channel"),
+        ({"discord_deny_users": "9"}, Asker("9", "10", ["20"]), "you"),
+        ({"discord_deny_roles": "6"}, Asker("9", "10", ["20"], ["6"]), "you"),
+        ({}, Asker("8", "10", ["20"]), "you"),
+    ],
+)
+def test_which_bots_may_ask(lists: dict[str, str], asker: Asker, why: str) -> None:
+    """Those that are named, and not where or to whom it is denied."""
+    assert refusal(load_settings(_env_file=None, discord_allow_bots="9", **lists), asker, bot=True) == why

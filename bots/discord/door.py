@@ -1,0 +1,69 @@
+"""Who is answered: what ``bots.discord.access`` says of who wrote a message, with the roles that they have now."""
+
+from __future__ import annotations
+
+import discord
+import structlog
+
+from bots.discord.access import Asker, refusal
+from bots.discord.calls import Calls
+from bots.discord.events import Place
+from bots.discord.state import DiscordState
+from core.errors import PlatformError
+from core.settings import Settings
+from core.tags import turn_fields
+from core.types import Turn
+
+log = structlog.get_logger()
+
+
+class Door:
+    """Where everybody has to pass who writes to us."""
+
+    def __init__(self, settings: Settings, calls: Calls, state: DiscordState) -> None:
+        self._settings = settings
+        self._calls = calls
+        self._state = state
+
+    async def refuses(self, message: discord.Message, turn: Turn, where: Place) -> str | None:
+        """Why who wrote a message is not answered there; "" if they are, None if nothing is to be said about it.
+
+        Raises:
+            PlatformError: Discord does not say now which roles they have, but may later.
+            StorageError: Redis is away.
+        """
+        settings, author = self._settings, message.author
+        if self._calls.is_forbidden(where.id):
+            log.info("not answered where we may not write", **turn_fields(turn))
+            return None
+        bot = author.bot or bool(message.webhook_id)
+        if bot and not (str(author.id) in settings.discord_allow_bots and self._names_us(message)):
+            return None
+        asker = await self._asker(message, where)
+        why = refusal(settings, asker, bot=bot) if asker else None
+        if bot:
+            return "" if why == "" and await self._state.answers_a_bot(where.id) else None
+        if why == "" and settings.discord_allow_bots:
+            await self._state.person_spoke(where.id)
+        return why
+
+    def _names_us(self, message: discord.Message) -> bool:
+        user = self._calls.client.user
+        return user is not None and f"<@{user.id}>" in message.content
+
+    async def _asker(self, message: discord.Message, where: Place) -> Asker | None:
+        """Who wrote it. A message that was read, and not told to us, says nothing of roles: they are asked for."""
+        author, settings = message.author, self._settings
+        asker = where.asker(author)
+        by_role = bool(settings.discord_allow_roles or settings.discord_deny_roles)
+        if not by_role or not message.guild or message.webhook_id or isinstance(author, discord.Member):
+            return asker
+        guild = message.guild
+        try:
+            answer = await self._calls("read a member", lambda: guild.fetch_member(author.id))
+        except PlatformError as error:
+            if error.retryable:
+                raise
+            log.warning("whose roles are not known is not answered", code=error.code, remedy=error.remedy)
+            return None
+        return Asker(asker.user, asker.guild, asker.channels, [str(role) for role in answer.data.get("roles", ())])

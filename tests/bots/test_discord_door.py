@@ -1,0 +1,130 @@
+"""Who is answered of those who wrote while nobody listened, and which bots."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import redis.asyncio
+
+from bots.discord.state import BOT_ANSWERS
+from tests.bots.hearing import Ear, listening
+from tests.doubles.discord import ADA, GENERAL, GUILD, DiscordDouble
+from tests.doubles.discord_world import CLEO, MODERATORS, OTHER_BOT, RANDOM
+from tests.waiting import wait_until
+
+MEMBER = "GET /guilds/:id/members/:id"
+
+
+@pytest.fixture
+async def discord() -> AsyncIterator[DiscordDouble]:
+    """Discord, with its limits."""
+    async with DiscordDouble() as double:
+        yield double
+
+
+async def be_away(discord: DiscordDouble, client: redis.asyncio.Redis) -> None:
+    """Listen for a moment, so that whatever is said from now on was missed."""
+    async with listening(discord, client) as ear:
+        await wait_until(lambda: ear.gateway.caught_up)
+
+
+def said(discord: DiscordDouble) -> list[str]:
+    """What the bot wrote."""
+    return [posted.text for posted in discord.replies()]
+
+
+async def test_roles_count_for_what_was_missed(discord: DiscordDouble, client: redis.asyncio.Redis) -> None:
+    """What is read later says nothing of them: who has one that is denied is not answered, everybody else is."""
+    await be_away(discord, client)
+    denied, other = discord.mention("hello", user=CLEO), discord.mention("hello", user=ADA)
+    async with listening(discord, client, discord_deny_roles=MODERATORS) as ear:
+        await wait_until(lambda: ear.gateway.caught_up)
+        assert not await ear.turn(denied)
+        assert await ear.turn(other)
+        await wait_until(lambda: said(discord) == ["I am not set up to answer you. Whoever runs me decides that."])
+
+
+async def test_nobody_is_refused_who_has_the_role(discord: DiscordDouble, client: redis.asyncio.Redis) -> None:
+    """In a line that all can read."""
+    await be_away(discord, client)
+    missed = discord.mention("hello", user=CLEO)
+    async with listening(discord, client, discord_allow_roles=MODERATORS) as ear:
+        await wait_until(lambda: ear.gateway.caught_up)
+        assert await ear.turn(missed)
+    assert said(discord) == []
+
+
+async def test_without_their_roles_nothing_is_said(discord: DiscordDouble, client: redis.asyncio.Redis) -> None:
+    """Neither an answer nor a refusal, where Discord does not know them any more."""
+    await be_away(discord, client)
+    missed, other = discord.mention("hello", user=CLEO), discord.mention("hello", channel=RANDOM, user=CLEO)
+    discord.fail(MEMBER, 404, 10007)
+    async with listening(discord, client, discord_allow_roles=MODERATORS) as ear:
+        await wait_until(lambda: ear.gateway.caught_up)
+        assert not await ear.turn(missed)
+        assert await ear.turn(other)
+    assert said(discord) == []
+
+
+async def test_roles_are_asked_for_again(discord: DiscordDouble, client: redis.asyncio.Redis) -> None:
+    """Where Discord is only away for a moment."""
+    await be_away(discord, client)
+    missed = discord.mention("hello", user=CLEO)
+    discord.fail(MEMBER, 503)
+    async with listening(discord, client, discord_allow_roles=MODERATORS) as ear:
+        await wait_until(lambda: ear.gateway.caught_up)
+        assert await ear.turn(missed)
+    assert said(discord) == []
+
+
+async def test_what_was_taken_is_not_looked_at_again(discord: DiscordDouble, client: redis.asyncio.Redis) -> None:
+    """It was decided before, and nobody is asked for roles."""
+    async with listening(discord, client, discord_allow_roles=MODERATORS) as ear:
+        await wait_until(lambda: ear.gateway.caught_up)
+        asked = discord.mention("hello", user=CLEO)
+        await wait_until(lambda: ear.turn(asked))
+        await client.set("{parley}:discord:alive", "1")
+    async with listening(discord, client, discord_allow_roles=MODERATORS) as ear:
+        await wait_until(lambda: ear.gateway.caught_up)
+    assert any(call.route == "GET /channels/:id/messages" for call in discord.calls)
+    assert not [call for call in discord.calls if call.route == MEMBER]
+    assert said(discord) == []
+
+
+async def test_who_was_told_to_come_later_is_not_answered_as_well(
+    discord: DiscordDouble, client: redis.asyncio.Redis
+) -> None:
+    """They asked again meanwhile."""
+    async with listening(discord, client, quota_user="turns=1/min") as ear:
+        await wait_until(lambda: ear.gateway.caught_up)
+        first, second = discord.mention("hello"), discord.mention("hello again")
+        await wait_until(lambda: ear.turn(first))
+        await wait_until(lambda: len(said(discord)) == 1)
+        await client.set("{parley}:discord:alive", "1")
+    async with listening(discord, client) as ear:
+        await wait_until(lambda: ear.gateway.caught_up)
+        assert not await ear.turn(second)
+
+
+async def counted(ear: Ear) -> int:
+    """How many answers to bots were counted in a channel."""
+    left = 0
+    while await ear.state.answers_a_bot(GENERAL):
+        left += 1
+    return BOT_ANSWERS - left
+
+
+@pytest.mark.parametrize("denied", [{"discord_deny_channels": GENERAL}, {"discord_deny_guilds": GUILD}])
+async def test_a_bot_is_not_answered_where_it_is_denied(
+    discord: DiscordDouble, client: redis.asyncio.Redis, denied: dict[str, str]
+) -> None:
+    """Whatever is allowed; and nothing is said, since it might answer."""
+    async with listening(discord, client, discord_allow_bots=OTHER_BOT, **denied) as ear:
+        await wait_until(lambda: ear.gateway.caught_up)
+        asked = discord.mention("hello", user=OTHER_BOT)
+        direct = discord.dm("hello")
+        await wait_until(lambda: ear.turn(direct))
+        assert not await ear.turn(asked)
+        assert await counted(ear) == 0
+    assert said(discord) == []
