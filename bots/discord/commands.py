@@ -27,6 +27,7 @@ from bots.discord.text import SIZE, cut, readable, shown
 from core import commands, metrics
 from core.errors import StorageError
 from core.queue import in_time
+from core.reply import WITHDRAWN
 from core.types import Turn
 
 log = structlog.get_logger()
@@ -224,6 +225,8 @@ class Commands:
         # How many are before it is not said: a message that follows a deferral would take the answer's place.
         if await listener.respond(lambda: interaction.response.defer(ephemeral=private, thinking=True)):
             metrics.INGRESS_ACK.observe(time.time() - turn.at, platform="discord")
+        elif receipt.accepted:  # Discord has told who asked that it failed
+            listener.later(listener.queue.stop(turn.id, WITHDRAWN))
 
     async def _in_time(self, work: Awaitable[Any]) -> Any:
         """What came of it; None if the memory is away, or too slow."""

@@ -55,9 +55,12 @@ LOADING = 1 << 7
 NOBODY = discord.AllowedMentions.none()
 QUIET = discord.MessageFlags(suppress_embeds=True)
 WHOLE = "The whole answer is in the file."
-DEAD = str(INVALID_WEBHOOK_TOKEN)
 EARLY = "10015"
 """Discord's code for a token whose interaction was not answered yet: the acknowledgement is on its way."""
+EARLY_FOR = 5.0
+"""Seconds after the question for which that is believed: three later nobody can answer the interaction any more."""
+DEAD = {str(INVALID_WEBHOOK_TOKEN), EARLY}
+"""What is said of a token that opens nothing."""
 
 
 class DiscordEditor:
@@ -130,8 +133,14 @@ class DiscordEditor:
     async def finish(
         self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome, *, whole: str = ""
     ) -> tuple[MessageRef, ...]:
-        """The last part as it was generated, the note in small print, the buttons, and the file where one is needed."""
+        """The last part as it was generated, the note in small print, the buttons, and the file where one is needed.
+
+        Raises:
+            MessageGone: the question was withdrawn, and nothing of the reply is there that had to be ended.
+        """
         self._rest()
+        if not refs and outcome.ending is Ending.STOPPED and not outcome.remember:
+            raise MessageGone("answer a question: it was withdrawn", code="withdrawn")
         last = max(len(parts), 1) - 1
         text = _with_note(parts[-1] if parts else "", outcome, whole)
         view = None
@@ -195,7 +204,7 @@ class DiscordEditor:
             try:
                 answer = await self._through_webhook(ORIGINAL, shown(text), view, whole)
             except MessageGone as error:
-                if error.code != DEAD or not self._bot:
+                if error.code not in DEAD or not self._bot:
                     raise
                 self._token = ""
             else:
@@ -225,9 +234,9 @@ class DiscordEditor:
             try:
                 await self._through_webhook(ref.id, text, view, whole)
             except MessageGone as error:
-                if not self._bot or error.code not in {DEAD, str(UNKNOWN_MESSAGE)}:
+                if not self._bot or error.code not in {*DEAD, str(UNKNOWN_MESSAGE)}:
                     raise
-                if error.code == DEAD:
+                if error.code in DEAD:
                     self._token = ""
             else:
                 return
@@ -274,7 +283,7 @@ class DiscordEditor:
             try:
                 answer = await self._calls("edit a response", edit, bound=False)
             except MessageGone as error:
-                if error.code != EARLY:
+                if error.code != EARLY or time.time() > self._turn.at + EARLY_FOR:
                     raise
                 raise PlatformUnavailable(str(error), code=EARLY, retry_after=0.2) from None
         self._learn(1, answer)

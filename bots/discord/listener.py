@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import discord
@@ -19,6 +19,7 @@ from bots.discord.access import refusal
 from bots.discord.buttons import Handle
 from bots.discord.calls import Calls
 from bots.discord.door import Door
+from bots.discord.errors import ACKNOWLEDGED
 from bots.discord.events import Place, changed_keys, read_question, text_of
 from bots.discord.state import DiscordState
 from bots.discord.typing import Typists
@@ -38,6 +39,8 @@ log = structlog.get_logger()
 
 INSIST = 60.0
 """Seconds for which a message is tried to be stored."""
+RESPONSE, AGAIN = 3.0, 0.2
+"""Seconds in which Discord wants a first response, and after which one that failed is sent again."""
 UNREAD = "I can't read files yet, only what you write. I have not looked at {files}."
 REFUSED = "I am not set up to answer {where}. Whoever runs me decides that."
 GONE = "I no longer have that question. Please ask it again."
@@ -205,14 +208,25 @@ class DiscordListener:
         none = discord.AllowedMentions.none()
         await self.respond(lambda: interaction.response.send_message(text, ephemeral=True, allowed_mentions=none))
 
-    async def respond(self, response: Any) -> bool:
-        """The first response to an interaction; whether it was in time. It does not count for the bot's calls."""
-        try:
-            await self.calls("respond", response, bound=False, deadline=3.0)
-        except PlatformError as error:
-            log.warning("an interaction was not answered in time", code=error.code, error=str(error))
-            return False
-        return True
+    async def respond(self, response: Callable[[], Coroutine[Any, Any, Any]]) -> bool:
+        """The first response to an interaction; whether there is one in time. It does not count for the bot's calls.
+
+        One that was not heard of is sent again: Discord takes the first of them only, and says so of the second.
+        """
+        until = time.monotonic() + RESPONSE
+        while True:
+            try:
+                await self.calls("respond", response, bound=False, deadline=until - time.monotonic())
+            except PlatformError as error:
+                if error.code == str(ACKNOWLEDGED):
+                    log.info("an interaction was answered already", code=error.code)
+                    return True
+                if error.retryable and time.monotonic() + AGAIN < until:
+                    await asyncio.sleep(AGAIN)
+                    continue
+                log.warning("an interaction was not answered in time", code=error.code, error=str(error))
+                return False
+            return True
 
     async def say(self, channel: str, text: str) -> None:
         """A message of our own."""
