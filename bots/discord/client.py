@@ -31,19 +31,19 @@ class _Events:
 
     async def on_message(self, message: discord.Message) -> None:
         if self.desk:
-            await self.desk.hear(message)
+            await self.desk.intake.hear(message)
 
     async def on_raw_message_edit(self, event: discord.RawMessageUpdateEvent) -> None:
         if self.desk:
-            await self.desk.follow_edit(event)
+            self.desk.intake.follow_edit(event)
 
     async def on_raw_message_delete(self, event: discord.RawMessageDeleteEvent) -> None:
         if self.desk:
-            await self.desk.follow_deletion(event)
+            self.desk.intake.follow_deletion(event)
 
     async def on_raw_bulk_message_delete(self, event: discord.RawBulkMessageDeleteEvent) -> None:
         if self.desk:
-            await self.desk.follow_deletions(event)
+            self.desk.intake.follow_deletions(event)
 
     async def on_interaction(self, interaction: discord.Interaction) -> None:
         if self.desk:

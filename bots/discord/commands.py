@@ -22,8 +22,9 @@ from bots.discord import forms, settings
 from bots.discord.calls import Calls, Rank
 from bots.discord.events import QUOTE, Place, make_turn
 from bots.discord.forms import Form
-from bots.discord.listener import NOTHING, REFUSED, DiscordListener
+from bots.discord.listener import DiscordListener
 from bots.discord.text import SIZE, cut, readable, shown
+from bots.discord.voice import NOTHING, REFUSED
 from core import commands, metrics
 from core.errors import StorageError
 from core.queue import in_time
@@ -204,7 +205,7 @@ class Commands:
         turn = question(interaction, "stop", private=False, seconds=0)
 
         async def end() -> str:
-            return "Stopped." if await self._listener.stop_for(turn) else NOTHING
+            return "Stopped." if await self._listener.intake.stop_for(turn) else NOTHING
 
         said = await self._in_time(end())
         await self._listener.whisper(interaction, said or StorageError.plain)

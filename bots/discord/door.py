@@ -30,7 +30,6 @@ class Door:
 
         Raises:
             PlatformError: Discord does not say now which roles they have, but may later.
-            StorageError: Redis is away.
         """
         settings, author = self._settings, message.author
         if self._calls.is_forbidden(where.id):
@@ -41,11 +40,19 @@ class Door:
             return None
         asker = await self._asker(message, where)
         why = refusal(settings, asker, bot=bot) if asker else None
-        if bot:
-            return "" if why == "" and await self._state.answers_a_bot(where.id) else None
-        if why == "" and settings.discord_allow_bots:
+        return None if bot and why else why
+
+    async def counts(self, message: discord.Message, where: Place) -> bool:
+        """Count that somebody is answered there; False for a bot that was answered too often since a person spoke.
+
+        Raises:
+            StorageError: Redis is away.
+        """
+        if message.author.bot or message.webhook_id:
+            return await self._state.answers_a_bot(where.id)
+        if self._settings.discord_allow_bots:
             await self._state.person_spoke(where.id)
-        return why
+        return True
 
     def _names_us(self, message: discord.Message) -> bool:
         user = self._calls.client.user

@@ -11,8 +11,9 @@ from discord.ui import Label, TextInput
 
 from bots.discord.events import Place
 from bots.discord.forms import Form
-from bots.discord.listener import REFUSED, DiscordListener
+from bots.discord.listener import DiscordListener
 from bots.discord.text import SIZE, cut, shown
+from bots.discord.voice import REFUSED
 from core.errors import StorageError
 from core.preferences import Choices, WrongChoice, trace
 from core.queue import in_time

@@ -1,0 +1,93 @@
+"""Edits and deletions: what people change or take back, is changed in turns and in the memory, however long it takes.
+
+Discord tells of them once. What cannot be done because Redis is away waits here, one thing for each message: a newer
+text takes the place of an older one, and what was deleted stays deleted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from core.errors import StorageError
+from core.memory import Memory
+from core.queue import RedisTurnQueue
+from core.reply import WITHDRAWN
+from core.tags import tag
+from core.types import ConversationKey
+
+log = structlog.get_logger()
+
+MOST = 5000
+"""Messages whose change may wait; the oldest is given up first."""
+LONGEST = 8.0
+"""Seconds between two tries at the most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became of a message: it reads ``text`` now, or was deleted if that is None."""
+
+    message: str
+    keys: tuple[ConversationKey, ...]
+    text: str | None = None
+
+
+class Changes:
+    """Makes changes, one after another."""
+
+    def __init__(self, queue: RedisTurnQueue, memory: Memory) -> None:
+        self._queue = queue
+        self._memory = memory
+        self._waiting: dict[str, Change] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, change: Change) -> None:
+        """Make a change as soon as it can be made."""
+        earlier = self._waiting.pop(change.message, None)
+        self._waiting[change.message] = earlier if earlier and earlier.text is None else change
+        if len(self._waiting) > MOST:
+            given_up = self._waiting.pop(next(iter(self._waiting)))
+            log.error("a message's change is given up: too many wait", turn=tag(given_up.message))
+        if not self._task or self._task.done():
+            self._task = asyncio.create_task(self._make_all())
+
+    async def drain(self) -> None:
+        """Give what waits a moment to be made."""
+        if self._task:
+            await asyncio.wait({self._task}, timeout=5)
+            self._task.cancel()
+
+    async def _make_all(self) -> None:
+        wait = 0.5
+        while self._waiting:
+            change = next(iter(self._waiting.values()))
+            try:
+                await self._make(change)
+            except StorageError as error:
+                log.warning("a message's change waits", turn=tag(change.message), error=str(error))
+                await asyncio.sleep(wait)
+                wait = min(LONGEST, 2 * wait)
+                if self._waiting.get(change.message) is change:  # to the end: another one may be possible
+                    self._waiting[change.message] = self._waiting.pop(change.message)
+                continue
+            except Exception:
+                log.exception("a message's change could not be made", turn=tag(change.message))
+            wait = 0.5
+            if self._waiting.get(change.message) is change:
+                del self._waiting[change.message]
+
+    async def _make(self, change: Change) -> None:
+        """All of it; it may be made twice."""
+        if change.text is None:
+            await self._queue.stop(change.message, WITHDRAWN)
+        else:
+            await self._queue.amend(change.message, text=change.text)
+        for key in change.keys:
+            if change.text is None:
+                await self._memory.withdraw(key, change.message)
+            else:
+                await self._memory.correct(key, change.message, change.text)
+            await self._queue.correct_kept(key, change.message, change.text)

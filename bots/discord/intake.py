@@ -1,0 +1,219 @@
+"""Messages on their way into the queue.
+
+The gateway tells of each once and waits for no acknowledgement, so what cannot be stored now is tried again until it
+can, or its author is told. What is edited meanwhile is stored as it reads then; what is deleted is not stored at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import discord
+import structlog
+
+from bots.discord.changes import Change, Changes
+from bots.discord.door import Door
+from bots.discord.events import Place, changed_keys, read_question, text_of
+from bots.discord.state import DiscordState
+from bots.discord.typing import Typists
+from bots.discord.voice import NOTHING, REFUSED, UNREAD, Voice
+from core import metrics
+from core.commands import is_stop
+from core.errors import ParleyError, PlatformError, StorageError
+from core.failpoints import reach
+from core.memory import Memory
+from core.queue import RedisTurnQueue
+from core.reply import STOPPED
+from core.settings import Settings
+from core.tags import turn_fields
+from core.types import Turn
+
+log = structlog.get_logger()
+
+INSIST = 60.0
+"""Seconds for which something is tried while Redis is away."""
+
+
+@dataclass(slots=True)
+class Heard:
+    """A message that is being taken, and how far that is."""
+
+    message: discord.Message
+    asked: Turn
+    where: Place
+    until: float = field(default_factory=lambda: time.monotonic() + INSIST)
+    change: Change | None = None
+    """What became of it meanwhile."""
+    new: bool = False
+    let_in: bool = False
+
+    @property
+    def deleted(self) -> bool:
+        """Whether there is nothing to be answered any more."""
+        return self.change is not None and self.change.text is None
+
+    @property
+    def turn(self) -> Turn:
+        """The question as it reads now."""
+        text = self.change.text if self.change else None
+        return self.asked if text is None else replace(self.asked, text=text)
+
+
+class Intake:
+    """Takes messages, and what becomes of them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        voice: Voice,
+        *,
+        queue: RedisTurnQueue,
+        memory: Memory,
+        state: DiscordState,
+        typists: Typists | None = None,
+    ) -> None:
+        self.state = state
+        self._settings = settings
+        self._voice = voice
+        self._queue = queue
+        self._typists = typists
+        self._door = Door(settings, voice.calls, state)
+        self._changes = Changes(queue, memory)
+        self._heard: dict[str, Heard] = {}
+        self._accepting: dict[str, asyncio.Lock] = {}
+
+    async def hear(self, message: discord.Message) -> None:
+        """A message: a question, or nothing to us."""
+        turn = read_question(message, self._voice.me, auto_thread=self._settings.discord_auto_thread)
+        if not turn or turn.id in self._heard:
+            return
+        where = Place.of(message.guild.id if message.guild else None, message.channel)
+        heard = self._heard[turn.id] = Heard(message, turn, where)
+        try:
+            # In the order in which they came, where one person writes twice in a moment.
+            async with self._accepting.setdefault(turn.lane, asyncio.Lock()):
+                if isinstance(await insist(lambda: self._take(heard), heard.until), StorageError):
+                    await self._give_up(heard)
+        finally:
+            del self._heard[turn.id]
+            if not any(other.asked.lane == turn.lane for other in self._heard.values()):
+                self._accepting.pop(turn.lane, None)
+            if heard.change:
+                self._changes.add(heard.change)  # Redis may have taken it all the same, or as it read before
+
+    def follow_edit(self, event: discord.RawMessageUpdateEvent) -> None:
+        """Somebody edited a message: what is remembered of it, or is about to be, follows."""
+        message, me = event.message, self._voice.me
+        if event.data.get("content") and event.data.get("edited_timestamp") and message.author.id != me.id:
+            self._follow(event, event.message_id, text_of(message, me))
+
+    def follow_deletion(self, event: discord.RawMessageDeleteEvent) -> None:
+        """Somebody deleted a message: so do we."""
+        self._follow(event, event.message_id, None)
+
+    def follow_deletions(self, event: discord.RawBulkMessageDeleteEvent) -> None:
+        """Many at once."""
+        for message in event.message_ids:
+            self._follow(event, message, None)
+
+    async def stop_for(self, asked: Turn) -> bool:
+        """End the answer that is being written for a person where they say so. False if there is none."""
+        running = await self._queue.running(asked.lane)
+        if not running and asked.root:
+            running = await self._queue.find(asked.root)
+        if not running or running.author.id != asked.author.id:
+            return False
+        return await self._queue.stop(running.id, STOPPED)
+
+    async def drain(self) -> None:
+        """Let what was begun here come to its end."""
+        await self._changes.drain()
+
+    # Inside.
+
+    async def _take(self, heard: Heard) -> None:
+        """Take a message that is not known yet, or tell its author once why not; what was done is not done again."""
+        turn, where = heard.turn, heard.where
+        if heard.deleted or not (heard.new or not await self.state.knows(turn.id)):
+            return
+        heard.new = True
+        if not heard.let_in:
+            why = await self._door.refuses(heard.message, turn, where)
+            if why:
+                log.info("refused", **turn_fields(turn), why=why)
+                metrics.EVENTS.add(platform="discord", type="question", outcome="denied")
+                if await self._queue.first(f"{turn.key}/{turn.author.id}/refused"):
+                    self._voice.later(self._voice.say(where.id, REFUSED.format(where=why)))
+            if why != "" or not await self._door.counts(heard.message, where):
+                return
+            heard.let_in = True
+        if not heard.deleted:
+            await self._accept(heard, heard.turn)
+
+    async def _accept(self, heard: Heard, turn: Turn) -> None:
+        """Store a question, so that it will be answered."""
+        where, say = heard.where, self._voice.say
+        if is_stop(turn.text):
+            if await self._queue.first(turn.id) and not await self.stop_for(turn):
+                self._voice.later(say(where.id, NOTHING))
+            return
+        files = turn.place.get("files")
+        if files and await self._queue.first(f"{turn.id}:files"):
+            self._voice.later(say(where.id, UNREAD.format(files=files)))
+        if files and not turn.text:
+            return
+        reach("submit")
+        receipt = await self._queue.submit(turn)
+        reach("stored")
+        if receipt.accepted and self._typists and not turn.place.get("open_thread"):
+            self._typists.begin(turn)  # in a thread that is not there yet, the answer's editor types
+        # How many are before it is not worth a message to all; who is to come later is not answered as well, should
+        # the message be found again.
+        if receipt.note and receipt.status in ("busy", "quota") and await self._queue.first(turn.id):
+            self._voice.later(say(where.id, receipt.note))
+        if receipt.accepted and (where.thread or not where.guild):
+            await self.state.visit(where.id)
+
+    async def _give_up(self, heard: Heard) -> None:
+        """Tell the author of a message that it is not answered, if they would have been."""
+        with suppress(PlatformError):
+            bot = heard.message.author.bot or heard.message.webhook_id
+            if not (bot or heard.deleted) and await self._door.refuses(heard.message, heard.turn, heard.where) == "":
+                self._voice.later(self._voice.say(heard.where.id, StorageError.plain))
+
+    def _follow(self, event: Any, message: int, text: str | None) -> None:
+        """Make a change: of a message that is still being taken, there."""
+        name, keys = changed_keys(event.guild_id, self._channel(event), event.channel_id, message)
+        change = Change(name, tuple(keys), text)
+        heard = self._heard.get(name)
+        if not heard:
+            self._changes.add(change)
+        elif not heard.deleted:
+            heard.change = change
+
+    def _channel(self, event: Any) -> Any:
+        """The channel of an event, if we know it: threads are told apart from channels by that."""
+        guild = self._voice.calls.client.get_guild(event.guild_id) if event.guild_id else None
+        return guild.get_channel_or_thread(event.channel_id) if guild else None
+
+
+async def insist(work: Callable[[], Awaitable[None]], until: float) -> ParleyError | None:
+    """Do something, again and again while Redis or Discord is away. Returns what is wrong if it could not be done."""
+    wait = 0.5
+    while True:
+        try:
+            await work()
+        except (StorageError, PlatformError) as error:
+            if time.monotonic() > until:
+                log.error("an event came to nothing", error=str(error))
+                return error
+            log.warning("an event waits", error=str(error))
+            await asyncio.sleep(wait)
+            wait = min(8.0, 2 * wait)
+        else:
+            return None

@@ -1,0 +1,86 @@
+"""What we say by ourselves: lines in a channel, and first responses to what people press and command."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import discord
+import structlog
+
+from bots.discord.calls import Calls
+from bots.discord.errors import ACKNOWLEDGED
+from core.errors import ParleyError, PlatformError
+
+log = structlog.get_logger()
+
+RESPONSE, AGAIN = 3.0, 0.2
+"""Seconds in which Discord wants a first response, and after which one that failed is sent again."""
+UNREAD = "I can't read files yet, only what you write. I have not looked at {files}."
+REFUSED = "I am not set up to answer {where}. Whoever runs me decides that."
+NOTHING = "There is no answer of mine under way here that you could stop."
+
+
+class Voice:
+    """Says something, where a refusal matters to nobody."""
+
+    def __init__(self, calls: Calls) -> None:
+        self.calls = calls
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def me(self) -> discord.ClientUser:
+        """The bot."""
+        assert self.calls.client.user  # noqa: S101 - events come after the login
+        return self.calls.client.user
+
+    async def whisper(self, interaction: discord.Interaction, text: str) -> None:
+        """One line for one person, as the first response."""
+        none = discord.AllowedMentions.none()
+        await self.respond(lambda: interaction.response.send_message(text, ephemeral=True, allowed_mentions=none))
+
+    async def respond(self, response: Callable[[], Coroutine[Any, Any, Any]]) -> bool:
+        """The first response to an interaction; whether there is one in time. It does not count for the bot's calls.
+
+        One that was not heard of is sent again: Discord takes the first of them only, and says so of the second.
+        """
+        until = time.monotonic() + RESPONSE
+        while True:
+            try:
+                await self.calls("respond", response, bound=False, deadline=until - time.monotonic())
+            except PlatformError as error:
+                if error.code == str(ACKNOWLEDGED):
+                    log.info("an interaction was answered already", code=error.code)
+                    return True
+                if error.retryable and time.monotonic() + AGAIN < until:
+                    await asyncio.sleep(AGAIN)
+                    continue
+                log.warning("an interaction was not answered in time", code=error.code, error=str(error))
+                return False
+            return True
+
+    async def say(self, channel: str, text: str) -> None:
+        """A message of our own."""
+        place = self.calls.client.get_partial_messageable(int(channel))
+        none = discord.AllowedMentions.none()
+        await self.calls("post a message", lambda: place.send(text, suppress_embeds=True, allowed_mentions=none))
+
+    def later(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Do something beside; a refusal is logged, not lost."""
+
+        async def run() -> None:
+            try:
+                await work
+            except ParleyError as error:
+                log.warning("could not be said", error=str(error), remedy=error.remedy)
+
+        task = asyncio.create_task(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def drain(self) -> None:
+        """Let what was begun here come to its end."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=5)
