@@ -51,6 +51,7 @@ class Heard:
     """What became of it meanwhile."""
     new: bool = False
     let_in: bool = False
+    stopped: bool = False
 
     @property
     def deleted(self) -> bool:
@@ -159,8 +160,7 @@ class Intake:
         """Store a question, so that it will be answered."""
         where, say = heard.where, self._voice.say
         if is_stop(turn.text):
-            if await self._queue.first(turn.id) and not await self.stop_for(turn):
-                self._voice.later(say(where.id, NOTHING))
+            await self._obey_stop(heard)
             return
         files = turn.place.get("files")
         if files and await self._queue.first(f"{turn.id}:files"):
@@ -178,6 +178,12 @@ class Intake:
             self._voice.later(say(where.id, receipt.note))
         if receipt.accepted and (where.thread or not where.guild):
             await self.state.visit(where.id)
+
+    async def _obey_stop(self, heard: Heard) -> None:
+        """End what is being answered, and only then note that it was asked for."""
+        heard.stopped = heard.stopped or await self.stop_for(heard.turn)
+        if await self._queue.first(heard.turn.id) and not heard.stopped:
+            self._voice.later(self._voice.say(heard.where.id, NOTHING))
 
     async def _give_up(self, heard: Heard) -> None:
         """Tell the author of a message that it is not answered, if they would have been."""

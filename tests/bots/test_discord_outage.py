@@ -143,3 +143,35 @@ async def test_a_server_that_is_left_is_noted_afterwards(discord: DiscordDouble,
         await wait_until(moody.refused)
         await moody.obey()
         await wait_until(lambda: moody.client.zscore("{parley}:discord:left", GUILD))
+
+
+async def test_a_stop_that_failed_is_done_again(discord: DiscordDouble, moody: Moody) -> None:
+    """It is noted as done once it is."""
+    async with listening(discord, moody.client) as ear:
+        await wait_until(lambda: ear.gateway.caught_up)
+        asked = discord.mention("a long one")
+        turn = await wait_until(lambda: ear.turn(asked))
+        await moody.refuse("-lindex")  # with which one looks for what is being answered
+        discord.mention("stop")
+        await wait_until(moody.refused)
+        await moody.obey()
+
+        async def stopped() -> bool:
+            notes = await moody.client.hgetall(f"{{parley}}:lane:{turn.lane}:state")
+            return "Stopped." in notes.get(f"note:{turn.id}", "")
+
+        await wait_until(stopped)
+
+
+async def test_an_old_stop_that_is_found_again_stops_nothing(discord: DiscordDouble, moody: Moody) -> None:
+    """What is looked for after an outage may have been obeyed before it."""
+    async with listening(discord, moody.client) as ear:
+        await wait_until(lambda: ear.gateway.caught_up)
+        stop = discord.mention("stop")
+        await wait_until(lambda: moody.client.exists(f"{{parley}}:seen:{ear.name(stop)}"))
+        asked = discord.mention("a long one")
+        turn = await wait_until(lambda: ear.turn(asked))
+        discord.resend(stop)
+        last = discord.mention("and this?")
+        await wait_until(lambda: ear.turn(last))
+        assert await moody.client.hgetall(f"{{parley}}:lane:{turn.lane}:state") == {}
