@@ -123,6 +123,7 @@ class Gateway:
             for shard in sorted(self._behind.keys() & self._told):
                 since = self._behind.pop(shard)
                 try:
+                    await self.stay()
                     if known := since or await self._listener.state.alive():
                         await self._look_for_missed(max(known, time.time() - MISSED_FOR), shard)
                 except BaseException:
@@ -164,6 +165,19 @@ class Gateway:
         for socket in [*sockets, getattr(self._client, "ws", None)]:
             if socket is not None and socket.open:
                 await socket.close(code=1000)
+
+    async def stay(self) -> None:
+        """Servers that we are in were not left for good, though we may not have heard how we came back.
+
+        Raises:
+            StorageError: Redis is away.
+        """
+        await self._listener.state.join(*(str(guild.id) for guild in self._client.guilds))
+
+    def minds(self, guild: str) -> bool:
+        """Whether we would know if we were in a server: whether it is on a connection of ours."""
+        shards = getattr(self._client, "shards", None)
+        return not shards or (int(guild) >> 22) % self._client.shard_count in shards
 
     async def watch(self) -> None:
         """A socket may answer heartbeats and bring no events: ask for one, and hang up if it does not come."""

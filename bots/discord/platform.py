@@ -39,6 +39,8 @@ WAITS = (1, 2, 4, 8, 15, 30)
 HOUR = 3600.0
 ALIVE = 10.0
 """Seconds between two notes that we hear everything."""
+SOON = 1.0
+"""Seconds after which one that could not be made is tried again."""
 
 
 class Discord:
@@ -128,19 +130,21 @@ class Discord:
             log.warning("commands could not be registered", error=str(error), remedy="Try `parley discord sync`.")
 
     async def _keep_house(self, state: DiscordState, memory: Memory) -> None:
-        """Note that we hear everything, and forget the servers that we left."""
-        cleaned = -HOUR
+        """Note that we hear everything, and forget the servers that we left, once we know on which we are."""
+        cleaned, wait = -HOUR, SOON
         while True:
             try:
-                if self._client.gateway:
-                    await self._client.gateway.keep_up()
-                if time.monotonic() - cleaned >= HOUR:
-                    if forgotten := await state.forget_left(memory):
-                        log.info("forgot servers that were left", messages=forgotten)
-                    cleaned = time.monotonic()
+                if gateway := self._client.gateway:
+                    await gateway.keep_up()
+                    wait = ALIVE if gateway.caught_up else SOON
+                    if gateway.caught_up and time.monotonic() - cleaned >= HOUR:
+                        await gateway.stay()
+                        if forgotten := await state.forget_left(memory, gateway.minds):
+                            log.info("forgot servers that were left", messages=forgotten)
+                        cleaned = time.monotonic()
             except ParleyError as error:
                 log.warning("house was not kept", error=str(error))
-            await asyncio.sleep(ALIVE)
+            await asyncio.sleep(wait)
 
 
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:

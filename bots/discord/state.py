@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from redis.asyncio import Redis
 
@@ -103,16 +103,17 @@ class DiscordState:
                 pipe.expire(key, int(grace) + MONTH)
                 await pipe.execute()
 
-    async def join(self, guild: str) -> None:
+    async def join(self, *guilds: str) -> None:
         """We are there, perhaps again; what is remembered stays."""
         with redis_errors("note that a server was joined"):
-            await self._redis.zrem(Keys.discord("left"), guild)
+            if guilds:
+                await self._redis.zrem(Keys.discord("left"), *guilds)
 
-    async def forget_left(self, memory: Memory) -> int:
-        """Forget the servers that were left long enough ago. Returns how many messages that were."""
+    async def forget_left(self, memory: Memory, ours: Callable[[str], bool] = bool) -> int:
+        """Forget the servers that were left long enough ago, of ``ours``. Returns how many messages that were."""
         key, forgotten = Keys.discord("left"), 0
         with redis_errors("forget servers that were left"):
-            for guild in map(str, await self._redis.zrangebyscore(key, "-inf", time.time())):
+            for guild in filter(ours, map(str, await self._redis.zrangebyscore(key, "-inf", time.time()))):
                 pattern = f"{Keys.CONVERSATIONS}discord:{guild}:*:messages"
                 async for name in self._redis.scan_iter(match=pattern, count=500):
                     conversation = str(name).removeprefix(Keys.CONVERSATIONS).removesuffix(":messages")

@@ -7,9 +7,14 @@ from collections.abc import AsyncIterator
 import pytest
 import redis.asyncio
 
+from core.memory import Exchange
+from core.types import Conversation, ConversationKey, Message, Role
 from tests.bots.hearing import listening
-from tests.doubles.discord import GUILD, DiscordDouble
+from tests.doubles.discord import GENERAL, GUILD, DiscordDouble
 from tests.waiting import wait_until
+
+OTHER = "100000000000000009"
+"""A server where we are not."""
 
 
 @pytest.fixture
@@ -101,3 +106,34 @@ async def test_one_of_several_connections_that_began_anew(discord: DiscordDouble
         await wait_until(lambda: ear.turn(missed))
         await wait_until(lambda: ear.gateway.caught_up)
         assert len(discord.gateway.identified) == 3
+
+
+async def test_a_server_that_is_there_again_is_not_forgotten(
+    discord: DiscordDouble, client: redis.asyncio.Redis
+) -> None:
+    """However we came back: nobody tells us of it who did it while we were away."""
+    async with listening(discord, client) as ear:
+        await wait_until(lambda: ear.gateway.caught_up)
+        await ear.state.leave(GUILD, 0)
+        await ear.state.leave(OTHER, 0)
+    for guild in (GUILD, OTHER):
+        key = ConversationKey("discord", guild, GENERAL)
+        said = Message(Role.USER, "hello", id="q")
+        await ear.memory.append(Exchange(key, Conversation(key).epoch, "q", "", (said,)))
+
+    async def forgotten() -> bool:
+        return not (await ear.memory.load(ConversationKey("discord", OTHER, GENERAL))).messages
+
+    async with listening(discord, client) as ear:
+        await wait_until(forgotten)
+        assert (await ear.memory.load(ConversationKey("discord", GUILD, GENERAL))).messages
+        assert await client.zcard("{parley}:discord:left") == 0
+
+
+async def test_servers_of_other_processes_are_forgotten_by_them(
+    discord: DiscordDouble, client: redis.asyncio.Redis
+) -> None:
+    """Who has not their connection does not know whether we are there again."""
+    async with listening(discord, client, discord_shard_count="2", discord_shard_ids="0") as ear:
+        await wait_until(lambda: ear.gateway.caught_up)
+        assert [ear.gateway.minds(str(number << 22)) for number in (2, 3)] == [True, False]

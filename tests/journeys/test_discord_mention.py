@@ -286,6 +286,8 @@ async def test_a_server_that_was_left_is_forgotten(discord: DiscordDouble, tgi: 
         await reply(discord, discord.mention("my colour is blue"))
         discord.kick(GUILD)
         await reply_in_dm(discord)
+    async with in_discord(discord, tgi, tmp_path, DISCORD_LEAVE_DAYS="0") as parley:
+        await wait_until(lambda: "forgot servers that were left" in parley.log)
     discord.guilds[GUILD].installed = True
     async with in_discord(discord, tgi, tmp_path, DISCORD_LEAVE_DAYS="0"):
         await reply(discord, discord.mention("what is my colour?"))
