@@ -201,11 +201,12 @@ class Commands:
         )
 
     async def stop(self, interaction: discord.Interaction) -> None:
-        """End the answer that is being written for who says so."""
-        turn = question(interaction, "stop", private=False, seconds=0)
+        """End the answers that are being written there for who says so: that which all see, and that which they see."""
+        asked = [question(interaction, "stop", private=private, seconds=0) for private in (False, True)]
 
         async def end() -> str:
-            return "Stopped." if await self._listener.intake.stop_for(turn) else NOTHING
+            stopped = [await self._listener.intake.stop_for(turn) for turn in asked]
+            return "Stopped." if any(stopped) else NOTHING
 
         said = await self._in_time(end())
         await self._listener.whisper(interaction, said or StorageError.plain)

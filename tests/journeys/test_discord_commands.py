@@ -158,6 +158,19 @@ async def test_stop_as_a_command(discord: DiscordDouble, tgi: TgiDouble, parley:
     assert "Stopped." in answer.text
 
 
+async def test_stop_ends_a_private_answer_as_well(discord: DiscordDouble, tgi: TgiDouble, parley: Parley) -> None:
+    """Though it is a conversation of its own; nobody else's."""
+    tgi.answer, tgi.rate = STREAM, 20
+    answer = await answered(discord.command("ask", prompt="a long one", private=True), final=False)
+    nothing = discord.command("stop", user=BOB)
+    await wait_until(lambda: nothing.original)
+    assert "no answer of mine" in nothing.text
+    stop = discord.command("stop")
+    await wait_until(lambda: is_done(answer))
+    assert "Stopped." in answer.text
+    await wait_until(lambda: stop.text == "Stopped.")
+
+
 async def test_an_answer_can_be_had_again(discord: DiscordDouble, tgi: TgiDouble, parley: Parley) -> None:
     """In the same message, and remembered in place of the first one."""
     tgi.answer = "The first answer."
