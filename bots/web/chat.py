@@ -107,7 +107,8 @@ class ChatDesk:
         if len(text) > MOST_CHARACTERS:
             gr.Warning(
                 f"That is {len(text):,} characters, and {MOST_CHARACTERS:,} are the most that I take at once. "
-                "It is still in the box; please make it shorter."
+                "It is still in the box; please make it shorter.",
+                duration=30,  # a browser is slow with so long a text, and the time counts from when it shows this
             )
             return text
         key = visitor.key(channel)

@@ -140,7 +140,7 @@ async def test_closing_early_frees_the_server(subject: Subject) -> None:
     async with aclosing(subject.backend.stream(ask("write 900 words"))) as stream:
         assert isinstance(await anext(stream), Delta)
     await wait_until(lambda: not subject.tgi.running, description="the server to stop")
-    assert all(seen.closed_early and seen.tokens_sent < 100 for seen in subject.tgi.requests)
+    assert all(seen.closed_early and seen.tokens_sent < 800 for seen in subject.tgi.requests)
     subject.tgi.enqueue("again")
     assert isinstance((await collect(subject.backend, ask("hello")))[1], Done)
 

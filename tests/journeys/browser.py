@@ -93,6 +93,7 @@ class Visit:
         """Wait until the page has found out who one is and where."""
         await self.page.wait_for_selector("#box textarea")
         await self.page.wait_for_selector("#channel input:enabled")
+        await self.page.wait_for_function("document.title")
 
     async def go(self, channel: str) -> None:
         """Choose a channel, or open a new one."""
