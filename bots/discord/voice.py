@@ -12,7 +12,8 @@ import structlog
 
 from bots.discord.calls import Calls
 from bots.discord.errors import ACKNOWLEDGED
-from core.errors import ParleyError, PlatformError
+from bots.errands import Errands
+from core.errors import PlatformError
 
 log = structlog.get_logger()
 
@@ -23,12 +24,12 @@ REFUSED = "I am not set up to answer {where}. Whoever runs me decides that."
 NOTHING = "There is no answer of mine under way here that you could stop."
 
 
-class Voice:
+class Voice(Errands):
     """Says something, where a refusal matters to nobody."""
 
     def __init__(self, calls: Calls) -> None:
+        super().__init__()
         self.calls = calls
-        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def me(self) -> discord.ClientUser:
@@ -66,21 +67,3 @@ class Voice:
         place = self.calls.client.get_partial_messageable(int(channel))
         none = discord.AllowedMentions.none()
         await self.calls("post a message", lambda: place.send(text, suppress_embeds=True, allowed_mentions=none))
-
-    def later(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Do something beside; a refusal is logged, not lost."""
-
-        async def run() -> None:
-            try:
-                await work
-            except ParleyError as error:
-                log.warning("could not be said", error=str(error), remedy=error.remedy)
-
-        task = asyncio.create_task(run())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def drain(self) -> None:
-        """Let what was begun here come to its end."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=5)

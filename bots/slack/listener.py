@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
 import structlog
 from slack_bolt.app.async_app import AsyncApp
 
+from bots.errands import Errands
 from bots.slack.editor import RETRY, STOP
 from bots.slack.errors import slack_errors
 from bots.slack.events import Asked, Changed, is_external, read_change, read_question, workspace_of
@@ -25,7 +26,7 @@ from bots.slack.surface import SlackSurface
 from bots.slack.text import escape, people, readable, without_mention
 from core import metrics
 from core.commands import days, is_stop
-from core.errors import ParleyError, StorageError
+from core.errors import StorageError
 from core.failpoints import reach
 from core.memory import Memory
 from core.queue import RedisTurnQueue, in_time
@@ -45,15 +46,15 @@ NOTHING = "There is no answer of mine under way here that you could stop."
 NOT_YOURS = "Only who asked may stop an answer."
 
 
-class SlackListener:
+class SlackListener(Errands):
     """Turns events into turns, for those who may ask."""
 
     def __init__(self, settings: Settings, surface: SlackSurface, queue: RedisTurnQueue, memory: Memory) -> None:
+        super().__init__()
         self._settings = settings
         self._surface = surface
         self._queue = queue
         self._memory = memory
-        self._tasks: set[asyncio.Task[None]] = set()
         self._accepting: dict[str, asyncio.Lock] = {}
         self._form = SlackSettings(
             surface.client,
@@ -98,7 +99,7 @@ class SlackListener:
                 f"team's own model.\nI remember what is said to me in this channel for {kept} after the last time, "
                 f"and nothing of it leaves this channel. Mention me with `forget` and I forget it; `help` says more."
             )
-            self._later(self._post(event["channel"], "", text))
+            self.later(self._post(event["channel"], "", text))
 
     async def retry(self, ack: Callable[[], Awaitable[None]], body: dict[str, Any], action: dict[str, Any]) -> None:
         """The Retry button: the same turn again, over the same messages, for anybody who may ask here."""
@@ -131,11 +132,6 @@ class SlackListener:
 
         await self._press(ack, end(), channel, user, thread)
 
-    async def drain(self) -> None:
-        """Let what was begun here come to its end."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=5)
-
     async def _accept(self, body: dict[str, Any], asked: Asked) -> None:
         """Store the message, so that it will be answered, or say why not."""
         turn, channel, user = asked.turn, asked.turn.place["channel"], asked.turn.author.id
@@ -145,14 +141,14 @@ class SlackListener:
             if await self._queue.first(turn.id):
                 log.info("refused", **turn_fields(turn), why=refusal)
                 metrics.EVENTS.add(platform="slack", type="question", outcome="denied")
-                self._later(self._whisper(channel, user, thread, REFUSED.format(where=refusal)))
+                self.later(self._whisper(channel, user, thread, REFUSED.format(where=refusal)))
             return
         if is_stop(turn.text):
             if not await self._end(turn):
-                self._later(self._whisper(channel, user, thread, NOTHING))
+                self.later(self._whisper(channel, user, thread, NOTHING))
             return
         if files and await self._queue.first(f"{turn.id}:files"):
-            self._later(self._whisper(channel, user, thread, escape(UNREAD.format(files=files))))
+            self.later(self._whisper(channel, user, thread, escape(UNREAD.format(files=files))))
         if not turn.text.strip() and await self._is_file_alone(turn, files):
             return
         reach("submit")
@@ -162,9 +158,9 @@ class SlackListener:
             # The same message came first as app_mention, which does not tell of files.
             await self._queue.amend(turn.id, files=files)
         if receipt.note:
-            self._later(self._whisper(channel, user, thread, escape(receipt.note)))
+            self.later(self._whisper(channel, user, thread, escape(receipt.note)))
         if receipt.status != "duplicate" and asks_for_settings(turn.text):
-            self._later(self._whisper(channel, user, thread, FORM_OFFERED, offer(turn.key)))
+            self.later(self._whisper(channel, user, thread, FORM_OFFERED, offer(turn.key)))
 
     async def _end(self, asked: Turn) -> bool:
         """Do what a message that says stop asks for, once. False if there is nothing to stop, and it is to be told."""
@@ -203,7 +199,7 @@ class SlackListener:
             say = StorageError.plain
         await ack()
         if say:
-            self._later(self._whisper(channel, user, thread, say))
+            self.later(self._whisper(channel, user, thread, say))
 
     def _refusal(self, channel: str, user: str, *, direct: bool, external: bool) -> str:
         """Why this person is not answered here; "" if they are."""
@@ -246,19 +242,6 @@ class SlackListener:
             await self._surface.client.chat_postMessage(
                 channel=channel, thread_ts=thread or None, text=text, unfurl_links=False, unfurl_media=False
             )
-
-    def _later(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something after the acknowledgement; a refusal of Slack is logged, not lost."""
-
-        async def run() -> None:
-            try:
-                await work
-            except ParleyError as error:
-                log.warning("could not be said", error=str(error), remedy=error.remedy)
-
-        task = asyncio.create_task(run())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 async def _ignore() -> None:

@@ -1,4 +1,4 @@
-"""Slack, a model's server, and Parley between them."""
+"""Slack, Discord, a model's server, and Parley between Slack and that."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bots.slack.manifest import SCOPES
+from tests.doubles.discord import DiscordDouble
 from tests.doubles.slack import SlackDouble
 from tests.doubles.tgi import TgiDouble
 from tests.journeys.process import Parley, in_slack
@@ -18,6 +19,13 @@ async def slack() -> AsyncIterator[SlackDouble]:
     """Slack, with its rate tiers, and the app installed as its manifest says."""
     async with SlackDouble() as double:
         double.scopes = list(SCOPES)
+        yield double
+
+
+@pytest.fixture
+async def discord() -> AsyncIterator[DiscordDouble]:
+    """Discord, with its limits."""
+    async with DiscordDouble() as double:
         yield double
 
 

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.doubles.discord import DiscordDouble
 from tests.doubles.discord_records import Interaction, Posted
 from tests.doubles.tgi import TgiDouble
@@ -41,6 +43,13 @@ async def in_discord(
         )
         assert discord.gateway.connected, parley.log
         yield parley
+
+
+@pytest.fixture
+async def parley(discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path) -> AsyncIterator[Parley]:
+    """Parley, answering in Discord, with no privileged intent."""
+    async with in_discord(discord, tgi, tmp_path) as process:
+        yield process
 
 
 def is_done(posted: Posted | None) -> bool:

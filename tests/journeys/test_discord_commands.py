@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
-
-import pytest
 
 from core.keys import Keys
 from tests.doubles.discord import ADA, BOB, GENERAL, DiscordDouble
 from tests.doubles.discord_world import CLEO, RANDOM
 from tests.doubles.tgi import TgiDouble
-from tests.journeys.discord import answered, in_discord, is_done, reply
+from tests.journeys.discord import answered, in_discord, is_done, parley, reply
 from tests.journeys.process import STREAM, Parley
 from tests.redis_server import running_redis
 from tests.waiting import wait_until
 
-
-@pytest.fixture
-async def discord() -> AsyncIterator[DiscordDouble]:
-    """Discord, with its limits."""
-    async with DiscordDouble() as double:
-        yield double
-
-
-@pytest.fixture
-async def parley(discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path) -> AsyncIterator[Parley]:
-    """Parley, answering in Discord."""
-    async with in_discord(discord, tgi, tmp_path) as process:
-        yield process
+__all__ = ["parley"]  # a fixture
 
 
 async def test_ask_is_deferred_and_answered_where_it_was_asked(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,25 +18,13 @@ from core.settings import load_settings
 from core.types import Author, ConversationKey, Turn
 from tests.doubles.discord import ADA, APP, GENERAL, GUILD, DiscordDouble
 from tests.doubles.tgi import TgiDouble
-from tests.journeys.discord import answered, in_discord
+from tests.journeys.discord import answered, parley
 from tests.journeys.process import STREAM, Parley
 from tests.waiting import wait_until
 
+__all__ = ["parley"]  # a fixture
+
 CALLBACK = "POST /interactions/:id/:token/callback"
-
-
-@pytest.fixture
-async def discord() -> AsyncIterator[DiscordDouble]:
-    """Discord, with its limits."""
-    async with DiscordDouble() as double:
-        yield double
-
-
-@pytest.fixture
-async def parley(discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path) -> AsyncIterator[Parley]:
-    """Parley, answering in Discord."""
-    async with in_discord(discord, tgi, tmp_path) as process:
-        yield process
 
 
 @pytest.mark.parametrize("private", [False, True])

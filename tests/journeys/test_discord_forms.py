@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
 from redis.asyncio import Redis
 
 from core.keys import Keys
@@ -13,23 +11,11 @@ from tests.doubles.discord import BOB, DiscordDouble
 from tests.doubles.discord_records import Interaction
 from tests.doubles.discord_world import RANDOM
 from tests.doubles.tgi import TgiDouble
-from tests.journeys.discord import answered, in_discord, reply
+from tests.journeys.discord import answered, in_discord, parley, reply
 from tests.journeys.process import Parley
 from tests.waiting import wait_until
 
-
-@pytest.fixture
-async def discord() -> AsyncIterator[DiscordDouble]:
-    """Discord, with its limits."""
-    async with DiscordDouble() as double:
-        yield double
-
-
-@pytest.fixture
-async def parley(discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path) -> AsyncIterator[Parley]:
-    """Parley, answering in Discord."""
-    async with in_discord(discord, tgi, tmp_path) as process:
-        yield process
+__all__ = ["parley"]  # a fixture
 
 
 async def shown(opened: Interaction) -> Interaction:

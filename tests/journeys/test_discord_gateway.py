@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +11,14 @@ import pytest
 from tests.doubles.discord import GENERAL, DiscordDouble
 from tests.doubles.discord_world import OTHER_BOT, RANDOM
 from tests.doubles.tgi import TgiDouble
-from tests.journeys.discord import in_discord, is_done, reply, tokens
+from tests.journeys.discord import in_discord, is_done, parley, reply, tokens
 from tests.journeys.process import STREAM, Parley, run_parley
 from tests.redis_server import running_redis
 from tests.waiting import UNHURRIED, wait_until
 
+__all__ = ["parley"]  # a fixture
+
 POST, EDIT = "POST /channels/:id/messages", "PATCH /channels/:id/messages/:id"
-
-
-@pytest.fixture
-async def discord() -> AsyncIterator[DiscordDouble]:
-    """Discord, with its limits."""
-    async with DiscordDouble() as double:
-        yield double
-
-
-@pytest.fixture
-async def parley(discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path) -> AsyncIterator[Parley]:
-    """Parley, answering in Discord."""
-    async with in_discord(discord, tgi, tmp_path) as process:
-        yield process
 
 
 async def test_a_broken_connection_is_resumed(discord: DiscordDouble, tgi: TgiDouble, parley: Parley) -> None:

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
-
-import pytest
 
 from tests.doubles.discord import ADA, BOB, GENERAL, DiscordDouble
 from tests.doubles.discord_world import CLEO, GUILD, RANDOM
 from tests.doubles.tgi import TgiDouble
-from tests.journeys.discord import in_discord, is_done, reply
+from tests.journeys.discord import in_discord, is_done, parley, reply
 from tests.journeys.process import STREAM, Parley
 from tests.waiting import wait_until
 
+__all__ = ["parley"]  # a fixture
+
 TABLE = "Here:\n\n| Name | Count |\n|---|---|\n| apples | 3 |\n\nDone."
-
-
-@pytest.fixture
-async def discord() -> AsyncIterator[DiscordDouble]:
-    """Discord, with its limits."""
-    async with DiscordDouble() as double:
-        yield double
-
-
-@pytest.fixture
-async def parley(discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path) -> AsyncIterator[Parley]:
-    """Parley, answering in Discord, with no privileged intent."""
-    async with in_discord(discord, tgi, tmp_path) as process:
-        yield process
 
 
 async def test_a_mention_is_answered_under_the_question_while_the_channel_watches(
