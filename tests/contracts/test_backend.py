@@ -17,7 +17,6 @@ import pytest
 from core.backends import Backend
 from core.backends.demo import DemoBackend, reply
 from core.backends.openai import OpenAIBackend
-from core.backends.server import Server
 from core.backends.tgi import TgiBackend
 from core.errors import (
     GenerationError,
@@ -403,23 +402,6 @@ async def test_an_encoded_key_is_not_repeated_either(tgi: TgiDouble) -> None:
     tgi.fault("echo_key")
     _, error = await collect(TgiBackend(tgi.url, api_key=f"user:{KEY}", auth="Basic"), ask("hi"))
     assert base64.b64encode(f"user:{KEY}".encode()).decode() not in str(check(error, ModelRefused, tgi.url))
-
-
-@pytest.mark.parametrize(
-    ("said", "quoted"),
-    [
-        ("`max_new_tokens` must be <= 512", ": `max_new_tokens` must be <= 512"),
-        ("bad input: 'password: hunter2'", ": bad input: '…'"),
-        ("bad input: 'my login:\nuser: ada\npassword: hunter2\nwhy'", ": bad input: '…'"),
-        ("bad input: 'my login:\\nuser: ada\\npassword: hunter2", ": bad input: '…'"),
-        ("in message my login:\n  user: ada\n  password", ""),
-        ("", ""),
-    ],
-)
-def test_what_people_wrote_is_not_repeated(said: str, quoted: str) -> None:
-    """However short it is, and on however many lines: what a server says goes into logs."""
-    server = Server("http://gpu")
-    assert server.quote(said, "System: be kind\nAda: my login:\nuser: ada\npassword: hunter2\nwhy?") == quoted
 
 
 async def test_credentials_in_the_url_are_used_and_not_repeated(tgi: TgiDouble) -> None:
