@@ -23,22 +23,26 @@ from bots.app import Core, open_core
 from core import commands
 from core.assistant import Answer, Stop
 from core.pacing import Budget
+from core.policy import Venue
 from core.settings import Settings
 from core.surface import MessageEditor, Pace
 from core.types import Author, ConversationKey, Limits, MessageRef, Role, Turn
+from core.typos import nearest
 
 LIMITS = Limits(size=10**9, interval=0.05, heals=False)
 """A terminal takes all of an answer as one message, a person sees no more than 20 frames per second, and what was
 printed cannot be taken back."""
+VENUE = Venue(prefix="/")
+"""One person is alone with Parley here, and begins a command with a slash."""
 COMMANDS = {
     "help": "this list",
     "memory": "what I remember of this conversation",
     "forget": "forget this conversation",
-    "settings": "how I answer here; `/settings reset` takes all changes back",
-    "system": "the system prompt; `/system <text>` replaces it here, `/system reset` brings it back",
-    "temperature": "`/temperature 0` gives the same answer each time, 0.7 is lively; up to 2",
+    "settings": "how I answer here; `/settings reset` restores the defaults",
+    "system": "the system prompt; `/system <text>` replaces it here, `/system reset` restores it",
+    "temperature": "`/temperature 0` gives the same answer each time, 0.7 varies it; up to 2",
     "max": "the longest answer: `/max 500` tokens",
-    "model": "which model is asked first: `/model <name>`",
+    "model": "the model I ask first: `/model <name>`",
     "retry": "ask the last question again",
     "quit": "leave; Ctrl-D does the same",
 }
@@ -49,6 +53,7 @@ _BARE = re.compile(r"`(forget|help|memory|settings)\b(?=[^`\n]*`)")
 # All control characters but tab and line feed: an answer must not be able to command a terminal.
 _CONTROL = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)))
 _UNLIMITED = 1e9
+AS_MESSAGE = "To send it as a message, put a space before the slash."
 
 
 async def chat_in_terminal(settings: Settings, *, silence: str = "") -> int:
@@ -87,6 +92,7 @@ class Chat:
         self._author = Author(self.key.channel, "")
         self._assistant = core.assistant
         self._memory = core.memory
+        self._venue = replace(VENUE, contact=core.settings.contact)
         self._pace = Pace(Budget(_UNLIMITED, _UNLIMITED), Budget(_UNLIMITED, _UNLIMITED), first_words=0)
         self._last: Turn | None = None
 
@@ -104,15 +110,17 @@ class Chat:
             return self._last
         word, text = command[1].lower(), (command[2] or "").strip()
         if word not in COMMANDS:
-            known = ", ".join(f"`/{known}`" for known in COMMANDS)
-            return f"There is no `/{word}`. There are {known}; a space before the slash makes it a message."
+            meant = nearest(word, COMMANDS)
+            known = ", ".join(f"`/{one}`" for one in COMMANDS)
+            hint = f" Did you mean `/{meant}`?" if meant else ""
+            return f"There's no command `/{word}`.{hint} Commands: {known}. {AS_MESSAGE}"
         if text and word not in _SETTINGS:
-            return f"`/{word}` stands alone. A space before the slash makes it a message."
+            return f"`/{word}` stands alone. {AS_MESSAGE}"
         return await self._obey(word, text)
 
     async def answer(self, turn: Turn, editor: MessageEditor, stop: Stop | None = None) -> Answer:
         """Answer a turn in ``editor``. Raises what the editor raises."""
-        return await self._assistant.answer(turn, editor, self._pace, stop=stop)
+        return await self._assistant.answer(turn, editor, self._pace, stop=stop, venue=self._venue)
 
     async def _obey(self, word: str, text: str) -> Turn | str | None:
         match word:
@@ -123,7 +131,7 @@ class Chat:
             case _ if word in _SETTINGS:
                 return await self._set(word, text)
             case "help":
-                return _help()
+                return await self._help()
             case _:
                 return await self._remembered(word)
 
@@ -148,17 +156,34 @@ class Chat:
         said = f"{word} {text}" if text and word != "settings" else text
         command = commands.find(f"settings {said}".strip())
         if not command:
-            return f"There is no such setting. There are {', '.join(f'`/{known}`' for known in _SETTINGS[1:])}."
-        return slashed(await command(self._turn(word), self._memory))
+            return f"There's no such setting. Settings: {', '.join(f'`/{known}`' for known in _SETTINGS[1:])}."
+        return await self._say(command, word)
 
     async def _remembered(self, word: str) -> str:
         """Do what the same word does on every platform."""
         command = commands.find(word)
         assert command  # noqa: S101 - `memory` and `forget` are there
-        said = await command(self._turn(word), self._memory)
+        said = await self._say(command, word)
         if word == "forget":
             self._last = None
-        return slashed(said)
+        return said
+
+    async def _say(self, command: commands.Command, word: str) -> str:
+        return (await command.obey(self._order(word))).text
+
+    def _order(self, word: str) -> commands.Order:
+        return commands.Order(self._turn(word), self._memory, self._venue, self._assistant.policy)
+
+    async def _help(self) -> str:
+        lines = [
+            "Write a message, and I answer it.",
+            "",
+            *(f"- `/{word}`: {what}" for word, what in COMMANDS.items()),
+            "",
+            "Alt-Enter begins a new line, and so does Enter after a backslash. Ctrl-C stops an answer.",
+            await commands.about(self._order("help")),
+        ]
+        return "\n".join(lines)
 
 
 def visible(text: str) -> str:
@@ -174,18 +199,6 @@ def slashed(text: str) -> str:
 def answer_ref() -> MessageRef:
     """A name for an answer, since a terminal gives it none."""
     return MessageRef("terminal", f"terminal:{uuid.uuid4().hex}")
-
-
-def _help() -> str:
-    return "\n".join(
-        [
-            "I answer what you write, and I remember it here, and nowhere else.",
-            "",
-            *(f"- `/{word}`: {what}" for word, what in COMMANDS.items()),
-            "",
-            "Alt-Enter begins a new line, and so does Enter after a backslash. Ctrl-C stops an answer.",
-        ]
-    )
 
 
 def _model(settings: Settings) -> str:

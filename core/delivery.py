@@ -35,7 +35,7 @@ ATTEMPTS = 8
 """Calls that fail for a passing reason are made so often before the delivery gives up."""
 PATIENCE = 8.0
 """Seconds between two such calls at the most."""
-REFUSED = Outcome(Ending.INTERRUPTED, "The rest of this answer cannot be shown here.", retry=True)
+REFUSED = Outcome(Ending.INTERRUPTED, "The rest of this answer can't be shown here. Try again.", retry=True)
 
 
 BeforeTheEnd = Callable[[Sequence[MessageRef], Outcome], Awaitable[None]]

@@ -18,7 +18,7 @@ from core.scripts import script
 from core.tags import tag
 from core.types import Ending, Outcome
 
-CANCELLED = Outcome(Ending.STOPPED, "Whoever runs me has stopped this.")
+CANCELLED = Outcome(Ending.STOPPED, "An operator stopped this answer.")
 PLACES = ("ready", "held", "suspects")
 
 

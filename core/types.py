@@ -252,22 +252,27 @@ class MessageRef:
 class Outcome:
     """What a person is told under a finished reply: a plain ``note`` ("" for none), and whether Retry is offered.
 
-    ``remember`` is False where question and answer are to be forgotten with the message that asked.
+    ``remember`` is False where question and answer are to be forgotten with the message that asked. ``confirm`` is what
+    a Forget button under the reply is bound to (see ``core.commands.Confirmation``), "" for no such button.
     """
 
     ending: Ending
     note: str = ""
     retry: bool = False
     remember: bool = True
+    confirm: str = ""
 
     def record(self) -> dict[str, Any]:
         """As kept in Redis, ready for JSON."""
-        return {"ending": self.ending, "note": self.note, "retry": self.retry, "remember": self.remember}
+        record = {"ending": self.ending, "note": self.note, "retry": self.retry, "remember": self.remember}
+        return record | ({"confirm": self.confirm} if self.confirm else {})
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
         """Read what ``record`` gave."""
-        return cls(Ending(record["ending"]), record["note"], record["retry"], record["remember"])
+        return cls(
+            Ending(record["ending"]), record["note"], record["retry"], record["remember"], record.get("confirm", "")
+        )
 
 
 def code_points(text: str) -> int:

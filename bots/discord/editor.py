@@ -25,7 +25,7 @@ from discord.ui import View
 from discord.webhook.async_ import async_context
 
 from bots.discord.budgets import learn
-from bots.discord.buttons import Handle, finished, growing
+from bots.discord.buttons import Handle, confirming, finished, growing
 from bots.discord.calls import Answered, Calls, Rank
 from bots.discord.errors import ARCHIVED, FORBIDDEN, INVALID_WEBHOOK_TOKEN, THREAD_EXISTS, UNKNOWN_MESSAGE
 from bots.discord.text import cut, shown, shown_units
@@ -143,7 +143,7 @@ class DiscordEditor:
             raise MessageGone("answer a question: it was withdrawn", code="withdrawn")
         last = max(len(parts), 1) - 1
         text = _with_note(parts[-1] if parts else "", outcome, whole)
-        view = None
+        view = confirming(Handle.of(self._turn, int(outcome.confirm))) if outcome.confirm else None
         if outcome.retry or (_went_well(outcome) and not self._command):
             view = finished(Handle.of(self._turn, last), retry=outcome.retry, answered=bool(parts))
         if len(refs) > last:

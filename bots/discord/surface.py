@@ -15,7 +15,9 @@ from bots.discord.calls import Calls
 from bots.discord.editor import DiscordEditor
 from bots.discord.text import readable
 from bots.discord.typing import Typists
+from bots.discord.venue import venue_of
 from core.errors import PlatformError
+from core.policy import Venue
 from core.surface import Pace
 from core.types import Author, Message, Role, Turn
 from core.window import shorten
@@ -33,8 +35,12 @@ class DiscordSurface:
 
     regenerates = True
 
-    def __init__(self, calls: Calls, budgets: DiscordBudgets, *, typists: Typists, first_words: float) -> None:
+    def __init__(
+        self, calls: Calls, budgets: DiscordBudgets, *, typists: Typists, first_words: float, contact: str = ""
+    ) -> None:
+        """``contact`` is whom people can ask, as Discord shows it."""
         self.calls = calls
+        self._contact = contact
         self._budgets = budgets
         self._typists = typists
         self._first_words = first_words
@@ -64,6 +70,11 @@ class DiscordSurface:
             return ()
         said = [self._message(turn, message) for message in reversed(answer.json)]
         return [message for message in said if message.text]
+
+    async def venue(self, turn: Turn) -> Venue:
+        """See ``core.surface.Surface``."""
+        user = self.calls.client.user
+        return venue_of(turn, user.display_name if user else "Parley", self._contact)
 
     def open_editor(self, turn: Turn) -> DiscordEditor:
         """Where the reply to a turn is written."""

@@ -36,6 +36,7 @@ SIGN_TIMEOUT = 3
 """Seconds that a status may take; nothing depends on it."""
 RETRY = "parley_retry"
 STOP = "parley_stop"
+FORGET = "parley_forget"
 """``action_id`` of the buttons."""
 MARK = "parley_reply"
 """``event_type`` of the metadata by which a message is found whose name was lost."""
@@ -120,7 +121,7 @@ class SlackEditor:
         """The last part as it was generated, then the note and, where it helps, a Retry button."""
         del whole  # any number of messages hold it
         text = parts[-1] if parts else ""
-        blocks = [*_blocks(text), *_footer(outcome, f"{self._turn.key} {self._turn.id}", alone=not text)]
+        blocks = [*_blocks(text), *_footer(outcome, self._turn, alone=not text)]
         shown = text or outcome.note
         last = max(len(parts), 1) - 1
         if len(refs) > last:
@@ -176,6 +177,11 @@ class SlackEditor:
             await self._client.chat_update(channel=ref.channel, ts=ref.id, **_content(text, blocks))
 
 
+def own_message(text: str) -> dict[str, Any]:
+    """What a message of our own shows that is no answer of a model."""
+    return _content(text, _blocks(text))
+
+
 def _content(text: str, blocks: list[dict[str, Any]]) -> dict[str, Any]:
     """What a message shows, with everything off by which a text could reach out of it."""
     quiet = {"unfurl_links": False, "unfurl_media": False, "link_names": False, "parse": "none"}
@@ -186,17 +192,21 @@ def _blocks(text: str) -> list[dict[str, Any]]:
     return [{"type": "markdown", "text": safe_markdown(text)}] if text.strip() else []
 
 
-def _footer(outcome: Outcome, value: str, *, alone: bool) -> list[dict[str, Any]]:
-    """The note, small under an answer or in full size where there is none, and the button."""
+def _footer(outcome: Outcome, turn: Turn, *, alone: bool) -> list[dict[str, Any]]:
+    """The note, small under an answer or in full size where there is none, and the buttons."""
+    value = f"{turn.key} {turn.id}"
     blocks: list[dict[str, Any]] = []
     if outcome.note:
         note = {"type": "mrkdwn", "text": escape(outcome.note)}
         blocks.append({"type": "section", "text": note} if alone else {"type": "context", "elements": [note]})
     if outcome.retry:
         blocks.append(_button(RETRY, "Retry", value))
+    if outcome.confirm:
+        blocks.append(_button(FORGET, "Forget", f"{value} {turn.author.id} {outcome.confirm}", style="danger"))
     return blocks
 
 
-def _button(action: str, label: str, value: str) -> dict[str, Any]:
+def _button(action: str, label: str, value: str, **more: str) -> dict[str, Any]:
     text = {"type": "plain_text", "text": label}
-    return {"type": "actions", "elements": [{"type": "button", "action_id": action, "text": text, "value": value}]}
+    button = {"type": "button", "action_id": action, "text": text, "value": value, **more}
+    return {"type": "actions", "elements": [button]}

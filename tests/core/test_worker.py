@@ -14,6 +14,7 @@ from core.backends.tgi import TgiBackend
 from core.errors import PlatformError, PlatformUnavailable
 from core.memory import RedisMemory
 from core.models import one_model
+from core.policy import Venue
 from core.prompts.falcon import FalconTemplate
 from core.queue import FollowUp, RedisTurnQueue
 from core.reply import STOPPED, WITHDRAWN
@@ -42,6 +43,9 @@ class Town:
 
     async def read_thread(self, turn: Turn) -> Sequence[Message]:
         return []
+
+    async def venue(self, turn: Turn) -> Venue:
+        return Venue()
 
     def open_editor(self, turn: Turn) -> Platform:
         return self.platforms.setdefault(turn.id, Platform())

@@ -255,7 +255,7 @@ async def test_a_model_that_is_away_is_said_in_plain_words(slack: SlackDouble, t
     """With a way to try again, and nothing that only an operator may know."""
     tgi.fault("500")
     posted = await reply(slack, GENERAL, await slack.mention(GENERAL, "hello"))
-    assert "not reachable" in posted.text or "too much to do" in posted.text
+    assert "can't reach the model" in posted.text or "too busy" in posted.text
     assert tgi.url not in posted.text
     assert [button.label for button in posted.buttons] == ["Retry"]
 

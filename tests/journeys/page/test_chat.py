@@ -131,7 +131,7 @@ async def test_the_word_forget_takes_away_what_is_being_answered(visit: Open) ->
     await ada.ask("something endless and long")
     await ada.sees("word5")
     await bob.ask("Forget!")
-    await ada.sees("I have forgotten this conversation")
+    await ada.sees("I've forgotten this channel")
     await ada.idle()
     for one in (ada, bob):
         assert not {"first", "word5"} & set((await one.text()).split())
