@@ -30,7 +30,7 @@ class Venue:
     shared: bool = False
     buttons: bool = False
     contact: str = ""
-    asking: str = "Write your question, and watch me answer it."
+    asking: str = "Ask me anything: write your question here."
 
     def write(self, command: str) -> str:
         """A command as people type it here: ``/forget``, ``@Parley settings temperature 0.2``."""

@@ -33,10 +33,10 @@ def contact_in(settings: Settings) -> str:
 def open_venue(bot: str, contact: str, *, server: bool, shared: bool) -> Venue:
     """A place on a server or a direct message; ``bot`` is what we are called."""
     if not server:
-        asking = "Write your question here, or use `/ask`."
+        asking = "Ask me anything: write your question here, or use `/ask`."
         return Venue(spelled=SLASH_COMMANDS, shared=shared, buttons=True, contact=contact, asking=asking)
     mention = f"@{bot} "
-    asking = f"Mention me (`{mention}…`) with a question, or use `/ask`."
+    asking = f"Ask me anything: mention me, as in `{mention}what is a lease?`, or use `/ask`."
     return Venue(mention, SLASH_COMMANDS, shared=shared, buttons=True, contact=contact, asking=asking)
 
 

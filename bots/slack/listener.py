@@ -178,7 +178,8 @@ class SlackListener(Errands):
         if receipt.status == "duplicate" and files:
             # The same message came first as app_mention, which does not tell of files.
             await self._queue.amend(turn.id, files=files)
-        if receipt.note:
+        # Both events of one message are refused where one is; its author is told once.
+        if receipt.note and (receipt.accepted or await self._queue.first(f"{turn.id}:refused")):
             self.later(self._whisper(channel, user, thread, receipt.note))
         if receipt.status != "duplicate" and is_settings(turn.text) and not self._refuses_settings(channel, user):
             self.later(self._whisper(channel, user, thread, FORM_OFFERED, offer(turn.key)))

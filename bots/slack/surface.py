@@ -112,7 +112,7 @@ class SlackSurface:
         if channel.startswith("D"):
             return Venue(buttons=True, contact=contact)
         mention = f"@{self.bot_name} "
-        asking = f"Mention me with a question, such as `{mention}what is a lease?`, and I answer in a thread under it."
+        asking = f"Ask me anything: mention me, as in `{mention}what is a lease?`, and I answer in a thread under it."
         return Venue(mention, shared=True, buttons=True, contact=contact, asking=asking)
 
     def open_editor(self, turn: Turn) -> SlackEditor:

@@ -70,7 +70,7 @@ def contact_in(settings: Settings) -> str:
 def venue_of(key: ConversationKey, contact: str) -> Venue:
     """A channel of the page, as a place where people give commands."""
     shared = not key.channel.startswith("@")
-    return Venue(shared=shared, contact=contact, asking="Write your question below the chat, and I answer it here.")
+    return Venue(shared=shared, contact=contact, asking="Ask me anything: write your question below the chat.")
 
 
 def channel_name(text: str) -> str:

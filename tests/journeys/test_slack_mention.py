@@ -241,7 +241,7 @@ async def test_a_model_that_breaks_off_leaves_its_text_a_note_and_a_retry(
     tgi.fault("drop", after=40)
     posted = await reply(slack, GENERAL, await slack.mention(GENERAL, "go"))
     assert posted.markdown == " ".join(STREAM.split()[:40])
-    assert "broke off" in posted.text
+    assert "The answer above is incomplete. The model stopped in the middle of its answer." in posted.text
     assert [button.label for button in posted.buttons] == ["Retry"]
     await slack.press(posted, posted.buttons[0].action_id)
     await wait_until(lambda: posted.text == STREAM, description="the answer in the same message")

@@ -115,7 +115,7 @@ async def test_models_and_personas_are_menus(slack: SlackDouble, tgi: TgiDouble,
             await sent.acked.wait()
             assert not sent.response
         told = await reply(slack, GENERAL, await slack.mention(GENERAL, "settings"))
-        assert f"`model`: {small} (there are" in told.text
+        assert f"`model`: {small}. Choose: `large`" in told.text
         assert "`temperature`: 0.2" in told.text
         await reply(slack, GENERAL, await slack.mention(GENERAL, "hello"))
     assert tgi.requests[-1].inputs.startswith("System: Say arr.\n")
