@@ -13,8 +13,8 @@ from core.types import ConversationSettings
 from core.typos import nearest
 
 CHANGE = (
-    "{/settings temperature 0.2} changes one, {/settings temperature reset} restores its default, and "
-    "{/settings reset} restores all defaults."
+    "{/settings temperature 0.2} changes one, {/settings temperature reset} takes that back, and "
+    "{/settings reset} restores the defaults."
 )
 LONGEST_SYSTEM = 8000
 """Characters of a system prompt that people write; a longer one leaves no room for the conversation."""

@@ -28,6 +28,10 @@ GENERAL = "general"
 PRIVATE = "@me"
 """How a person names the channel that is theirs alone."""
 COOKIE = "parley_visitor"
+ASKING = (
+    "Ask me anything: write your question below the chat. The buttons there stop an answer, ask again, and clear the "
+    "channel."
+)
 NAMED = re.compile(r"p-.+")
 """The id of a person whom a reverse proxy names."""
 MOST_CHANNELS = 50
@@ -70,7 +74,7 @@ def contact_in(settings: Settings) -> str:
 def venue_of(key: ConversationKey, contact: str) -> Venue:
     """A channel of the page, as a place where people give commands."""
     shared = not key.channel.startswith("@")
-    return Venue(shared=shared, contact=contact, asking="Ask me anything: write your question below the chat.")
+    return Venue(shared=shared, contact=contact, asking=ASKING)
 
 
 def channel_name(text: str) -> str:

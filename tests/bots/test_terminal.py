@@ -160,7 +160,7 @@ async def test_settings_are_changed_by_their_own_words(chat_with: Callable[..., 
     chat = chat_with()
     assert "- `temperature`: 0.1\n" in str(await chat.hear("/temperature 0.1"))
     said = str(await chat.hear("/settings"))
-    assert "`/settings temperature 0.2` changes one, `/settings temperature reset` restores" in said
+    assert "`/settings temperature 0.2` changes one, `/settings temperature reset` takes that back" in said
     assert "`max` is a whole number" in str(await chat.hear("/max lots"))
     assert "No model “big”" in str(await chat.hear("/model big"))
     assert "There's no such setting" in str(await chat.hear("/settings colour red"))

@@ -163,7 +163,7 @@ async def test_the_status_covers_what_another_process_does_in_slack(visit: Open,
     ada = await visit()
     await ada.tab("Status")
     cards, covers = ada.page.locator("#cards"), ada.page.locator("#covers")
-    await covers.filter(has_text="no answers yet").wait_for()
+    await covers.filter(has_text="0 edits refused.").wait_for()
     async with SlackDouble() as slack:
         async with in_slack(slack, tgi, folder, MODELS_FILE=""):
             await cards.filter(has_text="Slack: connected.").wait_for()
