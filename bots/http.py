@@ -17,6 +17,7 @@ from aiohttp import web
 
 from bots.health import Finding, Health
 from core.errors import SettingsError
+from core.tasks import end_tasks
 
 log = structlog.get_logger()
 
@@ -86,8 +87,7 @@ async def serve_health(health: Health, host: str, port: int | None) -> AsyncIter
         log.info("serving metrics and health", host=host, port=taken)
         yield taken
     finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        await end_tasks([watching])
         await runner.cleanup()
 
 

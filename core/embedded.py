@@ -32,6 +32,7 @@ from urllib.parse import quote
 import structlog
 
 from core.errors import StorageError
+from core.tasks import end_tasks
 
 log = structlog.get_logger()
 
@@ -164,8 +165,7 @@ class _Hold:
     async def leave(self) -> None:
         """Stop being a holder; the last one shuts the server down."""
         if self._watch:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
+            await end_tasks([self._watch])
         if not self._holders:
             return
         try:

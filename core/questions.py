@@ -1,8 +1,8 @@
-"""Questions to ``core/lua/budget.lua``: together in one round trip after the other, and never for longer than a moment.
+"""Batches call-budget requests to ``core/lua/budget.lua`` over one dedicated Redis connection, each with a deadline.
 
-Every call that a busy process makes waits for such an answer, so it takes as few steps of the event loop as it can:
-with a hundred replies at once a step takes a tenth of a second, and the client's own way through its pool takes
-fifteen. Here a connection is kept, and written to and read from without further ado.
+Every platform call of a busy process waits for such a request, so a request takes as few steps of the event loop as
+possible: with a hundred replies at once a step takes a tenth of a second, and the Redis client's connection pool takes
+fifteen steps. So this module keeps one connection of its own, and writes to it and reads from it directly.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import structlog
 from core.errors import GenerationError, StorageError
 from core.memory import MOST_BYTES, MOST_MESSAGES, RedisMemory
 from core.models import Manner, Models
+from core.tasks import end_tasks
 from core.tokens import estimate
 from core.types import Conversation, ConversationKey, Delta, Done, Ending, Message, Role, Thinking
 
@@ -68,9 +69,7 @@ class Summarizer:
 
     async def aclose(self) -> None:
         """End what is under way."""
-        for task in list(self._tasks.values()):
-            task.cancel()
-        await self.settled()
+        await end_tasks(self._tasks.values())
 
     async def _fold(self, key: ConversationKey) -> None:
         try:

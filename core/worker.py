@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -23,6 +23,7 @@ from core.queue import RedisTurnQueue
 from core.reply import Reply
 from core.surface import Surface
 from core.tags import turn_fields
+from core.tasks import end_tasks
 from core.timings import Timings
 
 log = structlog.get_logger()
@@ -97,7 +98,7 @@ class Worker:
             hurried.cancel()
             ended.cancel()
             await self._hand_over()
-        await _cancel(self._loops)
+        await end_tasks(self._loops, within=HAND_OVER, cancel_again=CANCEL_AGAIN)
         try:
             await self._queue.leave()
         except StorageError as error:
@@ -106,7 +107,7 @@ class Worker:
     async def _hand_over(self) -> None:
         """Stop what did not end in time, and give it to others at once."""
         late = dict(self._replies)
-        await _cancel(late)
+        await end_tasks(late, within=HAND_OVER, cancel_again=CANCEL_AGAIN)
         left = [reply for task, reply in late.items() if task.cancelled() and not reply.lease.lost]
         if not left:
             return
@@ -213,17 +214,3 @@ class Worker:
             for task in (waiting, stopping):
                 task.cancel()
             await asyncio.gather(waiting, stopping, return_exceptions=True)
-
-
-async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel tasks, and wait for them for ``HAND_OVER`` seconds at the most.
-
-    They are cancelled again and again: before Python 3.12 asyncio.wait_for, in which Redis's client awaits every call,
-    loses a cancellation that comes as its future completes.
-    """
-    pending = set(tasks)
-    deadline = time.monotonic() + HAND_OVER
-    while pending and time.monotonic() < deadline:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 
@@ -31,6 +31,7 @@ from core.feedback import Feedback
 from core.memory import Memory
 from core.queue import RedisTurnQueue
 from core.settings import Settings
+from core.tasks import end_tasks
 
 log = structlog.get_logger()
 
@@ -98,7 +99,7 @@ class Discord:
                 running.result()
         finally:
             client.desk = client.gateway = None
-            await _end(tasks)
+            await end_tasks(tasks)
             await listener.drain()
             await gateway.hang_up()
 
@@ -145,19 +146,6 @@ class Discord:
             except ParleyError as error:
                 log.warning("house was not kept", error=str(error))
             await asyncio.sleep(wait)
-
-
-async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel tasks until they end.
-
-    Before Python 3.12 asyncio.wait_for drops a cancellation that comes as its future completes, and both Redis's client
-    and discord.py wait with it.
-    """
-    pending = set(tasks)
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=0.2)
 
 
 @asynccontextmanager

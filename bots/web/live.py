@@ -11,6 +11,7 @@ import structlog
 from bots.web.board import Boards, Entry
 from core.errors import StorageError
 from core.keys import Keys
+from core.tasks import end_tasks
 from core.types import ConversationKey
 
 log = structlog.get_logger()
@@ -99,9 +100,7 @@ class Gallery:
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end_tasks(tasks)
 
     async def _follow(self) -> None:
         """Notice which boards change; after a connection was lost, any may have."""
