@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import takewhile
 
+from bots.mentions import without_mentions_at_ends
 from core.fences import fence_lines
 from core.markdown import plain_links
 
@@ -57,9 +58,7 @@ def readable(text: str, names: Mapping[str, str]) -> str:
 
 def without_mention(text: str, user: str) -> str:
     """Drop a mention of ``user`` from the beginning and the end, where it only addresses."""
-    mention = rf"<@[!&]?{re.escape(user)}>"
-    text = re.sub(rf"^\s*(?:{mention}[\s,:]*)+", "", text)
-    return re.sub(rf"(?:\s*{mention})+\s*$", "", text).strip()
+    return without_mentions_at_ends(text, re.compile(rf"<@[!&]?{re.escape(user)}>"))
 
 
 def _word(token: re.Match[str], names: Mapping[str, str]) -> str:

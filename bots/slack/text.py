@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from bots.mentions import without_mentions_at_ends
 from core.markdown import plain_links
 
 ENTITY = re.compile(r"<([^<>\s][^<>]*)>")
@@ -55,9 +56,7 @@ def fallback(text: str) -> str:
 
 def without_mention(text: str, user: str) -> str:
     """Drop a mention of ``user`` from the beginning and the end, where it only addresses."""
-    mention = rf"<@{re.escape(user)}(?:\|[^<>]*)?>"
-    text = re.sub(rf"^\s*(?:{mention}[\s,:]*)+", "", text)
-    return re.sub(rf"(?:\s*{mention})+\s*$", "", text)
+    return without_mentions_at_ends(text, re.compile(rf"<@{re.escape(user)}(?:\|[^<>]*)?>"))
 
 
 def _entity(inside: str, names: Mapping[str, str]) -> str:
