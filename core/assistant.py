@@ -14,6 +14,7 @@ from core import metrics
 from core.delivery import BeforeTheEnd, Delivery, deliver
 from core.draft import Draft
 from core.errors import GenerationError, MessageGone, ParleyError, StorageError
+from core.guard import MarkRemover
 from core.memory import Exchange, Memory, Thread
 from core.models import Manner as Manner  # noqa: PLC0414 - who builds an assistant needs both
 from core.models import Models
@@ -222,6 +223,7 @@ class Assistant:
         turn, draft = writing.turn, writing.draft
         assert writing.conversation  # noqa: S101 - loaded before
         manner = self.manner.chosen(writing.conversation.settings)
+        marks = MarkRemover()
         async with aclosing(self.models.ask(writing.conversation, _question(turn), manner)) as stream:
             async for event in stream:
                 if draft.outcome:
@@ -232,12 +234,14 @@ class Assistant:
                     case Delta(text):
                         writing.last_token = time.monotonic()
                         writing.first_token = writing.first_token or writing.last_token
-                        draft.append(text)
+                        draft.append(marks.feed(text))
                     case Thinking(retract):
                         draft.think()
                         if retract:
+                            marks = MarkRemover()
                             draft.retract()
                     case Done(ending, usage):
+                        draft.append(marks.flush())
                         writing.usage = usage
                         return ending
         return Ending.STOPPED

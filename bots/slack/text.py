@@ -11,11 +11,16 @@ import re
 from collections.abc import Callable, Mapping
 
 from bots.mentions import without_mentions_at_ends
+from core.links import certain_code
 from core.markdown import plain_links
 
 ENTITY = re.compile(r"<([^<>\s][^<>]*)>")
 _PERSON = re.compile(r"<@([UW][A-Z0-9]+)(?:\|[^<>]*)?>")
 _PING = re.compile(r"<(?=!(?:channel|here|everyone|group|subteam\b)|[@#][A-Z0-9])", re.IGNORECASE)
+_MENTION = re.compile(
+    r"<(?=!(?i:channel|here|everyone|group)(?:\|[^<>\n]*)?>|!subteam\^[^<>\n]*>|[@#][UWCG][A-Z0-9]+(?:\|[^<>\n]*)?>)"
+)
+"""The beginning of what Slack would show as a mention or a channel, and nothing that only begins like one."""
 _BROADCAST = re.compile(r"(?<!\w)@(?=(?:channel|here|everyone|group)\b)", re.IGNORECASE)
 BREAK = "\u200b"
 """Zero-width space: breaks a mention, and is not seen."""
@@ -44,8 +49,20 @@ def escape(text: str) -> str:
 
 
 def safe_markdown(text: str) -> str:
-    """Markdown that pings nobody and loads no image; text without mentions or images is unchanged."""
-    return _BROADCAST.sub("@" + BREAK, _PING.sub("<" + BREAK, plain_links(text)))
+    """Markdown that pings nobody and loads no image; text without mentions or images is unchanged.
+
+    In code, which people copy, there is no zero-width space: only what Slack would take for a whole mention is broken,
+    by a space.
+    """
+    text, parts, at = plain_links(text), list[str](), 0
+    for start, end in certain_code(text, html=False):
+        parts += [_without_pings(text[at:start]), _MENTION.sub("< ", text[start:end])]
+        at = end
+    return "".join([*parts, _without_pings(text[at:])])
+
+
+def _without_pings(prose: str) -> str:
+    return _BROADCAST.sub("@" + BREAK, _PING.sub("<" + BREAK, prose))
 
 
 def fallback(text: str) -> str:
