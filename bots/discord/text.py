@@ -121,7 +121,7 @@ def _line(line: str) -> str:
     body = line.rstrip("\r\n")
     end = line[len(body) :]
     if (heading := _HEADING.fullmatch(body)) and heading["title"]:
-        title = heading["title"].replace("**", "")
+        title = plain_links(heading["title"].replace("**", ""))  # which may have kept a bracket from its address
         return f"**{title}**{end}" if title else line
     if end and _RULE.fullmatch(body):
         return "———" + end
