@@ -16,6 +16,7 @@ import structlog
 from core.errors import GenerationError, StorageError
 from core.memory import MOST_BYTES, MOST_MESSAGES, RedisMemory
 from core.models import Manner, Models
+from core.prompts.speech import Voices
 from core.tasks import end_tasks
 from core.tokens import estimate
 from core.types import Conversation, ConversationKey, Delta, Done, Ending, Message, Role, Thinking
@@ -146,11 +147,12 @@ def _passage(messages: list[Message]) -> list[Message]:
 
 
 def _transcript(summary: str, passage: list[Message]) -> str:
-    lines = [f"{_speaker(message)}: {message.text[: 3 * PASSAGE]}" for message in passage]
+    voices = Voices(message.author for message in passage if message.author)
+    lines = [f"{_speaker(message, voices)}: {message.text[: 3 * PASSAGE]}" for message in passage]
     return "\n\n".join([f"Notes so far:\n{summary or '(none)'}", "What was said after them:", *lines, "The new notes:"])
 
 
-def _speaker(message: Message) -> str:
+def _speaker(message: Message, voices: Voices) -> str:
     if message.role is Role.ASSISTANT:
         return "You said"
-    return message.author.name if message.author and message.author.name else "Somebody"
+    return (voices.name(message.author) if message.author else "") or "Somebody"
