@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Protocol
 
@@ -41,6 +40,7 @@ from core.summary import Summarizer
 from core.surface import Surface
 from core.timings import Timings
 from core.types import ModelLimits
+from core.version import parley_version
 from core.worker import Worker
 
 log = structlog.get_logger()
@@ -227,7 +227,7 @@ async def run(settings: Settings, todo: Duties) -> None:
         health.probe("redis", redis_probe(core.redis))
         health.probe("model", model_probe(core.models))
         health.gauge(partial(measure_backlog, core.redis, list(dict.fromkeys((*todo.listens, *todo.answers)))))
-        log.info("starting", version=version("parley"), model=settings.backend, **asdict(todo))
+        log.info("starting", version=parley_version(), model=settings.backend, **asdict(todo))
         budgets = Budgets(core.redis)
         stack.push_async_callback(budgets.aclose)
         platforms: dict[str, Platform] = {}

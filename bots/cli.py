@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from importlib.metadata import version
 from typing import Annotated, NoReturn
 
 import typer
@@ -14,6 +13,7 @@ from bots.streams import give_stdout_up, open_streams, say
 from bots.usage import Command, Group
 from core.errors import ParleyError, SettingsError
 from core.settings import Settings, load_settings
+from core.version import parley_version
 
 SILENCE = (
     "No platform is set up (SLACK_BOT_TOKEN and SLACK_APP_TOKEN, or DISCORD_TOKEN), "
@@ -59,7 +59,7 @@ prompt_cli.attach(prompt)
 @cli.callback(invoke_without_command=True)
 def _root(show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     if show_version:
-        typer.echo(f"parley {version('parley')}")
+        typer.echo(f"parley {parley_version()}")
         raise typer.Exit
 
 

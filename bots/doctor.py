@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from typing import Any
 
 from rich.console import Console
@@ -24,6 +23,7 @@ from bots.redis_checks import examine_redis
 from bots.web.checks import examine_page
 from core.errors import SettingsError
 from core.settings import Settings, load_settings
+from core.version import parley_version
 
 MARKS: dict[Level, tuple[str, str]] = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "bold red")}
 
@@ -66,7 +66,7 @@ async def examine(*, as_json: bool = False) -> int:
     await _run(parts, say)
     failed = [check for check in checks if not check.ok]
     if as_json:
-        whole = {"ok": not failed, "version": version("parley"), "checks": [_as_json(check) for check in checks]}
+        whole = {"ok": not failed, "version": parley_version(), "checks": [_as_json(check) for check in checks]}
         whole["next"] = [{"name": check.name, "do": check.remedy} for check in steps(checks)]
         print_json(whole)
     else:

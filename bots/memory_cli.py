@@ -123,13 +123,12 @@ def export(
 
     Of a person it is what they said, and the answers to that.
     """
-    from importlib.metadata import version
-
     from core.backup import Header, Writer, write_backup
     from core.schema import SCHEMA
+    from core.version import parley_version
 
     records = do(lambda store: select(store, conversation, channel, user))
-    header = Header(SCHEMA, version("parley"), time.time())
+    header = Header(SCHEMA, parley_version(), time.time())
     if file in (None, Path("-")):
         writer = Writer(sys.stdout.buffer, header)
         for record in records:

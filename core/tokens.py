@@ -16,6 +16,7 @@ from typing import Protocol
 from core.errors import SettingsError
 from core.guard import guard
 from core.types import Message
+from core.version import how_to_install
 
 OVERHEAD = 8
 """Tokens for what a template writes around one message: role, separators, line ends."""
@@ -84,7 +85,8 @@ def read_tokenizer(path: Path, setting: str = "TOKENIZER") -> TokenCounter:
         from tokenizers import Tokenizer
     except ImportError:
         raise SettingsError(
-            f"{setting}: needs a package that is not installed. Example: pip install 'parley[tokenizer]'"
+            f"{setting}: needs a package that is not installed",
+            remedy=how_to_install("tokenizer"),
         ) from None
     if path.is_dir():
         path /= "tokenizer.json"

@@ -7,7 +7,6 @@ import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from itertools import count
 from typing import TypeVar
 
@@ -29,6 +28,7 @@ from core.errors import PlatformUnavailable, RateLimited, SettingsError
 from core.memory import Memory
 from core.queue import RedisTurnQueue
 from core.settings import Settings
+from core.version import parley_version
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -51,7 +51,7 @@ def open_client(settings: Settings, session: aiohttp.ClientSession | None = None
         session=session,
         retry_handlers=[],
         # Slack's own logs, and a proxy's, then tell which of our processes called.
-        user_agent_suffix=f"Parley/{version('parley')} (process {os.getpid()})",
+        user_agent_suffix=f"Parley/{parley_version()} (process {os.getpid()})",
     )
 
 

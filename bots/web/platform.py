@@ -22,6 +22,7 @@ from core.errors import SettingsError
 from core.memory import Memory
 from core.queue import RedisTurnQueue
 from core.settings import Settings
+from core.version import how_to_install
 
 log = structlog.get_logger()
 
@@ -86,10 +87,7 @@ def import_gradio() -> None:
     try:
         importlib.import_module("gradio")
     except ImportError:
-        raise SettingsError(
-            "The page needs a package that is not installed. In a clone: make setup; elsewhere: "
-            "pip install 'parley[web]'"
-        ) from None
+        raise SettingsError("The page needs a package that is not installed", remedy=how_to_install("web")) from None
 
 
 def _address(settings: Settings, port: int) -> str:

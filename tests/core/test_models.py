@@ -346,6 +346,40 @@ async def test_a_server_that_is_away_is_asked_again_later(unused_tcp_port: int) 
     await backend.aclose()
 
 
+@pytest.mark.parametrize(
+    ("model", "family"),
+    [
+        ("tiiuae/Falcon3-7B-Instruct", "falcon3"),
+        ("tiiuae/falcon-7b-instruct", "falcon"),
+        ("meta-llama/Meta-Llama-3-8B-Instruct", "llama3"),
+        ("meta-llama/Llama-2-7b-chat-hf", "llama2"),
+        ("google/gemma-2-9b-it", "gemma"),
+        ("microsoft/Phi-3-mini-4k-instruct", "phi3"),
+        ("/data/models/Falcon3-1B-Instruct", "falcon3"),
+        ("tiiuae/Falcon3-7B-Base", "falcon"),  # not trained to chat
+        ("NousResearch/Hermes-3-Llama-3.1-8B", "falcon"),  # a Llama that was taught another template
+        ("somebody/finetune-7", "falcon"),
+        ("", "falcon"),
+    ],
+)
+async def test_tgi_is_written_to_in_the_template_of_its_model_s_family(tgi: TgiDouble, model: str, family: str) -> None:
+    """By the name that it tells; the lines of `falcon` where that says nothing."""
+    tgi.info = {"model_id": model}
+    found = open_models(load_settings(model_url=tgi.url, model_api="tgi"))
+    assert (await found.models[0].template()).name == family
+    await found.aclose()
+
+
+async def test_a_tgi_that_does_not_tell_its_model_is_asked_again_when_it_is_back(tgi: TgiDouble) -> None:
+    """While it is away, nothing is decided."""
+    tgi.info = 503
+    found = open_models(load_settings(model_url=tgi.url, model_api="tgi"))
+    assert (await found.models[0].template()).name == "falcon"
+    tgi.info = {"model_id": "tiiuae/Falcon3-7B-Instruct"}
+    assert (await found.models[0].template()).name == "falcon3"
+    await found.aclose()
+
+
 async def test_without_a_template_each_server_gets_what_suits_it(tgi: TgiDouble) -> None:
     """Lines for TGI, messages where the server writes them down; or the template that the server tells."""
     async with OpenAIDouble(SERVERS["llama.cpp"]) as server:
