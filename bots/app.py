@@ -21,6 +21,7 @@ from structlog.contextvars import bind_contextvars
 
 from bots.health import Health, model_probe, redis_probe
 from bots.presence import telling
+from bots.web.login import is_local
 from core import metrics
 from core.assistant import Assistant, Manner
 from core.backlog import measure_backlog
@@ -161,12 +162,24 @@ def duties(settings: Settings, names: Sequence[str], *, worker: bool) -> Duties:
         raise SettingsError(f"there is no platform called {', '.join(sorted(unknown))}; there is {there}")
     ready = tuple(configured(settings))
     reachable = (*ready, "web")  # to answer on the page, Redis is enough
-    named = {*names, *(reachable if ALL in names else ())}
+    everything = reachable
+    if ALL in names and ready and (missing := _page_lacks(settings)):
+        log.warning("page not opened", why=missing)
+        everything = ready
+    named = {*names, *(everything if ALL in names else ())}
     listens = tuple(name for name in PLATFORMS if name in named) or (() if WORKER in names else ready)
     if not worker and WORKER in names:
         raise SettingsError("`worker` and `--no-worker` contradict each other; leave one of them out")
     answers = reachable if WORKER in names else listens if worker else ()
     return Duties(listens, tuple(dict.fromkeys((*listens, *answers))) if answers else ())
+
+
+def _page_lacks(settings: Settings) -> str:
+    """What the page needs and does not have, where other platforms are set up and `all` can do without; else ""."""
+    if not has_page():
+        return "Gradio is not installed"
+    login = settings.web_user or settings.web_password or settings.web_auth_header
+    return "" if login or is_local(settings.web_host) else "it has no login: set WEB_USER and WEB_PASSWORD"
 
 
 class Platform(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from core.errors import BackupError
 
 if TYPE_CHECKING:
     from core.archive import How
+    from core.backup import Header, Writer
 
 WHY = {"unchanged": "here already", "expired": "would be forgotten by now", "forgotten": "forgotten since"}
 """Why a conversation was not put back, in words."""
@@ -30,7 +32,9 @@ def attach(cli: typer.Typer) -> None:
 
 
 def backup(
-    file: Annotated[Path | None, typer.Argument(help="By default parley-DATE-TIME.backup in this folder.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="By default parley-DATE-TIME.backup in this folder; - is standard output.")
+    ] = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -39,20 +43,20 @@ def backup(
     A channel and its threads are written as they stand at one moment. What waits to be answered is not part of it.
     """
     if file == Path("-"):
-        raise typer.BadParameter(
-            "a backup goes into a file: name one. `parley memory export` writes to standard output"
-        )
+        if as_json or sys.stdout.isatty():
+            raise typer.BadParameter("a backup is binary and takes standard output: parley backup - > parley.backup")
+        count, waiting = do(_stream)
+        typer.echo(f"The backup holds {many(count, 'conversation')}.{_unanswered(waiting)}", err=True)
+        return
     file = file or Path(time.strftime("parley-%Y%m%d-%H%M%S.backup"))
     count, waiting = do(lambda store: _write(store, file, over=force))
     size = file.stat().st_size
-    said = f"{file} holds {many(count, 'conversation')} in {size:,} bytes."
-    if waiting:
-        said += f" What comes of {many(waiting, 'message')} that nobody has answered yet is not in it."
+    said = f"{file} holds {many(count, 'conversation')} in {size:,} bytes.{_unanswered(waiting)}"
     done(as_json, said, file=str(file), conversations=count, bytes=size, waiting=waiting)
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(help="What `parley backup` wrote.")],
+    file: Annotated[Path, typer.Argument(help="What `parley backup` wrote; - is standard input.")],
     merge: Annotated[bool, typer.Option("--merge", help="Add what is missing to what is remembered here.")] = False,
     replace: Annotated[
         bool,
@@ -71,6 +75,8 @@ def restore(
 
     if merge and replace:
         raise typer.BadParameter("--merge and --replace contradict each other")
+    if file == Path("-") and sys.stdin.isatty():
+        raise typer.BadParameter("a backup is binary, and comes through a pipe: parley restore - < parley.backup")
     if check:
         with read_backup(file) as whole:
             made = time.strftime("%Y-%m-%d %H:%M", time.localtime(whole.header.at))
@@ -121,19 +127,40 @@ async def put_back(store: Store, file: Path, how: How | None) -> dict[str, int]:
     return counts
 
 
-async def _write(store: Store, file: Path, *, over: bool) -> tuple[int, int]:
-    """Write a backup. Returns how many conversations are in it, and how many turns are not."""
-    from importlib.metadata import version
+def _unanswered(waiting: int) -> str:
+    return f" What comes of {many(waiting, 'message')} that nobody has answered yet is not in it." if waiting else ""
 
-    from core.backup import Header, write_backup
-    from core.operator import Operator
+
+async def _write(store: Store, file: Path, *, over: bool) -> tuple[int, int]:
+    """Write a backup into a file. Returns how many conversations are in it, and how many turns are not."""
+    from core.backup import write_backup
+
+    with write_backup(file, _header(), over=over) as writer:
+        return await _fill(store, writer)
+
+
+async def _stream(store: Store) -> tuple[int, int]:
+    """The same to standard output."""
+    from core.backup import stream_backup
+
+    with stream_backup(sys.stdout.buffer, _header()) as writer:
+        return await _fill(store, writer)
+
+
+def _header() -> Header:
+    from core.backup import Header
     from core.schema import SCHEMA
+    from core.version import parley_version
+
+    return Header(SCHEMA, parley_version(), time.time())
+
+
+async def _fill(store: Store, writer: Writer) -> tuple[int, int]:
+    """Write all that is remembered."""
+    from core.operator import Operator
 
     families = await store.archive.families()
-    with (
-        write_backup(file, Header(SCHEMA, version("parley"), time.time()), over=over) as writer,
-        progress("Writing", len(families)) as step,
-    ):
+    with progress("Writing", len(families)) as step:
         for family in families:
             for record in await store.archive.read(family):
                 writer.add(record)

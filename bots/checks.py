@@ -8,6 +8,7 @@ named. Checks of a platform stand beside its adapter; of Redis in ``bots/redis_c
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Collection
 from contextlib import aclosing
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bots.app import choices, manner
+from bots.web.login import is_local
 from core.backends import Backend
 from core.backends.detect import DetectedBackend
 from core.backends.openai import OpenAIBackend
@@ -175,11 +177,25 @@ async def _one_token(settings: Settings, asked: Manner, model: Model, called: st
         remedy = f"Look at the load of the model's server, and whether MODEL_URL names it; Parley itself waits {waits}."
         return Check(name, "error", tried, str(error), remedy, ms(began))
     except (GenerationError, SettingsError) as error:
-        remedy = await _other_api(model, error) or error.remedy
+        remedy = _outside_the_container(model, error) or await _other_api(model, error) or error.remedy
         return Check(name, "error", tried, str(error), remedy, ms(began))
     took = ms(began)
     by = "its server" if template.name == "chat" else f"{template.name} (PROMPT_TEMPLATE)"
     return Check(name, "ok", tried, f"after {took:,} ms; the prompt is written as {by} does it", ms=took)
+
+
+def _outside_the_container(model: Model, error: Exception) -> str:
+    """What to do if a container looks for the model's server inside itself; else "". Images set ``container``."""
+    from yarl import URL
+
+    url = URL(model.url)
+    if not (os.environ.get("container") and isinstance(error, ModelUnavailable) and is_local(url.host or "")):  # noqa: SIM112
+        return ""
+    there = url.with_user(None).with_query(None).with_host("host.docker.internal")
+    return (
+        f"In a container, {url.host} is the container itself. For a server on the host, set MODEL_URL={there}; "
+        "`docker run` then needs --add-host host.docker.internal:host-gateway, docker compose does not."
+    )
 
 
 async def _other_api(model: Model, error: Exception) -> str:

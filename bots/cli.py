@@ -11,7 +11,7 @@ import typer
 from bots import backup_cli, config_cli, memory_cli, prompt_cli, queue_cli
 from bots.streams import give_stdout_up, open_streams, say
 from bots.usage import Command, Group
-from core.errors import ParleyError, SettingsError
+from core.errors import ParleyError, PlatformUnauthorized, SettingsError
 from core.settings import Settings, load_settings
 from core.version import parley_version
 
@@ -203,7 +203,11 @@ def _chat(settings: Settings, *, silence: str = "") -> NoReturn:
 
 
 def main() -> None:
-    """Run a command; what goes wrong is a line or two, not a traceback. Exit code 2 for a wrong setting or usage."""
+    """Run a command; what goes wrong is a line or two, not a traceback.
+
+    Exit code 2 where trying again is useless: a wrong setting, a token that is refused, wrong usage. Supervisors rely
+    on it: see deploy/parley.service.
+    """
     open_streams()
     try:
         try:
@@ -212,7 +216,7 @@ def main() -> None:
             sys.stdout.flush()  # now, while it can still be said that this fails
     except ParleyError as error:
         say(str(error), error.remedy)
-        sys.exit(2 if isinstance(error, SettingsError) else 1)
+        sys.exit(2 if isinstance(error, (SettingsError, PlatformUnauthorized)) else 1)
     except OSError as error:
         give_stdout_up()
         if not isinstance(error, BrokenPipeError):  # whoever hung up knows

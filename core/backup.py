@@ -12,6 +12,8 @@ import gzip
 import hashlib
 import json
 import os
+import shutil
+import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -28,6 +30,8 @@ FORMAT = 1
 """Of the file; ``SCHEMA`` is that of what is in it."""
 LONGEST = 64 * 1024 * 1024
 """Bytes of a line: many times what a conversation may hold."""
+STANDARD = Path("-")
+"""Standard input or output, in the place of a file."""
 DAMAGED = "Take another copy of it, or an older backup."
 
 
@@ -83,8 +87,8 @@ def write_backup(path: Path, header: Header, *, packed: bool = True, over: bool 
         try:
             with os.fdopen(number, "wb") as file:
                 if packed:
-                    with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6) as pack:
-                        yield from _writing(pack, header)
+                    with stream_backup(file, header) as writer:
+                        yield writer
                 else:
                     yield from _writing(file, header)
                 file.flush()
@@ -98,6 +102,14 @@ def write_backup(path: Path, header: Header, *, packed: bool = True, over: bool 
             f"{path} cannot be written: {error.strerror or type(error).__name__}",
             remedy="Choose a folder that this user may write to and that has room.",
         ) from error
+
+
+@contextmanager
+def stream_backup(file: IO[bytes], header: Header) -> Iterator[Writer]:
+    """A compressed backup into an open file or pipe. If the block fails, its last line is missing: it is no backup."""
+    with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6) as pack:
+        yield from _writing(pack, header)
+    file.flush()
 
 
 def _target(path: Path) -> Path:
@@ -187,7 +199,12 @@ class Backup:
 
 @contextmanager
 def read_backup(path: Path) -> Iterator[Backup]:
-    """The backup at ``path``, checked. Raises BackupError if it cannot be read or trusted."""
+    """The backup at ``path``, checked; ``-`` is standard input. Raises BackupError if it cannot be read or trusted."""
+    if path == STANDARD:
+        with tempfile.TemporaryFile() as copy:  # it is read twice
+            shutil.copyfileobj(sys.stdin.buffer, copy)
+            yield Backup(copy, "standard input")
+        return
     try:
         file = path.open("rb")
     except OSError as error:

@@ -102,11 +102,11 @@ async def test_a_deaf_socket_is_noticed(discord: DiscordDouble, tgi: TgiDouble, 
 async def test_what_cannot_work_ends_with_a_remedy(
     discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path, settings: dict[str, str], said: str
 ) -> None:
-    """A wrong token, or an intent that is not switched on: exit code 1, and what to do about it."""
+    """A wrong token, or an intent that is not switched on: exit code 2, and what to do about it."""
     async with run_parley(tmp_path, "run", **{**tokens(discord, tgi), **settings}) as parley:
         await asyncio.wait_for(parley.process.wait(), UNHURRIED)
         await parley.stop()
-        assert parley.process.returncode == 1
+        assert parley.process.returncode == 2
         assert said in parley.log
         assert "Traceback" not in parley.log
 

@@ -167,7 +167,7 @@ def test_the_pins_hold_a_gradio_without_known_holes_and_pip_can_resolve_what_is_
 @pytest.mark.parametrize("step", ["run", "web", "dev", "redis"])
 def test_the_set_up_says_how_much_each_step_brings(step: str) -> None:
     """As it is on the disk here, within a quarter: platforms differ."""
-    command = [sys.executable, ROOT / "requirements" / "announce.py", step]
+    command = [sys.executable, str(ROOT / "requirements" / "announce.py"), step]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = re.fullmatch(r"  \d/3 [\w ]+: (\d+) packages?, (\d+) MB\n", done.stderr)
     assert found, done.stderr
