@@ -16,11 +16,19 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from core.backends import Backend
-from core.breaker import Breaker
-from core.errors import GenerationError, ModelOverloaded, ModelTimeout, ModelUnavailable, PromptTooLong
+from core.breaker import Attempt, Breaker
+from core.errors import (
+    GenerationError,
+    ModelOverloaded,
+    ModelRefused,
+    ModelTimeout,
+    ModelUnauthorized,
+    ModelUnavailable,
+    PromptTooLong,
+)
 from core.generation import Deadlines, generate
 from core.prompts import PromptTemplate
-from core.thoughts import OPEN, Opened
+from core.thoughts import Opened, opens_in
 from core.tokens import Calibration, TokenCounter, estimate
 from core.types import (
     Conversation,
@@ -45,9 +53,14 @@ LIMITS_PAUSE = 10.0
 LIMITS_TTL = 600.0
 """Seconds after which the server is asked again: it may have been started anew with another model."""
 TRIES = 3
-"""Requests to one model that is busy or not ready."""
+"""Requests to one model that is busy or not ready, before its first token."""
 BACKOFF = 0.5
 """Seconds before the second of them, at the most; twice as long before each further one."""
+FAILS_AT_ONCE = 3.0
+"""Seconds within which a server fails that may be back in a moment, such as one that is being restarted."""
+INSIDE_BEFORE_WAITING = 3
+"""Answers in a row that began in the middle of reasoning, until the next is held back to see whether it does, too. What
+one answer did holds back nobody else's."""
 PATIENCE = 20.0
 """Seconds that are waited for a server that says when to come back; 0 if another model can answer."""
 
@@ -104,8 +117,8 @@ class Model:
     api: str | None = None
     calibration: Calibration = field(default_factory=Calibration)
     breaker: Breaker = field(default_factory=Breaker)
-    opens_thoughts: bool = False
-    """Whether it was seen to begin in the middle of its reasoning."""
+    began_inside: int = 0
+    """Its last answers, in a row, that began in the middle of reasoning."""
     _told: ModelLimits | None = None
     _told_until: float = 0.0
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -137,9 +150,9 @@ class Model:
     def opened(self, prompt: Prompt) -> Opened:
         """Whether the model's first token is reasoning already."""
         # Only where the template knows of it: nothing is rendered for a look that a template of lines needs not.
-        if prompt.chat is None and OPEN in prompt.controls and prompt.text().rstrip().endswith(OPEN):
+        if prompt.chat is None and any(map(opens_in, prompt.controls)) and opens_in(prompt.text()):
             return Opened.YES
-        return Opened.MAYBE if self.opens_thoughts else Opened.NO
+        return Opened.MAYBE if self.began_inside >= INSIDE_BEFORE_WAITING else Opened.NO
 
 
 def one_model(backend: Backend, template: PromptTemplate, *, count: TokenCounter = estimate) -> Models:
@@ -179,24 +192,26 @@ class Models:
         candidates = self._candidates(manner.model, aside=aside)
         for model in candidates:
             # Whether one that was dead is tried is decided when it is needed, and only one turn pays for it.
-            if not (aside or model.breaker.admits()):
+            attempt = None if aside else model.breaker.attempt()
+            if not (aside or attempt):
                 continue
-            spoke, patient = False, model is candidates[-1]
+            # With nobody else to ask, this one is asked again; nobody waits for what is asked aside.
+            spoke, patient = False, model is candidates[-1] and not aside
             try:
                 async with aclosing(_ask(model, conversation, question, manner, patient=patient)) as stream:
                     async for item in stream:
                         spoke = spoke or isinstance(item, (Delta, Thinking))
                         yield item
             except GenerationError as error:
-                if isinstance(error, (ModelUnavailable, ModelTimeout)) and not aside:
-                    model.breaker.failed()
+                if attempt:
+                    _judge(attempt, error, spoke=spoke)
                 if spoke:
                     raise
                 first = first or error
                 log.warning("a model did not answer", model=model.name, error=str(error), kind=type(error).__name__)
             else:
-                if not aside:
-                    model.breaker.succeeded()
+                if attempt:
+                    attempt.succeeded()
                 return
         raise first or ModelUnavailable(
             "No model's server has answered lately, so none is asked again yet.",
@@ -214,16 +229,15 @@ async def _ask(
 ) -> AsyncGenerator[Fit | Streamed, None]:
     """Ask one model, again if it is busy, and with a smaller window if it refuses the prompt as too long."""
     budget = await model.budget(manner)
-    template = await model.template()
     tries, cut = 0, False
     while True:
         room = replace(budget, prompt=model.calibration.room(budget.prompt))
         fitted = fit(conversation, question, manner.system, room, count=model.count)
         yield fitted
-        prompt = template.render(fitted.window)
-        request = GenerationRequest(prompt, budget.answer, manner.temperature, manner.top_p)
-        spoke = False
+        spoke, began = False, time.monotonic()
         try:
+            prompt = (await model.template()).render(fitted.window)
+            request = GenerationRequest(prompt, budget.answer, manner.temperature, manner.top_p)
             stream = generate(model.backend, request, manner.deadlines, opened=model.opened(prompt))
             async with aclosing(stream):
                 async for item in stream:
@@ -237,7 +251,7 @@ async def _ask(
             budget, cut = replace(budget, prompt=int(budget.prompt * STEP)), True
         except (ModelOverloaded, ModelUnavailable) as error:
             tries += 1
-            wait = _pause(error, tries, patient=patient)
+            wait = _pause(error, tries, time.monotonic() - began, patient=patient)
             if spoke or wait is None:
                 raise
             log.info("asking again", model=model.name, error=str(error), seconds=round(wait, 2))
@@ -246,10 +260,21 @@ async def _ask(
             return
 
 
-def _pause(error: GenerationError, tries: int, *, patient: bool) -> float | None:
-    """Seconds until the next try; None if there is none. Only who says to come back, or is busy, is tried again."""
+def _judge(attempt: Attempt, error: GenerationError, *, spoke: bool) -> None:
+    """What an error says about its server; a timeout after the first token is no failure, but a long answer."""
+    if isinstance(error, (ModelUnavailable, ModelTimeout)) and not spoke:
+        attempt.failed()
+    elif isinstance(error, (ModelRefused, ModelUnauthorized)) or spoke:
+        attempt.succeeded()
+
+
+def _pause(error: GenerationError, tries: int, took: float, *, patient: bool) -> float | None:
+    """Seconds until the next try; None if there is none.
+
+    A server that says to come back, or is busy, is tried again; one that fails at once, if there is no other model.
+    """
     busy = isinstance(error, ModelOverloaded) or error.retry_after is not None
-    if tries >= TRIES or not busy:
+    if tries >= TRIES or not (busy or (patient and took < FAILS_AT_ONCE)):
         return None
     jittered = random.uniform(0.5, 1) * BACKOFF * 2 ** (tries - 1)  # noqa: S311 - nothing secret
     wait = max(error.retry_after or 0.0, jittered)
@@ -259,7 +284,7 @@ def _pause(error: GenerationError, tries: int, *, patient: bool) -> float | None
 def _learn(model: Model, fitted: Fit, item: Streamed) -> None:
     """What an answer tells about its model."""
     match item:
-        case Thinking(retract=True):
-            model.opens_thoughts = True
-        case Done(usage=usage) if usage.prompt_tokens:
-            model.calibration.learn(estimated=fitted.tokens, real=usage.prompt_tokens)
+        case Done(usage=usage, began_inside=began_inside):
+            model.began_inside = model.began_inside + 1 if began_inside else 0
+            if usage.prompt_tokens:
+                model.calibration.learn(estimated=fitted.tokens, real=usage.prompt_tokens)

@@ -350,10 +350,12 @@ class Delta:
 class Thinking:
     """The model reasons before it answers. What it reasons is shown to nobody; that it does is a sign of life.
 
-    With ``retract``, the text so far was reasoning that nobody could tell from an answer: it does not count.
+    With ``retract``, the text so far was reasoning that nobody could tell from an answer: it does not count. ``text``
+    is what a backend heard of it: the answer, if nothing else comes.
     """
 
     retract: bool = False
+    text: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,10 +368,14 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The end of a stream: how it ended (``COMPLETE`` or ``LENGTH``), and what it cost."""
+    """The end of a stream: how it ended (``COMPLETE`` or ``LENGTH``), and what it cost.
+
+    ``began_inside`` says that the text began in the middle of reasoning, which only a lone end tag told.
+    """
 
     ending: Ending = Ending.COMPLETE
     usage: Usage = Usage()
+    began_inside: bool = False
 
 
 Streamed = Delta | Thinking | Done
