@@ -13,7 +13,10 @@
     │   ├── ModelUnauthorized       it does not accept our key
     │   ├── ModelRefused            it does not accept our request
     │   │   └── PromptTooLong         because the prompt does not fit
-    │   └── StreamBroken            it fell silent in the middle of an answer    (retryable)
+    │   ├── StreamBroken            it fell silent in the middle of an answer    (retryable)
+    │   └── AnswerCutOff            it ended the answer, and not because it was whole
+    │       ├── AnswerFiltered        a content filter did
+    │       └── ToolWanted            it waits for a tool, and is given none
     └── PlatformError             Slack or Discord refuses
         ├── RateLimited             not now; ``retry_after`` says when
         ├── MessageGone             the message, thread or channel is no more
@@ -107,6 +110,24 @@ class StreamBroken(GenerationError):
 
     plain = "The model broke off in the middle of its answer."
     retryable = True
+
+
+class AnswerCutOff(GenerationError):
+    """The model's server ended the answer, and not because it was whole."""
+
+    plain = "The model's server ended this answer early, for a reason I don't know."
+
+
+class AnswerFiltered(AnswerCutOff):
+    """A content filter of the model's server ended the answer."""
+
+    plain = "A content filter on the model's server stopped this answer. Try asking it in other words."
+
+
+class ToolWanted(AnswerCutOff):
+    """The model asked for a tool in place of an answer."""
+
+    plain = "The model wanted to use a tool, and it has none here. Ask it to answer without tools."
 
 
 class PlatformError(ParleyError):

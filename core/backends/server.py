@@ -6,7 +6,7 @@ An error names the server and what it did. It repeats neither our key nor anybod
 from __future__ import annotations
 
 import base64
-import json
+import math
 import re
 import time
 from email.utils import parsedate_to_datetime
@@ -15,7 +15,10 @@ from typing import Any, Literal
 import aiohttp
 from yarl import URL
 
+from core.backends.untrusted import TooLarge, parse, read
 from core.errors import (
+    AnswerCutOff,
+    AnswerFiltered,
     GenerationError,
     ModelOverloaded,
     ModelRefused,
@@ -25,6 +28,7 @@ from core.errors import (
     PromptTooLong,
     SettingsError,
     StreamBroken,
+    ToolWanted,
 )
 
 CONNECT_TIMEOUT = 10.0
@@ -53,6 +57,9 @@ _REMEDIES: dict[type[GenerationError], str] = {
     PromptTooLong: "Lower MAX_NEW_TOKENS or CONTEXT_TOKENS, or start the server with a longer context.",
     ModelRefused: "Check that MODEL_API is what the server at MODEL_URL speaks.",
     StreamBroken: "Look into the log of the server, and of a proxy before it.",
+    AnswerCutOff: "Look into the log of the server for why it ended the answer.",
+    AnswerFiltered: "Look into the settings of the server's content filter.",
+    ToolWanted: "Start the server without tools: Parley offers the model none.",
 }
 
 
@@ -80,7 +87,10 @@ class Server:
         token = _token(api_key or "", auth)
         self.url = address.with_user(None)
         self.where = str(self.url.with_query(None))
-        self.headers = {"Authorization": f"{auth} {token}"} if token else {}
+        # What is not compressed cannot swell.
+        self.headers = {"Accept-Encoding": "identity"}
+        if token:
+            self.headers["Authorization"] = f"{auth} {token}"
         self._secrets = {secret for secret in (api_key, token) if secret}
 
     def page(self, path: str) -> URL:
@@ -89,13 +99,15 @@ class Server:
         return page.with_query(self.url.query)
 
     async def get(self, path: str, *, timeout: float = CONNECT_TIMEOUT) -> tuple[int, bytes]:
-        """Status and body of one of its own pages. Raises what aiohttp raises, and TimeoutError."""
+        """Status and body of one of its own pages. Raises aiohttp's errors, TimeoutError, TooLarge, GenerationError."""
         limit = aiohttp.ClientTimeout(total=timeout)
         async with (
             aiohttp.ClientSession(headers=self.headers, timeout=limit) as session,
-            session.get(self.page(path)) as response,
+            session.get(self.page(path), allow_redirects=False) as response,
         ):
-            return response.status, await response.read()
+            if 300 <= response.status < 400:
+                raise self.redirected(response)
+            return response.status, await read(response)
 
     async def tells(self, path: str) -> Any:
         """What one of its pages says, as JSON; None where there is none.
@@ -108,6 +120,8 @@ class Server:
         except TimeoutError:
             what = f"did not answer GET {self.page(path).path} within {CONNECT_TIMEOUT:g} s"
             raise self.error(ModelTimeout, what) from None
+        except TooLarge as error:
+            raise self.error(ModelRefused, f"sent {error} to GET {self.page(path).path}") from None
         except (aiohttp.ClientError, OSError) as error:
             raise self.error(ModelUnavailable, f"cannot be reached ({type(error).__name__})") from None
         if status in (404, 405, 501):
@@ -115,7 +129,7 @@ class Server:
         if status != 200:
             raise self.refusal(status, f"answered HTTP {status} to GET {self.page(path).path}")
         try:
-            return json.loads(body)
+            return parse(body)
         except ValueError:
             return None
 
@@ -127,6 +141,16 @@ class Server:
         if too_long and kind is ModelRefused:
             kind = PromptTooLong
         return self.error(kind, what, remedy, retry_after=retry_after)
+
+    def redirected(self, response: aiohttp.ClientResponse) -> GenerationError:
+        """The error for a redirect: it would carry what people wrote, and the key, to wherever a server says."""
+        try:
+            target = str(URL(response.headers.get("Location", "")).with_user(None).with_query(None).with_fragment(None))
+        except ValueError:
+            target = ""
+        remedy = "Set MODEL_URL to the server's own address; Parley follows no redirect."
+        where = f" to {target[:200]}" if target and not any(secret in target for secret in self._secrets) else ""
+        return self.error(ModelRefused, f"answered HTTP {response.status}: it redirects{where}", remedy)
 
     def broken(self, what: str, *, spoke: bool) -> GenerationError:
         """A stream that broke: in the middle of an answer, or before there was any."""
@@ -158,15 +182,15 @@ def _folded(text: str) -> str:
 
 
 def seconds(retry_after: str | None) -> float | None:
-    """``Retry-After`` in seconds, from a number or a date; None for anything else."""
+    """``Retry-After`` in seconds, from a number or a date; None for anything else, such as infinity."""
     try:
-        return max(0.0, float(retry_after or ""))
+        found = float(retry_after or "")
     except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(retry_after or "").timestamp() - time.time())
-    except ValueError:
-        return None
+        try:
+            found = parsedate_to_datetime(retry_after or "").timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    return max(0.0, found) if math.isfinite(found) else None
 
 
 def _token(key: str, auth: str) -> str:
