@@ -27,6 +27,7 @@ from core.errors import (
     PromptTooLong,
 )
 from core.generation import Deadlines, generate
+from core.priority import Priority
 from core.prompts import PromptTemplate
 from core.thoughts import Opened, opens_in
 from core.tokens import Calibration, TokenCounter, estimate
@@ -117,6 +118,7 @@ class Model:
     api: str | None = None
     calibration: Calibration = field(default_factory=Calibration)
     breaker: Breaker = field(default_factory=Breaker)
+    priority: Priority = field(default_factory=Priority)
     began_inside: int = 0
     """Its last answers, in a row, that began in the middle of reasoning."""
     _told: ModelLimits | None = None
@@ -178,27 +180,31 @@ class Models:
             await model.backend.aclose()
 
     async def ask(
-        self, conversation: Conversation, question: Message, manner: Manner, *, aside: bool = False
+        self, conversation: Conversation, question: Message, manner: Manner, *, background: bool = False
     ) -> AsyncGenerator[Fit | Streamed, None]:
         """Stream one answer: a ``Fit`` each time that the window is fitted for a model, then what the model streams.
 
-        Iterate under ``contextlib.aclosing``. What is asked ``aside`` has nobody waiting for it: it goes to no server
-        that is in doubt, and how it ends says nothing to those who do wait.
+        Iterate under ``contextlib.aclosing``. Background requests skip servers whose
+        breaker is not closed, leave breakers alone, and end when somebody asks the same model.
 
         Raises:
             GenerationError: of the first model that was asked, if none answered; of the one that broke off.
+            Preempted: a background request, because somebody asked.
         """
         first: GenerationError | None = None
-        candidates = self._candidates(manner.model, aside=aside)
+        candidates = self._candidates(manner.model, background=background)
         for model in candidates:
             # Whether one that was dead is tried is decided when it is needed, and only one turn pays for it.
-            attempt = None if aside else model.breaker.attempt()
-            if not (aside or attempt):
+            attempt = None if background else model.breaker.attempt()
+            if not (background or attempt):
                 continue
-            # With nobody else to ask, this one is asked again; nobody waits for what is asked aside.
-            spoke, patient = False, model is candidates[-1] and not aside
+            # With nobody else to ask, this one is asked again; nobody waits for a background request.
+            spoke, patient = False, model is candidates[-1] and not background
             try:
-                async with aclosing(_ask(model, conversation, question, manner, patient=patient)) as stream:
+                async with (
+                    model.priority.use(background=background),
+                    aclosing(_ask(model, conversation, question, manner, patient=patient)) as stream,
+                ):
                     async for item in stream:
                         spoke = spoke or isinstance(item, (Delta, Thinking))
                         yield item
@@ -218,10 +224,15 @@ class Models:
             remedy="`parley doctor` looks for the cause. They are tried again after a few seconds.",
         )
 
-    def _candidates(self, chosen: str, *, aside: bool) -> list[Model]:
+    async def idle(self, chosen: str, seconds: float) -> None:
+        """Wait until nobody has asked the model of a background request for so many seconds."""
+        for model in self._candidates(chosen, background=True)[:1]:
+            await model.priority.idle(seconds)
+
+    def _candidates(self, chosen: str, *, background: bool) -> list[Model]:
         """Who may be asked, in order."""
         order = sorted(self.models, key=lambda model: model.name != chosen) if chosen else self.models
-        return [model for model in order if (model.breaker.closed if aside else not model.breaker.open)]
+        return [model for model in order if (model.breaker.closed if background else not model.breaker.open)]
 
 
 async def _ask(

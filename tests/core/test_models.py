@@ -99,10 +99,10 @@ def models(*backends: Says) -> Models:
     return Models([Model(backend, always(FalconTemplate()), name=backend.text) for backend in backends])
 
 
-async def ask(models: Models, manner: Manner = MANNER, *said: Message, aside: bool = False) -> tuple[str, list[Fit]]:
+async def ask(models: Models, manner: Manner = MANNER, *said: Message, background: bool = False) -> tuple[str, list[Fit]]:
     """What comes out, and the windows that were fitted."""
     text, fits = "", []
-    async with aclosing(models.ask(Conversation(NOBODY, said), QUESTION, manner, aside=aside)) as stream:
+    async with aclosing(models.ask(Conversation(NOBODY, said), QUESTION, manner, background=background)) as stream:
         async for item in stream:
             match item:
                 case Fit():
@@ -268,12 +268,12 @@ async def test_what_nobody_waits_for_shuts_nobody_out() -> None:
     one = models(frail)
     for _ in range(FAILURES):
         with pytest.raises(ModelTimeout, match="gone"):
-            await ask(one, aside=True)
+            await ask(one, background=True)
     for _ in range(FAILURES):
         with pytest.raises(ModelTimeout, match="gone"):
             await ask(one)
     with pytest.raises(ModelUnavailable, match="none is asked again yet"):
-        await ask(one, aside=True)
+        await ask(one, background=True)
     assert len(frail.asked) == 2 * FAILURES
 
 
