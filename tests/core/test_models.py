@@ -99,7 +99,9 @@ def models(*backends: Says) -> Models:
     return Models([Model(backend, always(FalconTemplate()), name=backend.text) for backend in backends])
 
 
-async def ask(models: Models, manner: Manner = MANNER, *said: Message, background: bool = False) -> tuple[str, list[Fit]]:
+async def ask(
+    models: Models, manner: Manner = MANNER, *said: Message, background: bool = False
+) -> tuple[str, list[Fit]]:
     """What comes out, and the windows that were fitted."""
     text, fits = "", []
     async with aclosing(models.ask(Conversation(NOBODY, said), QUESTION, manner, background=background)) as stream:
