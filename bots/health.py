@@ -187,7 +187,7 @@ class Health:
             async with asyncio.timeout(PATIENCE):
                 await gauging()
         except (ParleyError, TimeoutError) as error:
-            log.info("something could not be measured", error=str(error) or "no answer in time")
+            log.info("metric not measured", error=str(error) or "no answer in time")
 
 
 def redis_probe(redis: Redis) -> Probe:

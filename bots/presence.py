@@ -59,7 +59,7 @@ async def _tell_on(redis: Redis, process: str, platforms: Mapping[str, Connected
             heard = True
         except (StorageError, TimeoutError) as error:
             if heard:
-                log.info("nobody hears where we are connected", error=str(error))
+                log.info("connection status not published", error=str(error))
             heard = False
         with suppress(TimeoutError):
             async with asyncio.timeout(EVERY):

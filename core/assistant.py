@@ -113,7 +113,7 @@ class Assistant:
                 await self.memory.append(answer.exchange)
                 self.remembered(answer)
             except StorageError as error:
-                log.error("an answer was given and could not be remembered", turn=tag(turn.id), error=str(error))
+                log.error("answer not stored in memory", turn=tag(turn.id), error=str(error))
         return answer
 
     def remembered(self, answer: Answer) -> None:
@@ -163,7 +163,7 @@ class Assistant:
             error = group.exceptions[0]
             if not isinstance(error, MessageGone):
                 raise error from None
-            log.info("reply deleted while it grew", turn=tag(turn.id), code=error.code)
+            log.info("reply deleted while it was written", turn=tag(turn.id), code=error.code)
             return Answer(Outcome(Ending.STOPPED))
         shown, outcome = delivery.result(), draft.outcome
         assert outcome  # noqa: S101 - a delivery ends after its draft
@@ -193,12 +193,16 @@ class Assistant:
             if isinstance(error, GenerationError):
                 metrics.MODEL_ERRORS.add(kind=type(error).__name__)
             log.warning(
-                "answer broke off", turn=tag(turn.id), error=str(error), remedy=error.remedy, kind=type(error).__name__
+                "answer interrupted",
+                turn=tag(turn.id),
+                error=str(error),
+                remedy=error.remedy,
+                kind=type(error).__name__,
             )
             draft.close(_explain(error, so_far=draft.best))
         except Exception:
             draft.close(_explain(ParleyError("a fault of ours"), so_far=draft.best))
-            log.exception("a fault of ours", turn=tag(turn.id))
+            log.exception("internal error", turn=tag(turn.id))
         else:
             if not draft.text:
                 draft.close(Outcome(Ending.FAILED, THOUGHT if ending is Ending.LENGTH else SILENT, retry=True))

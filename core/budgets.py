@@ -279,7 +279,7 @@ class Budgets:
             budget.serve()
             return
         self.away = True
-        log.warning("Redis does not share budgets; every process counts for itself", why=type(fault).__name__)
+        log.warning("call budgets not shared; each process counts alone", why=type(fault).__name__)
         self._looking = asyncio.create_task(self._look(budget))
         for one in {budget, *self._open.values()}:
             one.serve()
@@ -294,7 +294,7 @@ class Budgets:
             except FAULTS:
                 continue
             self.away = False
-        log.info("Redis shares budgets again", seconds=round(self.clock() - since, 1))
+        log.info("call budgets shared again", seconds=round(self.clock() - since, 1))
         for one in {budget, *self._open.values()}:
             one.serve()
 

@@ -259,7 +259,7 @@ class Delivery:
             if fault.retryable:
                 raise
             # The platform will not take this text, now or later: people are told, under what they see.
-            log.warning("the end was refused", error=str(fault), code=fault.code)
+            log.warning("final edit refused", error=str(fault), code=fault.code)
             await self._tell(outcome)
             shown = () if self._thinking else tuple(self.shown)
             await self._insist(partial(self._conclude, shown, REFUSED, ""))
@@ -277,7 +277,7 @@ class Delivery:
             try:
                 await self._insist(partial(self.editor.remove, self.spare.popleft()))
             except PlatformError as fault:
-                log.info("a message of an earlier reply stays", code=fault.code)
+                log.info("old message not removed", code=fault.code)
 
     async def _complete(self, place: int, text: str) -> None:
         """Make sure that a message before the last shows its final text."""
@@ -326,7 +326,7 @@ class Delivery:
             except (RateLimited, PlatformUnavailable) as fault:
                 if attempt == ATTEMPTS:
                     raise
-                log.warning("call failed; will call again", error=str(fault), attempt=attempt)
+                log.warning("platform call failed; retrying", error=str(fault), attempt=attempt)
                 await asyncio.sleep(fault.retry_after or min(PATIENCE, 0.1 * 2**attempt))
             else:
                 return

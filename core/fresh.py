@@ -40,9 +40,9 @@ class Fresh(Generic[T]):
                 try:
                     self._value = self._make()
                 except SettingsError as error:
-                    log.warning("a changed file is not used", error=str(error), remedy=error.remedy)
+                    log.warning("file reload failed", error=str(error), remedy=error.remedy)
                 else:
-                    log.info("a changed file is used from now on", folder=str(self._path))
+                    log.info("file reloaded", folder=str(self._path))
         return self._value
 
 

@@ -225,7 +225,7 @@ class LeaseEditor:
             try:
                 await self._call(self._editor.finish([ref], [text], outcome))
             except (ParleyError, TimeoutError) as error:
-                log.info("a pause could not be shown", error=str(error))
+                log.info("pause note not shown", error=str(error))
 
     async def seal(self, seal: Seal, refs: Sequence[MessageRef], retry: StoredJob | None) -> None:
         """Write down how the answer ends; people see it even where that cannot be done now."""
@@ -234,7 +234,7 @@ class LeaseEditor:
             async with asyncio.timeout(SEAL_TIMEOUT):
                 kept = await self._queue.seal(self._lease.job, seal, refs or self._refs, retry)
         except (StorageError, TimeoutError) as error:
-            log.warning("an answer's end could not be written down", error=str(error), retry=bool(retry))
+            log.warning("answer outcome not stored", error=str(error), retry=bool(retry))
             return
         if not kept:
             self._lease.lost = True
@@ -247,12 +247,12 @@ class LeaseEditor:
         try:
             await self._call(finish())
         except PlatformError as error:
-            log.info("an end was shown once only", error=str(error))
+            log.info("final edit not repeated", error=str(error))
 
     async def _prepare(self, part: int) -> MessageRef | None:
         """Before a post: the message that stands there already; else write down that one is about to be posted."""
         if self._posting == part and (found := await self._look_for(part)):
-            log.info("a message was found whose receipt was lost", part=part)
+            log.info("lost message found", part=part)
             await self._posted(found)
             return found
         self._lease.check()
@@ -296,7 +296,7 @@ class LeaseEditor:
             async with asyncio.timeout(RECEIPT_TIMEOUT):
                 await self._mark(None)
         except (StorageError, TimeoutError) as error:
-            log.info("a receipt could not be written down", error=str(error))
+            log.info("message id not stored", error=str(error))
         reach("posted")
 
     def _saw(self, text: str) -> None:

@@ -134,7 +134,7 @@ class Model:
                         self._told = await self.backend.limits()
                     self._told_until = time.monotonic() + LIMITS_TTL
                 except (GenerationError, TimeoutError) as error:
-                    log.warning("the model's limits are not to be had", model=self.name, error=str(error))
+                    log.warning("model limits unknown", model=self.name, error=str(error))
                     self._told_until = time.monotonic() + LIMITS_PAUSE
         most = min(manner.max_new_tokens, self.max_new_tokens or manner.max_new_tokens)
         return share(self._told or self.limits or manner.limits, most)
@@ -214,7 +214,7 @@ class Models:
                 if spoke:
                     raise
                 first = first or error
-                log.warning("a model did not answer", model=model.name, error=str(error), kind=type(error).__name__)
+                log.warning("model did not answer", model=model.name, error=str(error), kind=type(error).__name__)
             else:
                 if attempt:
                     attempt.succeeded()
@@ -258,14 +258,14 @@ async def _ask(
         except PromptTooLong:
             if spoke or cut:
                 raise
-            log.warning("prompt refused as too long; cutting it once more", model=model.name)
+            log.warning("prompt too long; shortening it", model=model.name)
             budget, cut = replace(budget, prompt=int(budget.prompt * STEP)), True
         except (ModelOverloaded, ModelUnavailable) as error:
             tries += 1
             wait = _pause(error, tries, time.monotonic() - began, patient=patient)
             if spoke or wait is None:
                 raise
-            log.info("asking again", model=model.name, error=str(error), seconds=round(wait, 2))
+            log.info("model request failed; retrying", model=model.name, error=str(error), seconds=round(wait, 2))
             await asyncio.sleep(wait)
         else:
             return

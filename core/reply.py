@@ -92,23 +92,23 @@ class Reply:
             how = "dead" if why else seal.outcome.ending if seal else "gone"
         except LeaseLost:
             self.lease.lost = True
-            log.warning("left to another worker")
+            log.warning("answer left to another worker")
         except MessageGone as error:
             how = "gone"
-            log.info("no place to reply to", code=error.code)
+            log.info("reply target gone", code=error.code)
             await self._end(self._commit(None))
         except PlatformError as error:
-            log.error("a reply could not be shown", error=str(error), remedy=error.remedy)
+            log.error("reply not shown", error=str(error), remedy=error.remedy)
             if error.retryable and time.time() - max(job.turn.at, job.stored[-1].since) < TOO_OLD:
                 await self._end(self._release(LATER, failed=False))
             else:
                 how = "dead"
                 await self._end(self._commit(None, str(error)))
         except StorageError as error:
-            log.warning("the queue is away", error=str(error))
+            log.warning("queue unavailable", error=str(error))
             await self._end(self._release(AGAIN, failed=False))
         except Exception:
-            log.exception("a fault of ours")
+            log.exception("internal error")
             await self._end(self._release(AGAIN, failed=True))
         return how
 
@@ -243,7 +243,7 @@ class Reply:
                 await self._correct_kept()
                 result = await self._queue.commit(job, current, dead=dead)
             except StorageError as error:
-                log.warning("not committed yet", error=str(error))
+                log.warning("commit failed; retrying", error=str(error))
                 self.lease.check()
                 await asyncio.sleep(COMMIT_PAUSE)
                 continue
@@ -262,7 +262,7 @@ class Reply:
         try:
             await step  # type: ignore[misc]
         except (ParleyError, TimeoutError) as error:
-            log.warning("left to its lease", turn=tag(self.lease.job.turn.id), error=str(error))
+            log.warning("lease left to expire", turn=tag(self.lease.job.turn.id), error=str(error))
 
 
 def _sealed(answer: Answer) -> Seal:

@@ -47,7 +47,7 @@ async def prepare(redis: Redis) -> int:
             changed = await _from_1(redis)
         await redis.set(Keys.SCHEMA, SCHEMA, ex=TTL)
     if changed:
-        log.info("the store was brought into today's form", schema=SCHEMA, before=there, changed=changed)
+        log.info("store migrated", schema=SCHEMA, before=there, changed=changed)
     return changed
 
 

@@ -88,9 +88,9 @@ class Summarizer:
                 while not await self._fold_while_idle(key):
                     pass
         except (GenerationError, StorageError, TimeoutError) as error:
-            log.warning("no summary was written", error=str(error), kind=type(error).__name__)
+            log.warning("summary failed", error=str(error), kind=type(error).__name__)
         except Exception:
-            log.exception("a fault of ours")
+            log.exception("internal error")
 
     async def _fold_while_idle(self, key: ConversationKey) -> bool:
         """Fold all there is as soon as nobody asks; whether that came to its end."""
@@ -122,7 +122,7 @@ class Summarizer:
             return False
         notes = notes or conversation.summary or NOTHING
         stored = await self._memory.fold(conversation, notes, passage[-1].id)
-        log.info("summary", messages=len(passage), characters=len(notes), stored=stored)
+        log.info("summary written", messages=len(passage), characters=len(notes), stored=stored)
         return len(passage) < len(left) or not stored
 
     async def _write(self, question: Message, model: str) -> str | None:

@@ -71,7 +71,7 @@ class Timings:
                         pipe.expire(Keys.TIMINGS, TTL)
                         await pipe.execute()
         except (StorageError, TimeoutError) as error:
-            log.info("how an answer went was not kept", error=str(error))
+            log.info("answer timing not stored", error=str(error))
 
     async def last(self) -> list[Timing]:
         """Those that are kept, oldest first. Raises StorageError."""

@@ -102,7 +102,7 @@ class Worker:
         try:
             await self._queue.leave()
         except StorageError as error:
-            log.info("left without a goodbye", error=str(error))
+            log.info("worker not unregistered", error=str(error))
 
     async def _hand_over(self) -> None:
         """Stop what did not end in time, and give it to others at once."""
@@ -115,9 +115,9 @@ class Worker:
             async with asyncio.timeout(HAND_OVER):
                 alone = not await self._queue.others()
                 await asyncio.gather(*(reply.hand_over(say_so=alone) for reply in left))
-            log.info("handed over", turns=len(left))
+            log.info("answers handed over", turns=len(left))
         except (StorageError, TimeoutError) as error:
-            log.warning("left to their leases", turns=len(left), error=str(error))
+            log.warning("leases left to expire", turns=len(left), error=str(error))
 
     async def _claim(self) -> None:
         """Take what there is room for, or wait until there is something."""
@@ -186,7 +186,7 @@ class Worker:
     async def _settle(self) -> None:
         """Mend what no script of ours did."""
         if found := await self._queue.settle():
-            log.warning("lanes stood nowhere", lanes=found)
+            log.warning("orphaned lanes requeued", lanes=found)
         await asyncio.sleep(SETTLE)
 
     async def _repeat(self, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -198,7 +198,7 @@ class Worker:
                 broken = False
             except StorageError as error:
                 if not broken:
-                    log.warning("Redis is away; trying again", error=str(error), remedy=error.remedy)
+                    log.warning("Redis unavailable; retrying", error=str(error), remedy=error.remedy)
                 broken = True
                 await asyncio.sleep(PAUSE)
 

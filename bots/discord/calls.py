@@ -219,4 +219,4 @@ class Calls:
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._left.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            log.debug("what was left of a call", error=type(error).__name__)
+            log.debug("abandoned call failed", error=type(error).__name__)

@@ -50,7 +50,7 @@ class Changes:
         self._waiting[change.message] = earlier if earlier and earlier.text is None else change
         if len(self._waiting) > MOST:
             given_up = self._waiting.pop(next(iter(self._waiting)))
-            log.error("a message's change is given up: too many wait", turn=tag(given_up.message))
+            log.error("message change dropped: too many queued", turn=tag(given_up.message))
         if not self._task or self._task.done():
             self._task = asyncio.create_task(self._make_all())
 
@@ -67,14 +67,14 @@ class Changes:
             try:
                 await self._make(change)
             except StorageError as error:
-                log.warning("a message's change waits", turn=tag(change.message), error=str(error))
+                log.warning("message change delayed; retrying", turn=tag(change.message), error=str(error))
                 await asyncio.sleep(wait)
                 wait = min(LONGEST, 2 * wait)
                 if self._waiting.get(change.message) is change:  # to the end: another one may be possible
                     self._waiting[change.message] = self._waiting.pop(change.message)
                 continue
             except Exception:
-                log.exception("a message's change could not be made", turn=tag(change.message))
+                log.exception("message change failed", turn=tag(change.message))
             wait = 0.5
             if self._waiting.get(change.message) is change:
                 del self._waiting[change.message]

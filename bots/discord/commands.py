@@ -117,7 +117,7 @@ class Tree(app_commands.CommandTree):
     async def on_error(self, interaction: discord.Interaction, error: app_commands.AppCommandError) -> None:
         """Say so to who used the command."""
         name = interaction.command.name if interaction.command else ""
-        log.error("a command failed", command=name, kind=type(error.__cause__ or error).__name__)
+        log.error("command failed", command=name, kind=type(error.__cause__ or error).__name__)
         if not interaction.response.is_done():
             await interaction.response.send_message(FAULT, ephemeral=True)
 
@@ -236,7 +236,7 @@ class Commands:
             async with in_time():
                 return await work
         except StorageError as error:
-            log.warning("a command came to nothing", error=str(error))
+            log.warning("command dropped", error=str(error))
             return None
 
 

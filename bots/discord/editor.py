@@ -173,7 +173,7 @@ class DiscordEditor:
         except PlatformError as error:
             if error.retryable:
                 raise
-            log.warning("cannot look for a message whose receipt was lost", code=error.code, remedy=error.remedy)
+            log.warning("search for lost message failed", code=error.code, remedy=error.remedy)
             return None
         for message in answer.json:
             ids = [one.get("custom_id", "") for row in message["components"] for one in row.get("components", [])]
@@ -219,7 +219,7 @@ class DiscordEditor:
             answer = await self._calls("post a message", sending, rank, paid=self._spend())
         except MessageGone as error:
             if error.code in {str(code) for code in FORBIDDEN}:
-                log.warning("we may not write there", code=error.code, remedy=error.remedy)
+                log.warning("no permission to write", code=error.code, remedy=error.remedy)
                 self._calls.forbid(self._channel)
             raise
         self._begun = True
@@ -331,7 +331,7 @@ class DiscordEditor:
                 self._opens_thread = name
                 raise
             if error.code != str(THREAD_EXISTS):
-                log.warning("no thread could be opened", code=error.code, remedy=error.remedy)
+                log.warning("thread not opened", code=error.code, remedy=error.remedy)
                 return
         self._channel = str(question)
 

@@ -84,7 +84,7 @@ class Gateway:
         if kind in ("READY", "RESUMED"):
             self._deaf = False
             self.let_in.set()
-            log.info("in Discord", how=kind.lower(), bot=str(self._client.user))
+            log.info("connected to Discord", how=kind.lower(), bot=str(self._client.user))
 
     def lost(self, shard: int = 0) -> None:
         """A connection broke, and perhaps brought nothing for a while before."""
@@ -106,12 +106,12 @@ class Gateway:
 
     async def ready(self, shard: int = 0) -> None:
         """A connection that began anew knows its servers, so it can be looked for."""
-        log.info("servers are known", servers=len(self._client.guilds))
+        log.info("server list received", servers=len(self._client.guilds))
         self._told.add(shard)
         try:
             await self.keep_up()
         except ParleyError as error:
-            log.warning("what was missed could not be looked for", error=str(error))
+            log.warning("search for missed messages failed", error=str(error))
 
     async def keep_up(self) -> None:
         """Look for what was missed, if there may be something; then note that we have heard everything until now.
@@ -156,7 +156,7 @@ class Gateway:
                 return
             attempt = 0 if time.monotonic() - began > 60 else attempt + 1
             wait = WAITS[min(attempt, len(WAITS)) - 1]
-            log.warning("the gateway is not connected", error=type(error).__name__, again_in=wait)
+            log.warning("gateway disconnected; reconnecting", error=type(error).__name__, again_in=wait)
             await asyncio.sleep(wait)
 
     async def hang_up(self) -> None:
@@ -195,7 +195,7 @@ class Gateway:
             except (TimeoutError, discord.DiscordException, ConnectionError):
                 if self._heard_at > asked_at:
                     continue
-                log.warning("the gateway is deaf; connecting anew", seconds=round(time.monotonic() - self._heard_at))
+                log.warning("gateway silent; reconnecting", seconds=round(time.monotonic() - self._heard_at))
                 self._deaf = True
                 for shard in self._live:
                     self._until[shard] = time.time() - (time.monotonic() - self._heard_at)
@@ -218,12 +218,12 @@ class Gateway:
                 async with asyncio.timeout(15):
                     said = [one async for one in channel.history(after=discord.Object(after), limit=MOST_MESSAGES)]
             except (discord.DiscordException, TimeoutError, aiohttp.ClientError) as error:
-                log.info("a channel could not be looked through", error=type(error).__name__)
+                log.info("channel not searched", error=type(error).__name__)
                 continue
             found += len(said)
             for message in said:
                 await self._listener.hear(message)
-        log.info("looked for what was missed", seconds=round(time.time() - since), messages=found)
+        log.info("missed messages searched", seconds=round(time.time() - since), messages=found)
 
     async def _channels(self, after: int, shard: int) -> list[Any]:
         """Channels of a connection in which something was said since, and the direct messages and threads in use."""

@@ -146,7 +146,7 @@ class Intake:
         if not heard.let_in:
             why = await self._door.refuses(heard.message, turn, where)
             if why:
-                log.info("refused", **turn_fields(turn), why=why)
+                log.info("access denied", **turn_fields(turn), why=why)
                 metrics.EVENTS.add(platform="discord", type="question", outcome="denied")
                 if await self._queue.first(f"{turn.key}/{turn.author.id}/refused"):
                     self._voice.later(self._voice.say(where.id, REFUSED.format(where=why)))
@@ -216,9 +216,9 @@ async def insist(work: Callable[[], Awaitable[None]], until: float) -> ParleyErr
             await work()
         except (StorageError, PlatformError) as error:
             if time.monotonic() > until:
-                log.error("an event came to nothing", error=str(error))
+                log.error("event dropped", error=str(error))
                 return error
-            log.warning("an event waits", error=str(error))
+            log.warning("event delayed; retrying", error=str(error))
             await asyncio.sleep(wait)
             wait = min(8.0, 2 * wait)
         else:

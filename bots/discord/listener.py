@@ -116,7 +116,7 @@ class DiscordListener(Voice):
         async def keep() -> str:
             await self._feedback.rate(handle.turn, str(interaction.user.id), "up" if mark == "up" else "down")
             metrics.FEEDBACK.add(platform="discord", mark=mark)
-            log.info("feedback", turn=tag(handle.turn), mark=mark)
+            log.info("feedback received", turn=tag(handle.turn), mark=mark)
             return THANKS
 
         await self.press(interaction, keep())
@@ -127,7 +127,7 @@ class DiscordListener(Voice):
             async with in_time():
                 say = await work
         except StorageError as error:
-            log.warning("a button came to nothing", error=str(error))
+            log.warning("button press failed", error=str(error))
             say = StorageError.plain
         if say:
             await self.whisper(interaction, say)

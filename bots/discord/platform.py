@@ -117,7 +117,7 @@ class Discord:
     def _gateway_ended(self, running: asyncio.Task[None]) -> None:
         """Discord will not have us any more: there is nothing left to listen to, and who runs us should know."""
         if not running.cancelled() and running.exception():
-            log.error("Discord ended the connection for good", error=str(running.exception()))
+            log.error("Discord closed the connection for good", error=str(running.exception()))
             self._stopping.ask()
 
     async def _sync(self, tree: Tree, state: DiscordState) -> None:
@@ -128,7 +128,7 @@ class Discord:
                 await register(self.calls, tree)
                 await state.sync(wanted)
         except ParleyError as error:
-            log.warning("commands could not be registered", error=str(error), remedy="Try `parley discord sync`.")
+            log.warning("command registration failed", error=str(error), remedy="Try `parley discord sync`.")
 
     async def _keep_house(self, state: DiscordState, memory: Memory) -> None:
         """Note that we hear everything, and forget the servers that we left, once we know on which we are."""
@@ -141,10 +141,10 @@ class Discord:
                     if gateway.caught_up and time.monotonic() - cleaned >= HOUR:
                         await gateway.stay()
                         if forgotten := await state.forget_left(memory, gateway.minds):
-                            log.info("forgot servers that were left", messages=forgotten)
+                            log.info("left servers forgotten", messages=forgotten)
                         cleaned = time.monotonic()
             except ParleyError as error:
-                log.warning("house was not kept", error=str(error))
+                log.warning("housekeeping failed", error=str(error))
             await asyncio.sleep(wait)
 
 
@@ -207,7 +207,7 @@ async def insist(work: Callable[[], Awaitable[bool]], stopping: Stopping) -> boo
                 return task.result()
             except PlatformUnavailable as error:
                 wait = WAITS[min(attempt, len(WAITS) - 1)]
-                log.warning("Discord is not reachable", error=str(error), again_in=wait)
+                log.warning("Discord unreachable; retrying", error=str(error), again_in=wait)
                 await asyncio.wait({stop}, timeout=wait)
             if stop.done():
                 return False

@@ -60,7 +60,7 @@ class DiscordSurface:
                 "read a thread", lambda: http.logs_from(int(turn.key.thread), THREAD_MESSAGES, before=before)
             )
         except PlatformError as error:
-            log.warning("a thread could not be read", code=error.code, remedy=error.remedy)
+            log.warning("thread not read", code=error.code, remedy=error.remedy)
             return ()
         said = [self._message(turn, message) for message in reversed(answer.json)]
         return [message for message in said if message.text]

@@ -85,7 +85,7 @@ class Signs:
             # A refusal for now, or in a place that is gone, is no reason to give up; "not_authorized",
             # "feature_disabled" and the like are.
             self._works = error.retryable or isinstance(error, MessageGone)
-            log.info("no status shown", code=error.code, again=self._works)
+            log.info("status not shown", code=error.code, again=self._works)
             return isinstance(error, PlatformUnavailable) and not last
         return True
 
@@ -149,7 +149,7 @@ class SlackEditor:
         except PlatformError as error:
             if error.retryable:
                 raise
-            log.warning("cannot look for a message whose receipt was lost", code=error.code, remedy=error.remedy)
+            log.warning("search for lost message failed", code=error.code, remedy=error.remedy)
             return None
         marked = [m["ts"] for m in found["messages"] if m.get("metadata") == self._mark(part)]
         return MessageRef(self._channel, max(marked)) if marked else None

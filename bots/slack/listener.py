@@ -139,7 +139,7 @@ class SlackListener(Errands):
         direct = body["event"].get("channel_type") == "im"
         if refusal := self._refusal(channel, user, direct=direct, external=is_external(body)):
             if await self._queue.first(turn.id):
-                log.info("refused", **turn_fields(turn), why=refusal)
+                log.info("access denied", **turn_fields(turn), why=refusal)
                 metrics.EVENTS.add(platform="slack", type="question", outcome="denied")
                 self.later(self._whisper(channel, user, thread, REFUSED.format(where=refusal)))
             return
@@ -195,7 +195,7 @@ class SlackListener(Errands):
             async with in_time():
                 say = await work
         except StorageError as error:
-            log.warning("a button came to nothing", error=str(error))
+            log.warning("button press failed", error=str(error))
             say = StorageError.plain
         await ack()
         if say:

@@ -100,7 +100,7 @@ class Slack:
         socket = self._socket = Socket(app, app_token)
         try:
             if await _insist(socket.open, self._stopping):
-                log.info("in Slack", workspace=self._who["team"], bot=self._who["user"])
+                log.info("connected to Slack", workspace=self._who["team"], bot=self._who["user"])
             yield
         finally:
             await socket.close()
@@ -143,7 +143,7 @@ async def _insist(work: Callable[[], Coroutine[None, None, T]], stopping: Stoppi
                 return task.result()
         except (PlatformUnavailable, RateLimited) as error:
             wait = error.retry_after or WAITS[min(attempt, len(WAITS) - 1)]
-            log.warning("Slack is not reachable", error=str(error), again_in=wait)
+            log.warning("Slack unreachable; retrying", error=str(error), again_in=wait)
             await asyncio.wait({stop}, timeout=wait)
         finally:
             stop.cancel()

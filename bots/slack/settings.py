@@ -147,7 +147,7 @@ class SlackSettings:
             with slack_errors("views.open"):
                 await self._client.views_open(trigger_id=body["trigger_id"], view=form(key, chosen, choices))
         except ParleyError as error:
-            log.warning("no form for settings", error=str(error), remedy=error.remedy)
+            log.warning("settings form not opened", error=str(error), remedy=error.remedy)
 
     async def save(self, ack: Callable[..., Awaitable[None]], view: Json) -> None:
         """The form was sent: store what changed, or say beside each field what is wrong with it."""
@@ -156,7 +156,7 @@ class SlackSettings:
             async with in_time():
                 wrong = await self._choose(key, filled, shown)
         except StorageError as error:
-            log.warning("settings were not stored", error=str(error))
+            log.warning("settings not stored", error=str(error))
             wrong = {next(iter(filled), RESET): StorageError.plain}
         if wrong:
             await ack(response_action="errors", errors=wrong)

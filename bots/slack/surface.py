@@ -78,7 +78,7 @@ class SlackSurface:
                 if not cursor:
                     break
         except PlatformError as error:
-            log.warning("a thread could not be read", code=error.code, remedy=error.remedy)
+            log.warning("thread not read", code=error.code, remedy=error.remedy)
         if len(said) > THREAD_MESSAGES:
             said = [said[0], *said[1 - THREAD_MESSAGES :]]
         mentioned = {user for message in said for user in (message.get("user", ""), *people(message["text"])) if user}

@@ -127,7 +127,7 @@ class Gallery:
                 await step()  # type: ignore[operator]
             except StorageError as error:
                 if self.reachable:
-                    log.warning("boards are out of date", error=str(error), remedy=error.remedy)
+                    log.warning("page updates interrupted", error=str(error), remedy=error.remedy)
                     self.reachable = False
                     self.wake()
                 await asyncio.sleep(PAUSE)

@@ -57,7 +57,7 @@ class Web:
             page = Page(self._core, queue, gallery)
             async with gallery.open(), serving(page.app(), listener):
                 address = _address(settings, listener.getsockname()[1])
-                log.info("the page is open", address=address)
+                log.info("page open", address=address)
                 if sys.stderr.isatty():
                     print(f"\n  Parley is at {address}\n  Ctrl-C ends it.\n", file=sys.stderr)  # noqa: T201
                 self.connected = True

@@ -82,7 +82,7 @@ class DetectedBackend:
     async def _detect(self) -> Backend:
         self.api = await detect(self._server)
         self._backend = self._open_as(self.api)
-        log.info("asked the model's server what it speaks", model_api=self.api, server=self._server.where)
+        log.info("model API detected", model_api=self.api, server=self._server.where)
         return self._backend
 
     def _detected(self, task: asyncio.Task[Backend]) -> None:

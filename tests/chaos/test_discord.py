@@ -74,7 +74,7 @@ async def test_workers_die_while_people_watch_in_discord(nursery: Nursery, tmp_p
         log = tmp_path / "listener.log"
         given = environment(tmp_path, **settings)
         listener = Member("listener", await nursery.start(("run", "discord", "--no-worker"), given, tmp_path, log), log)
-        await wait_until(lambda: discord.gateway.connected and "in Discord" in listener.text, timeout=20)
+        await wait_until(lambda: discord.gateway.connected and "connected to Discord" in listener.text, timeout=20)
         asked: list[Posted] = []
         async with crew(nursery, tmp_path, settings) as members:
             for _ in range(ROUNDS):

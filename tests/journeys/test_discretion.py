@@ -72,7 +72,7 @@ async def test_nothing_that_anybody_said_and_no_secret_is_in_any_log_metric_or_e
         }
         parley = await stack.enter_async_context(run_parley(tmp_path, "run", **settings))
         await wait_until(
-            lambda: slack.sockets and '"in Slack"' in parley.log and "in Discord" in parley.log,
+            lambda: slack.sockets and '"connected to Slack"' in parley.log and "connected to Discord" in parley.log,
             description=f"two platforms: {parley.log}",
         )
         tgi.answer = "The canary sings of canaries. " * 8

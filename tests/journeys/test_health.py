@@ -31,7 +31,7 @@ async def test_a_turn_is_seen_on_the_page_and_in_the_log_and_names_nobody(
     """What it took, and that all is well; no person, channel, message or secret."""
     tgi.answer = "A canary sings."
     async with in_slack(slack, tgi, tmp_path, HTTP_PORT="0", LOG_LEVEL="debug") as parley:
-        await wait_until(lambda: '"in Slack"' in parley.log, description="a start")
+        await wait_until(lambda: '"connected to Slack"' in parley.log, description="a start")
         ts = await slack.mention(GENERAL, "what does a canary do?")
         await reply(slack, GENERAL, ts)
 
