@@ -141,7 +141,7 @@ class Worker:
         """Answer one job, beside the others."""
         reach("claimed")
         say = log.info if lease.job.tries > 1 else log.debug
-        say("taken", **turn_fields(lease.job.turn), epoch=lease.job.epoch, tries=lease.job.tries)
+        say("turn claimed", **turn_fields(lease.job.turn), epoch=lease.job.epoch, tries=lease.job.tries)
         surface = self._surfaces[lease.job.turn.key.platform]
         reply = Reply(lease, self._queue, self._assistant, surface, self._timings)
         task = asyncio.create_task(reply.run())

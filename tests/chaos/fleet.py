@@ -202,7 +202,7 @@ class Fleet:
         found = [
             Taken(line["at"], line["turn"], line["epoch"], line["tries"], member.pid)
             for member in self.members
-            for line in member.lines("taken")
+            for line in member.lines("turn claimed")
         ]
         return sorted(found, key=lambda taken: taken.epoch)
 

@@ -52,7 +52,7 @@ async def crew(nursery: Nursery, folder: Path, settings: dict[str, str]) -> Asyn
 
 def busy(members: list[Member]) -> list[Member]:
     """Those that took something, and run."""
-    return [one for one in members if one.running and not one.killed_at and one.lines("taken")]
+    return [one for one in members if one.running and not one.killed_at and one.lines("turn claimed")]
 
 
 async def nothing_waits(server: Server) -> bool:

@@ -70,7 +70,7 @@ async def test_another_worker_goes_on_in_the_same_message(
         doomed, heir = (first, second) if talks_to(first, tgi) else (second, first)
         doomed.process.kill()
         await wait_until(lambda: posted.text == STREAM and not posted.buttons)
-        assert "taken" in heir.log
+        assert "turn claimed" in heir.log
         assert len(slack.replies(GENERAL, ts)) == 1
         assert all(len(before) <= len(after) for before, after in pairwise(posted.shown))
         assert slack.pings == []
