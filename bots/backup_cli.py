@@ -12,39 +12,44 @@ import typer
 
 from bots.memory_cli import AsJson, Store, do, done
 from bots.printing import many, progress
-from bots.usage import Command
+from bots.usage import OPERATE, Command
 from core.errors import BackupError
 
 if TYPE_CHECKING:
     from core.archive import How
     from core.backup import Header, Writer
 
-WHY = {"unchanged": "here already", "expired": "would be forgotten by now", "forgotten": "forgotten since"}
+WHY = {"unchanged": "already here", "expired": "too old to be kept", "forgotten": "forgotten since"}
 """Why a conversation was not put back, in words."""
 
-Force = Annotated[bool, typer.Option("--force", help="Write over a file that is there.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
 
 
 def attach(cli: typer.Typer) -> None:
     """Register the commands."""
-    cli.command("backup", cls=Command)(backup)
-    cli.command("restore", cls=Command)(restore)
+    cli.command("backup", cls=Command, rich_help_panel=OPERATE)(backup)
+    cli.command("restore", cls=Command, rich_help_panel=OPERATE)(restore)
 
 
 def backup(
     file: Annotated[
-        Path | None, typer.Argument(help="By default parley-DATE-TIME.backup in this folder; - is standard output.")
+        Path | None,
+        typer.Argument(
+            metavar="FILE",
+            help="The file to write; - is standard output. Without it, parley-DATE-TIME.backup in this folder.",
+        ),
     ] = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write all that is remembered into one file, while Parley goes on. It holds what people said: keep it safe.
+    """Back up everything that is remembered into one file, while Parley runs.
 
-    A channel and its threads are written as they stand at one moment. What waits to be answered is not part of it.
+    The file holds what people said: keep it safe. Each channel is saved as it is at one moment, with its threads.
+    Questions that are still in the queue are not saved.
     """
     if file == Path("-"):
         if as_json or sys.stdout.isatty():
-            raise typer.BadParameter("a backup is binary and takes standard output: parley backup - > parley.backup")
+            raise typer.BadParameter("A backup is binary, and takes all of standard output: parley backup - > parley.backup")
         count, waiting = do(_stream)
         typer.echo(f"The backup holds {many(count, 'conversation')}.{_unanswered(waiting)}", err=True)
         return
@@ -56,31 +61,36 @@ def backup(
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(help="What `parley backup` wrote; - is standard input.")],
-    merge: Annotated[bool, typer.Option("--merge", help="Add what is missing to what is remembered here.")] = False,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `parley backup` wrote; - is standard input.")],
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Keep what is remembered here, and add what is missing.")
+    ] = False,
     replace: Annotated[
         bool,
         typer.Option(
-            "--replace", help="Remember what the file remembers, and nothing else; also what was forgotten since."
+            "--replace",
+            help="Make the memory the same as the backup: forget all else, and bring back what was forgotten since.",
         ),
     ] = False,
-    check: Annotated[bool, typer.Option("--check", help="Only see whether the file is whole.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only check that the file is complete and undamaged.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remember what a backup remembers. Parley may be running. A damaged file changes nothing.
+    """Restore a backup.
 
-    Into a memory that is not empty, only with --merge or --replace. What would be forgotten by now is left out.
+    Parley may be running. If something is remembered here already, choose --merge or --replace. Conversations that are
+    older than RETENTION_DAYS are left out. A damaged file changes nothing.
     """
     from core.backup import read_backup
 
     if merge and replace:
-        raise typer.BadParameter("--merge and --replace contradict each other")
+        raise typer.BadParameter("--merge and --replace contradict each other. Choose one.")
     if file == Path("-") and sys.stdin.isatty():
-        raise typer.BadParameter("a backup is binary, and comes through a pipe: parley restore - < parley.backup")
+        raise typer.BadParameter("A backup is binary, and comes from a file or a pipe: parley restore - < parley.backup")
     if check:
         with read_backup(file) as whole:
             made = time.strftime("%Y-%m-%d %H:%M", time.localtime(whole.header.at))
-            said = f"{file} is whole: {many(whole.count, 'conversation')}, of {made}, by Parley {whole.header.version}."
+            said = f"{file} is complete: {many(whole.count, 'conversation')}, saved {made}"
+            said += f" by Parley {whole.header.version}."
             done(as_json, said, conversations=whole.count, at=whole.header.at, version=whole.header.version)
         return
     how: How | None = "merge" if merge else "replace" if replace else None
@@ -110,9 +120,9 @@ async def put_back(store: Store, file: Path, how: How | None) -> dict[str, int]:
     with read_backup(file) as whole:
         if how is None and not await store.archive.is_empty():
             raise BackupError(
-                "There is something remembered here already, so nothing was restored.",
-                remedy="--merge adds what is missing, --replace forgets what is here and is not in the file; "
-                "`parley backup` first keeps what is here.",
+                "Something is remembered here already, so nothing was restored.",
+                remedy="Choose --merge to add what is missing, or --replace to make the memory the same as the backup. "
+                "`parley backup` saves what is here first.",
             )
         here = {key: parts for family in await store.archive.families() for key, parts in family.items()}
         with progress("Restoring", whole.count) as step:
@@ -128,7 +138,7 @@ async def put_back(store: Store, file: Path, how: How | None) -> dict[str, int]:
 
 
 def _unanswered(waiting: int) -> str:
-    return f" What comes of {many(waiting, 'message')} that nobody has answered yet is not in it." if waiting else ""
+    return f" {many(waiting, 'question')} still in the queue: not saved." if waiting else ""
 
 
 async def _write(store: Store, file: Path, *, over: bool) -> tuple[int, int]:

@@ -65,6 +65,11 @@ class Discord:
         """Whether what people say reaches us."""
         return self._client.gateway is not None and self._client.gateway.hears
 
+    @property
+    def place(self) -> str:
+        """Discord, and the bot's name there."""
+        return f"Discord (@{self._client.user})"
+
     @asynccontextmanager
     async def listening(self, queue: RedisTurnQueue, memory: Memory, redis: Redis) -> AsyncIterator[None]:
         """Take what Discord sends while inside.

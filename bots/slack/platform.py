@@ -74,6 +74,11 @@ class Slack:
         """Whether what people say reaches us."""
         return self._socket is not None and self._socket.connected
 
+    @property
+    def place(self) -> str:
+        """The workspace, by its name."""
+        return f"Slack ({self._who['team']})"
+
     @asynccontextmanager
     async def listening(self, queue: RedisTurnQueue, memory: Memory, redis: Redis) -> AsyncIterator[None]:
         """Take what Slack sends while inside; afterwards nothing new comes, and what came was acknowledged.

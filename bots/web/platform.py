@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-import sys
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -36,6 +35,8 @@ class Web:
         self.surface = WebSurface(self._boards)
         self.connected = False
         """Whether the page is being served."""
+        self.place = "the page"
+        """Its address, while it is served."""
 
     @asynccontextmanager
     async def listening(self, queue: RedisTurnQueue, memory: Memory, redis: Redis) -> AsyncIterator[None]:
@@ -58,8 +59,7 @@ class Web:
             async with gallery.open(), serving(page.app(), listener):
                 address = _address(settings, listener.getsockname()[1])
                 log.info("page open", address=address)
-                if sys.stderr.isatty():
-                    print(f"\n  Parley is at {address}\n  Ctrl-C ends it.\n", file=sys.stderr)  # noqa: T201
+                self.place = address.rstrip("/")
                 self.connected = True
                 try:
                     yield
