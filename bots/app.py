@@ -198,26 +198,26 @@ def _check_tokens(settings: Settings, listens: Sequence[str], answers: Sequence[
     """Raise SettingsError, with all that is missing to take what people say, or to answer it."""
     bot, app, discord = settings.slack_bot_token, settings.slack_app_token, settings.discord_token
     needed = {
-        "slack": [("SLACK_BOT_TOKEN", "xoxb-…", bot), *([("SLACK_APP_TOKEN", "xapp-…", app)] * ("slack" in listens))],
-        "discord": [("DISCORD_TOKEN", "MTA5…", discord)],
+        "slack": [("SLACK_BOT_TOKEN (xoxb-…)", bot), *([("SLACK_APP_TOKEN (xapp-…)", app)] * ("slack" in listens))],
+        "discord": [("DISCORD_TOKEN", discord)],
     }
     wrong, sections = [], []
     for name in dict.fromkeys((*listens, *answers)):
-        if missing := [f"{setting}={example}" for setting, example, token in needed.get(name, ()) if not token]:
+        if missing := [setting for setting, token in needed.get(name, ()) if not token]:
             wrong.append(f"{CALLED[name]} is not set up. Missing: {' and '.join(missing)}.")
             sections.append(SECTIONS[name])
     # A worker that shares no Redis with anybody would wait for ever. DATA_DIR, where it is set, is shared on purpose.
     alone = not settings.redis_url and "data_dir" not in settings.model_fields_set
     if not listens and alone and not configured(settings):
         wrong.append(
-            "A worker needs the Redis of the processes that take messages, and the tokens of the platforms it answers "
-            "on. Missing: REDIS_URL=redis://… (on one machine, their DATA_DIR is enough); SLACK_BOT_TOKEN or "
-            "DISCORD_TOKEN, unless it only answers on the page."
+            "This worker would have nothing to do: it shares no Redis with the processes that take messages, and no "
+            "platform is set up. Missing: REDIS_URL, the same as theirs (on one machine, DATA_DIR is enough); and "
+            "SLACK_BOT_TOKEN or DISCORD_TOKEN, unless it only answers on the page."
         )
         sections.append(SECTIONS[WORKER])
     if wrong:
         where = " and ".join(f'"{section}"' for section in sections)
-        remedy = f"README.md explains it: {where}. Put settings into .env; `parley doctor` checks them."
+        remedy = f"See {where} in README.md. Put the settings into .env; `parley doctor` checks them."
         raise SettingsError("\n".join(wrong), remedy=remedy)
 
 

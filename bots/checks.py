@@ -32,7 +32,7 @@ DEADLINE = 8.0
 """Seconds for each thing that is tried over a network."""
 SMALLEST = 256
 """Tokens of a prompt in which a conversation has room."""
-BUG = "That is a fault of Parley's: please report it, with this line and the output of `parley --version`."
+BUG = "This is a bug in Parley. Please report it, with this line and the output of `parley --version`."
 EXAMPLE = ". Example: "
 """Between what is wrong with a setting and what it could look like."""
 
@@ -87,8 +87,8 @@ async def examine_model(settings: Settings, wrong: Collection[str], say: Say) ->
     finally:
         await models.aclose()
     if settings.backend == "demo":
-        hint = "For a real one: MODEL_URL=http://localhost:8080, where a model's server answers."
-        say(Check("model", "ok", "Model", "the demo, which understands nothing", hint))
+        hint = "To connect a model, set MODEL_URL to its server, for example MODEL_URL=http://localhost:8000/v1."
+        say(Check("model", "ok", "Model", "none, so the built-in demo answers", hint))
 
 
 def without_example(said: str) -> tuple[str, str]:
@@ -128,8 +128,8 @@ async def _healthy(model: Model, called: str) -> Check:
     except TimeoutError:
         ready = False
     if ready:
-        return Check("model", "ok", called, f"{model.where} says that it is ready", ms=ms(began))
-    return Check("model", "warning", called, f"{model.where} does not say at /health that it is ready", ms=ms(began))
+        return Check("model", "ok", called, f"{model.where} is ready", ms=ms(began))
+    return Check("model", "warning", called, f"{model.where} does not report at /health that it is ready", ms=ms(began))
 
 
 async def _name(model: Model, called: str) -> Check | None:
@@ -147,10 +147,10 @@ async def _name(model: Model, called: str) -> Check | None:
     asked = speaks.model if isinstance(speaks, OpenAIBackend) else ""
     there = ", ".join(listed[:8]) + (f" and {len(listed) - 8} more" if len(listed) > 8 else "")
     if asked and listed and asked not in listed:
-        return Check(name, "warning", tried, f"the server does not list {asked}", f"It lists {there}.")
+        return Check(name, "warning", tried, f"the server has no model '{asked}'", f"Choose one that it has: {there}.")
     if not asked and len(listed) > 1:
-        found = f"MODEL_NAME is not set, so the first is asked, {listed[0]}"
-        return Check(name, "warning", tried, found, f"The server lists {there}.")
+        found = f"not set, so the server's first model is used: {listed[0]}"
+        return Check(name, "warning", tried, found, f"Set MODEL_NAME to one that it has: {there}.")
     return None
 
 
@@ -163,7 +163,7 @@ async def _limits(backend: Backend) -> ModelLimits | None:
 
 
 async def _one_token(settings: Settings, asked: Manner, model: Model, called: str) -> Check:
-    name, tried, began = "model.answer", f"{called}, one token", time.perf_counter()
+    name, tried, began = "model.answer", f"{called}, test question", time.perf_counter()
     window = Window(asked.system, (Message(Role.USER, "Hello"),))
     try:
         template = await model.template()
@@ -174,14 +174,14 @@ async def _one_token(settings: Settings, asked: Manner, model: Model, called: st
                 pass
     except ModelTimeout as error:
         waits = f"{settings.first_token_timeout:g} s (FIRST_TOKEN_TIMEOUT)"
-        remedy = f"Look at the load of the model's server, and whether MODEL_URL names it; Parley itself waits {waits}."
+        remedy = f"Check the load of the model's server, and MODEL_URL. When people ask, Parley waits {waits}."
         return Check(name, "error", tried, str(error), remedy, ms(began))
     except (GenerationError, SettingsError) as error:
         remedy = _outside_the_container(model, error) or await _other_api(model, error) or error.remedy
         return Check(name, "error", tried, str(error), remedy, ms(began))
     took = ms(began)
-    by = "its server" if template.name == "chat" else f"{template.name} (PROMPT_TEMPLATE)"
-    return Check(name, "ok", tried, f"after {took:,} ms; the prompt is written as {by} does it", ms=took)
+    by = "applied by the server" if template.name == "chat" else f"{template.name} (PROMPT_TEMPLATE)"
+    return Check(name, "ok", tried, f"answered after {took:,} ms; chat template: {by}", ms=took)
 
 
 def _outside_the_container(model: Model, error: Exception) -> str:
@@ -212,25 +212,31 @@ async def _other_api(model: Model, error: Exception) -> str:
         return ""
     if speaks == model.api:
         return ""
-    return f"The server there speaks {speaks}: set MODEL_API={speaks}, or leave MODEL_API empty and it is asked."
+    return f"The server speaks {speaks}: set MODEL_API={speaks}, or leave MODEL_API empty to have it detected."
 
 
 def _context(settings: Settings, asked: Manner, model: Model, told: ModelLimits | None, called: str) -> Check:
     """Whether a conversation has room in what the model reads."""
     name, tried = "model.context", f"{called}, context"
     limits = told or model.limits or ModelLimits(settings.context_tokens, settings.context_tokens)
-    who = "as the server says" if told else "as CONTEXT_TOKENS says: the server does not tell"
-    said = f"{limits.max_total_tokens:,} tokens, {who}"
+    who = "from the server" if told else "from CONTEXT_TOKENS, because the server does not say"
+    said = f"{limits.max_total_tokens:,} tokens ({who})"
     budget = share(limits, settings.max_new_tokens)
     system = model.count(asked.system)
     if system > budget.prompt // 2 or budget.prompt < SMALLEST:
-        found = f"{said}; that is too small: {budget.prompt:,} are left for instructions ({system:,}) and conversation"
+        found = f"{said}, which is too small: {budget.prompt:,} are left for instructions ({system:,}) and conversation"
         remedy = "Start the model's server with a larger context, or set a smaller MAX_NEW_TOKENS or SYSTEM_PROMPT."
         return Check(name, "error", tried, found, remedy)
     if budget.answer == settings.max_new_tokens:
         return Check(name, "ok", tried, said)
-    remedy = f"MAX_NEW_TOKENS={budget.answer} would say so."
-    return Check(name, "warning", tried, f"{said}; an answer gets half of it at the most", remedy)
+    remedy = f"Set MAX_NEW_TOKENS={budget.answer}, or start the model's server with a larger context."
+    return Check(
+        name,
+        "warning",
+        tried,
+        f"{said}; MAX_NEW_TOKENS asks for more than half of it, so answers get at most {budget.answer:,}",
+        remedy,
+    )
 
 
 async def _template(asked: Manner, model: Model, called: str) -> Check | None:
@@ -251,11 +257,11 @@ async def _template(asked: Manner, model: Model, called: str) -> Check | None:
         theirs = HuggingFaceTemplate(source, bos=bos, eos=eos, name="the server's chat template")
         same = _written(ours.render(_talk(asked)), bos) == _written(theirs.render(_talk(asked)), bos)
     except (GenerationError, SettingsError, TimeoutError) as error:
-        found = f"the server's own could not be compared with {ours.name} ({type(error).__name__})"
-        return Check(name, "warning", tried, found, "See whether answers end where they should.")
+        found = f"{ours.name} could not be compared with the server's own ({type(error).__name__})"
+        return Check(name, "warning", tried, found, "Check that answers end where they should.")
     if same:
-        return Check(name, "ok", tried, f"{ours.name} writes what the server's own would")
-    found = f"{ours.name} does not write what the server's own would: the model was trained on that"
+        return Check(name, "ok", tried, f"{ours.name}, the same as the server's own")
+    found = f"{ours.name} differs from the server's own, with which the model was trained"
     return Check(name, "warning", tried, found, "Set PROMPT_TEMPLATE=server, or leave it empty.")
 
 

@@ -227,10 +227,10 @@ def sync(
 
 
 def _settings() -> Settings:
-    """The settings; what .env says by mistake is a line on stderr each, also where that is why a setting is missing."""
-    from bots.envfile import look_into_env_file
+    """The settings. Mistakes in .env are named on stderr first: they may be why a setting is missing."""
+    from bots.envfile import ignored_lines
 
-    for line in look_into_env_file():
+    for line in ignored_lines():
         if line.mistake:
             typer.echo(f".env, line {line.line}: {line.found}. {line.remedy}", err=True)
     return load_settings()

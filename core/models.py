@@ -141,13 +141,14 @@ class Model:
 
     @property
     def where(self) -> str:
-        """What answers, and where, without a secret: ``openai at http://gpu1:8000/v1``."""
+        """What answers, and where, without a secret: ``http://gpu1:8000/v1 (OpenAI API, detected)``."""
         from yarl import URL
 
         detected = getattr(self.backend, "api", None)
-        api = self.api or (f"{detected}, as it turned out," if detected else "a server that does not answer,")
+        called = {"openai": "OpenAI API", "tgi": "TGI", "demo": "demo"}
+        api = f"{called[detected]}, detected" if detected else called[self.api] if self.api else "it does not answer"
         address = URL(self.url).with_user(None).with_query(None) if self.url else ""
-        return f"{api} at {address}" if address else str(api)
+        return f"{address} ({api})" if address else str(api)
 
     def opened(self, prompt: Prompt) -> Opened:
         """Whether the model's first token is reasoning already."""

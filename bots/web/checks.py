@@ -37,9 +37,9 @@ async def examine_page(settings: Settings, wrong: Collection[str], say: Say) -> 
         taken = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE
         say(_refused("page.port", "warning" if taken else "error", "Page, port", error))
         return
-    who = "a login" if settings.web_user else "a proxy that knows people" if settings.web_auth_header else ""
+    who = "a login" if settings.web_user else "your proxy's login" if settings.web_auth_header else ""
     where = f"{settings.web_host}:{settings.web_port}"
-    said = f"can be opened at {where}, {f'behind {who}' if who else 'for this machine alone'}"
+    said = f"can be opened at {where}, {f'with {who}' if who else 'from this machine only'}"
     say(Check("page", "ok", "Page", said))
 
 

@@ -16,9 +16,9 @@ async def test_what_a_server_speaks_is_said(tmp_path: Path, redis_url: str) -> N
         report = await listed(tmp_path, {"REDIS_URL": redis_url, "MODEL_URL": server.url})
     assert report.code == 0
     found = {name: check["found"] for name, check in report.checks.items()}
-    assert found["model"].startswith(f"openai, as it turned out, at {server.url}")
-    assert found["model.answer"].endswith("written as its server does it")
-    assert found["model.context"].startswith("4,096 tokens, as the server says")
+    assert found["model"] == f"{server.url} (OpenAI API, detected) is ready"
+    assert found["model.answer"].endswith("; chat template: applied by the server")
+    assert found["model.context"] == "4,096 tokens (from the server)"
     assert "model.name" not in found
 
 
@@ -28,10 +28,10 @@ async def test_a_choice_of_models_is_pointed_out(tmp_path: Path, redis_url: str)
         server.models = ["llama3", "qwen3"]
         settings = {"REDIS_URL": redis_url, "MODEL_API": "openai", "MODEL_URL": server.api}
         report = await listed(tmp_path, settings)
-        assert "the first is asked, llama3" in report.checks["model.name"]["found"]
+        assert "first model is used: llama3" in report.checks["model.name"]["found"]
         report = await listed(tmp_path, {**settings, "MODEL_NAME": "qwen4"})
-        assert report.checks["model.name"]["found"] == "the server does not list qwen4"
-        assert report.checks["model.name"]["remedy"] == "It lists llama3, qwen3."
+        assert report.checks["model.name"]["found"] == "the server has no model 'qwen4'"
+        assert report.checks["model.name"]["remedy"] == "Choose one that it has: llama3, qwen3."
         report = await listed(tmp_path, {**settings, "MODEL_NAME": "qwen3"})
         assert "model.name" not in report.checks
 
@@ -43,8 +43,8 @@ async def test_each_model_of_a_table_is_looked_at(tmp_path: Path, redis_url: str
         dead = f'[models.large]\nurl = "http://127.0.0.1:{unused_tcp_port}"\n'
         table.write_text(f'{dead}[models.small]\nurl = "{tgi.url}"\ntemplate = "zephyr"\n', encoding="utf-8")
         report = await listed(tmp_path, {"REDIS_URL": redis_url, "MODELS_FILE": str(table)})
-        assert "Model large, one token" in report.text
-        assert "written as zephyr (PROMPT_TEMPLATE) does it" in report.text
+        assert "Model large, test question" in report.text
+        assert "chat template: zephyr (PROMPT_TEMPLATE)" in report.text
         assert report.code == 1
     table.write_text("[models.a]\n", encoding="utf-8")
     report = await listed(tmp_path, {"REDIS_URL": redis_url, "MODELS_FILE": str(table)})

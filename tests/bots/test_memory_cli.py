@@ -166,14 +166,14 @@ async def test_of_who_is_forgotten_nothing_is_left(cli: Cli, client: Redis) -> N
 
 @pytest.mark.usefixtures("talk")
 def test_what_is_exported_can_be_imported(cli: Cli) -> None:
-    """A conversation that was forgotten since stays forgotten; what is here already is not added."""
+    """A conversation that was forgotten since stays forgotten; what is already here is not added."""
     assert cli("memory", "export", "all.jsonl").returncode == 0
     again = cli("memory", "export", "all.jsonl")
     assert (again.returncode, "--force" in again.stderr) == (1, True)
     assert cli("memory", "forget", "--channel", "C2", "--yes").returncode == 0
     added = json.loads(cli("memory", "import", "all.jsonl", "--json").stdout)
     assert (added["merged"], added["unchanged"], added["forgotten"]) == (0, 2, 1)
-    said = "Nothing was added. Left out: 2 conversations, here already. Left out: 1 conversation, forgotten since.\n"
+    said = "Nothing was added. Left out: 2 conversations, already here. Left out: 1 conversation, forgotten since.\n"
     assert cli("memory", "import", "all.jsonl").stdout == said
     assert cli("memory", "forget", "--user", "U2", "--yes").returncode == 0
     assert cli("memory", "import", "all.jsonl").stdout.startswith("Added 1 conversation. Left out: 1 conversation, ")
@@ -199,7 +199,7 @@ def test_a_backup_is_restored_onto_an_empty_redis(cli: Cli, tmp_path: Path, redi
     assert (second.returncode, "--merge" in second.stderr) == (1, True)
     assert cli("restore", "all.backup", "--merge", "--replace", **elsewhere).returncode == 2
     merged = cli("restore", "all.backup", "--merge", **elsewhere).stdout
-    assert merged == "Restored 0 conversations. Left out: 3 conversations, here already.\n"
+    assert merged == "Restored 0 conversations. Left out: 3 conversations, already here.\n"
     assert cli("memory", "forget", "--channel", "C2", "--yes").returncode == 0
     assert cli("backup", "fewer.backup").returncode == 0
     replaced = json.loads(cli("restore", "fewer.backup", "--replace", "--json", **elsewhere).stdout)
