@@ -256,7 +256,7 @@ def main() -> None:
     open_streams()
     try:
         try:
-            cli()
+            cli(prog_name="parley")
         finally:
             sys.stdout.flush()  # now, while it can still be said that this fails
     except ParleyError as error:

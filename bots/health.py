@@ -1,4 +1,4 @@
-"""How a process is, in the words of who runs it; ``bots.http`` shows it.
+"""Whether a process is alive and ready, in words for operators; ``bots.http`` serves it.
 
 It is not alive when a restart would help: the event loop is stuck, or a loop that should go on does not. A Redis that
 is away is no reason for that, but then the process is not ready. A model that is away leaves it ready, "degraded":
@@ -116,8 +116,8 @@ class Health:
             Finding(
                 "event loop",
                 "failed" if late else "ok",
-                f"it woke up {lag:.1f} s late" if late else "",
-                "Something blocks the process or the machine is overloaded; restart it." if late else "",
+                f"blocked for {lag:.1f} s" if late else "",
+                "Restart the process: something blocks it, or the machine is overloaded." if late else "",
             )
         ]
         for name, last in self._loops.items():
@@ -127,8 +127,8 @@ class Health:
                 Finding(
                     name,
                     "failed" if stuck else "ok",
-                    f"nothing happened for {silence:.0f} s" if stuck else "",
-                    "Restart the process; another one goes on with its answers." if stuck else "",
+                    f"no progress for {silence:.0f} s" if stuck else "",
+                    "Restart the process; another one continues its answers." if stuck else "",
                 )
             )
         return findings
@@ -158,18 +158,18 @@ class Health:
 
     def _phase(self) -> list[Finding]:
         if self._stopping:
-            return [Finding("process", "failed", "it is being stopped", "Nothing; running answers come to their end.")]
+            return [Finding("process", "failed", "stopping", "Nothing to do: running answers are being finished.")]
         if self._starting:
-            return [Finding("process", "failed", "it is starting", "Wait; if this lasts, its log says for what.")]
+            return [Finding("process", "failed", "starting", "Wait. If this lasts, its log says why.")]
         return []
 
     def _connections(self) -> list[Finding]:
         """One platform is enough to be of use."""
         connected = {name: platform.connected for name, platform in self._platforms.items()}
         missing: State = "degraded" if any(connected.values()) else "failed"
-        remedy = "It connects again by itself; if this lasts, `parley doctor` says what is wrong."
+        remedy = "It reconnects on its own. If this lasts, `parley doctor` says what is wrong."
         return [
-            Finding(name, "ok") if there else Finding(name, missing, "it is not connected", remedy)
+            Finding(name, "ok") if there else Finding(name, missing, "not connected", remedy)
             for name, there in connected.items()
         ]
 
@@ -217,7 +217,7 @@ def model_probe(models: Models) -> Probe:
         if not away:
             return Finding("model", "ok")
         server = f"the server of {', '.join(away)}" if all(away) else "the model's server"
-        remedy = "Check that it runs and is where the settings say; `parley doctor` says more."
+        remedy = "Check that it runs, and its address in the settings; `parley doctor` says more."
         return Finding("model", "degraded", f"{server} does not answer", remedy)
 
     return probe

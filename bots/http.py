@@ -95,9 +95,9 @@ def _unavailable(host: str, port: int, error: OSError) -> SettingsError:
     match error.errno:
         case errno.EADDRINUSE:
             another = port + 1 if port < 65_535 else 9090
-            why = f"HTTP_PORT: something else listens at {host}:{port}. Choose another, for example HTTP_PORT={another}"
+            why = f"HTTP_PORT: another program uses {host}:{port}. Choose another port, for example HTTP_PORT={another}"
         case errno.EACCES:
-            why = f"HTTP_PORT: this user may not listen at {port}. Choose one above 1023, for example HTTP_PORT=9090"
+            why = f"HTTP_PORT: this user may not use port {port}. Choose one above 1023, for example HTTP_PORT=9090"
         case _:
-            why = f"HTTP_HOST: {host} is no address of this machine. Example: HTTP_HOST=127.0.0.1"
+            why = f"HTTP_HOST: this machine has no address {host}. Example: HTTP_HOST=127.0.0.1"
     return SettingsError(why)

@@ -59,13 +59,17 @@ def many(count: int, thing: str) -> str:
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
-def did_you_mean(typed: str, known: Sequence[str]) -> str:
-    """The name that was probably meant, as a question; else all of them."""
+def did_you_mean(typed: str, known: Sequence[str], shown: str = "{}", *, otherwise: str = "") -> str:
+    """The name that was probably meant, as a question; if there is none, ``otherwise``, or all names.
+
+    >>> did_you_mean("slak", ["slack", "discord"])
+    'Did you mean slack?'
+    """
     from difflib import get_close_matches  # only where there is a mistake
 
     if near := get_close_matches(typed.lower(), known, n=1):
-        return f"Did you mean {near[0]}?"
-    return f"Choose from: {', '.join(known)}."
+        return f"Did you mean {shown.format(near[0])}?"
+    return otherwise or f"Choose from: {', '.join(map(shown.format, known))}."
 
 
 def span(seconds: float) -> str:

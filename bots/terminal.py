@@ -17,9 +17,10 @@ import time
 import uuid
 from dataclasses import replace
 from typing import TextIO
-from urllib.parse import urlsplit
 
 from bots.app import Core, open_core
+from bots.printing import did_you_mean
+from bots.startup import server
 from core import commands
 from core.assistant import Answer, Stop
 from core.pacing import Budget
@@ -34,13 +35,13 @@ COMMANDS = {
     "help": "this list",
     "memory": "what I remember of this conversation",
     "forget": "forget this conversation",
-    "settings": "how I answer here; `/settings reset` takes all changes back",
-    "system": "the system prompt; `/system <text>` replaces it here, `/system reset` brings it back",
-    "temperature": "`/temperature 0` gives the same answer each time, 0.7 is lively; up to 2",
-    "max": "the longest answer: `/max 500` tokens",
-    "model": "which model is asked first: `/model <name>`",
+    "settings": "how I answer here; `/settings reset` restores the defaults",
+    "system": "the system prompt; `/system <text>` replaces it here, `/system reset` restores it",
+    "temperature": "how much answers vary: `/temperature 0` (not at all) to 2",
+    "max": "how long answers can be: `/max 500` tokens",
+    "model": "which model answers: `/model <name>`",
     "retry": "ask the last question again",
-    "quit": "leave; Ctrl-D does the same",
+    "quit": "leave, as Ctrl-D does",
 }
 _COMMAND = re.compile(r"/([a-z]*)(?:\s+(.*))?", re.DOTALL | re.IGNORECASE)
 _SETTINGS = ("settings", "system", "temperature", "max", "model")
@@ -49,6 +50,7 @@ _BARE = re.compile(r"`(forget|help|memory|settings)\b(?=[^`\n]*`)")
 # All control characters but tab and line feed: an answer must not be able to command a terminal.
 _CONTROL = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)))
 _UNLIMITED = 1e9
+_AS_MESSAGE = "To send this as a message, put a space before the slash."
 
 
 async def chat_in_terminal(settings: Settings, *, silence: str = "") -> int:
@@ -83,7 +85,7 @@ class Chat:
     def __init__(self, core: Core, person: str = "") -> None:
         """Chat as ``person``, by default the user that this process runs as."""
         self.key = ConversationKey("terminal", platform.node() or "local", person or _user())
-        self.greeting = f"Parley, answering with {_model(core.settings)}. `/help` lists what else there is."
+        self.greeting = f"Parley, with {_model(core.settings)}. `/help` lists the commands."
         self._author = Author(self.key.channel, "")
         self._assistant = core.assistant
         self._memory = core.memory
@@ -104,10 +106,10 @@ class Chat:
             return self._last
         word, text = command[1].lower(), (command[2] or "").strip()
         if word not in COMMANDS:
-            known = ", ".join(f"`/{known}`" for known in COMMANDS)
-            return f"There is no `/{word}`. There are {known}; a space before the slash makes it a message."
+            known = did_you_mean(word, list(COMMANDS), "`/{}`", otherwise="`/help` lists the commands.")
+            return f"No command `/{word}`. {known} {_AS_MESSAGE}"
         if text and word not in _SETTINGS:
-            return f"`/{word}` stands alone. A space before the slash makes it a message."
+            return f"`/{word}` takes nothing after it. {_AS_MESSAGE}"
         return await self._obey(word, text)
 
     async def answer(self, turn: Turn, editor: MessageEditor, stop: Stop | None = None) -> Answer:
@@ -148,7 +150,7 @@ class Chat:
         said = f"{word} {text}" if text and word != "settings" else text
         command = commands.find(f"settings {said}".strip())
         if not command:
-            return f"There is no such setting. There are {', '.join(f'`/{known}`' for known in _SETTINGS[1:])}."
+            return f"No such setting. Choose from: {', '.join(f'`/{known}`' for known in _SETTINGS[1:])}."
         return slashed(await command(self._turn(word), self._memory))
 
     async def _remembered(self, word: str) -> str:
@@ -179,23 +181,22 @@ def answer_ref() -> MessageRef:
 def _help() -> str:
     return "\n".join(
         [
-            "I answer what you write, and I remember it here, and nowhere else.",
+            "Write a message, and I answer it. I remember what is said here, and only here.",
             "",
             *(f"- `/{word}`: {what}" for word, what in COMMANDS.items()),
             "",
-            "Alt-Enter begins a new line, and so does Enter after a backslash. Ctrl-C stops an answer.",
+            "Alt-Enter starts a new line; so does Enter after a backslash. Ctrl-C stops an answer.",
         ]
     )
 
 
 def _model(settings: Settings) -> str:
-    """Who answers, in words that hold no secret."""
+    """What answers, without a secret."""
     if settings.backend == "several":
         return f"the models in `{settings.models_file}`"
     if settings.backend == "demo" or not settings.model_url:
-        return "the demo, since no model is connected: `MODEL_URL=…` in `.env` connects one"
-    parts = urlsplit(settings.model_url)
-    return f"the model at `{parts.netloc.rpartition('@')[2]}`"
+        return "the demo model (`MODEL_URL` in `.env` connects a real one)"
+    return f"the model at `{server(settings.model_url)}`"
 
 
 def _user() -> str:

@@ -89,5 +89,5 @@ async def test_a_port_in_use_is_one_line_and_exit_code_2(tmp_path: Path) -> None
             assert await parley.process.wait() == 2
             await parley.stop()
         assert parley.log == (
-            f"HTTP_PORT: something else listens at 127.0.0.1:{port}. Choose another, for example HTTP_PORT={port + 1}\n"
+            f"HTTP_PORT: another program uses 127.0.0.1:{port}. Choose another port, for example HTTP_PORT={port + 1}\n"
         )
