@@ -81,7 +81,7 @@ def write_backup(path: Path, header: Header, *, packed: bool = True, over: bool 
     """
     target = _target(path)
     if target.exists() and not over:
-        raise BackupError(f"{path} is there already.", remedy="Choose another name, or say --force.")
+        raise BackupError(f"'{path}' exists already.", remedy="Choose another name, or add --force to overwrite it.")
     try:
         number, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)  # readable for us alone
         try:
@@ -99,7 +99,7 @@ def write_backup(path: Path, header: Header, *, packed: bool = True, over: bool 
                 Path(name).unlink()
     except OSError as error:
         raise BackupError(
-            f"{path} cannot be written: {error.strerror or type(error).__name__}",
+            f"'{path}' cannot be written: {error.strerror or type(error).__name__}",
             remedy="Choose a folder that this user may write to and that has room.",
         ) from error
 
@@ -117,7 +117,7 @@ def _target(path: Path) -> Path:
     target = Path(os.path.realpath(path))
     # Of a pipe, the resolved name is none that exists; a link that leads to itself is still one.
     if target.is_symlink() or (path.exists() and not path.is_file()):
-        raise BackupError(f"{path} is there already, and is no file.", remedy="Choose the name of a file.")
+        raise BackupError(f"'{path}' exists and is not a file.", remedy="Choose another name.")
     return target
 
 
@@ -185,16 +185,18 @@ class Backup:
                 raise ValueError(line)
         except (ValueError, KeyError, TypeError):
             raise BackupError(
-                f"{self._name} is no backup of Parley's.",
+                f"'{self._name}' is not a backup of Parley's.",
                 remedy="`parley backup` and `parley memory export` write them.",
             ) from None
         if about["format"] > FORMAT or about["schema"] > SCHEMA:
             newer = too_new(about["schema"])
-            raise BackupError(f"{self._name} was written by a newer Parley ({about['version']}).", remedy=newer.remedy)
+            raise BackupError(
+                f"'{self._name}' was written by a newer Parley ({about['version']}).", remedy=newer.remedy
+            )
         return Header(int(about["schema"]), str(about["version"]), float(about["at"]))
 
     def _damaged(self, why: str) -> BackupError:
-        return BackupError(f"{self._name} cannot be trusted: {why}. Nothing was restored.", remedy=DAMAGED)
+        return BackupError(f"'{self._name}' cannot be trusted: {why}. Nothing was restored.", remedy=DAMAGED)
 
 
 @contextmanager
@@ -209,7 +211,7 @@ def read_backup(path: Path) -> Iterator[Backup]:
         file = path.open("rb")
     except OSError as error:
         raise BackupError(
-            f"{path} cannot be read: {error.strerror}", remedy="Name a file that this user may read."
+            f"'{path}' cannot be read: {error.strerror}", remedy="Name a file that this user may read."
         ) from error
     with file:
         yield Backup(file, str(path))

@@ -103,10 +103,10 @@ def read_table(path: Path) -> dict[str, Entry]:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(f"MODELS_FILE: {path} cannot be read ({error.strerror}). {example}") from None
+        raise SettingsError(f"MODELS_FILE: '{path}' cannot be read ({error.strerror}). {example}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         where = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is not UTF-8"
-        raise SettingsError(f"MODELS_FILE: {path} is no TOML: {where}. {example}") from None
+        raise SettingsError(f"MODELS_FILE: '{path}' is not TOML: {where}. {example}") from None
     try:
         table = _Table.model_validate(data).models
     except ValidationError as error:

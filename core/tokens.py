@@ -94,9 +94,9 @@ def read_tokenizer(path: Path, setting: str = "TOKENIZER") -> TokenCounter:
     try:
         tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(f"{setting}: {path} cannot be read ({error.strerror})", remedy=remedy) from None
+        raise SettingsError(f"{setting}: '{path}' cannot be read ({error.strerror})", remedy=remedy) from None
     except Exception:  # the package raises nothing more special
-        raise SettingsError(f"{setting}: {path} is no model's tokenizer.json", remedy=remedy) from None
+        raise SettingsError(f"{setting}: '{path}' is not a model's tokenizer.json", remedy=remedy) from None
 
     def count(text: str) -> int:
         return len(tokenizer.encode(text.encode("utf-8", "replace").decode(), add_special_tokens=False).ids)

@@ -81,8 +81,8 @@ async def test_a_wrong_setting_of_a_model_is_said_in_plain_words_with_what_to_do
     table = tmp_path / "models.toml"
     url = 'url = "http://localhost:1"\n'
     for text, found, remedy in (
-        (f'[models.b]\n{url}template = "foo"\n', "MODELS_FILE: models.b.template: there is no family", "falcon3"),
-        (f'[models.b]\n{url}tokenizer = "nope"\n', "MODELS_FILE: models.b.tokenizer: nope cannot be", "Name the"),
+        (f'[models.b]\n{url}template = "foo"\n', "MODELS_FILE: models.b.template: no template family", "falcon3"),
+        (f'[models.b]\n{url}tokenizer = "nope"\n', "MODELS_FILE: models.b.tokenizer: 'nope' cannot be", "Name the"),
         (f"[models.b]\n{url}colour = 1\n", "MODELS_FILE: models.b.colour: is not known here", "context_tokens"),
         ("[models]\nb = 1\n", "MODELS_FILE: models.b: should be a table", "[models.NAME]"),
         ("", "MODELS_FILE: models: is missing", "[models.NAME]"),
@@ -98,7 +98,7 @@ async def test_a_wrong_setting_of_a_model_is_said_in_plain_words_with_what_to_do
         assert found in chat.err
         assert remedy in chat.err
     text = (await doctor(tmp_path, {"REDIS_URL": redis_url, "MODELS_FILE": "nope"})).text
-    assert "✗ Model: MODELS_FILE: nope cannot be read (No such file or directory)\n" in text
+    assert "✗ Model: MODELS_FILE: 'nope' cannot be read (No such file or directory)\n" in text
     assert "What to do, in this order:\n  1. Model: For example: MODELS_FILE=models.toml\n" in text
     check = (await listed(tmp_path, {"REDIS_URL": redis_url, "TOKENIZER": "nope"})).checks["model"]
-    assert check["found"] == "TOKENIZER: nope cannot be read (No such file or directory)"
+    assert check["found"] == "TOKENIZER: 'nope' cannot be read (No such file or directory)"

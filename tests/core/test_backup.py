@@ -102,7 +102,7 @@ def test_a_file_is_there_when_it_is_whole_and_never_in_place_of_another(tmp_path
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
     whole = written(path)
-    with pytest.raises(BackupError, match="there already"), write_backup(path, HEADER):
+    with pytest.raises(BackupError, match="exists already"), write_backup(path, HEADER):
         pass
     assert path.read_bytes() == whole
     with write_backup(path, HEADER, over=True):
@@ -134,7 +134,7 @@ def test_a_link_stays_one_and_what_is_no_file_is_left_alone(tmp_path: Path) -> N
     reader, writer = os.pipe()
     for other in (disk, pipe, circle, Path(f"/dev/fd/{writer}")):
         before = other.lstat()
-        with pytest.raises(BackupError, match="no file") as caught, write_backup(other, HEADER, over=True):
+        with pytest.raises(BackupError, match="not a file") as caught, write_backup(other, HEADER, over=True):
             pass
         assert caught.value.remedy
         assert other.lstat().st_ino == before.st_ino

@@ -501,7 +501,7 @@ async def test_a_table_names_models_in_order(tmp_path: Path, tgi: TgiDouble, unu
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ("[models.a", "is no TOML"),
+        ("[models.a", "is not TOML"),
         ("", "models"),
         ("[models.a]\napi = 'tgi'", "models.a has no url"),
         ("[models.a]\nurl = 'ftp://x'", "models.a.url: should begin with http"),
@@ -523,7 +523,7 @@ def test_a_wrong_table_says_where(tmp_path: Path, table: str, said: str) -> None
 
 def test_a_table_that_is_not_there_is_a_wrong_setting(tmp_path: Path) -> None:
     """Named by its path."""
-    with pytest.raises(SettingsError, match=r"nothing\.toml cannot be read"):
+    with pytest.raises(SettingsError, match=r"nothing\.toml' cannot be read"):
         read_table(tmp_path / "nothing.toml")
 
 
