@@ -400,3 +400,6 @@ async def test_a_name_cannot_write_on_the_terminal(tmp_path: Path, slack: SlackD
     assert report.code == 0
     assert "\x1b" not in report.text
     assert "[bold]parley" in report.text
+    assert report.text.splitlines()[-1] == (
+        "No errors, 1 warning. Next: `parley run` starts Parley in Slack. Until MODEL_URL is set, the demo answers."
+    )
