@@ -53,6 +53,8 @@ def config(
     rows = [row for row in effective(settings, wrong) if row.changed or not changed]
     if as_json:
         print_json([{"name": row.name, "value": row.value, "source": row.source} for row in rows])
+    elif not rows:
+        print("No setting differs from its default.")  # noqa: T201
     else:
         shown = table("setting", "value", "from")
         for row in rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,8 @@ from core.settings import in_plain_words
 START, OPERATE, SET_UP = "Start", "Operate", "Set up"
 PANELS = (START, OPERATE, SET_UP)
 """The groups of commands in ``parley --help``, in order."""
+WIDEST = 100
+"""Columns of help: longer lines are hard to read."""
 _EXTRA = re.compile(r"Got unexpected extra argument\(s\) \((.*)\)", re.DOTALL)
 
 
@@ -42,7 +45,17 @@ class _Option(TyperOption):
         return None  # the sentence says it
 
 
-class Command(TyperCommand):
+class _Help:
+    """Prints help no wider than can be read."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from typer import rich_utils  # takes a while, so only where help is shown
+
+        rich_utils.MAX_WIDTH = min(WIDEST, shutil.get_terminal_size().columns)
+        super().format_help(ctx, formatter)  # type: ignore[misc]
+
+
+class Command(_Help, TyperCommand):
     """A command whose help is prose."""
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
@@ -54,7 +67,7 @@ class Command(TyperCommand):
         return _in_words(super().get_params(ctx))
 
 
-class Group(TyperGroup):
+class Group(_Help, TyperGroup):
     """A group of commands; the outermost one shows every error of the command line in one or two lines."""
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
