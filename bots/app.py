@@ -64,7 +64,7 @@ SECTIONS = {
 
 
 class Stopping:
-    """That somebody asks the process to stop: once, to let running answers end, and once more, to stop at once."""
+    """A request to stop the process: the first lets running answers finish, the second stops at once."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
@@ -91,7 +91,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
     """Connect to Redis and the model's server, as the settings say.
 
     Raises:
-        StorageError: there is no Redis to be had, or a newer Parley wrote what is in it.
+        StorageError: Redis is not available, or a newer Parley wrote its data.
     """
     url = settings.redis_url.get_secret_value() if settings.redis_url else None
     async with open_redis(url, settings.data_dir) as redis:
@@ -206,7 +206,7 @@ def _check_tokens(settings: Settings, listens: Sequence[str], answers: Sequence[
         if missing := [setting for setting, token in needed.get(name, ()) if not token]:
             wrong.append(f"{CALLED[name]} is not set up. Missing: {' and '.join(missing)}.")
             sections.append(SECTIONS[name])
-    # A worker that shares no Redis with anybody would wait for ever. DATA_DIR, where it is set, is shared on purpose.
+    # A worker that shares no Redis with another process would never get a question. A DATA_DIR that is set is shared.
     alone = not settings.redis_url and "data_dir" not in settings.model_fields_set
     if not listens and alone and not configured(settings):
         wrong.append(

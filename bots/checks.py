@@ -272,5 +272,5 @@ def _talk(asked: Manner) -> Window:
 
 
 def _written(prompt: Prompt, bos: str) -> str:
-    """What a model reads, but for the BOS that a server may add by itself."""
+    """What a model reads, without the BOS that a server may add on its own."""
     return prompt.text().removeprefix(bos).strip()

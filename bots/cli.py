@@ -264,7 +264,7 @@ def main() -> None:
         sys.exit(2 if isinstance(error, (SettingsError, PlatformUnauthorized)) else 1)
     except OSError as error:
         give_stdout_up()
-        if not isinstance(error, BrokenPipeError):  # whoever hung up knows
+        if not isinstance(error, BrokenPipeError):  # a reader that left needs no message
             where = f"{error.filename}: " if error.filename else ""
             say(f"Stopped: {where}{error.strerror or type(error).__name__}.")
         sys.exit(1)

@@ -148,7 +148,7 @@ def _print(console: Console, beginning: Text, text: Text) -> None:
 
 
 def _summary(settings: Settings, checks: Sequence[Check]) -> str:
-    """How it stands in all, and what to run next."""
+    """The result as a whole, and what to run next."""
     # The overview is as bad as what follows it, and nothing to fix on its own.
     checks = [check for check in checks if check.name != OVERVIEW]
     failed = [check for check in checks if not check.ok]
@@ -189,7 +189,7 @@ def read_settings() -> tuple[Settings, frozenset[str], list[Check]]:
 
 
 def _explain(error: Exception) -> tuple[list[Check], set[str]]:
-    """A check for every wrong setting, and the fields to leave out so that the others can be read."""
+    """A check for every wrong setting, and the fields to leave out so that the others can be loaded."""
     if isinstance(error, OSError):
         said = [f".env: cannot be read ({type(error).__name__}). Let this user read it"]
     else:

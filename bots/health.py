@@ -1,8 +1,7 @@
 """Whether a process is alive and ready, in words for operators; ``bots.http`` serves it.
 
-It is not alive when a restart would help: the event loop is stuck, or a loop that should go on does not. A Redis that
-is away is no reason for that, but then the process is not ready. A model that is away leaves it ready, "degraded":
-messages are taken all the same, and people are told.
+It is not alive when a restart would help: the event loop is blocked, or one of its loops makes no progress. Without
+Redis it is alive, but not ready. Without its model it is ready but "degraded": it accepts messages, and tells people.
 """
 
 from __future__ import annotations
@@ -77,7 +76,7 @@ class Health:
 
     @contextmanager
     def progressing(self, name: str, last: Callable[[], float]) -> Iterator[None]:
-        """While inside, a loop goes on; ``last`` tells when it last did something, on the monotonic clock."""
+        """While inside, a loop runs; ``last`` returns when it last did something, on the monotonic clock."""
         self._loops[name] = last
         try:
             yield
@@ -150,7 +149,7 @@ class Health:
         await asyncio.gather(*(self._gauge(gauging) for gauging in self._gaugings))
 
     async def watch(self) -> None:
-        """Look at the event loop, for ever."""
+        """Measure how late the event loop is, until cancelled."""
         while True:
             self._ticked = time.monotonic()
             await asyncio.sleep(TICK)

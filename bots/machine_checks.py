@@ -9,7 +9,7 @@ from bots.checks import Check, Say
 from core.settings import Settings
 
 LITTLE = 1_000_000_000
-"""Bytes; an append-only file that is written anew needs as much again for a while."""
+"""Bytes; while Redis rewrites its append-only file, it needs that space twice."""
 NOTHING = 50_000_000
 BESIDE = 128
 """Files that a process has open beside one for each answer: Redis, platforms, logs, libraries."""

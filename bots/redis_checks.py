@@ -31,9 +31,9 @@ FULL = 0.9
 FEW = 32
 """Connections that should be left: a process takes up to 17."""
 SKEW = 2.0
-"""Seconds that two clocks may differ; one such is noticed by nobody."""
+"""Seconds that two clocks may differ without any effect that people notice."""
 WRONG_CLOCK = 60.0
-"""Seconds by which no clock that is set by itself is off."""
+"""Seconds; a clock that is synchronized is never off by this much."""
 
 
 async def examine_redis(settings: Settings, wrong: Collection[str], say: Say) -> None:
@@ -170,7 +170,7 @@ async def _round_trip(redis: Redis) -> Check:
 
 
 def _memory(info: dict[str, Any]) -> Check:
-    """How full it is: with noeviction, a full Redis takes no more messages."""
+    """How full it is: with noeviction, a full Redis accepts no message."""
     name, tried = "redis.memory", "Redis, memory"
     used, limit = int(info.get("used_memory") or 0), int(info.get("maxmemory") or 0)
     if not used:

@@ -59,7 +59,7 @@ async def chat_in_terminal(settings: Settings, *, silence: str = "") -> int:
     ``silence`` is what to say if piped input was empty, and then the exit code is 2; "" for nothing, and 0.
 
     Raises:
-        StorageError: there is no Redis to be had.
+        StorageError: Redis is not available.
     """
     told: list[int] = []
     _end_on_signals(told)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-import signal
 from importlib.metadata import version
 from pathlib import Path
 
 import aiohttp
 
 from tests.doubles.slack import SlackDouble
+from tests.doubles.tgi import TgiDouble
+from tests.journeys.process import GENERAL
 from tests.journeys.test_terminal import window
 from tests.waiting import wait_until
 
@@ -39,12 +40,20 @@ async def test_the_page_is_ready_when_its_address_is_shown_and_a_browser_opens_i
         assert all(text.startswith(f"Starting {PARLEY}: ") for text in told[:-2])
 
 
-async def test_a_platform_is_named_once_it_is_connected(tmp_path: Path, slack: SlackDouble) -> None:
-    """With the workspace; and who wants the log at a terminal gets it."""
+async def test_a_platform_is_named_once_it_is_connected_and_ctrl_c_leaves_time_for_answers(
+    tmp_path: Path, slack: SlackDouble, tgi: TgiDouble
+) -> None:
+    """Pressed once more, it ends at once; who wants the log at a terminal gets it."""
     tokens = {"SLACK_API_URL": slack.url, "SLACK_BOT_TOKEN": slack.bot_token, "SLACK_APP_TOKEN": slack.app_token}
-    async with window(tmp_path, "run", **tokens, LOG_LEVEL="info") as terminal:
-        await terminal.shows(f"{PARLEY} · demo model · Slack (Double) · Ctrl-C to stop")
+    tgi.first_after = 60
+    async with window(tmp_path, "run", **tokens, MODEL_API="tgi", MODEL_URL=tgi.url, LOG_LEVEL="info") as terminal:
+        model = f"model at {tgi.url.removeprefix('http://')}"
+        await terminal.shows(f"{PARLEY} · {model} · Slack (Double) · Ctrl-C to stop")
         assert slack.sockets
         assert "connected to Slack" in terminal.text
-        terminal.program.send_signal(signal.SIGTERM)
+        await slack.mention(GENERAL, "What is a lease?")
+        await wait_until(lambda: tgi.requests, description="a question to the model")
+        terminal.type("\x03")
+        await terminal.shows("Stopping: 1 answer has 25 s to finish. Press Ctrl-C again to stop at once")
+        terminal.type("\x03")
         assert await terminal.left() == 0
