@@ -45,38 +45,36 @@ class _Option(TyperOption):
         return None  # the sentence says it
 
 
-class _Help:
-    """Prints help no wider than can be read."""
+class _Prose:
+    """A command or group whose help is prose, no wider than can be read."""
+
+    help: str | None
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.help = flowing(self.help)
+
+    def get_params(self, ctx: Any) -> Any:
+        """The parameters, with our help: typer makes them of its own classes, and has no other way to change it."""
+        params = super().get_params(ctx)  # type: ignore[misc]
+        for parameter in params:
+            parameter.__class__ = _Argument if isinstance(parameter, TyperArgument) else _Option
+        return params
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help."""
         from typer import rich_utils  # takes a while, so only where help is shown
 
         rich_utils.MAX_WIDTH = min(WIDEST, shutil.get_terminal_size().columns)
         super().format_help(ctx, formatter)  # type: ignore[misc]
 
 
-class Command(_Help, TyperCommand):
-    """A command whose help is prose."""
-
-    def __init__(self, *arguments: Any, **more: Any) -> None:
-        super().__init__(*arguments, **more)
-        self.help = flowing(self.help)
-
-    def get_params(self, ctx: Any) -> Any:
-        """The parameters, with our help."""
-        return _in_words(super().get_params(ctx))
+class Command(_Prose, TyperCommand):
+    """A command."""
 
 
-class Group(_Help, TyperGroup):
+class Group(_Prose, TyperGroup):
     """A group of commands; the outermost one shows every error of the command line in one or two lines."""
-
-    def __init__(self, *arguments: Any, **more: Any) -> None:
-        super().__init__(*arguments, **more)
-        self.help = flowing(self.help)
-
-    def get_params(self, ctx: Any) -> Any:
-        """The parameters, with our help."""
-        return _in_words(super().get_params(ctx))
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The names in the order of their panels."""
@@ -114,16 +112,9 @@ class Group(_Help, TyperGroup):
 
 
 def flowing(text: str | None) -> str | None:
-    """A docstring as paragraphs of one line each, which wrap wherever they are shown; examples keep their lines."""
+    """A docstring as paragraphs of one line each, which wrap wherever they are shown; lists of examples stay as is."""
     paragraphs = inspect.cleandoc(text or "").split("\n\n")
     return "\n\n".join(p if "\n " in p else " ".join(p.split()) for p in paragraphs) or None
-
-
-def _in_words(params: list[Any]) -> list[Any]:
-    """The parameters with our classes: typer makes them of its own, and has no other way to change their help."""
-    for parameter in params:
-        parameter.__class__ = _Argument if isinstance(parameter, TyperArgument) else _Option
-    return params
 
 
 def _explain(error: typer.TyperException) -> None:
@@ -136,15 +127,17 @@ def _explain(error: typer.TyperException) -> None:
 
 
 def _sentence(error: Any) -> str:
+    """What is wrong, with what was typed in quotes; typer's own words where they say it well."""
     said: str = error.format_message().strip()
-    if option := getattr(error, "option_name", None) if hasattr(error, "possibilities") else None:
+    if hasattr(error, "possibilities"):
         near = f" Did you mean '{error.possibilities[0]}'?" if error.possibilities else ""
-        return f"No such option '{option}'.{near}"
+        return f"No such option '{error.option_name}'.{near}"
     if extra := _EXTRA.fullmatch(said):
         return f"Unexpected argument '{extra[1]}'."
     if isinstance(cause := error.__cause__, ValidationError):
         [details, *_] = cause.errors(include_url=False)
-        return f"{error.param.get_error_hint().strip(chr(39))}: '{details['input']}' {in_plain_words(details)}."
+        name = error.param.get_error_hint().strip("'")
+        return f"{name}: '{details['input']}' {in_plain_words(details)}."
     if getattr(error, "param", None) is None and isinstance(error, typer.BadParameter):
         return str(error.message)
     return said
