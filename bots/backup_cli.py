@@ -49,7 +49,9 @@ def backup(
     """
     if file == Path("-"):
         if as_json or sys.stdout.isatty():
-            raise typer.BadParameter("A backup is binary, and takes all of standard output: parley backup - > parley.backup")
+            raise typer.BadParameter(
+                "A backup is binary, and takes all of standard output: parley backup - > parley.backup"
+            )
         count, waiting = do(_stream)
         typer.echo(f"The backup holds {many(count, 'conversation')}.{_unanswered(waiting)}", err=True)
         return
@@ -61,7 +63,9 @@ def backup(
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `parley backup` wrote; - is standard input.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A file that `parley backup` wrote; - is standard input.")
+    ],
     merge: Annotated[
         bool, typer.Option("--merge", help="Keep what is remembered here, and add what is missing.")
     ] = False,
@@ -85,7 +89,9 @@ def restore(
     if merge and replace:
         raise typer.BadParameter("--merge and --replace contradict each other. Choose one.")
     if file == Path("-") and sys.stdin.isatty():
-        raise typer.BadParameter("A backup is binary, and comes from a file or a pipe: parley restore - < parley.backup")
+        raise typer.BadParameter(
+            "A backup is binary, and comes from a file or a pipe: parley restore - < parley.backup"
+        )
     if check:
         with read_backup(file) as whole:
             made = time.strftime("%Y-%m-%d %H:%M", time.localtime(whole.header.at))

@@ -7,7 +7,6 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from bots.app import SECTIONS, duties
 from bots.startup import Notices, has_browser, in_words
 from core.errors import SettingsError
 from core.settings import load_settings
+from core.version import parley_version
 
 README = Path(__file__).parents[2] / "README.md"
 BOT, APP = {"slack_bot_token": "xoxb-1"}, {"slack_app_token": "xapp-1"}
@@ -118,7 +118,7 @@ def test_a_person_is_told_that_it_is_ready(sit_down: Callable[[], Terminal]) -> 
     """On one line."""
     terminal = sit_down()
     Notices().ready("demo model", "Slack (Acme)")
-    assert terminal.getvalue() == f"Parley {version('parley')} · demo model · Slack (Acme) · Ctrl-C to stop\n"
+    assert terminal.getvalue() == f"Parley {parley_version()} · demo model · Slack (Acme) · Ctrl-C to stop\n"
 
 
 def test_whoever_stops_it_is_told_that_answers_get_time_and_how_to_end_at_once(

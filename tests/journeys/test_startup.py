@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from importlib.metadata import version
 from pathlib import Path
 
 import aiohttp
 
+from core.version import parley_version
 from tests.doubles.slack import SlackDouble
 from tests.doubles.tgi import TgiDouble
 from tests.journeys.process import GENERAL
 from tests.journeys.test_terminal import window
 from tests.waiting import wait_until
 
-PARLEY = f"Parley {version('parley')}"
+PARLEY = f"Parley {parley_version()}"
 
 
 async def test_the_page_is_ready_when_its_address_is_shown_and_a_browser_opens_it(tmp_path: Path) -> None:

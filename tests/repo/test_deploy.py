@@ -283,7 +283,7 @@ async def test_the_image_with_a_login_starts_and_is_healthy(tmp_path: Path) -> N
     assert not await asyncio.to_thread(healthy)
     async with run_parley(tmp_path, *json.loads(instruction("CMD")), **env) as parley:
         await wait_until(
-            lambda: parley.process.returncode is not None or "the page is open" in parley.log, description="the page"
+            lambda: parley.process.returncode is not None or "page open" in parley.log, description="the page"
         )
         assert await asyncio.to_thread(healthy), parley.log
         assert await parley.stop() == 0
