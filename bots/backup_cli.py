@@ -95,7 +95,8 @@ def restore(
     if check:
         with read_backup(file) as whole:
             made = time.strftime("%Y-%m-%d %H:%M", time.localtime(whole.header.at))
-            said = f"{file} is complete: {many(whole.count, 'conversation')}, saved {made}"
+            name = "This backup" if file == Path("-") else file
+            said = f"{name} is complete: {many(whole.count, 'conversation')}, saved {made}"
             said += f" by Parley {whole.header.version}."
             done(as_json, said, conversations=whole.count, at=whole.header.at, version=whole.header.version)
         return

@@ -87,7 +87,8 @@ async def examine_model(settings: Settings, wrong: Collection[str], say: Say) ->
     finally:
         await models.aclose()
     if settings.backend == "demo":
-        hint = "To connect a model, set MODEL_URL to its server, for example MODEL_URL=http://localhost:8000/v1."
+        host = "host.docker.internal" if os.environ.get("container") else "localhost"  # noqa: SIM112
+        hint = f"To connect a model, set MODEL_URL to its server, for example MODEL_URL=http://{host}:8000/v1."
         say(Check("model", "ok", "Model", "none, so the built-in demo answers", hint))
 
 
