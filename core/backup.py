@@ -185,18 +185,18 @@ class Backup:
                 raise ValueError(line)
         except (ValueError, KeyError, TypeError):
             raise BackupError(
-                f"'{self._name}' is not a backup of Parley's.",
+                f"{self._name} is not a backup of Parley's.",
                 remedy="`parley backup` and `parley memory export` write them.",
             ) from None
         if about["format"] > FORMAT or about["schema"] > SCHEMA:
             newer = too_new(about["schema"])
             raise BackupError(
-                f"'{self._name}' was written by a newer Parley ({about['version']}).", remedy=newer.remedy
+                f"{self._name} was written by a newer Parley ({about['version']}).", remedy=newer.remedy
             )
         return Header(int(about["schema"]), str(about["version"]), float(about["at"]))
 
     def _damaged(self, why: str) -> BackupError:
-        return BackupError(f"'{self._name}' cannot be trusted: {why}. Nothing was restored.", remedy=DAMAGED)
+        return BackupError(f"{self._name} cannot be trusted: {why}. Nothing was restored.", remedy=DAMAGED)
 
 
 @contextmanager
@@ -205,7 +205,7 @@ def read_backup(path: Path) -> Iterator[Backup]:
     if path == STANDARD:
         with tempfile.TemporaryFile() as copy:  # it is read twice
             shutil.copyfileobj(sys.stdin.buffer, copy)
-            yield Backup(copy, "standard input")
+            yield Backup(copy, "The backup on standard input")
         return
     try:
         file = path.open("rb")
@@ -214,7 +214,7 @@ def read_backup(path: Path) -> Iterator[Backup]:
             f"'{path}' cannot be read: {error.strerror}", remedy="Name a file that this user may read."
         ) from error
     with file:
-        yield Backup(file, str(path))
+        yield Backup(file, f"'{path}'")
 
 
 def _upgraded(record: Record, schema: int) -> Record:

@@ -222,8 +222,8 @@ def test_a_backup_goes_through_a_pipe(tmp_path: Path, redis_url: str) -> None:
     assert (made.returncode, made.stderr) == (0, b"The backup holds 3 conversations.\n")
     assert made.stdout.startswith(b"\x1f\x8b")
     cut = piped("restore", "-", said=made.stdout[:-20], url=elsewhere)
-    assert (cut.returncode, b"standard input cannot be trusted" in cut.stderr) == (1, True)
-    assert b"This backup is whole: 3 conv" in piped("restore", "-", "--check", said=made.stdout).stdout
+    assert (cut.returncode, b"The backup on standard input cannot be trusted" in cut.stderr) == (1, True)
+    assert b"This backup is complete: 3 conv" in piped("restore", "-", "--check", said=made.stdout).stdout
     assert piped("restore", "-", said=made.stdout, url=elsewhere).stdout == b"Restored 3 conversations.\n"
     assert b"secret 2" in piped("memory", "show", "C1", url=elsewhere).stdout
     failed = piped("backup", "-", url="redis://127.0.0.1:1")
