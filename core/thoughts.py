@@ -45,7 +45,19 @@ FORMATS = (
     ),
     *(
         Format(f"<{tag}>", f"</{tag}>", lone=False)
-        for tag in ("reason", "analysis", "scratchpad", "reflection", "inner_monologue", "cot", "judge", "think_on")
+        for tag in (
+            *(
+                "reason",
+                "rationale",
+                "analysis",
+                "scratchpad",
+                "reflection",
+                "inner_monologue",
+                "inner_thoughts",
+                "cot",
+            ),
+            *("judge", "think_on", "internal_reasoning", "antthinking", "contemplator", "thinking_process"),
+        )
     ),
     Format('<details type="reasoning"', "</details>", lone=False),
     Format("<seed:think>", "</seed:think>", Where.ANYWHERE),  # Seed-OSS
@@ -127,7 +139,7 @@ class ThoughtTrimmer:
         self._shown: list[str] = []
         self._held = ""
         # Where in the answer we stand.
-        self._first = ""
+        self._first, self._names_channel = "", False
         self._starts, self._said, self._after = not self._inside, False, False
         self._quoted = False
         self._begins_line, self._fresh_fence = True, False
@@ -147,7 +159,8 @@ class ThoughtTrimmer:
     def feed(self, text: str) -> str:
         """What is visible of the text so far and was not given yet."""
         self.retracted = False
-        if not (self._held or self._starts or self._inside or self._keeps) and _FIRSTS.isdisjoint(text):
+        watches = self._held or self._starts or self._inside or self._keeps or self._names_channel
+        if not watches and _FIRSTS.isdisjoint(text):
             self._show(text)
         else:
             self._read(text, final=False)
@@ -193,6 +206,7 @@ class ThoughtTrimmer:
             self._first = rest
             return len(text)
         self._starts = False
+        self._names_channel = rest.lower().startswith(("analysis", "commentary"))
         opened = _STRIPPED.match(rest)
         found = opened or _STRIPPED_FINAL.match(rest) or _STARTS.match(rest)
         if not found:
@@ -212,7 +226,7 @@ class ThoughtTrimmer:
         """Visible text, up to the next thing of note in it."""
         found = _LEXEME.search(text, at)
         if not found:
-            cut = len(text) if final else _begun(text, at, _BEGINNINGS)
+            cut = len(text) if final else _begun(text, at, _ALL_BEGINNINGS if self._names_channel else _BEGINNINGS)
             self._show(text[at:cut])
             return self._hold(text, cut)
         place, end, mark = found.start(), found.end(), found.group()
@@ -262,27 +276,30 @@ class ThoughtTrimmer:
     def _mark(self, mark: str, following: str) -> None:
         """A tag in visible text."""
         low = mark.lower()
-        if mark in HARMONY:
-            if mark == "<|channel|>" or (mark == "<|start|>" and not self._said):
-                self._enter(_HARMONY_CLOSERS, channel="")
-            else:
-                self._show(mark)  # the business of whoever takes out control strings
-        elif one := _OPENS.get(low):
-            if one.where is not Where.ANYWHERE and self._said and not self._begins_line:
-                self._quoted = True
-                self._show(mark)
-                return
-            talks = self._said and one.where is Where.LINE and following[:1] in (" ", "\t")
-            self._enter((one.closes, one.opens), talk=mark if talks else None)
-        elif self._wrapper and low == self._wrapper:
-            self._wrapper = ""
+        if one := _OPENS.get(low):
+            self._open(one, mark, following)
+        elif mark == "<|channel|>" or (mark == "<|start|>" and not self._said):
+            self._enter(_HARMONY_CLOSERS, channel="")
         elif low in WRAPPERS and self._after:
             self._wrapper = WRAPPERS[low]
+        elif self._wrapper and low == self._wrapper:
+            self._wrapper = ""
+        elif mark == _FINAL and self._names_channel:
+            self._retract()
         elif (closed := _CLOSES.get(low)) and self._ends(closed, following):
             if following:  # with nothing after it, what came before is all the answer there is
                 self._retract()
         else:
             self._show(mark)
+
+    def _open(self, one: Format, mark: str, following: str) -> None:
+        """A start tag: of reasoning, or in the middle of a line."""
+        if one.where is not Where.ANYWHERE and self._said and not self._begins_line:
+            self._quoted = True
+            self._show(mark)
+            return
+        talks = self._said and one.where is Where.LINE and following[:1] in (" ", "\t")
+        self._enter((one.closes, one.opens), talk=mark if talks else None)
 
     def _ends(self, closed: Format, following: str) -> bool:
         """Whether a lone end tag ends reasoning that a template had begun, and is not talk about it."""
@@ -423,8 +440,9 @@ _MARKS = tuple(
     )
 )
 _LOWER_MARKS = frozenset(mark.lower() for mark in _MARKS)
-_LEXEME = re.compile(rf"\n|`+|~{{3,}}|{_pattern(_MARKS)}")
+_LEXEME = re.compile(rf"\n|`+|~{{3,}}|{_pattern((*_MARKS, _FINAL))}")
 _BEGINNINGS = _beginnings((*_MARKS, "~~~"))
+_ALL_BEGINNINGS = _beginnings((*_MARKS, "~~~", _FINAL))
 _FIRSTS = frozenset(mark[0] for mark in (*_MARKS, "`", "~"))
 _LONGEST = max(len(mark) for mark in (*_MARKS, *_STRIPPED_NAMES))
 _START_FORMATS = {one.opens: one for one in FORMATS if one.where is Where.START}

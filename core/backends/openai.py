@@ -109,7 +109,7 @@ class OpenAIBackend:
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Streamed, None]:
         """Answer one request; see ``Backend.stream``."""
         wanted = await self._body(request)
-        dialect = self._dialect
+        known = dialect = self._dialect
         for tries in range(1, MOST_ASKED + 1):
             body = dialect.body(wanted)
             if prompt := request.prompt.chat:
@@ -125,7 +125,8 @@ class OpenAIBackend:
                 dialect = again.dialect
             else:
                 break
-        self._dialect = dialect
+        if dialect is not known:
+            self._dialect = replace(dialect, once=frozenset())
         for item in asked.reader.end():
             yield item
         yield self._done(asked.reader)
@@ -294,6 +295,7 @@ class OpenAIBackend:
             raise self._reported(fault.error, asked) from None
         except StrangeEvent as strange:
             what = f"sent {strange}, which is not OpenAI's protocol"
+            what = what if not self._server.quote(what, asked.words).count("…") else "sent an unknown object"
         except ValueError as strange:
             what = f"sent what is not OpenAI's protocol ({type(strange).__name__})"
         raise self._server.broken(what, spoke=asked.reader.spoke)
@@ -323,7 +325,7 @@ class OpenAIBackend:
             text = raw.decode("utf-8", "replace").strip()
             refusal = "" if text.startswith("<") else text[:2000]
         param, status = _param(told), response.status
-        what = f"answered HTTP {status} {response.reason or ''}".rstrip() + self._server.quote(refusal, asked.words)
+        what = self._server.answered(response) + self._server.quote(refusal, asked.words)
         if status not in _FINAL and (other := self._other(asked, refusal, param)):
             return _Again(other)
         if status in (400, 422) and NO_KEY.search(refusal):
@@ -364,7 +366,7 @@ def _param(error: Any) -> str:
 
 
 def _name(entry: Mapping[str, Any]) -> str:
-    name = entry.get("id")
+    name = entry.get("id") or entry.get("name")
     return name if isinstance(name, str) and len(name) <= LONGEST_MODEL_NAME else ""
 
 
@@ -381,7 +383,7 @@ def _cannot_chat(entry: Mapping[str, Any]) -> bool:
 
 def _dicts(told: Any) -> list[dict[str, Any]]:
     """The entries of a list of models; none of what is not one."""
-    entries = told.get("data") if isinstance(told, dict) else None
+    entries = (told.get("data") or told.get("models")) if isinstance(told, dict) else told
     return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 

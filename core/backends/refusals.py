@@ -70,7 +70,7 @@ NO_MODEL = _any(
 )
 _UNSUPPORTED = _any(
     r"unsupported|not supported|n't support|not support|unrecognized|unknown|unexpected|extra (inputs|fields)|forbidden"
-    r"|not permitted|not allowed|deprecated|invalid (param|argument|field)|instead|removed|no such|only the default",
+    r"|not permitted|not allowed|deprecated|invalid (param|argument|field)|instead|removed|no such|\bonly\b|cannot be",
 )
 _AT_MOST = _any(
     r"(?:at most|<=|less than or equal to|no more than|up to|cannot exceed"
@@ -88,10 +88,12 @@ LIMITS = ("max_tokens", "max_completion_tokens")
 class Dialect:
     """How one server has to be asked, as far as it said so by refusing. ``skipped`` are listed models that cannot chat.
 
-    Each request learns for itself; what led to an answer is where the next one begins.
+    Each request learns for itself; what led to an answer is where the next one begins, but for fields that were left
+    out ``once``, because it was their value that was refused.
     """
 
     left_out: frozenset[str] = frozenset()
+    once: frozenset[str] = frozenset()
     limit: str | None = LIMITS[0]
     most: int | None = None
     folds: bool = False
@@ -99,7 +101,8 @@ class Dialect:
 
     def body(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """A request as this server takes it."""
-        asked = {name: value for name, value in body.items() if name not in self.left_out and name not in LIMITS}
+        without = self.left_out | self.once | {*LIMITS}
+        asked = {name: value for name, value in body.items() if name not in without}
         if self.limit:
             most = body["max_tokens"]
             asked[self.limit] = min(most, self.most) if self.most else most
@@ -121,9 +124,9 @@ class Dialect:
         if self.limit and (names(self.limit, refusal) or param == self.limit):
             return self._after_limit(refusal)
         refused = {name for name in FIELDS if name in body and (param == name or names(name, refusal))}
-        if refused:
+        if refused and _UNSUPPORTED.search(refusal):
             return replace(self, left_out=self.left_out | refused)
-        return None
+        return replace(self, once=self.once | refused) if refused else None
 
     def _after_limit(self, refusal: str) -> Dialect | None:
         """Asked with another name for the limit of an answer, with a smaller one, or without any."""

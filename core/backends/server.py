@@ -10,6 +10,7 @@ import math
 import re
 import time
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Any, Literal
 
 import aiohttp
@@ -49,6 +50,25 @@ _BY_STATUS: dict[int, type[GenerationError]] = {
 _QUOTED = re.compile(r"""(['"`])(.+?)(\1|$)""")
 LONGEST_ECHO = 16
 """Characters that a server may say as people did: in any language there are words that both need."""
+_WORD = re.compile(r"\w+")
+_SERVERS_WORDS = frozenset(
+    _WORD.findall(
+        """
+    a an and any are as at be been both but by can cannot could does doesn t don during exceed exceeded exceeds exist
+    exists expected fail failed field fields for found from given got greater has have if in input inputs instead
+    internal invalid is isn it large larger least length less level limit loaded loading long longer many max maximum
+    message messages min minimum missing model models more most must no none not number of on one only or other out
+    output over parameter parameters please prompt provided range rate reached reason received reduce refused request
+    requests required role roles s server should short size stop stream supported system than that the there this time
+    timeout to token tokens too try type unable unexpected unknown unsupported up use used user users assistant valid
+    value values was were when which while with without wrong you your context window chat completion completions
+    template temperature seed top_p max_tokens max_new_tokens max_completion_tokens stop_sequences sequences sequence
+    again available allowed api key bad body busy cuda memory error errors exception forbidden generation gpu http
+    incorrect json load method overloaded permitted queue full read result status unauthorized access authentication
+        """
+    )
+)
+"""Words that servers need to say what is wrong. Any other is passed on only if nobody asked with it."""
 _REMEDIES: dict[type[GenerationError], str] = {
     ModelUnavailable: "Check that the server runs, that its model is loaded, and that MODEL_URL is its address.",
     ModelOverloaded: "Try again later, or let the server take more requests at once (--max-concurrent-requests).",
@@ -142,6 +162,13 @@ class Server:
             kind = PromptTooLong
         return self.error(kind, what, remedy, retry_after=retry_after)
 
+    def answered(self, response: aiohttp.ClientResponse) -> str:
+        """What a status says, in our own words: a server may write anything beside its number."""
+        try:
+            return f"answered HTTP {response.status} {HTTPStatus(response.status).phrase}"
+        except ValueError:
+            return f"answered HTTP {response.status}"
+
     def redirected(self, response: aiohttp.ClientResponse) -> GenerationError:
         """The error for a redirect: it would carry what people wrote, and the key, to wherever a server says."""
         try:
@@ -173,7 +200,15 @@ class Server:
         pieces = (said[start : start + LONGEST_ECHO] for start in range(len(said) - LONGEST_ECHO + 1))
         if not said or any(secret in said for secret in self._secrets) or any(piece in prompt for piece in pieces):
             return ""
-        return f": {said}"
+        asked = {word.lower() for word in _WORD.findall(prompt)}
+        return f": {_WORD.sub(lambda found: found[0] if _is_ours(found[0], asked, prompt) else '…', said)}"
+
+
+def _is_ours(word: str, asked: set[str], prompt: str) -> bool:
+    """Whether a word that a server says need not come from people: it is one of servers, or is not in the prompt."""
+    if word.isascii():
+        return word.lower() in _SERVERS_WORDS or word.lower() not in asked
+    return set(word.lower()).isdisjoint(prompt.lower())
 
 
 def _folded(text: str) -> str:

@@ -184,7 +184,7 @@ class TgiBackend:
             refusal = said(parse(refused.body))
         except ValueError:
             refusal = ""
-        what = f"answered HTTP {response.status} {response.reason or ''}".rstrip() + server.quote(refusal, prompt)
+        what = server.answered(response) + server.quote(refusal, prompt)
         if response.status in (400, 422) and NO_KEY.search(refusal):
             return server.error(ModelUnauthorized, what)
         after, too_long = seconds(response.headers.get("Retry-After")), bool(_TOO_LONG.search(refusal))
