@@ -20,16 +20,18 @@ from bots.web.login import is_local
 from core.backends import Backend
 from core.backends.detect import DetectedBackend
 from core.backends.openai import OpenAIBackend
-from core.errors import GenerationError, ModelTimeout, ModelUnavailable, SettingsError
+from core.errors import GenerationError, ModelOverloaded, ModelTimeout, ModelUnavailable, SettingsError
 from core.generation import Deadlines, generate
 from core.models import Manner, Model
 from core.modeltable import counter, open_models
 from core.settings import Settings
-from core.types import GenerationRequest, Message, ModelLimits, Prompt, Role, Window
+from core.types import Done, GenerationRequest, Message, ModelLimits, Prompt, Role, Window
 from core.window import share
 
 DEADLINE = 8.0
 """Seconds for each thing that is tried over a network."""
+QUESTION = "This checks that a model reads what it is asked. Please answer with one short word."
+"""What a model is asked: long enough that its server's count of tokens shows whether the model read it."""
 SMALLEST = 256
 """Tokens of a prompt in which a conversation has room."""
 BUG = "This is a bug in Parley. Please report it, with this line and the output of `parley --version`."
@@ -165,22 +167,32 @@ async def _limits(backend: Backend) -> ModelLimits | None:
 
 async def _one_token(settings: Settings, asked: Manner, model: Model, called: str) -> Check:
     name, tried, began = "model.answer", f"{called}, test question", time.perf_counter()
-    window = Window(asked.system, (Message(Role.USER, "Hello"),))
+    window, read = Window(asked.system, (Message(Role.USER, QUESTION),)), None
     try:
         template = await model.template()
         prompt = template.render(window)
         request = GenerationRequest(prompt, 1, settings.temperature)
         async with aclosing(generate(model.backend, request, Deadlines(DEADLINE, DEADLINE, DEADLINE))) as stream:
-            async for _ in stream:
-                pass
+            async for item in stream:
+                if isinstance(item, Done):
+                    read = item.usage.prompt_tokens
     except ModelTimeout as error:
         waits = f"{settings.first_token_timeout:g} s (FIRST_TOKEN_TIMEOUT)"
         remedy = f"Check the load of the model's server, and MODEL_URL. When people ask, Parley waits {waits}."
         return Check(name, "error", tried, str(error), remedy, ms(began))
+    except ModelOverloaded as error:
+        return Check(name, "warning", tried, str(error), error.remedy, ms(began))
     except (GenerationError, SettingsError) as error:
         remedy = _outside_the_container(model, error) or await _other_api(model, error) or error.remedy
         return Check(name, "error", tried, str(error), remedy, ms(began))
     took = ms(began)
+    words = len(f"{asked.system} {QUESTION}".split())
+    if read is not None and read < words / 2:
+        found = f"the server counted {read} tokens in a prompt of {words} words: the model did not read it"
+        remedy = (
+            "Check the chat template that the server was started with, or set PROMPT_TEMPLATE to the model's family."
+        )
+        return Check(name, "error", tried, found, remedy, took)
     by = "applied by the server" if template.name == "chat" else f"{template.name} (PROMPT_TEMPLATE)"
     return Check(name, "ok", tried, f"answered after {took:,} ms; chat template: {by}", ms=took)
 

@@ -36,6 +36,25 @@ async def test_a_choice_of_models_is_pointed_out(tmp_path: Path, redis_url: str)
         assert "model.name" not in report.checks
 
 
+async def test_a_model_that_reads_nothing_of_the_prompt_is_found(tmp_path: Path, redis_url: str) -> None:
+    """Its server took the name of a chat template for the template, and answers all the same."""
+    async with OpenAIDouble(SERVERS["llama.cpp"]) as server:
+        server.count = lambda text: 3
+        report = await listed(tmp_path, {"REDIS_URL": redis_url, "MODEL_URL": server.url})
+    assert report.code == 1
+    assert "counted 3 tokens" in report.checks["model.answer"]["found"]
+    assert "chat template" in report.checks["model.answer"]["remedy"]
+
+
+async def test_a_busy_server_is_a_warning(tmp_path: Path, redis_url: str) -> None:
+    """It answers, and has too much to do at the moment."""
+    async with OpenAIDouble(SERVERS["vllm"]) as server:
+        server.fault("429", times=99)
+        report = await listed(tmp_path, {"REDIS_URL": redis_url, "MODEL_URL": server.url})
+    assert report.checks["model.answer"]["level"] == "warning"
+    assert report.code == 0
+
+
 async def test_each_model_of_a_table_is_looked_at(tmp_path: Path, redis_url: str, unused_tcp_port: int) -> None:
     """One that is dead does not hide one that is not; a table that cannot be read is one line."""
     table = tmp_path / "models.toml"
