@@ -19,7 +19,8 @@
     │       └── ToolWanted            it waits for a tool, and is given none
     └── PlatformError             Slack or Discord refuses
         ├── RateLimited             not now; ``retry_after`` says when
-        ├── MessageGone             the message, thread or channel is no more
+        ├── MessageGone             the message, thread or channel does not exist any more
+        ├── NotAllowed              it exists, but we may not do this there
         ├── PlatformUnavailable     it cannot be reached, or has a fault of its own
         └── PlatformUnauthorized    the token is wrong, or was revoked
 
@@ -30,7 +31,12 @@ may know. ``retry_after`` is in seconds, where a server named it.
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from typing import ClassVar
+
+LONGEST_WAIT = 300.0
+"""Seconds of a platform's ``Retry-After`` that are believed."""
 
 
 class ParleyError(Exception):
@@ -145,7 +151,11 @@ class RateLimited(PlatformError):
 
 
 class MessageGone(PlatformError):
-    """The message, thread or channel is no more: there is nothing left to write to."""
+    """The platform says that the message, thread or channel does not exist: there is nothing left to write to."""
+
+
+class NotAllowed(PlatformError):
+    """The platform does not let us do this there, whatever the text: no permission, a locked thread, an old message."""
 
 
 class PlatformUnavailable(PlatformError):
@@ -156,3 +166,12 @@ class PlatformUnavailable(PlatformError):
 
 class PlatformUnauthorized(PlatformError):
     """The platform does not accept our token."""
+
+
+def wait_seconds(told: object) -> float:
+    """A ``Retry-After`` as seconds, whatever a platform or a proxy put there: never negative, endless or no number."""
+    with suppress(ValueError, TypeError, OverflowError):
+        seconds = float(told)  # type: ignore[arg-type]
+        if math.isfinite(seconds):
+            return min(max(seconds, 0.0), LONGEST_WAIT)
+    return 1.0

@@ -31,8 +31,8 @@ from core.errors import (
 from core.failpoints import reach
 from core.jobs import Job, Note, Seal, StoredJob
 from core.queue import TurnQueue
-from core.surface import MessageEditor
-from core.types import MessageRef, Outcome, Turn
+from core.surface import FallbackEditor, MessageEditor
+from core.types import Limits, MessageRef, Outcome, Turn
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -141,7 +141,6 @@ class LeaseEditor:
     """
 
     def __init__(self, editor: MessageEditor, queue: TurnQueue, lease: Lease) -> None:
-        self.limits = editor.limits
         self.first_at: float | None = None
         """When people saw the first of it; seconds since the epoch."""
         self.edits = 0
@@ -160,6 +159,15 @@ class LeaseEditor:
         """The messages of the reply, as far as they are known."""
         return tuple(self._refs)
 
+    @property
+    def limits(self) -> Limits:
+        """See ``MessageEditor.limits``."""
+        return self._editor.limits
+
+    def fall_back(self, *, anew: bool = False) -> bool:
+        """See ``FallbackEditor.fall_back``."""
+        return isinstance(self._editor, FallbackEditor) and self._editor.fall_back(anew=anew)
+
     def working(self) -> AbstractAsyncContextManager[None]:
         """See ``MessageEditor.working``."""
         return self._editor.working()
@@ -171,8 +179,8 @@ class LeaseEditor:
             return found
         try:
             ref = await self._call(self._editor.post(text, part, growing=growing))
-        except RateLimited:
-            self._posting = None
+        except PlatformError as error:
+            self._was_refused(error)
             raise
         self._saw(text)
         reach("post.unwritten")
@@ -200,8 +208,8 @@ class LeaseEditor:
         reach("finish")
         try:
             finished = await self._call(self._editor.finish(refs, parts, outcome, whole=whole))
-        except RateLimited:
-            self._posting = None
+        except PlatformError as error:
+            self._was_refused(error)
             raise
         self._saw("")
         reach("finished")
@@ -303,6 +311,11 @@ class LeaseEditor:
         """People see a text; that a model reasons is no word of an answer."""
         if not text or text != self.limits.thinking:
             self.first_at = self.first_at or time.time()
+
+    def _was_refused(self, error: PlatformError) -> None:
+        """A post failed. What the platform refused is not there; of what it did not answer, nobody knows."""
+        if not isinstance(error, PlatformUnavailable):
+            self._posting = None
 
     async def _mark(self, posting: int | None) -> bool:
         text = self._lease.unsaved()

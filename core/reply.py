@@ -13,13 +13,13 @@ from core import commands, metrics
 from core.assistant import Answer, Assistant
 from core.delivery import deliver
 from core.draft import Draft
-from core.errors import MessageGone, ParleyError, PlatformError, StorageError
+from core.errors import MessageGone, NotAllowed, ParleyError, PlatformError, PlatformUnauthorized, StorageError
 from core.failpoints import reach, swallow
 from core.jobs import TRIES, Job, Note, Seal, StoredJob
 from core.lease import Lease, LeaseEditor, LeaseLost
 from core.memory import Exchange
 from core.queue import TurnQueue
-from core.surface import Surface
+from core.surface import PrivateSurface, Surface
 from core.tags import tag, turn_fields
 from core.timings import Timing, Timings
 from core.tokens import estimate
@@ -33,6 +33,12 @@ PAUSED = Outcome(Ending.INTERRUPTED, "I am being restarted, and go on with this 
 OVER = Outcome(
     Ending.INTERRUPTED, "This message can be changed for 15 minutes only, and they are over. Ask again for the rest."
 )
+NO_PLACE = (
+    "I couldn't reply where you asked: I'm not allowed to write there. "
+    "Ask me in a direct message, or ask whoever manages that channel to let me post."
+)
+NOT_SHOWN = "I couldn't show you my answer where you asked, because it was refused there. Please ask again."
+HERE_IT_IS = "This is what I would have posted:"
 LATER = 30.0
 """Seconds before a turn is taken again whose platform was away."""
 TOO_OLD = 3600.0
@@ -41,6 +47,9 @@ AGAIN_THERE = "again"
 """In a turn's place: a worker died with it, and may have left a sign there of being at work."""
 AGAIN = 1.0
 """Seconds before a turn is taken again after a fault of ours."""
+WHOLE = (Ending.COMPLETE, Ending.LENGTH)
+TELL_TIMEOUT = 10.0
+"""Seconds to reach a person apart from where they asked."""
 COMMIT_PAUSE = 0.5
 """Seconds between two tries to commit while Redis is away."""
 
@@ -98,12 +107,14 @@ class Reply:
             log.info("reply target gone", code=error.code)
             await self._end(self._commit(None))
         except PlatformError as error:
-            log.error("reply not shown", error=str(error), remedy=error.remedy)
-            if error.retryable and time.time() - max(job.turn.at, job.stored[-1].since) < TOO_OLD:
+            log.warning("reply not shown", error=str(error), code=error.code, remedy=error.remedy)
+            passes = error.retryable or isinstance(error, PlatformUnauthorized)  # a token can be put right
+            if passes and time.time() - max(job.turn.at, job.stored[-1].since) < TOO_OLD:
                 await self._end(self._release(LATER, failed=False))
             else:
-                how = "dead"
-                await self._end(self._commit(None, str(error)))
+                how = "gone" if isinstance(error, NotAllowed) else "dead"
+                await self._tell(job.turn, NO_PLACE if isinstance(error, NotAllowed) else NOT_SHOWN)
+                await self._end(self._commit(None, str(error) if how == "dead" else ""))
         except StorageError as error:
             log.warning("queue unavailable", error=str(error))
             await self._end(self._release(AGAIN, failed=False))
@@ -119,6 +130,18 @@ class Reply:
         reach("release")
         await self._end(self._release(0, failed=False))
         reach("released")
+
+    async def _tell(self, turn: Turn, why: str) -> None:
+        """Tell who asked, apart from the place where they did, that there is no reply, and what it would have said."""
+        if self.lease.lost or not isinstance(self._surface, PrivateSurface):
+            return
+        draft = self.lease.draft
+        whole = draft.text if draft and draft.outcome and draft.outcome.ending in WHOLE else ""
+        try:
+            async with asyncio.timeout(TELL_TIMEOUT):
+                await self._surface.tell(turn, f"{why} {HERE_IT_IS}\n\n{whole}" if whole else why)
+        except (PlatformError, TimeoutError) as error:
+            log.warning("asker not told", error=str(error))
 
     async def _note_times(self) -> None:
         """Write down how an answer of the model went, as far as it was ours; commands and dead letters are none."""

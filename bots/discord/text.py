@@ -86,6 +86,11 @@ def shown(text: str) -> str:
     return "".join(piece for piece, *_ in _pieces(plain_links(text)))
 
 
+def without_links(text: str) -> str:
+    """A text in which no address can be followed: for messages that are refused for one."""
+    return text.replace("://", "[:]//")
+
+
 def shown_units(text: str) -> int:
     """How long a text is when it is shown, at the most; more text never measures less."""
     return sum(max(most, units(raw)) for _, raw, most in _pieces(text))

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from bots.mentions import without_mentions_at_ends
+from core.fences import fence_lines
 from core.links import certain_code
 from core.markdown import plain_links
 
@@ -22,6 +23,7 @@ _MENTION = re.compile(
 )
 """The beginning of what Slack would show as a mention or a channel, and nothing that only begins like one."""
 _BROADCAST = re.compile(r"(?<!\w)@(?=(?:channel|here|everyone|group)\b)", re.IGNORECASE)
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 BREAK = "\u200b"
 """Zero-width space: breaks a mention, and is not seen."""
 FALLBACK = 300
@@ -65,10 +67,31 @@ def _without_pings(prose: str) -> str:
     return _BROADCAST.sub("@" + BREAK, _PING.sub("<" + BREAK, prose))
 
 
+def tables_as_code(text: str) -> str:
+    """Markdown whose tables are blocks of code: Slack takes one table in a message, and these in any number."""
+    turns = {line.start(): after for line, after in fence_lines(text)}
+    lines: list[str] = []
+    at, in_code, in_table = 0, False, False
+    for line in _LINE.findall(text):
+        in_code = turns[at] is not None if at in turns else in_code
+        row = not in_code and at not in turns and line.lstrip(" \t").startswith("|")
+        if row != in_table:
+            lines.append("```\n")
+        in_table = row
+        lines.append(line)
+        at += len(line)
+    return "".join(lines) + ("\n```" if in_table else "")
+
+
+def plain(text: str) -> str:
+    """All of a text as mrkdwn in which nothing is a mention, a link or a command: what Slack takes if nothing else."""
+    return _BROADCAST.sub("@" + BREAK, escape(text))
+
+
 def fallback(text: str) -> str:
     """The beginning of a reply in mrkdwn, for notifications and old clients."""
     short = text if len(text) <= FALLBACK else text[:FALLBACK].rstrip() + " …"
-    return _BROADCAST.sub("@" + BREAK, escape(short)) or "…"
+    return plain(short) or "…"
 
 
 def without_mention(text: str, user: str) -> str:

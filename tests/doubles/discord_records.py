@@ -214,3 +214,8 @@ class Clock:
         wanted = (int(time.time() * 1000) - EPOCH_MS) << 22
         self._last = max(self._last + 1, wanted)
         return str(self._last)
+
+    @staticmethod
+    def seconds(snowflake: str) -> float:
+        """When something was made, by its id."""
+        return ((int(snowflake) >> 22) + EPOCH_MS) / 1000
