@@ -20,7 +20,16 @@ from slack_bolt.app.async_app import AsyncApp
 from bots.errands import Errands
 from bots.slack.editor import RETRY, STOP
 from bots.slack.errors import slack_errors
-from bots.slack.events import Asked, Changed, is_external, read_change, read_question, workspace_of
+from bots.slack.events import (
+    Asked,
+    Changed,
+    event_of,
+    is_external,
+    read_change,
+    read_press,
+    read_question,
+    workspace_of,
+)
 from bots.slack.settings import SlackSettings, asks_for_settings, offer
 from bots.slack.surface import SlackSurface
 from bots.slack.text import escape, people, readable, without_mention
@@ -33,7 +42,7 @@ from core.queue import RedisTurnQueue, in_time
 from core.reply import STOPPED, WITHDRAWN
 from core.settings import Settings
 from core.tags import turn_fields
-from core.types import ConversationKey, MessageRef, Turn
+from core.types import MessageRef, Turn
 
 log = structlog.get_logger()
 
@@ -88,9 +97,11 @@ class SlackListener(Errands):
 
     async def greet(self, body: dict[str, Any]) -> None:
         """The bot was invited to a channel: say what it does, what it remembers, and how to make it forget."""
-        event = body["event"]
+        event = event_of(body)
+        if event is None:
+            return
         closed = self._refusal(event["channel"], "", direct=False, external=is_external(body))
-        if event["user"] != self._surface.bot or closed not in ("", "you"):
+        if event.get("user") != self._surface.bot or closed not in ("", "you"):
             return
         if await self._queue.first(f"slack:{workspace_of(body)}:{event['channel']}:joined:{event.get('event_ts', '')}"):
             kept = days(self._settings.retention_seconds)
@@ -103,34 +114,37 @@ class SlackListener(Errands):
 
     async def retry(self, ack: Callable[[], Awaitable[None]], body: dict[str, Any], action: dict[str, Any]) -> None:
         """The Retry button: the same turn again, over the same messages, for anybody who may ask here."""
-        channel, user, message = body["channel"]["id"], body["user"]["id"], body["message"]
-        name, turn = action["value"].split()[:2]
-        key, thread = ConversationKey.parse(name), message.get("thread_ts", "")
+        pressed = read_press(body, action, names=1)
+        if pressed is None:
+            return await ack()
+        channel, user, (turn,) = pressed.channel, pressed.user, pressed.names
         refusal = self._refusal(channel, user, direct=channel.startswith("D"), external=False)
 
         async def again() -> str:
             if refusal:
                 return REFUSED.format(where=refusal)
             # It may have been posted together with its button.
-            if await self._queue.retry(key, turn, MessageRef(channel, message["ts"])):
+            if await self._queue.retry(pressed.key, turn, MessageRef(channel, pressed.ts)):
                 return ""
             # Perhaps somebody else pressed it, and it is being answered.
             return "" if await self._queue.is_open(turn) else GONE
 
-        await self._press(ack, again(), channel, user, thread)
+        return await self._press(ack, again(), channel, user, pressed.thread)
 
     async def stop(self, ack: Callable[[], Awaitable[None]], body: dict[str, Any], action: dict[str, Any]) -> None:
         """The Stop button: the text so far stays. For who asked, and admins."""
-        channel, user, thread = body["channel"]["id"], body["user"]["id"], body["message"].get("thread_ts", "")
-        _, turn, asker = action["value"].split()
+        pressed = read_press(body, action, names=2)
+        if pressed is None:
+            return await ack()
+        turn, asker = pressed.names
 
         async def end() -> str:
-            if user not in {asker, *self._settings.admins}:
+            if pressed.user not in {asker, *self._settings.admins}:
                 return NOT_YOURS
             await self._queue.stop(turn, STOPPED)  # if it is done, its last edit is about to show that
             return ""
 
-        await self._press(ack, end(), channel, user, thread)
+        return await self._press(ack, end(), pressed.channel, pressed.user, pressed.thread)
 
     async def _accept(self, body: dict[str, Any], asked: Asked) -> None:
         """Store the message, so that it will be answered, or say why not."""
