@@ -249,7 +249,7 @@ def question(interaction: discord.Interaction, text: str, *, private: bool, seco
         "channel": where.id,
         "app": str(interaction.application_id),
         "token": interaction.token,
-        "until": f"{at + seconds:.3f}",
+        "until": f"{time.time() + seconds:.3f}",  # by our own clock, which is asked for it later
         "bot": "1" if not private and _bot_may_write(interaction) else "",
         "private": "1" if private else "",
     }

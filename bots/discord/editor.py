@@ -114,6 +114,7 @@ class DiscordEditor:
         self._may_attach = True
         self._attachment_refused = False
         self._may_refer = True
+        self._posted_at: dict[str, float] = {}
         alone = not self._bot
         self.limits = Limits(
             size=LIMITS.size,
@@ -166,7 +167,8 @@ class DiscordEditor:
 
     async def edit(self, ref: MessageRef, text: str, *, growing: bool) -> None:
         """Put the newer text in place. A message from long ago stays as it is, and a new one takes its place."""
-        age = time.time() - discord.utils.snowflake_time(int(ref.id)).timestamp()
+        posted_at = self._posted_at.get(ref.id)
+        age = self._calls.clock.age(ref.id) if posted_at is None else time.monotonic() - posted_at
         if age > OLD:
             raise NotAllowed("edit a message: it is too old", code="too_old")
         self._rest()
@@ -271,6 +273,7 @@ class DiscordEditor:
         self._begun = True
         self._learn(0, answer)
         ref = _ref(answer)
+        self._posted_at[ref.id] = time.monotonic()
         if answer.data.get("content", body) != body:  # the nonce gave us what was posted before its answer was lost
             await self._edit(ref, body, file, view, rank)
         return ref
@@ -351,7 +354,7 @@ class DiscordEditor:
             try:
                 answer = await self._calls("edit a response", edit, bound=False)
             except MessageGone as error:
-                if error.code != EARLY or time.time() > self._turn.at + EARLY_FOR:
+                if error.code != EARLY or self._calls.clock.now() > self._turn.at + EARLY_FOR:
                     raise
                 raise PlatformUnavailable(str(error), code=EARLY, retry_after=0.2) from None
         self._learn(1, answer)

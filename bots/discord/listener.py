@@ -100,8 +100,8 @@ class DiscordListener(Voice):
                 return NOT_YOURS
             if why := self.refused(interaction):
                 return REFUSED.format(where=why)
-            age = time.time() - message.created_at.timestamp()
-            if message.flags.ephemeral and age > self.settings.discord_token_seconds:
+            age = interaction.created_at - message.created_at
+            if message.flags.ephemeral and age.total_seconds() > self.settings.discord_token_seconds:
                 return OVER
             if await self.queue.retry(handle.key, handle.turn, MessageRef(str(message.channel.id), str(message.id))):
                 return ""

@@ -88,7 +88,7 @@ class Discord:
             feedback=Feedback(redis),
             typists=typists,
         )
-        gateway = Gateway(client, listener.intake, self._settings)
+        gateway = Gateway(client, listener.intake, self._settings, self.calls)
         client.add_dynamic_items(*PRESSES)
         tree = Tree(client)
         client.desk, client.gateway = listener, gateway

@@ -89,6 +89,8 @@ class Messages:
         if "before" in query:
             known = [m for m in known if int(m.id) < int(query["before"])]
         limit = int(query.get("limit", 50))
+        if not 1 <= limit <= 100:
+            raise Refusal(400, 50035, "Invalid Form Body", errors={"limit": {}})
         if "after" in query:
             known = [m for m in known if int(m.id) > int(query["after"])][:limit]
         return [self._read(message, place) for message in known[::-1][:limit]]
@@ -154,7 +156,7 @@ class Messages:
             raise Refusal(403, 50005, "Cannot edit a message authored by another user")
         if place.archived:
             raise Refusal(400, 50083, "Thread is archived")
-        age = time.time() - ((int(known.id) >> 22) + 1_420_070_400_000) / 1000
+        age = self.world.clock.now() - self.world.clock.seconds(known.id)
         if age > 3600:
             self.limits.count_old(channel)
         check(body, files, before=known)
