@@ -190,9 +190,7 @@ class Backup:
             ) from None
         if about["format"] > FORMAT or about["schema"] > SCHEMA:
             newer = too_new(about["schema"])
-            raise BackupError(
-                f"{self._name} was written by a newer Parley ({about['version']}).", remedy=newer.remedy
-            )
+            raise BackupError(f"{self._name} was written by a newer Parley ({about['version']}).", remedy=newer.remedy)
         return Header(int(about["schema"]), str(about["version"]), float(about["at"]))
 
     def _damaged(self, why: str) -> BackupError:

@@ -140,7 +140,9 @@ def test_nothing_sends_people_to_the_other_parley_of_the_package_index() -> None
     """There, `parley` is a package of 2007 that has nothing to do with this one."""
     for name in run("git", "ls-files", "--", ":!tests", ":!docs", ":!CHANGELOG.md").splitlines():
         text = (ROOT / name).read_text(encoding="utf-8")
-        assert not re.search(r"pip install[^\n]* ['\"]?parley\b(?!-)|\bparley\[|version\(['\"]parley['\"]\)", text), name
+        assert not re.search(r"pip install[^\n]* ['\"]?parley\b(?!-)|\bparley\[|version\(['\"]parley['\"]\)", text), (
+            name
+        )
 
 
 def test_the_pins_hold_a_gradio_without_known_holes_and_pip_can_resolve_what_is_published() -> None:
