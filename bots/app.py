@@ -341,7 +341,8 @@ async def _serve(
             if todo.answers:
                 worker.start()
                 health.gauge(partial(_count_leases, worker))
-                listeners.enter_context(health.progressing("claims", lambda: worker.progressed_at))
+                for loop, last in worker.progress().items():
+                    listeners.enter_context(health.progressing(loop, last))
             page = platforms["web"].place if todo.listens == ("web",) else ""
             notices.ready(*_does(core, todo, platforms), page=page)
             await stopping.asked.wait()

@@ -7,6 +7,7 @@ Redis it is alive, but not ready. Without its model it is ready but "degraded": 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -76,7 +77,10 @@ class Health:
 
     @contextmanager
     def progressing(self, name: str, last: Callable[[], float]) -> Iterator[None]:
-        """While inside, a loop runs; ``last`` returns when it last did something, on the monotonic clock."""
+        """While inside, a loop runs; ``last`` returns when it last did something, on the monotonic clock.
+
+        For a loop that has ended, that is minus infinity.
+        """
         self._loops[name] = last
         try:
             yield
@@ -122,11 +126,12 @@ class Health:
         for name, last in self._loops.items():
             silence = now - last()
             stuck = silence >= self._silent
+            what = f"nothing happened for {silence:.0f} s" if silence < math.inf else "it has ended"
             findings.append(
                 Finding(
                     name,
                     "failed" if stuck else "ok",
-                    f"no progress for {silence:.0f} s" if stuck else "",
+                    what if stuck else "",
                     "Restart the process; another one continues its answers." if stuck else "",
                 )
             )

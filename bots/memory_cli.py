@@ -224,7 +224,7 @@ async def _forget_letters(store: Store, user: str) -> int:
     from core.operator import Operator
 
     operator = Operator(store.redis)
-    theirs = [letter for letter in await operator.letters() if letter.job.turn.author.id == user]
+    theirs = [letter for letter in await operator.letters() if letter.concerns(user)]
     return sum([await operator.drop(letter) for letter in theirs])
 
 

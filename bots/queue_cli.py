@@ -107,7 +107,7 @@ def dead_ls(as_json: AsJson = False) -> None:
         return
     shown = table("turn", "given up", "tries", "why")
     for letter in letters:
-        shown.add_row(letter.job.turn.id, ago(letter.at), str(letter.tries), letter.why)
+        shown.add_row(letter.name, ago(letter.at) if letter.at else "", str(letter.tries), letter.why)
     show_table(shown)
 
 
@@ -153,7 +153,7 @@ async def _waiting(operator: Operator, wanted: str) -> str:
 
 
 async def _take(operator: Operator, wanted: str, every: bool, take: Callable[[Letter], Awaitable[bool]]) -> list[str]:
-    letters = {letter.job.turn.id: letter for letter in await operator.letters()}
+    letters = {letter.name: letter for letter in await operator.letters()}
     names = list(letters) if every else [_one(list(letters), wanted, DEAD)]
     return [name for name in names if await take(letters[name])]
 
@@ -218,8 +218,8 @@ def _lane(lane: Lane, *, text: bool = False) -> dict[str, Any]:
 
 
 def _letter(letter: Letter) -> dict[str, Any]:
-    turn = letter.job.turn
-    return {"id": turn.id, "author": turn.author.id, "at": letter.at, "why": letter.why, "tries": letter.tries}
+    author = letter.job.turn.author.id if letter.job else ""
+    return {"id": letter.name, "author": author, "at": letter.at, "why": letter.why, "tries": letter.tries}
 
 
 def _where(lane: Lane) -> str:

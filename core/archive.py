@@ -21,6 +21,7 @@ from core.keys import Keys
 from core.memory import MOST_BYTES, MOST_MESSAGES
 from core.redis import redis_errors
 from core.scripts import script
+from core.stored import readable
 from core.types import ConversationKey, Message, Role
 
 KNOWN = ("messages", "state", "forks", "retries")
@@ -55,8 +56,8 @@ class Record:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """Its messages, oldest first."""
-        return tuple(Message.from_json(text) for text in self.stored)
+        """Its messages that can be read, oldest first."""
+        return tuple(readable(Message.from_json, self.stored)[0])
 
     @property
     def state(self) -> dict[str, str]:
@@ -92,7 +93,8 @@ class Record:
                 raise ValueError(f"{name} is empty")
             parts[str(name)] = Part(part["kind"], part["value"], float(part["until"]))
         made = cls(ConversationKey.parse(record["conversation"]), parts)
-        _ = made.messages  # that they can be read
+        for text in made.stored:
+            Message.from_json(text)
         return made
 
 

@@ -5,6 +5,7 @@
     ParleyError
     ├── SettingsError             a setting is missing or wrong
     ├── StorageError              Redis is away, too old, or refuses
+    │   └── StorageFault            it is there, and cannot do what we ask: a fault of ours, or damaged data
     ├── BackupError               a backup cannot be written, read, or restored here
     ├── GenerationError           the model gave no whole answer
     │   ├── ModelUnavailable        it cannot be reached, or is not ready        (retryable)
@@ -60,6 +61,10 @@ class StorageError(ParleyError):
 
     plain = "My memory is not reachable right now. Please try again in a minute."
     retryable = True
+
+
+class StorageFault(StorageError):
+    """Redis is there and answers, but what we ask cannot be done: a fault of ours, or data that somebody damaged."""
 
 
 class BackupError(ParleyError):

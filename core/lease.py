@@ -107,7 +107,7 @@ class Lease:
 
     def learn(self, notes: tuple[str, ...]) -> None:
         """Take in what became known of its turns."""
-        if notes != self.job.notes:
+        if notes != self.job.notes and len(notes) == len(self.job.stored):
             self.job = replace(self.job, notes=notes)
             self._heed()
 

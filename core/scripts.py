@@ -10,5 +10,6 @@ _FOLDER = Path(__file__).with_name("lua")
 
 @cache
 def script(name: str, *libraries: str) -> str:
-    """The source of a script, after the libraries of functions that it uses."""
-    return "\n".join(_FOLDER.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in (*libraries, name))
+    """The source of a script, after the libraries of functions that it uses; ``stored`` is one of all scripts."""
+    parts = ("stored", *libraries, name)
+    return "\n".join(_FOLDER.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in parts)

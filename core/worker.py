@@ -11,18 +11,20 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import structlog
 
+from core import metrics
 from core.assistant import Assistant
-from core.errors import StorageError
+from core.errors import StorageError, StorageFault
 from core.failpoints import reach
 from core.lease import Lease
 from core.queue import RedisTurnQueue
 from core.reply import Reply
 from core.surface import Surface
-from core.tags import turn_fields
+from core.tags import tag, turn_fields
 from core.tasks import end_tasks
 from core.timings import Timings
 
@@ -43,7 +45,11 @@ HAND_OVER = 5.0
 CANCEL_AGAIN = 1.0
 """Seconds that an answer which is cancelled gets to take back its status."""
 PAUSE = 1.0
-"""Seconds before Redis is tried again."""
+"""Seconds before a loop goes on after Redis was away, or after a fault."""
+SWEEP = 600.0
+"""Seconds between two looks for keys of the wrong kind; a fault of Redis's makes it look at once."""
+ENDED = float("-inf")
+"""When a loop last went on that has ended: so long ago that it counts as stuck at once."""
 
 
 class Worker:
@@ -71,7 +77,9 @@ class Worker:
         self._room = asyncio.Event()
         self._look = asyncio.Event()
         self._claiming: asyncio.Task[None] | None = None
-        self._loops: list[asyncio.Task[None]] = []
+        self._loops: dict[str, asyncio.Task[None]] = {}
+        self._damaged = asyncio.Event()
+        self._swept_at = ENDED
 
     @property
     def running(self) -> int:
@@ -81,8 +89,18 @@ class Worker:
     def start(self) -> None:
         """Begin to take turns, and be counted among the workers."""
         self._look.set()
-        self._claiming = asyncio.create_task(self._repeat(self._claim))
-        self._loops = [asyncio.create_task(self._repeat(step)) for step in (self._beat, self._listen, self._settle)]
+        self._claiming = asyncio.create_task(self._repeat("claims", self._claim))
+        others = {"beats": self._beat, "signals": self._listen, "housekeeping": self._settle}
+        self._loops = {name: asyncio.create_task(self._repeat(name, step)) for name, step in others.items()}
+
+    def progress(self) -> dict[str, Callable[[], float]]:
+        """When each of its loops last went on, on the monotonic clock. A loop that only listens does until it ends."""
+
+        def last(task: asyncio.Task[None] | None, at: Callable[[], float]) -> float:
+            return at() if self._stopping.is_set() or (task and not task.done()) else ENDED
+
+        others = {name: partial(last, task, time.monotonic) for name, task in self._loops.items()}
+        return {"claims": lambda: last(self._claiming, lambda: self.progressed_at), **others}
 
     async def drain(self, grace: float = GRACE, hurry: asyncio.Event | None = None) -> None:
         """Take nothing new, and let what runs end within ``grace`` seconds, or until ``hurry``; hand over the rest."""
@@ -98,7 +116,7 @@ class Worker:
             hurried.cancel()
             ended.cancel()
             await self._hand_over()
-        await end_tasks(self._loops, within=HAND_OVER, cancel_again=CANCEL_AGAIN)
+        await end_tasks(self._loops.values(), within=HAND_OVER, cancel_again=CANCEL_AGAIN)
         try:
             await self._queue.leave()
         except StorageError as error:
@@ -133,7 +151,11 @@ class Worker:
         claimed = await self._queue.claim(min(room, BATCH), idle=not self._replies)
         self._quarantine = claimed.quarantine
         for job in claimed.jobs:
-            self._begin(Lease(job, self._queue.lease, asked_at))
+            try:
+                self._begin(Lease(job, self._queue.lease, asked_at))
+            except Exception as error:
+                log.exception("a fault of ours", turn=tag(job.turn.id))
+                await self._queue.bury(job, f"it could not be begun: {type(error).__name__}")
         if not claimed.jobs:
             await self._until(self._queue.wait(POLL))
 
@@ -185,22 +207,42 @@ class Worker:
 
     async def _settle(self) -> None:
         """Mend what no script of ours did."""
+        if time.monotonic() - self._swept_at >= SWEEP or self._damaged.is_set():
+            self._damaged.clear()
+            if moved := await self._queue.sweep():
+                log.warning("keys of the wrong kind put aside", stored=moved)
+            self._swept_at = time.monotonic()
         if found := await self._queue.settle():
             log.warning("orphaned lanes requeued", lanes=found)
-        await asyncio.sleep(SETTLE)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE):
+                await self._damaged.wait()
 
-    async def _repeat(self, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Do something again and again until we stop; where Redis is away, after a pause."""
+    async def _repeat(self, name: str, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do something again and again until we stop, whatever it raises; after a pause, where it does."""
         broken = False
-        while not (self._stopping.is_set() and step == self._claim):
+        while not (self._stopping.is_set() and name == "claims"):
             try:
                 await step()
                 broken = False
-            except StorageError as error:
-                if not broken:
-                    log.warning("Redis unavailable; retrying", error=str(error), remedy=error.remedy)
-                broken = True
+            except (asyncio.CancelledError, Exception) as error:
+                if isinstance(error, asyncio.CancelledError) and self._is_cancelled():
+                    raise
+                if isinstance(error, StorageError) and not isinstance(error, StorageFault):
+                    if not broken:
+                        log.warning("Redis unavailable; retrying", error=str(error), remedy=error.remedy)
+                    broken = True
+                else:
+                    self._damaged.set()
+                    metrics.LOOP_FAULTS.add(kind=name)
+                    log.exception("internal error", what=name)
                 await asyncio.sleep(PAUSE)
+
+    @staticmethod
+    def _is_cancelled() -> bool:
+        """Whether this loop is to end: a call that was cancelled from elsewhere does not end it."""
+        task = asyncio.current_task()
+        return bool(task and task.cancelling())
 
     async def _until(self, wait: Coroutine[Any, Any, Any]) -> None:
         """Wait for something, but not when we are asked to stop."""

@@ -7,17 +7,17 @@
 local prefix, ttl, forgotten = ARGV[1], ARGV[2], 0
 
 local function forget(messages, state, retries, board)
-  forgotten = forgotten + redis.call("LLEN", messages)
-  local epoch = tonumber(redis.call("HGET", state, "epoch") or "0")
-  if redis.call("DEL", board) == 1 then
+  forgotten = forgotten + redis.call("LLEN", of_kind("list", messages))
+  local epoch = tonumber(epoch_in(state))
+  if redis.call("UNLINK", board) == 1 then
     redis.call("PUBLISH", ARGV[3], board)
   end
-  redis.call("DEL", messages, state, retries)
-  redis.call("HSET", state, "epoch", epoch + 1)
+  redis.call("UNLINK", messages, state, retries)
+  redis.call("HSET", state, "epoch", string.format("%d", epoch + 1))
   redis.call("EXPIRE", state, ttl)
 end
 
-for _, fork in ipairs(redis.call("SMEMBERS", KEYS[3])) do
+for _, fork in ipairs(redis.call("SMEMBERS", of_kind("set", KEYS[3]))) do
   local messages, state = prefix .. fork .. ":messages", prefix .. fork .. ":state"
   if redis.call("EXISTS", messages, state) > 0 then
     forget(messages, state, prefix .. fork .. ":retries", prefix .. fork .. ":board")
