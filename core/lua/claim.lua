@@ -12,6 +12,7 @@ local worker, lease, most, idle = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]),
 local newest, together, platforms = tonumber(ARGV[5]), tonumber(ARGV[6]), 7
 local TELLS = 6 -- tries to tell people that a turn is given up
 local LONGEST_WAIT = 600000 -- milliseconds that a released lane waits at the most
+local MOST_ORPHANS = 500 -- leases that ran out and are looked at in one step
 local time, taken = now(), {}
 
 -- Whether a lane has a first turn that this worker can read. One without turns is left.
@@ -81,9 +82,9 @@ end
 -- Leases that ran out; one that ends later than a lease or a wait can last was given before the clock was set back.
 local function orphans(platform)
   local held = lanes_at("held", platform)
-  local found = redis.call("ZRANGEBYSCORE", held, "-inf", time, "LIMIT", 0, most)
+  local found = redis.call("ZRANGEBYSCORE", held, "-inf", time, "LIMIT", 0, MOST_ORPHANS)
   local future = time + math.max(10 * lease, LONGEST_WAIT)
-  for _, lane in ipairs(redis.call("ZRANGEBYSCORE", held, "(" .. string.format("%.0f", future), "+inf", "LIMIT", 0, most)) do
+  for _, lane in ipairs(redis.call("ZRANGEBYSCORE", held, "(" .. string.format("%.0f", future), "+inf", "LIMIT", 0, MOST_ORPHANS)) do
     found[#found + 1] = lane
   end
   for _, lane in ipairs(found) do

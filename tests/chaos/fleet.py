@@ -217,7 +217,7 @@ class Fleet:
 
 @asynccontextmanager
 async def sailing(
-    folder: Path, *, lease: float = 1.0, tiers: bool = False, nursery: Nursery | None = None, **settings: str
+    folder: Path, *, lease: float = 3.0, tiers: bool = False, nursery: Nursery | None = None, **settings: str
 ) -> AsyncIterator[Fleet]:
     """A fleet without members. Its model writes answers of about a second, and its Slack redelivers soon."""
     async with AsyncExitStack() as stack:

@@ -70,7 +70,7 @@ async def test_workers_die_while_people_watch_in_discord(nursery: Nursery, tmp_p
         scribe = Scribe(tgi)
         for channel in CHANNELS:
             discord.add_channel(channel, f"c{channel}")
-        settings = {**tokens(discord, tgi), "REDIS_URL": server.url, "LEASE_SECONDS": "1.5", "LOG_LEVEL": "debug"}
+        settings = {**tokens(discord, tgi), "REDIS_URL": server.url, "LEASE_SECONDS": "3", "LOG_LEVEL": "debug"}
         log = tmp_path / "listener.log"
         given = environment(tmp_path, **settings)
         listener = Member("listener", await nursery.start(("run", "discord", "--no-worker"), given, tmp_path, log), log)

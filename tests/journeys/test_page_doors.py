@@ -50,7 +50,7 @@ async def chunked(place: str, path: str, size: int) -> tuple[asyncio.StreamReade
 
 async def test_killed_processes_lose_nothing(browser: Browser, tmp_path: Path) -> None:
     """Another worker goes on with the answer, and another page shows it."""
-    settings = {"LEASE_SECONDS": "1", "WEB_PORT": "0"}
+    settings = {"LEASE_SECONDS": "3", "WEB_PORT": "0"}
     context = await browser.new_context()
     async with (
         run_parley(tmp_path, "run", "worker", **settings) as worker,
