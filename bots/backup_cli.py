@@ -44,8 +44,8 @@ def backup(
 ) -> None:
     """Back up everything that is remembered into one file, while Parley runs.
 
-    The file holds what people said: keep it safe. Each channel is saved as it is at one moment, with its threads.
-    Questions that are still in the queue are not saved.
+    The file holds what people said: keep it safe. Each conversation is saved as it is at one moment. Questions that are
+    still in the queue are not saved.
     """
     if file == Path("-"):
         if as_json or sys.stdout.isatty():
@@ -137,7 +137,7 @@ async def put_back(store: Store, file: Path, how: How | None) -> dict[str, int]:
                 counts[await store.archive.put(record, how or "replace", also=here.pop(record.key, ()))] += 1
                 step()
     if how == "replace":
-        for record in await store.archive.read(here):
+        async for record in store.archive.records(here):
             if record.stored:
                 await store.memory.forget(record.key)
                 counts["removed"] += 1
@@ -179,7 +179,7 @@ async def _fill(store: Store, writer: Writer) -> tuple[int, int]:
     families = await store.archive.families()
     with progress("Writing", len(families)) as step:
         for family in families:
-            for record in await store.archive.read(family):
+            async for record in store.archive.records(family):
                 writer.add(record)
             step()
     lanes = await Operator(store.redis).lanes()

@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -64,8 +64,12 @@ def attach(memory: typer.Typer) -> None:
 
 def ls(conversation: Conversation = "", channel: Channel = "", user: User = "", as_json: AsJson = False) -> None:
     """List the conversations, with their size and when each is forgotten, but not what was said."""
-    records = do(lambda store: select(store, conversation, channel, user, whole=True))
-    rows = [_figures(record) for record in records if record.stored]
+
+    async def look(store: Store) -> list[dict[str, Any]]:
+        found = selected(store, conversation, channel, user, whole=True)
+        return [_figures(record) async for record in found if record.stored]
+
+    rows = sorted(do(look), key=lambda row: str(row["conversation"]))
     if as_json:
         print_json(rows)
         return
@@ -84,7 +88,7 @@ def show_one(conversation: Name, as_json: AsJson = False) -> None:
     """Show one conversation, word for word."""
     [record] = do(lambda store: select(store, conversation, "", "", whole=True))
     figures, state = _figures(record), record.state
-    chosen = json.loads(record.parts["settings"].value) if "settings" in record.parts else {}
+    chosen: dict[str, Any] = json.loads(record.parts["settings"].value) if "settings" in record.parts else {}
     said: list[dict[str, Any]] = [
         {
             "id": m.id,
@@ -231,7 +235,14 @@ async def _forget_letters(store: Store, user: str) -> int:
 async def select(
     store: Store, conversation: str, channel: str, user: str, *, whole: bool = False, threads: bool = False
 ) -> list[Record]:
-    """The conversations that are meant, sorted; of a person, what they said and the answers, or ``whole`` ones.
+    """As ``selected``, all of them."""
+    return [record async for record in selected(store, conversation, channel, user, whole=whole, threads=threads)]
+
+
+async def selected(
+    store: Store, conversation: str, channel: str, user: str, *, whole: bool = False, threads: bool = False
+) -> AsyncIterator[Record]:
+    """The conversations that are meant, channel by channel; of a person, what they said and the answers, or all of it.
 
     A single conversation comes with its ``threads`` or alone; a channel always has them.
     """
@@ -244,16 +255,14 @@ async def select(
         ]
     if channel:
         families = [{key: parts for key, parts in family.items() if key.channel == channel} for family in families]
-    records = []
     families = [family for family in families if family]
     with progress("Reading", len(families)) as step:
         for family in families:
-            records += await store.archive.read(family)
+            async for record in store.archive.records(family):
+                only = record.only(user) if user else record
+                if not user or only.parts:
+                    yield record if whole else only
             step()
-    if user:
-        theirs = [(record, record.only(user)) for record in records]
-        records = [record if whole else only for record, only in theirs if only.parts]
-    return records
 
 
 def one_name(names: list[str], wanted: str) -> str:

@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -25,6 +26,8 @@ from typing import IO, Any
 from core.archive import Part, Record
 from core.errors import BackupError
 from core.schema import SCHEMA, recast_kept, too_new
+from core.stored import Unreadable, count_in, read_record, text_in, time_in
+from core.types import ConversationKey
 
 FORMAT = 1
 """Of the file; ``SCHEMA`` is that of what is in it."""
@@ -134,26 +137,28 @@ class Backup:
         """Check an open file. Raises BackupError if it is no backup, is damaged, or is a newer Parley's."""
         self._file = file
         self._name = name
+        self._number = 0
         self.header = Header(0, "", 0.0)
         self.count = 0
         for _ in self.records():
             self.count += 1
 
     def records(self) -> Iterator[Record]:
-        """The conversations, in today's form. Raises BackupError if the file is damaged."""
+        """The conversations, in today's form. Raises BackupError, with the line and the reason, unless all is sound."""
+        self._number = 0
         try:
             yield from self._read()
         except (OSError, EOFError, zlib.error) as error:  # gzip raises all of these, for its own checksum too
             raise self._damaged("it ends too early" if isinstance(error, EOFError) else "it is damaged") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise self._damaged("what is written there is not what Parley writes") from error
+        except Unreadable as error:
+            raise self._damaged(str(error)) from error
 
     def _read(self) -> Iterator[Record]:
         self._file.seek(0)
         packed = self._file.read(2) == b"\x1f\x8b"
         self._file.seek(0)
         lines: Any = gzip.GzipFile(fileobj=self._file) if packed else self._file
-        sum_, count = hashlib.sha256(), 0
+        sum_, seen = hashlib.sha256(), set[ConversationKey]()
         first = self._line(lines)
         self.header = self._about(first)
         sum_.update(first)
@@ -161,40 +166,47 @@ class Backup:
             line = self._line(lines)
             if not line:
                 raise self._damaged("it ends too early")
-            record = json.loads(line)
+            record = read_record(line)
             if "end" in record:
                 break
             sum_.update(line)
-            count += 1
-            yield _upgraded(Record.from_json(record), self.header.schema)
-        if record != {"end": count, "sha256": sum_.hexdigest()}:
+            made = _upgraded(Record.from_json(record), self.header.schema)
+            made.check()
+            if made.key in seen:
+                raise Unreadable("its conversation is in the file already")
+            seen.add(made.key)
+            yield made
+        if record != {"end": len(seen), "sha256": sum_.hexdigest()}:
             raise self._damaged("its checksum does not fit: it was changed since it was written")
         if self._line(lines):
             raise self._damaged("there is more after its end")
 
     def _line(self, lines: Any) -> bytes:
+        self._number += 1
         line: bytes = lines.readline(LONGEST + 1)
         if len(line) > LONGEST:
-            raise self._damaged("a line is too long")
+            raise self._damaged("it is too long")
         return line
 
     def _about(self, line: bytes) -> Header:
         try:
-            about = json.loads(line)
-            if about["parley"] != "backup":
-                raise ValueError(line)
-        except (ValueError, KeyError, TypeError):
+            about = read_record(line)
+            if about.get("parley") != "backup":
+                raise Unreadable("it is no backup")
+        except Unreadable:
             raise BackupError(
                 f"{self._name} is not a backup of Parley's.",
                 remedy="`parley backup` and `parley memory export` write them.",
             ) from None
-        if about["format"] > FORMAT or about["schema"] > SCHEMA:
-            newer = too_new(about["schema"])
-            raise BackupError(f"{self._name} was written by a newer Parley ({about['version']}).", remedy=newer.remedy)
-        return Header(int(about["schema"]), str(about["version"]), float(about["at"]))
+        version = re.sub(r"[^\w.+-]", "", text_in(about, "version"), flags=re.ASCII)[:40]
+        if count_in(about, "format") > FORMAT or count_in(about, "schema") > SCHEMA:
+            newer = too_new(count_in(about, "schema"))
+            raise BackupError(f"{self._name} was written by a newer Parley ({version}).", remedy=newer.remedy)
+        return Header(count_in(about, "schema"), version, time_in(about, "at"))
 
     def _damaged(self, why: str) -> BackupError:
-        return BackupError(f"{self._name} cannot be trusted: {why}. Nothing was restored.", remedy=DAMAGED)
+        where = f"line {self._number}: {why}"
+        return BackupError(f"{self._name} cannot be trusted, {where}. Nothing was restored.", remedy=DAMAGED)
 
 
 @contextmanager

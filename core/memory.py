@@ -21,7 +21,7 @@ from redis.exceptions import WatchError
 from core.keys import Keys
 from core.preferences import Choices
 from core.redis import redis_errors
-from core.scripts import script
+from core.scripts import Script
 from core.stored import (
     Unreadable,
     choice_in,
@@ -154,12 +154,12 @@ class RedisMemory:
         self._redis = redis
         self._retention = retention
         self._count = count
-        self._load = redis.register_script(script("load"))
-        self._append = redis.register_script(script("append", "exchange"))
-        self._find = redis.register_script(script("find"))
-        self._swap = redis.register_script(script("swap"))
-        self._forget = redis.register_script(script("forget"))
-        self._fold = redis.register_script(script("fold"))
+        self._load = Script(redis, "load")
+        self._append = Script(redis, "append", "exchange")
+        self._find = Script(redis, "find")
+        self._swap = Script(redis, "swap")
+        self._forget = Script(redis, "forget")
+        self._fold = Script(redis, "fold")
         self._choices = choices or Choices()
 
     async def load(self, key: ConversationKey, thread: Thread | None = None) -> Conversation:
@@ -238,9 +238,24 @@ class RedisMemory:
 
     async def forget(self, key: ConversationKey) -> int:
         """See ``Memory.forget``."""
-        keys = [Keys.messages(key), Keys.state(key), Keys.forks(key), Keys.retries(key), Keys.board(key)]
         with redis_errors("forget a conversation"):
-            return int(await self._forget(keys=keys, args=[Keys.CONVERSATIONS, self._retention, Keys.BOARDS]))
+            forgotten = await self._forget_some([key], key)  # first: a thread that branches off now copies nothing
+            for forks in await self._forks(key):
+                forgotten += await self._forget_some(forks, key)
+        return forgotten
+
+    async def _forget_some(self, conversations: Sequence[ConversationKey], channel: ConversationKey) -> int:
+        calls = []
+        for one in conversations:
+            keys = [Keys.messages(one), Keys.state(one), Keys.forks(channel), Keys.retries(one), Keys.board(one)]
+            calls.append((keys, [self._retention, Keys.BOARDS, "" if one == channel else str(one)]))
+        return sum(map(int, await self._forget.each(calls)))
+
+    async def _forks(self, key: ConversationKey) -> list[list[ConversationKey]]:
+        """The threads that branched off a conversation, a few at a time."""
+        names: Any = await self._redis.smembers(Keys.forks(key))
+        forks, _ = readable(_key, names)
+        return [forks[start : start + AT_ONCE] for start in range(0, len(forks), AT_ONCE)]
 
     async def describe(self, key: ConversationKey) -> Remembered:
         """See ``Memory.describe``."""
@@ -310,10 +325,8 @@ class RedisMemory:
         """
         with redis_errors("change a conversation"):
             changed = await self._change_some([key], key, mark, change)
-            names: Any = await self._redis.smembers(Keys.forks(key))
-            forks, _ = readable(_key, names)
-            for start in range(0, len(forks), AT_ONCE):
-                changed |= await self._change_some(forks[start : start + AT_ONCE], key, mark, change)
+            for forks in await self._forks(key):
+                changed |= await self._change_some(forks, key, mark, change)
         return changed
 
     async def _change_some(
@@ -328,11 +341,11 @@ class RedisMemory:
         left = list(conversations)
         while left:
             pairs = await self._find_pairs(left, channel, mark, change)
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for one, swaps in pairs.items():
-                    args = [text for old, new in swaps for text in (old, new)]
-                    await self._swap(keys=[Keys.messages(one), Keys.state(one)], args=args, client=pipe)
-                done = await pipe.execute()
+            calls = [
+                ([Keys.messages(one), Keys.state(one)], [text for swap in swaps for text in swap])
+                for one, swaps in pairs.items()
+            ]
+            done = await self._swap.each(calls)
             changed |= {Message.from_json(old).id for swaps in pairs.values() for old, _ in swaps}
             left = [one for (one, swaps), count in zip(pairs.items(), done, strict=True) if int(count) < len(swaps)]
         return changed
@@ -345,11 +358,10 @@ class RedisMemory:
         change: Callable[[Message], Message | None],
     ) -> dict[ConversationKey, list[tuple[str, str]]]:
         """Messages as stored, each with what is to stand there instead ("" for nothing), by their conversations."""
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for one in conversations:
-                keys = [Keys.messages(one), Keys.state(one), Keys.forks(channel)]
-                await self._find(keys=keys, args=[mark, str(one)], client=pipe)
-            found = await pipe.execute()
+        calls = [
+            ([Keys.messages(one), Keys.state(one), Keys.forks(channel)], [mark, str(one)]) for one in conversations
+        ]
+        found = await self._find.each(calls)
         pairs: dict[ConversationKey, list[tuple[str, str]]] = {}
         for one, entries in zip(conversations, found, strict=True):
             for entry in dict.fromkeys(entries):

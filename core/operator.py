@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 from core.jobs import StoredJob
 from core.keys import Keys
 from core.redis import redis_errors
-from core.scripts import script
+from core.scripts import Script
 from core.stored import Unreadable, count_in, finite, read_record, readable, record_in, text_in, time_in, whole_number
 from core.tags import tag
 from core.types import Ending, Outcome
@@ -65,8 +65,8 @@ class Operator:
 
     def __init__(self, redis: Redis) -> None:
         self._redis: Any = redis
-        self._replay = redis.register_script(script("replay", "lanes"))
-        self._requeue = redis.register_script(script("requeue", "lanes"))
+        self._replay = Script(redis, "replay", "lanes")
+        self._requeue = Script(redis, "requeue", "lanes")
 
     async def lanes(self) -> list[Lane]:
         """All lanes in which turns wait or are answered, those that wait longest first."""

@@ -18,7 +18,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from core.redis import lone_connection
-from core.scripts import script
+from core.scripts import Script
 
 FAULTS = (RedisError, OSError)  # TimeoutError is an OSError
 """What is raised when there is no answer."""
@@ -46,7 +46,7 @@ class Questions:
     def __init__(self, redis: Redis, deadline: float) -> None:
         self._deadline = deadline
         self._redis = redis
-        self._script = redis.register_script(script("budget"))
+        self._script = Script(redis, "budget")
         self._connection: AbstractConnection | None = None
         self._asked: list[_Asked] = []
         self._under_way: list[_Asked] = []
@@ -132,7 +132,7 @@ class Questions:
             await self._hang_up()  # it may have been idle for too long; and what was heard may be repeated
             answers = await self._send(commands)
         if any(isinstance(answer, NoScriptError) for answer in answers):  # then Redis heard none of them
-            await self._send([("SCRIPT LOAD", self._script.script)])
+            await self._send([("SCRIPT LOAD", self._script.source)])
             answers = await self._send(commands)
         return answers
 

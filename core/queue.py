@@ -26,7 +26,7 @@ from core.jobs import MOST_TOKENS, Job, Note, Receipt, Seal, StoredJob, read_ref
 from core.keys import TURN_TTL, Keys
 from core.memory import RedisMemory
 from core.redis import redis_errors
-from core.scripts import script
+from core.scripts import Script
 from core.stored import Unreadable, readable, whole_number
 from core.tags import tag
 from core.types import FORMAT, ConversationKey, Ending, MessageRef, Outcome, Turn
@@ -161,18 +161,18 @@ class RedisTurnQueue:
         self._follow_up = follow_up
         self._quotas = quotas
         self._unsure: dict[str, str] = {}
-        self._submit = redis.register_script(script("submit", "lanes"))
-        self._claim = redis.register_script(script("claim", "lanes"))
-        self._beat = redis.register_script(script("beat", "lanes"))
-        self._mark = redis.register_script(script("mark", "lanes"))
-        self._commit = redis.register_script(script("commit", "lanes", "exchange"))
-        self._release = redis.register_script(script("release", "lanes"))
-        self._note = redis.register_script(script("note", "lanes"))
-        self._retry = redis.register_script(script("retry", "lanes"))
-        self._settle = redis.register_script(script("settle", "lanes"))
-        self._recast = redis.register_script(script("recast"))
-        self._sweep = redis.register_script(script("sweep"))
-        self._reject = redis.register_script(script("reject", "lanes"))
+        self._submit = Script(redis, "submit", "lanes")
+        self._claim = Script(redis, "claim", "lanes")
+        self._beat = Script(redis, "beat", "lanes")
+        self._mark = Script(redis, "mark", "lanes")
+        self._commit = Script(redis, "commit", "lanes", "exchange")
+        self._release = Script(redis, "release", "lanes")
+        self._note = Script(redis, "note", "lanes")
+        self._retry = Script(redis, "retry", "lanes")
+        self._settle = Script(redis, "settle", "lanes")
+        self._recast = Script(redis, "recast")
+        self._sweep = Script(redis, "sweep")
+        self._reject = Script(redis, "reject", "lanes")
 
     # Those who ask.
 

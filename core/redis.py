@@ -72,9 +72,12 @@ _OPTIONS: dict[str, Any] = {
     "socket_connect_timeout": 5,
     # After a failover the old master says READONLY: the connection is dropped, and the next one finds the new one.
     "retry_on_error": [ReadOnlyError],
-    "health_check_interval": 15,
+    # A PING before a call is a round trip more, also before HELLO; TCP's own keepalive finds dead connections.
+    "health_check_interval": 0,
     "protocol": 3,
     "legacy_responses": False,
+    # Its name and version would be a round trip more for each connection.
+    "driver_info": None,
     # All that is stored is text: JSON, ids and numbers.
     "decode_responses": True,
     # Bytes that are no text come from nobody of us. They are read and sent back as they are.
@@ -179,14 +182,17 @@ REFUSED = ("NOAUTH", "NOPERM", "WRONGPASS", "DENIED")
 """What a server says that does not let us in, or not do that."""
 
 
+_NOT_NOW = rf"(?:^ ?|error: \(['\"]|: -)(?:{'|'.join((*AWAY, *REFUSED))})\b"
+"""One of those: alone, as a pipeline repeats it, or as a script of an older Redis does."""
+
+
 def _is_fault(error: Exception) -> bool:
     """Whether Redis is there and able, and cannot do what it was asked."""
     if isinstance(error, (UnicodeError, DataError)):
         return True
     if not isinstance(error, ResponseError) or isinstance(error, (ReadOnlyError, OutOfMemoryError, AuthorizationError)):
         return False
-    code = getattr(error, "status_code", None) or str(error).partition(" ")[0]
-    return code not in (*AWAY, *REFUSED) and not any(f"-{word} " in str(error) for word in AWAY)
+    return not re.search(_NOT_NOW, f"{getattr(error, 'status_code', '')} {error}")
 
 
 def _client(url: str, **options: Any) -> Redis:
@@ -195,8 +201,7 @@ def _client(url: str, **options: Any) -> Redis:
 
 async def _look(url: str, place: str) -> None:
     """Raise whatever is wrong with the server, at the first try."""
-    # A health check would be a PING before HELLO, which a server that is loading does not answer.
-    quick = {"socket_timeout": 2, "socket_connect_timeout": 2, "health_check_interval": 0}
+    quick = {"socket_timeout": 2, "socket_connect_timeout": 2}
     client: Any = _client(url, retry=Retry(NoBackoff(), 0), **quick)
     try:
         # INFO would tell as well, but a user without @dangerous may not ask.

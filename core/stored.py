@@ -30,7 +30,7 @@ def read_record(text: str | bytes) -> dict[str, Any]:
     """A stored JSON object. Raises Unreadable for anything else."""
     try:
         record = json.loads(text)
-    except (ValueError, RecursionError):
+    except (TypeError, ValueError, RecursionError):
         raise Unreadable("it is not JSON") from None
     if not isinstance(record, dict):
         raise Unreadable("it is not a JSON object")

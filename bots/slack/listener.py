@@ -230,17 +230,17 @@ class SlackListener(Errands):
         """An edited or deleted message: what is remembered of it, or is about to be, follows."""
         if change.text is None:
             await self._queue.stop(change.message, WITHDRAWN)
-            for key in change.keys:
-                await self._memory.withdraw(key, change.message)
-                await self._queue.correct_kept(key, change.message, None)
+            withdrawn = [self._memory.withdraw(key, change.message) for key in change.keys]
+            await asyncio.gather(
+                *withdrawn, *(self._queue.correct_kept(key, change.message, None) for key in change.keys)
+            )
             return
         bot, raw = self._surface.bot, without_mention(change.text, self._surface.bot)
         # Only names that are known already: this is acknowledged when it is done.
         text = readable(raw, {**self._surface.directory.known(people(raw)), bot: self._surface.bot_name})
         await self._queue.amend(change.message, text=text)
-        for key in change.keys:
-            await self._memory.correct(key, change.message, text)
-            await self._queue.correct_kept(key, change.message, raw)
+        corrected = [self._memory.correct(key, change.message, text) for key in change.keys]
+        await asyncio.gather(*corrected, *(self._queue.correct_kept(key, change.message, raw) for key in change.keys))
 
     async def _whisper(
         self, channel: str, user: str, thread: str, text: str, blocks: list[dict[str, Any]] | None = None

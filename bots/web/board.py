@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 
 from core.keys import Keys
 from core.redis import redis_errors
-from core.scripts import script
+from core.scripts import Script
 from core.stored import choice_in, count_in, flag_in, read_record, readable, record_in, text_in, time_in
 from core.types import FORMAT, Author, ConversationKey, Turn
 
@@ -97,7 +97,7 @@ class Boards:
         """Keep a board for ``retention`` seconds after it last changed."""
         self._redis = redis
         self._retention = retention
-        self._show = redis.register_script(script("show"))
+        self._show = Script(redis, "show")
 
     async def ask(self, key: ConversationKey, entry: Entry) -> None:
         """Show a question, unless its answer is there already."""
