@@ -82,14 +82,20 @@ class TurnQueue(Protocol):
         ...
 
     async def stop(self, turn: str, outcome: Outcome) -> bool:
-        """End a turn early, wherever it is; False if it is done with. It is told to its worker within milliseconds."""
+        """End a turn early, wherever it is; False if it is done with. It is told to its worker within milliseconds.
+
+        A turn that was deleted before anybody told of its message is never accepted.
+        """
         ...
 
-    async def amend(self, turn: str, *, text: str | None = None, at: float = 0.0, **place: str) -> bool:
+    async def amend(
+        self, turn: str, *, text: str | None = None, at: float = 0.0, early: bool = False, **place: str
+    ) -> bool:
         """A question reads otherwise now, or more became known of where it stands; False if it is done with.
 
         ``at`` is when its author edited it, by the platform's clock: of two edits the later one stands, in whatever
-        order they come. 0 where the platform does not say; then the one that comes last stands.
+        order they come. 0 where the platform does not say; then the one that comes last stands. ``early`` keeps the
+        edit of a message that nobody told of yet for a day: only of one that is addressed to us.
         """
         ...
 
@@ -212,9 +218,11 @@ class RedisTurnQueue:
         """See ``TurnQueue.stop``."""
         return await self._add(turn, Note(stop=outcome))
 
-    async def amend(self, turn: str, *, text: str | None = None, at: float = 0.0, **place: str) -> bool:
+    async def amend(
+        self, turn: str, *, text: str | None = None, at: float = 0.0, early: bool = False, **place: str
+    ) -> bool:
         """See ``TurnQueue.amend``."""
-        return await self._add(turn, Note(text=text, place=place, edited=at))
+        return await self._add(turn, Note(text=text, place=place, edited=at), early=early)
 
     async def retry(self, key: ConversationKey, turn: str, pressed: MessageRef) -> bool:
         """See ``TurnQueue.retry``."""
@@ -415,9 +423,9 @@ class RedisTurnQueue:
                 found += int(await self._settle(args=[Keys.lane_of(name)]))
         return found
 
-    async def _add(self, turn: str, note: Note) -> bool:
+    async def _add(self, turn: str, note: Note, *, early: bool = False) -> bool:
         with redis_errors("reach a turn"):
-            return bool(await self._note(keys=[Keys.turn(turn)], args=[turn, note.to_json()]))
+            return bool(await self._note(keys=[Keys.turn(turn)], args=[turn, note.to_json(), int(early)]))
 
     async def _write(self, job: Job, retry: StoredJob | None, fields: Sequence[Any]) -> bool:
         kept = [retry.to_json(), retry.turn.id] if retry else ["", ""]

@@ -111,7 +111,10 @@ class Intake:
         """Somebody edited a message: what is remembered of it, or is about to be, follows."""
         message, me = event.message, self._voice.me
         if event.data.get("content") and event.data.get("edited_timestamp") and message.author.id != me.id:
-            self._follow(event, event.message_id, text_of(message, me))
+            at = message.edited_at.timestamp() if message.edited_at else 0.0
+            self._follow(
+                event, event.message_id, text_of(message, me), at, early=me in message.mentions or not event.guild_id
+            )
 
     def follow_deletion(self, event: discord.RawMessageDeleteEvent) -> None:
         """Somebody deleted a message: so do we."""
@@ -192,14 +195,14 @@ class Intake:
             if not (bot or heard.deleted) and await self._door.refuses(heard.message, heard.turn, heard.where) == "":
                 self._voice.later(self._voice.say(heard.where.id, StorageError.plain))
 
-    def _follow(self, event: Any, message: int, text: str | None) -> None:
+    def _follow(self, event: Any, message: int, text: str | None, at: float = 0.0, *, early: bool = False) -> None:
         """Make a change: of a message that is still being taken, there."""
         name, keys = changed_keys(event.guild_id, self._channel(event), event.channel_id, message)
-        change = Change(name, tuple(keys), text)
+        change = Change(name, tuple(keys), text, at, early)
         heard = self._heard.get(name)
         if not heard:
             self._changes.add(change)
-        elif not heard.deleted:
+        elif not heard.deleted and not (heard.change and text is not None and at < heard.change.at):
             heard.change = change
 
     def _channel(self, event: Any) -> Any:

@@ -19,6 +19,7 @@ import structlog
 
 from bots.slack.text import without_mention
 from core.keys import TURN_TTL
+from core.stored import finite
 from core.types import Author, ConversationKey, Turn
 
 log = structlog.get_logger()
@@ -48,12 +49,15 @@ class Changed:
     """Somebody edited a message: it says ``text`` now; None if it was deleted.
 
     ``keys`` are the conversations that may hold it: a message on which a thread hangs belongs to its channel, and to
-    that thread as well if Parley was asked into it and read it.
+    that thread as well if Parley was asked into it and read it. ``at`` is when that was, by Slack's clock, 0 where it
+    does not say; ``direct`` says that it stands in a direct message.
     """
 
     keys: tuple[ConversationKey, ...]
     message: str
     text: str | None
+    at: float = 0.0
+    direct: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,8 @@ def read_change(body: Event) -> Changed | None:
         return None
     key = conversation(workspace, event["channel"], before if before.get("ts") else after)
     keys = (key,) if key.thread else (key, replace(key, thread=ts))
-    return Changed(keys, identity(workspace, event["channel"], ts), text)
+    at = finite((after.get("edited") or {}).get("ts")) if text is not None else 0.0
+    return Changed(keys, identity(workspace, event["channel"], ts), text, at, event.get("channel_type") == "im")
 
 
 def is_external(body: Event) -> bool:

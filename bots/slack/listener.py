@@ -238,9 +238,12 @@ class SlackListener(Errands):
         bot, raw = self._surface.bot, without_mention(change.text, self._surface.bot)
         # Only names that are known already: this is acknowledged when it is done.
         text = readable(raw, {**self._surface.directory.known(people(raw)), bot: self._surface.bot_name})
-        await self._queue.amend(change.message, text=text)
-        corrected = [self._memory.correct(key, change.message, text) for key in change.keys]
-        await asyncio.gather(*corrected, *(self._queue.correct_kept(key, change.message, raw) for key in change.keys))
+        # An edit that comes before its message is kept only if the message is for us.
+        early = change.direct or f"<@{bot}" in change.text
+        await self._queue.amend(change.message, text=text, at=change.at, early=early)
+        corrected = [self._memory.correct(key, change.message, text, at=change.at) for key in change.keys]
+        kept = [self._queue.correct_kept(key, change.message, raw, at=change.at) for key in change.keys]
+        await asyncio.gather(*corrected, *kept)
 
     async def _whisper(
         self, channel: str, user: str, thread: str, text: str, blocks: list[dict[str, Any]] | None = None

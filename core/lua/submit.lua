@@ -53,11 +53,16 @@ for index = 8, #ARGV, 4 do
   end
 end
 
+local heard_before = decode(redis.call("HGET", KEYS[1], "note")) -- it was edited, and that came first
+redis.call("HDEL", KEYS[1], "note")
 open_turn(turn, lane, cjson.decode(job).id, token, before)
 redis.call("RPUSH", inbox, job)
 redis.call("EXPIRE", inbox, TTL)
 if not stands(lane) then
   make_ready(lane)
+end
+if heard_before then
+  add_note(lane, turn, heard_before)
 end
 if follow_up == "interrupt" then
   local author = cjson.decode(job).turn.uid
