@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 
 import structlog
@@ -167,6 +167,9 @@ class Assistant:
             return Answer(Outcome(Ending.STOPPED))
         shown, outcome = delivery.result(), draft.outcome
         assert outcome  # noqa: S101 - a delivery ends after its draft
+        if outcome.hand_on and not writing.conversation:
+            with suppress(StorageError):  # it was stopped before the memory was read
+                await self._recall(writing, None)
         answer = self._so_far(writing, outcome, shown.refs)
         metrics.TOKENS.add(answer.usage.prompt_tokens or 0, kind="prompt")
         metrics.TOKENS.add(answer.usage.completion_tokens or 0, kind="completion")
@@ -251,11 +254,15 @@ class Assistant:
         return Ending.STOPPED
 
     def _so_far(self, writing: _Writing, outcome: Outcome, refs: Sequence[MessageRef]) -> Answer:
-        """An answer whose text is whole, and what there is to remember of it: question and answer, as a pair."""
+        """An answer whose text is whole, and what there is to remember of it: question and answer, as a pair.
+
+        Of one that is handed on without a word of an answer, the question alone.
+        """
         turn, text = writing.turn, writing.draft.text
         seconds = writing.last_token - writing.first_token
         answer = Answer(outcome, text, tuple(refs), writing.usage, seconds=seconds)
-        if not (text and outcome.remember and writing.conversation and writing.question):
+        question = writing.question or (_question(turn) if outcome.hand_on else None)
+        if not ((text or outcome.hand_on) and outcome.remember and writing.conversation and question):
             return answer
         said = Message(
             Role.ASSISTANT,
@@ -265,14 +272,14 @@ class Assistant:
             reply_to=turn.id,
             ending=outcome.ending,
         )
-        messages = (*writing.heard, writing.question, said)
+        messages = (*writing.heard, question, *([said] if text else []))
         exchange = Exchange(turn.key, writing.conversation.epoch, turn.id, writing.cut, messages)
         return replace(answer, exchange=exchange, conversation=writing.conversation)
 
 
 def _question(turn: Turn) -> Message:
     """What somebody asked, as it is remembered."""
-    return Message(Role.USER, turn.text, id=turn.id, author=turn.author, at=turn.at)
+    return Message(Role.USER, turn.text, id=turn.id, author=turn.author, at=turn.at, edited=turn.edited)
 
 
 async def _deliver(

@@ -51,7 +51,7 @@ STORED_WITHIN = 1.5
 
 FollowUp = Literal["queue", "merge", "interrupt"]
 """What becomes of messages that come while an answer is under way: see ``Settings.follow_up``."""
-SUPERSEDED = Outcome(Ending.STOPPED, "Stopped, because you wrote again.")
+SUPERSEDED = Outcome(Ending.STOPPED, "Stopped, because you wrote again.", hand_on=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -343,8 +343,8 @@ def _given_up(job: Job) -> Outcome:
 
 def _named(exchange: Exchange | None, ref: MessageRef) -> Exchange | None:
     """An exchange whose answer bears the name of its first message, which was not known when it was sealed."""
-    if not exchange:
-        return None
+    if not exchange or exchange.messages[-1].role is not Role.ASSISTANT:
+        return exchange
     *before, said = exchange.messages
     return replace(exchange, messages=(*before, replace(said, id=ref.id)))
 

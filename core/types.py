@@ -285,17 +285,20 @@ class MessageRef:
 class Outcome:
     """What a person is told under a finished reply: a plain ``note`` ("" for none), and whether Retry is offered.
 
-    ``remember`` is False where question and answer are to be forgotten with the message that asked.
+    ``remember`` is False where question and answer are to be forgotten with the message that asked. ``hand_on`` has the
+    question remembered although it was not answered: the next answer in its lane knows it.
     """
 
     ending: Ending
     note: str = ""
     retry: bool = False
     remember: bool = True
+    hand_on: bool = False
 
     def record(self) -> dict[str, Any]:
         """As kept in Redis, ready for JSON."""
-        return {"ending": self.ending, "note": self.note, "retry": self.retry, "remember": self.remember}
+        record = {"ending": self.ending, "note": self.note, "retry": self.retry, "remember": self.remember}
+        return record | ({"hand_on": True} if self.hand_on else {})
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
@@ -305,6 +308,7 @@ class Outcome:
             text_in(record, "note"),
             flag_in(record, "retry"),
             flag_in(record, "remember"),
+            flag_in(record, "hand_on", False),
         )
 
 

@@ -290,6 +290,34 @@ async def test_a_newer_message_interrupts_the_older_answer_where_that_is_set(
     assert town.ending("other") is None
 
 
+async def test_a_question_that_is_interrupted_is_handed_on(office: Office, town: Town, tgi: TgiDouble) -> None:
+    """Whoever adds to a question before there was a word of an answer is answered with both in mind."""
+    tgi.first_after = 30.0
+    office.hire("interrupt")
+    await office.submit(ask("t1"))
+    await wait_until(lambda: [seen for seen in tgi.requests if seen.inputs])
+    tgi.first_after = 0.0
+    await office.submit(ask("t2"))
+    await wait_until(lambda: town.ending("t2") is Ending.COMPLETE)
+    await wait_until(lambda: not office.workers[0].running)
+    asked = [seen.inputs for seen in tgi.requests if seen.inputs][-1]
+    assert asked.index("question t1") < asked.index("question t2")
+    assert [text for text in await office.said() if text.startswith("question")] == ["question t1", "question t2"]
+
+
+async def test_questions_that_wait_are_handed_on_too(office: Office, town: Town, tgi: TgiDouble) -> None:
+    """They are interrupted before anybody began to answer them; one that was deleted meanwhile is not."""
+    office.queue = office.open_queue("interrupt")
+    await office.submit(ask("t1"), ask("t2"), ask("t3"), ask("t4"))
+    await office.queue.stop("t2", WITHDRAWN)
+    office.hire("interrupt")
+    await wait_until(lambda: town.ending("t4") is Ending.COMPLETE)
+    await wait_until(lambda: not office.workers[0].running)
+    asked = [seen.inputs for seen in tgi.requests if seen.inputs]
+    assert len(asked) == 1, "only the last is asked"
+    assert [name for name in ("t1", "t2", "t3", "t4") if f"question {name}" in asked[0]] == ["t1", "t3", "t4"]
+
+
 async def test_a_turn_whose_platform_refuses_for_good_is_a_dead_letter(
     office: Office, town: Town, client: redis.asyncio.Redis
 ) -> None:
