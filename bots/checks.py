@@ -8,6 +8,7 @@ named. Checks of a platform stand beside its adapter; of Redis in ``bots/redis_c
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Collection
 from contextlib import aclosing
@@ -15,22 +16,25 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bots.app import choices, manner
+from bots.web.login import is_local
 from core.backends import Backend
 from core.backends.detect import DetectedBackend
 from core.backends.openai import OpenAIBackend
-from core.errors import GenerationError, ModelTimeout, ModelUnavailable, SettingsError
+from core.errors import GenerationError, ModelOverloaded, ModelTimeout, ModelUnavailable, SettingsError
 from core.generation import Deadlines, generate
 from core.models import Manner, Model
 from core.modeltable import counter, open_models
 from core.settings import Settings
-from core.types import GenerationRequest, Message, ModelLimits, Prompt, Role, Window
+from core.types import Done, GenerationRequest, Message, ModelLimits, Prompt, Role, Window
 from core.window import share
 
 DEADLINE = 8.0
 """Seconds for each thing that is tried over a network."""
+QUESTION = "This checks that a model reads what it is asked. Please answer with one short word."
+"""What a model is asked: long enough that its server's count of tokens shows whether the model read it."""
 SMALLEST = 256
 """Tokens of a prompt in which a conversation has room."""
-BUG = "That is a fault of Parley's: please report it, with this line and the output of `parley --version`."
+BUG = "This is a bug in Parley. Please report it, with this line and the output of `parley --version`."
 EXAMPLE = ". Example: "
 """Between what is wrong with a setting and what it could look like."""
 
@@ -85,8 +89,9 @@ async def examine_model(settings: Settings, wrong: Collection[str], say: Say) ->
     finally:
         await models.aclose()
     if settings.backend == "demo":
-        hint = "For a real one: MODEL_URL=http://localhost:8080, where a model's server answers."
-        say(Check("model", "ok", "Model", "the demo, which understands nothing", hint))
+        host = "host.docker.internal" if os.environ.get("container") else "localhost"  # noqa: SIM112
+        hint = f"To connect a model, set MODEL_URL to its server, for example MODEL_URL=http://{host}:8000/v1."
+        say(Check("model", "ok", "Model", "none, so the built-in demo answers", hint))
 
 
 def without_example(said: str) -> tuple[str, str]:
@@ -126,8 +131,8 @@ async def _healthy(model: Model, called: str) -> Check:
     except TimeoutError:
         ready = False
     if ready:
-        return Check("model", "ok", called, f"{model.where} says that it is ready", ms=ms(began))
-    return Check("model", "warning", called, f"{model.where} does not say at /health that it is ready", ms=ms(began))
+        return Check("model", "ok", called, f"{model.where} is ready", ms=ms(began))
+    return Check("model", "warning", called, f"{model.where} does not report at /health that it is ready", ms=ms(began))
 
 
 async def _name(model: Model, called: str) -> Check | None:
@@ -145,10 +150,10 @@ async def _name(model: Model, called: str) -> Check | None:
     asked = speaks.model if isinstance(speaks, OpenAIBackend) else ""
     there = ", ".join(listed[:8]) + (f" and {len(listed) - 8} more" if len(listed) > 8 else "")
     if asked and listed and asked not in listed:
-        return Check(name, "warning", tried, f"the server does not list {asked}", f"It lists {there}.")
+        return Check(name, "warning", tried, f"the server has no model '{asked}'", f"Choose one that it has: {there}.")
     if not asked and len(listed) > 1:
-        found = f"MODEL_NAME is not set, so the first is asked, {listed[0]}"
-        return Check(name, "warning", tried, found, f"The server lists {there}.")
+        found = f"not set, so the server's first model is used: {listed[0]}"
+        return Check(name, "warning", tried, found, f"Set MODEL_NAME to one that it has: {there}.")
     return None
 
 
@@ -161,25 +166,49 @@ async def _limits(backend: Backend) -> ModelLimits | None:
 
 
 async def _one_token(settings: Settings, asked: Manner, model: Model, called: str) -> Check:
-    name, tried, began = "model.answer", f"{called}, one token", time.perf_counter()
-    window = Window(asked.system, (Message(Role.USER, "Hello"),))
+    name, tried, began = "model.answer", f"{called}, test question", time.perf_counter()
+    window, read = Window(asked.system, (Message(Role.USER, QUESTION),)), None
     try:
         template = await model.template()
         prompt = template.render(window)
         request = GenerationRequest(prompt, 1, settings.temperature)
         async with aclosing(generate(model.backend, request, Deadlines(DEADLINE, DEADLINE, DEADLINE))) as stream:
-            async for _ in stream:
-                pass
+            async for item in stream:
+                if isinstance(item, Done):
+                    read = item.usage.prompt_tokens
     except ModelTimeout as error:
         waits = f"{settings.first_token_timeout:g} s (FIRST_TOKEN_TIMEOUT)"
-        remedy = f"Look at the load of the model's server, and whether MODEL_URL names it; Parley itself waits {waits}."
+        remedy = f"Check the load of the model's server, and MODEL_URL. When people ask, Parley waits {waits}."
         return Check(name, "error", tried, str(error), remedy, ms(began))
+    except ModelOverloaded as error:
+        return Check(name, "warning", tried, str(error), error.remedy, ms(began))
     except (GenerationError, SettingsError) as error:
-        remedy = await _other_api(model, error) or error.remedy
+        remedy = _outside_the_container(model, error) or await _other_api(model, error) or error.remedy
         return Check(name, "error", tried, str(error), remedy, ms(began))
     took = ms(began)
-    by = "its server" if template.name == "chat" else f"{template.name} (PROMPT_TEMPLATE)"
-    return Check(name, "ok", tried, f"after {took:,} ms; the prompt is written as {by} does it", ms=took)
+    words = len(f"{asked.system} {QUESTION}".split())
+    if read is not None and read < words / 2:
+        found = f"the server counted {read} tokens in a prompt of {words} words: the model did not read it"
+        remedy = (
+            "Check the chat template that the server was started with, or set PROMPT_TEMPLATE to the model's family."
+        )
+        return Check(name, "error", tried, found, remedy, took)
+    by = "applied by the server" if template.name == "chat" else f"{template.name} (PROMPT_TEMPLATE)"
+    return Check(name, "ok", tried, f"answered after {took:,} ms; chat template: {by}", ms=took)
+
+
+def _outside_the_container(model: Model, error: Exception) -> str:
+    """What to do if a container looks for the model's server inside itself; else "". Images set ``container``."""
+    from yarl import URL
+
+    url = URL(model.url)
+    if not (os.environ.get("container") and isinstance(error, ModelUnavailable) and is_local(url.host or "")):  # noqa: SIM112
+        return ""
+    there = url.with_user(None).with_query(None).with_host("host.docker.internal")
+    return (
+        f"In a container, {url.host} is the container itself. For a server on the host, set MODEL_URL={there}; "
+        "`docker run` then needs --add-host host.docker.internal:host-gateway, docker compose does not."
+    )
 
 
 async def _other_api(model: Model, error: Exception) -> str:
@@ -196,25 +225,31 @@ async def _other_api(model: Model, error: Exception) -> str:
         return ""
     if speaks == model.api:
         return ""
-    return f"The server there speaks {speaks}: set MODEL_API={speaks}, or leave MODEL_API empty and it is asked."
+    return f"The server speaks {speaks}: set MODEL_API={speaks}, or leave MODEL_API empty to have it detected."
 
 
 def _context(settings: Settings, asked: Manner, model: Model, told: ModelLimits | None, called: str) -> Check:
     """Whether a conversation has room in what the model reads."""
     name, tried = "model.context", f"{called}, context"
     limits = told or model.limits or ModelLimits(settings.context_tokens, settings.context_tokens)
-    who = "as the server says" if told else "as CONTEXT_TOKENS says: the server does not tell"
-    said = f"{limits.max_total_tokens:,} tokens, {who}"
+    who = "from the server" if told else "from CONTEXT_TOKENS, because the server does not say"
+    said = f"{limits.max_total_tokens:,} tokens ({who})"
     budget = share(limits, settings.max_new_tokens)
     system = model.count(asked.system)
     if system > budget.prompt // 2 or budget.prompt < SMALLEST:
-        found = f"{said}; that is too small: {budget.prompt:,} are left for instructions ({system:,}) and conversation"
+        found = f"{said}, which is too small: {budget.prompt:,} are left for instructions ({system:,}) and conversation"
         remedy = "Start the model's server with a larger context, or set a smaller MAX_NEW_TOKENS or SYSTEM_PROMPT."
         return Check(name, "error", tried, found, remedy)
     if budget.answer == settings.max_new_tokens:
         return Check(name, "ok", tried, said)
-    remedy = f"MAX_NEW_TOKENS={budget.answer} would say so."
-    return Check(name, "warning", tried, f"{said}; an answer gets half of it at the most", remedy)
+    remedy = f"Set MAX_NEW_TOKENS={budget.answer}, or start the model's server with a larger context."
+    return Check(
+        name,
+        "warning",
+        tried,
+        f"{said}; MAX_NEW_TOKENS asks for more than half of it, so answers get at most {budget.answer:,}",
+        remedy,
+    )
 
 
 async def _template(asked: Manner, model: Model, called: str) -> Check | None:
@@ -235,11 +270,11 @@ async def _template(asked: Manner, model: Model, called: str) -> Check | None:
         theirs = HuggingFaceTemplate(source, bos=bos, eos=eos, name="the server's chat template")
         same = _written(ours.render(_talk(asked)), bos) == _written(theirs.render(_talk(asked)), bos)
     except (GenerationError, SettingsError, TimeoutError) as error:
-        found = f"the server's own could not be compared with {ours.name} ({type(error).__name__})"
-        return Check(name, "warning", tried, found, "See whether answers end where they should.")
+        found = f"{ours.name} could not be compared with the server's own ({type(error).__name__})"
+        return Check(name, "warning", tried, found, "Check that answers end where they should.")
     if same:
-        return Check(name, "ok", tried, f"{ours.name} writes what the server's own would")
-    found = f"{ours.name} does not write what the server's own would: the model was trained on that"
+        return Check(name, "ok", tried, f"{ours.name}, the same as the server's own")
+    found = f"{ours.name} differs from the server's own, with which the model was trained"
     return Check(name, "warning", tried, found, "Set PROMPT_TEMPLATE=server, or leave it empty.")
 
 
@@ -250,5 +285,5 @@ def _talk(asked: Manner) -> Window:
 
 
 def _written(prompt: Prompt, bos: str) -> str:
-    """What a model reads, but for the BOS that a server may add by itself."""
+    """What a model reads, without the BOS that a server may add on its own."""
     return prompt.text().removeprefix(bos).strip()

@@ -4,80 +4,103 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from importlib.metadata import version
 from typing import Annotated, NoReturn
 
 import typer
 
 from bots import backup_cli, config_cli, memory_cli, prompt_cli, queue_cli
 from bots.streams import give_stdout_up, open_streams, say
-from bots.usage import Command, Group
-from core.errors import ParleyError, SettingsError
+from bots.usage import OPERATE, SET_UP, START, Command, Group
+from core.errors import ParleyError, PlatformUnauthorized, SettingsError
 from core.settings import Settings, load_settings
+from core.version import parley_version
 
 SILENCE = (
-    "No platform is set up (SLACK_BOT_TOKEN and SLACK_APP_TOKEN, or DISCORD_TOKEN), "
-    "so this was a chat, and its input was empty. "
-    "`parley doctor` says more."
+    "Nothing to do: no platform is set up (SLACK_BOT_TOKEN and SLACK_APP_TOKEN, or DISCORD_TOKEN), and the input was "
+    "empty. `parley doctor` says what is missing; `parley run web` shows the page."
 )
 
 
 cli = typer.Typer(
     cls=Group,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help=(
-        "Parley: a team's shared assistant in Slack and Discord, on the team's own open model.\n\n"
-        "Start with [bold]parley run[/], a page in the browser, or [bold]parley chat[/], in the terminal: they need no "
-        "account, no model and no Redis. "
-        "[bold]parley doctor[/] says what is set up and what to do next. "
-        "Settings come from the environment and .env; .env.example explains them all."
-    ),
+    context_settings={"help_option_names": ["--help", "-h"]},
+    help="""Parley: a team's shared assistant in Slack, Discord, the browser and the terminal, on the team's own open
+    model.
+
+    Try it with [bold]parley run[/] (a page in the browser) or [bold]parley chat[/] (in this terminal). Neither needs
+    an account, a model or a Redis. [bold]parley doctor[/] checks the set-up and says what to do next.
+
+    Settings come from the environment and from the file .env; .env.example explains each of them.""",
 )
-slack = typer.Typer(cls=Group, no_args_is_help=True, help="Set Slack up.")
-cli.add_typer(slack, name="slack")
-discord = typer.Typer(cls=Group, no_args_is_help=True, help="Set Discord up.")
-cli.add_typer(discord, name="discord")
-queue = typer.Typer(cls=Group, no_args_is_help=True, help="Look at what waits and what was given up, and act on it.")
-dead = typer.Typer(cls=Group, no_args_is_help=True, help="Turns that were given up.")
+slack = typer.Typer(cls=Group, no_args_is_help=True, help="Set up Slack.")
+discord = typer.Typer(cls=Group, no_args_is_help=True, help="Set up Discord.")
+queue = typer.Typer(cls=Group, no_args_is_help=True, help="Inspect and manage the queue of questions.")
+dead = typer.Typer(
+    cls=Group, no_args_is_help=True, help="Dead letters: questions that were given up after their worker crashed."
+)
+memory = typer.Typer(cls=Group, no_args_is_help=True, help="Inspect, export and forget what is remembered.")
+prompt = typer.Typer(cls=Group, no_args_is_help=True, help="Inspect the prompt sent to the model.")
 queue.add_typer(dead, name="dead")
-cli.add_typer(queue, name="queue")
+for group, name, panel in (
+    (queue, "queue", OPERATE),
+    (memory, "memory", OPERATE),
+    (prompt, "prompt", OPERATE),
+    (slack, "slack", SET_UP),
+    (discord, "discord", SET_UP),
+):
+    cli.add_typer(group, name=name, rich_help_panel=panel)
 queue_cli.attach(queue, dead)
-memory = typer.Typer(cls=Group, no_args_is_help=True, help="See what is remembered, export it, and forget it.")
-cli.add_typer(memory, name="memory")
 memory_cli.attach(memory)
-backup_cli.attach(cli)
-config_cli.attach(cli)
-prompt = typer.Typer(cls=Group, no_args_is_help=True, help="See what a model sees.")
-cli.add_typer(prompt, name="prompt")
 prompt_cli.attach(prompt)
+backup_cli.attach(cli)
+
+
+def _platforms() -> list[str]:
+    """What can be typed after ``parley run``."""
+    from bots.app import ALL, PLATFORMS, WORKER
+
+    return [*PLATFORMS, ALL, WORKER]
 
 
 @cli.callback(invoke_without_command=True)
 def _root(show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     if show_version:
-        typer.echo(f"parley {version('parley')}")
+        typer.echo(f"parley {parley_version()}")
         raise typer.Exit
 
 
-@cli.command(cls=Command)
+@cli.command(cls=Command, rich_help_panel=START)
 def run(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[slack|discord|web|all|worker]", hidden=True)] = None,
-    worker: Annotated[
-        bool, typer.Option("--worker/--no-worker", help="Answer in this process, or leave that to others.")
-    ] = True,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PLATFORM",
+            help="slack, discord or web (the page); all: each of them that is set up; worker: only answer. Without "
+            "one, Parley runs on each platform whose token is set, else it shows the page.",
+            autocompletion=_platforms,
+        ),
+    ] = None,
+    no_worker: Annotated[
+        bool, typer.Option("--no-worker", help="Only take messages, and leave the answers to workers.")
+    ] = False,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the page in a browser.")] = False,
 ) -> None:
-    """Answer where the team is, until Ctrl-C or SIGTERM.
+    """Run Parley: Slack, Discord and the web page, until Ctrl-C.
 
-    A platform takes what people say and answers it in the same process. To spread the work, run
-    `parley run slack --no-worker` and any number of `parley run worker`, on any machines, with one REDIS_URL: a worker
-    answers in all platforms whose tokens are set, and another goes on with its answers if it dies.
+    Examples:
+      parley run                    all that is set up
+      parley run web                the page in the browser
+      parley run all                Slack, Discord, the page
+      parley run slack --no-worker  only take messages
+      parley run worker             only answer them
 
-    `parley run web` shows a page in the browser; `parley run all` does, beside every platform whose token is set. With
-    no platform set up, the page is what `parley run` shows at a terminal; piped input is answered as by `parley chat`.
+    To spread the work over processes or machines, give all of them the same REDIS_URL and start as many workers as you
+    like. If a worker dies, another one continues its answers.
+
+    If nothing is set up and the input is a pipe, each line is answered as by `parley chat`.
     """
     from bots import app
     from bots.log import configure_logging
@@ -87,38 +110,57 @@ def run(
         if not (sys.stdin.isatty() and app.has_page()):
             _chat(settings, silence=SILENCE)
         names = ["web"]
-    configure_logging(settings.log_level)
-    asyncio.run(app.run(settings, app.duties(settings, names or [], worker=worker)))
+    # `bots.startup` tells a person at a terminal what happens; who wants the log there sets LOG_LEVEL.
+    wanted = "log_level" in settings.model_fields_set or not sys.stderr.isatty()
+    configure_logging(settings.log_level if wanted else "warning")
+    todo = app.duties(settings, names or [], worker=not no_worker)
+    asyncio.run(app.run(settings, todo, browser=not no_browser))
 
 
-@cli.command(cls=Command)
+@cli.command(cls=Command, rich_help_panel=START)
 def chat() -> None:
-    """Talk to Parley in this terminal, with the same model and memory.
+    """Chat with Parley in this terminal.
 
-    Piped input is answered line by line, in plain text: `echo hello | parley chat`.
+    It uses the model and the memory that Slack, Discord and the page use. Piped input is answered line by line, as
+    plain text: `echo hello | parley chat`.
     """
     _chat(_settings())
 
 
-@cli.command(cls=Command)
+@cli.command(cls=Command, rich_help_panel=START)
 def complete(
-    prompt: Annotated[str, typer.Argument(help="The text to go on with; - reads it from stdin.", show_default=False)],
+    prompt: Annotated[
+        str, typer.Argument(metavar="TEXT", help="The text to continue; - reads it from standard input.")
+    ],
     *,
     max_new_tokens: Annotated[
-        int | None, typer.Option(min=1, help="The most tokens to write.", show_default="MAX_NEW_TOKENS")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Write at most this many tokens; without it, MAX_NEW_TOKENS."),
     ] = None,
     temperature: Annotated[
-        float | None, typer.Option(min=0, max=2, help="0 is greedy.", show_default="TEMPERATURE")
+        float | None,
+        typer.Option(metavar="N", min=0, max=2, help="0 to 2; 0 always picks the likeliest word. Else TEMPERATURE."),
     ] = None,
-    top_p: Annotated[float | None, typer.Option(min=0.01, max=1, help="Only the likeliest tokens.")] = None,
-    stop: Annotated[list[str] | None, typer.Option(help="End before this text; may be given several times.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="The same text each time, if the server knows how.")] = None,
-    model: Annotated[str, typer.Option(help="One of the models in MODELS_FILE.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="One object: text, finish reason, tokens.")] = False,
+    top_p: Annotated[
+        float | None,
+        typer.Option(metavar="N", min=0.01, max=1, help="Choose among the likeliest words only, up to this share."),
+    ] = None,
+    stop: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="End before this text. May be given several times.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Get the same text each time, if the server supports it.")
+    ] = None,
+    model: Annotated[str, typer.Option(metavar="NAME", help="One of the models in MODELS_FILE.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object: text, finish reason, tokens.")] = False,
 ) -> None:
-    """Let the model go on with a text, once: no memory, no template.
+    """Let the model continue a text, without memory or chat template.
 
-    `parley complete "Once upon a time" --max-new-tokens 50`, or from a file: `parley complete - < story.txt`.
+    Examples:
+      parley complete "Once upon a time" --max-new-tokens 50
+      parley complete - < story.txt
+
+    The model gets the text as it is, and nothing is stored.
     """
     from bots.complete import Order, read_prompt
     from bots.complete import complete as finish
@@ -130,13 +172,13 @@ def complete(
     asyncio.run(finish(settings, order, as_json=as_json))
 
 
-@cli.command(cls=Command)
+@cli.command(cls=Command, rich_help_panel=SET_UP)
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="For programs: one object with all checks.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object with all checks.")] = False,
 ) -> None:
-    """Check settings, this machine, Redis, models and platforms; say what to do about what is wrong, and what first.
+    """Check settings, Redis, the model and the platforms, and say what to do next.
 
-    Exit code 0 if all is well (warnings are), 1 if something is wrong, 2 if the command itself was wrong.
+    Exit code 0 if nothing is wrong (warnings are fine), 1 if something is, 2 if the command was mistyped.
     """
     from bots.doctor import examine
     from bots.log import configure_logging
@@ -148,10 +190,10 @@ def doctor(
 @slack.command(cls=Command)
 def manifest(
     minimal: Annotated[
-        bool, typer.Option("--minimal", help="Without the history scopes; what is lost is listed on stderr.")
+        bool, typer.Option("--minimal", help="Ask for fewer permissions; what is lost is listed on standard error.")
     ] = False,
 ) -> None:
-    """Print the app manifest, to be pasted at api.slack.com/apps > Create New App > From a manifest."""
+    """Print the app manifest. Paste it at api.slack.com/apps > Create New App > From a manifest."""
     from bots.slack.manifest import LOST, manifest_json
 
     typer.echo(manifest_json(minimal=minimal))
@@ -161,7 +203,7 @@ def manifest(
 
 @discord.command(cls=Command)
 def invite() -> None:
-    """Print the address at which the bot is added to a server, with the least permissions that it needs."""
+    """Print the link that adds the bot to a server, with only the permissions it needs."""
     from bots.discord.setup import invite_url
     from bots.log import configure_logging
 
@@ -171,11 +213,11 @@ def invite() -> None:
 
 @discord.command(cls=Command)
 def sync(
-    force: Annotated[bool, typer.Option("--force", help="Register them even if nothing changed.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Register them even if they have not changed.")] = False,
 ) -> None:
-    """Register the slash commands, if they changed since they were registered last.
+    """Register the slash commands in Discord, if they have changed.
 
-    `parley run` does the same when it starts; Discord shows new commands within moments.
+    `parley run` does the same when it starts. Discord shows new commands within seconds.
     """
     from bots.discord.setup import sync_commands
     from bots.log import configure_logging
@@ -185,12 +227,12 @@ def sync(
 
 
 def _settings() -> Settings:
-    """The settings; what .env says by mistake is a line on stderr each, also where that is why a setting is missing."""
-    from bots.envfile import look_into_env_file
+    """The settings. Mistakes in .env are named on stderr first: they may be why a setting is missing."""
+    from bots.envfile import ignored_lines
 
-    for line in look_into_env_file():
+    for line in ignored_lines():
         if line.mistake:
-            typer.echo(f".env: {line.found}. {line.remedy}", err=True)
+            typer.echo(f".env, line {line.line}: {line.found}. {line.remedy}", err=True)
     return load_settings()
 
 
@@ -202,20 +244,27 @@ def _chat(settings: Settings, *, silence: str = "") -> NoReturn:
     raise typer.Exit(asyncio.run(chat_in_terminal(settings, silence=silence)))
 
 
+config_cli.attach(cli)
+
+
 def main() -> None:
-    """Run a command; what goes wrong is a line or two, not a traceback. Exit code 2 for a wrong setting or usage."""
+    """Run a command; what goes wrong is a line or two, not a traceback.
+
+    Exit code 2 where trying again is useless: a wrong setting, a token that is refused, wrong usage. Supervisors rely
+    on it: see deploy/parley.service.
+    """
     open_streams()
     try:
         try:
-            cli()
+            cli(prog_name="parley")
         finally:
             sys.stdout.flush()  # now, while it can still be said that this fails
     except ParleyError as error:
         say(str(error), error.remedy)
-        sys.exit(2 if isinstance(error, SettingsError) else 1)
+        sys.exit(2 if isinstance(error, (SettingsError, PlatformUnauthorized)) else 1)
     except OSError as error:
         give_stdout_up()
-        if not isinstance(error, BrokenPipeError):  # whoever hung up knows
+        if not isinstance(error, BrokenPipeError):  # a reader that left needs no message
             where = f"{error.filename}: " if error.filename else ""
-            say(f"It cannot go on: {where}{error.strerror or type(error).__name__}")
+            say(f"Stopped: {where}{error.strerror or type(error).__name__}.")
         sys.exit(1)

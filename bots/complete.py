@@ -1,4 +1,4 @@
-"""``parley complete``: one text goes on, on stdout. No memory, no template, no Redis."""
+"""``parley complete``: the model continues one text, on stdout. No memory, no chat template, no Redis."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from bots.app import manner
+from bots.printing import did_you_mean
 from bots.terminal import visible
 from bots.terminal_plain import write
 from core.errors import GenerationError, SettingsError
@@ -36,7 +37,7 @@ class Order:
 
 
 async def complete(settings: Settings, order: Order, *, as_json: bool = False) -> None:
-    """Print how a model goes on with a text, as it is written or, for programs, as one JSON object at the end.
+    """Print how a model continues a text, as it is written or, for programs, as one JSON object at the end.
 
     Raises:
         GenerationError: the model gave no whole answer; what it gave has been printed, and is no JSON then.
@@ -46,8 +47,9 @@ async def complete(settings: Settings, order: Order, *, as_json: bool = False) -
     asked, models = manner(settings), open_models(settings)
     try:
         if order.model and order.model not in models.names:
-            known = ", ".join(models.names) or "only one, without a name"
-            raise SettingsError(f"there is no model called {order.model}; there is {known}")
+            known = [name for name in models.names if name]
+            near = did_you_mean(order.model, known) if known else "MODELS_FILE is not set, so leave --model out."
+            raise SettingsError(f"No model '{order.model}'. {near}")
         model = next((one for one in models.models if one.name == order.model), models.models[0])
         prompt = Prompt((Message(Role.USER, order.text),), tuple(order.stops), lambda: order.text)
         request = GenerationRequest(
@@ -94,7 +96,7 @@ def read_prompt(argument: str) -> str:
     """
     text = sys.stdin.buffer.read(LARGEST + 1).decode("utf-8", "replace") if argument == "-" else argument
     if not text.strip():
-        raise SettingsError('there is nothing to complete. Example: parley complete "Once upon a time"')
+        raise SettingsError('There is no text to complete. Example: parley complete "Once upon a time"')
     if len(text) > LARGEST:
-        raise SettingsError(f"a prompt of more than {LARGEST:,} characters is too much for any model")
+        raise SettingsError(f"The text is too long: more than {LARGEST:,} characters")
     return text

@@ -1,4 +1,4 @@
-"""``parley config``: which settings count, where each comes from, and no secret."""
+"""``parley config``: the settings in effect, and where each comes from; secrets are masked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from bots.envfile import env_file, setting_names, settings_in_env_file
 from bots.printing import plain, print_json, show, table
-from bots.usage import Command
+from bots.usage import SET_UP, Command
 from core.settings import Settings
 
 MASK = "…"
@@ -23,28 +23,28 @@ WIDEST = 100
 
 @dataclass(frozen=True, slots=True)
 class Effective:
-    """One setting as it counts: under the ``name`` by which it was set, masked where it is secret."""
+    """One setting in effect, under the ``name`` by which it was set; masked if it is secret."""
 
     name: str
     value: Any
     source: str
     changed: bool
-    """Whether it is not as by default, or was meant to be."""
+    """Whether it differs from its default, or was meant to."""
 
 
 def attach(cli: typer.Typer) -> None:
     """Register the command."""
-    cli.command("config", cls=Command)(config)
+    cli.command("config", cls=Command, rich_help_panel=SET_UP)(config)
 
 
 def config(
-    changed: Annotated[bool, typer.Option("--changed", help="Only what is not as by default.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    changed: Annotated[bool, typer.Option("--changed", help="Only settings that differ from their default.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Print all settings as they count, and where each comes from; secrets are masked. .env.example explains them.
+    """Print the settings in effect, and where each comes from. Secrets are masked.
 
-    Exit code 1 if one is wrong: it has its default here, and `parley doctor` says what is wrong with it. The same if
-    .env cannot be read: only the environment counts then.
+    .env.example explains each setting. Exit code 1 if a setting is wrong, and then its default is shown; or if .env
+    cannot be read, and then only the environment is used. `parley doctor` says what is wrong.
     """
     from bots.doctor import ENV_FILE, read_settings
 
@@ -53,6 +53,8 @@ def config(
     rows = [row for row in effective(settings, wrong) if row.changed or not changed]
     if as_json:
         print_json([{"name": row.name, "value": row.value, "source": row.source} for row in rows])
+    elif not rows:
+        print("No setting differs from its default.")  # noqa: T201
     else:
         shown = table("setting", "value", "from")
         for row in rows:
@@ -79,7 +81,7 @@ def effective(settings: Settings, wrong: frozenset[str] = frozenset()) -> list[E
             "environment" if set_here else f"{env_file().name}, line {in_file[set_there]}" if set_there else "default"
         )
         if field in wrong:
-            source += ", wrong: the default counts"
+            source += ", wrong: default used"
         changed = field in wrong or value != info.get_default(call_default_factory=True)
         rows.append(Effective(set_here or set_there or called[0], _masked(value), source, changed))
     return rows

@@ -9,21 +9,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-from bots.app import configured
+from bots.app import CALLED, configured, has_page
 from bots.checks import BUG, Check, Level, Say, examine_model, without_example
-from bots.envfile import Vain, env_file, look_into_env_file, setting_names
+from bots.envfile import IgnoredLine, env_file, ignored_lines, setting_names
 from bots.machine_checks import examine_machine
-from bots.printing import print_json
+from bots.printing import many, print_json
 from bots.redis_checks import examine_redis
+from bots.startup import server
 from bots.web.checks import examine_page
 from core.errors import SettingsError
 from core.settings import Settings, load_settings
+from core.version import parley_version
 
 MARKS: dict[Level, tuple[str, str]] = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "bold red")}
 
@@ -37,7 +38,7 @@ ENV_FILE = "env_file"
 """The name of the check that says that .env cannot be read; that of a line in it is ``env_file.2``."""
 
 MOST_STEPS = 5
-"""Steps that are named at the end: after these, most others look different."""
+"""Steps that are named at the end; fixing these often settles the rest."""
 
 Part = Callable[[Say], Awaitable[None]]
 
@@ -66,17 +67,17 @@ async def examine(*, as_json: bool = False) -> int:
     await _run(parts, say)
     failed = [check for check in checks if not check.ok]
     if as_json:
-        whole = {"ok": not failed, "version": version("parley"), "checks": [_as_json(check) for check in checks]}
+        whole = {"ok": not failed, "version": parley_version(), "checks": [_as_json(check) for check in checks]}
         whole["next"] = [{"name": check.name, "do": check.remedy} for check in steps(checks)]
         print_json(whole)
     else:
-        todo = [f"  {number}. {_step(check)}" for number, check in enumerate(steps(checks), 1)]
-        lines = [
-            "",
-            *(["What to do, in this order:", *todo, ""] if failed and todo else []),
-            _summary(settings, checks),
-        ]
-        console.print("\n".join(lines), markup=False, soft_wrap=True)
+        console.print()
+        if failed and (todo := steps(checks)):
+            console.print("What to do, in this order:")
+            for number, check in enumerate(todo, 1):
+                _print(console, Text(f"  {number}. "), Text(_step(check)))
+            console.print()
+        _print(console, Text(), Text(_summary(settings, checks)))
     return 1 if failed else 0
 
 
@@ -107,7 +108,7 @@ async def _run(parts: Mapping[str, Part], say: Say) -> None:
 
 
 def steps(checks: Sequence[Check]) -> list[Check]:
-    """What is most useful to do next: what is wrong before what is doubtful, each thing once, in the order of parts."""
+    """What to do next: errors before warnings, each remedy once, in the order of parts."""
     remedied = [check for check in checks if check.name != OVERVIEW and check.remedy and check.level != "ok"]
     first: dict[str, Check] = {}
     for check in sorted(remedied, key=lambda check: check.ok):
@@ -126,31 +127,48 @@ def _as_json(check: Check) -> dict[str, Any]:
 def _show(console: Console, check: Check) -> None:
     mark, style = MARKS[check.level]
     mark = mark if console.encoding.startswith("utf") else LETTERS[check.level]
-    lines = [*f"{check.tried}: {check.found}".splitlines(), *check.remedy.splitlines()]
-    # Servers name themselves as they like; on a terminal, that must not become an escape sequence.
-    shown = ("".join(c if c.isprintable() else " " for c in line) for line in lines)
-    console.print(Text.assemble((mark, style), " ", "\n    ".join(shown)), soft_wrap=True)
+    first, *more = [*f"{check.tried}: {check.found}".splitlines(), *check.remedy.splitlines()]
+    _print(console, Text.assemble((mark, style), " "), _harmless(first))
+    for line in more:
+        _print(console, Text("    "), _harmless(line))
+
+
+def _harmless(line: str) -> Text:
+    """Servers name themselves as they like; on a terminal, that must not become an escape sequence."""
+    return Text("".join(c if c.isprintable() else " " for c in line))
+
+
+def _print(console: Console, beginning: Text, text: Text) -> None:
+    """Print a paragraph: wrapped at a terminal's width with a hanging indent, and as one line into a file or a pipe."""
+    lines = text.wrap(console, max(20, console.width - beginning.cell_len)) if console.is_terminal else [text]
+    for line in lines:
+        line.rstrip()
+        console.print(beginning + line, soft_wrap=True)
+        beginning = Text(" " * beginning.cell_len)
 
 
 def _summary(settings: Settings, checks: Sequence[Check]) -> str:
-    # The overview is as bad as what follows it, and nothing to fix by itself.
+    """The result as a whole, and what to run next."""
+    # The overview is as bad as what follows it, and nothing to fix on its own.
     checks = [check for check in checks if check.name != OVERVIEW]
     failed = [check for check in checks if not check.ok]
     if failed:
-        count = "1 thing to fix" if len(failed) == 1 else f"{len(failed)} things to fix"
-        return f"{count}. Begin with {failed[0].tried}, then run `parley doctor` again."
+        return f"{many(len(failed), 'thing')} to fix. Begin with {failed[0].tried}, then run `parley doctor` again."
     warned = sum(check.level == "warning" for check in checks)
-    but = f" ({warned} warning{'s' if warned > 1 else ''} above)" if warned else ""
-    if configured(settings):
-        return f"All well{but}. Start it: `parley run`"
-    return f"All well{but}. Talk to it in this terminal: `parley chat`"
+    good = f"No errors, {many(warned, 'warning')}." if warned else "Everything is fine."
+    if platforms := configured(settings):
+        where = " and ".join(CALLED[name] for name in platforms)
+        demo = " Until MODEL_URL is set, the demo answers." if settings.backend == "demo" else ""
+        return f"{good} Next: `parley run` starts Parley in {where}.{demo}"
+    page = "`parley run` opens the page, `parley chat`" if has_page() else "`parley chat`"
+    return f"{good} Next: {page} starts a chat in this terminal."
 
 
 # Settings.
 
 
 def read_settings() -> tuple[Settings, frozenset[str], list[Check]]:
-    """The settings, the fields that were wrong and have their defaults now, and what is to be said about it all."""
+    """The settings, the fields that were wrong and have their defaults now, and the checks of all that."""
     defaults: dict[str, Any] = {}
     checks: list[Check] = []
     while True:
@@ -164,14 +182,14 @@ def read_settings() -> tuple[Settings, frozenset[str], list[Check]]:
             checks += found
             defaults |= {field: None if field == "_env_file" else _default(field) for field in fields}
     wrong = frozenset(defaults) - {"_env_file"}
-    vain = look_into_env_file()
-    mistakes = len(checks) + sum(line.mistake for line in vain)
-    checks += map(_in_vain, vain)
+    ignored = ignored_lines()
+    mistakes = len(checks) + sum(line.mistake for line in ignored)
+    checks += map(_ignored, ignored)
     return settings, wrong, [_overview(settings, wrong, checks, mistakes), *checks]
 
 
 def _explain(error: Exception) -> tuple[list[Check], set[str]]:
-    """A check for every wrong setting, and the fields to leave out so that the others can be read."""
+    """A check for every wrong setting, and the fields to leave out so that the others can be loaded."""
     if isinstance(error, OSError):
         said = [f".env: cannot be read ({type(error).__name__}). Let this user read it"]
     else:
@@ -196,24 +214,26 @@ def _default(field: str) -> Any:
     return Settings.model_fields[field].get_default(call_default_factory=True)
 
 
-def _in_vain(line: Vain) -> Check:
-    return Check(f"{ENV_FILE}.{line.line}", "warning", ".env", line.found, line.remedy)
+def _ignored(line: IgnoredLine) -> Check:
+    return Check(f"{ENV_FILE}.{line.line}", "warning", f".env, line {line.line}", line.found, line.remedy)
 
 
 def _overview(settings: Settings, wrong: Collection[str], checks: Sequence[Check], mistakes: int) -> Check:
-    """Where settings come from and what they choose; as bad as the worst of ``checks``, those of single settings."""
+    """Where settings come from and what they choose; its level is the worst of ``checks``, those of single settings."""
     levels: list[Level] = ["ok", *(check.level for check in checks)]
-    file, much = env_file(), f", with {mistakes} mistake{'s' if mistakes > 1 else ''}" if mistakes else ""
-    if file.is_file():
-        where = f".env is read{much}"
-    else:
-        where = f"there is no .env in {file.parent}, so only the environment {'is read' if much else 'counts'}{much}"
-    model = "?" if {"model_api", "model_url"} & set(wrong) else settings.backend
+    file, much = env_file(), f", with {many(mistakes, 'mistake')}" if mistakes else ""
+    where = f"from {file}" if file.is_file() else f"no .env in {file.parent}, so only the environment is used"
     has = {"slack": _has_slack(settings, wrong), "discord": _has_discord(settings, wrong)}
-    platforms = ", ".join(name for name, there in has.items() if there) or "none, the terminal"
-    return Check(
-        OVERVIEW, max(levels, key=list(MARKS).index), "Settings", f"{where}; model: {model}; platforms: {platforms}"
-    )
+    platforms = ", ".join(CALLED[name] for name, there in has.items() if there) or "none"
+    model = "?" if {"model_api", "model_url"} & set(wrong) else _model(settings)
+    found = f"{where}{much}; model: {model}; platforms: {platforms}"
+    return Check(OVERVIEW, max(levels, key=list(MARKS).index), "Settings", found)
+
+
+def _model(settings: Settings) -> str:
+    if settings.models_file:
+        return f"those in {settings.models_file}"
+    return server(settings.model_url) if settings.backend != "demo" and settings.model_url else "demo"
 
 
 # Platforms.
@@ -225,7 +245,7 @@ def _has_slack(settings: Settings, wrong: Collection[str]) -> bool:
 
 async def _examine_discord(settings: Settings, wrong: Collection[str], say: Say) -> None:
     if not _has_discord(settings, wrong):
-        hint = "To set it up, make an application at discord.com/developers; README.md says how, step by step."
+        hint = "To set it up, create an application at discord.com/developers; README.md explains each step."
         say(Check("discord", "ok", "Discord", "not set up", hint))
         return
     from bots.discord.checks import examine_discord
@@ -239,7 +259,10 @@ def _has_discord(settings: Settings, wrong: Collection[str]) -> bool:
 
 async def _examine_slack(settings: Settings, wrong: Collection[str], say: Say) -> None:
     if not _has_slack(settings, wrong):
-        hint = "To set it up, paste what `parley slack manifest` prints at api.slack.com/apps > Create New App."
+        hint = (
+            "To set it up, paste the output of `parley slack manifest` at api.slack.com/apps > Create New App; "
+            "README.md explains each step."
+        )
         say(Check("slack", "ok", "Slack", "not set up", hint))
         return
     from bots.slack.checks import examine_slack

@@ -1,7 +1,7 @@
-"""What ``.env`` says in vain: the settings pass over it in silence.
+"""Lines of ``.env`` that have no effect: loading the settings ignores them in silence.
 
-``parley doctor`` shows all of it; ``parley run`` and ``parley chat`` show at their start what is a mistake. They start
-at once, so nothing heavy is imported here.
+``parley doctor`` shows all of them; ``parley run`` and ``parley chat`` show those that are mistakes when they start.
+That has to be fast, so nothing heavy is imported here.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from core.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Vain:
-    """A line of ``.env`` that has no effect: what it is, and what to do. Only a ``mistake`` is never meant so."""
+class IgnoredLine:
+    """A line of ``.env`` that has no effect: what is wrong, and what to do. It is a ``mistake``, or could be meant."""
 
     line: int
     found: str
@@ -52,8 +52,8 @@ def settings_in_env_file() -> dict[str, int]:
         return {}
 
 
-def look_into_env_file() -> list[Vain]:
-    """Lines that are no settings, misspelt names, what is overruled or perhaps cut off; no values."""
+def ignored_lines() -> list[IgnoredLine]:
+    """Lines that are not settings, misspelt names, overridden values, and values that a # cut off; never a value."""
     try:
         with env_file().open(encoding="utf-8") as file:
             bindings = list(parse_stream(file))
@@ -61,20 +61,21 @@ def look_into_env_file() -> list[Vain]:
         return []
     known = setting_names()
     environment = {name.upper(): value for name, value in os.environ.items()}
-    vain = []
+    ignored = []
     for binding in bindings:
         line, name = _line(binding), (binding.key or "").upper()
         if binding.error:
-            vain.append(Vain(line, f"line {line} is no setting", "Write it as NAME=value, or remove it."))
+            ignored.append(IgnoredLine(line, "this is not a setting", "Write it as NAME=value, or remove it."))
         elif name and name not in known and (near := _nearest(name, known)):
-            vain.append(Vain(line, f"there is no setting called {name}", f"Is it {near}?"))
+            ignored.append(IgnoredLine(line, f"no setting '{binding.key}'", f"Did you mean {near}?"))
         elif name in known and binding.value and environment.get(name) not in (None, "", binding.value):
-            what = f"{name} is set to something else in the environment, and that counts"
-            vain.append(Vain(line, what, f"For the value in .env: unset {binding.key}", mistake=False))
+            what = f"{name} is set to another value in the environment, and that one is used"
+            ignored.append(IgnoredLine(line, what, f"To use the value in .env: unset {binding.key}", mistake=False))
         if name in known and _is_cut(binding):
-            what = f"in line {line}, the value of {name} ends before its #, where a comment begins"
-            vain.append(Vain(line, what, "If that belongs to the value, put the value in quotes.", mistake=False))
-    return vain
+            what = f"the value of {name} ends at the #, because a comment begins there"
+            remedy = "If the rest belongs to the value, put the value in quotes."
+            ignored.append(IgnoredLine(line, what, remedy, mistake=False))
+    return ignored
 
 
 def _line(binding: Binding) -> int:
@@ -90,8 +91,10 @@ def _is_cut(binding: Binding) -> bool:
 
 
 def _nearest(name: str, known: dict[str, str]) -> str:
-    """The setting that was probably meant, if any."""
+    """The setting that was probably meant, if any: other programs keep their settings in such files, too."""
     # Only where there is a name to compare: most start-ups do without it.
     from difflib import get_close_matches
 
-    return next(iter(get_close_matches(name, known, n=1, cutoff=0.85)), "")
+    kin = [one for one in known if one.partition("_")[0] == name.partition("_")[0]]
+    near = get_close_matches(name, kin, n=1, cutoff=0.8) or get_close_matches(name, known, n=1, cutoff=0.85)
+    return near[0] if near else ""

@@ -29,7 +29,7 @@ class Errands:
             try:
                 await work
             except ParleyError as error:
-                log.warning("could not be said", error=str(error), remedy=error.remedy)
+                log.warning("notice not delivered", error=str(error), remedy=error.remedy)
 
         task = asyncio.create_task(run())
         self._tasks.add(task)

@@ -1,13 +1,13 @@
-"""How a process is, in the words of who runs it; ``bots.http`` shows it.
+"""Whether a process is alive and ready, in words for operators; ``bots.http`` serves it.
 
-It is not alive when a restart would help: the event loop is stuck, or a loop that should go on does not. A Redis that
-is away is no reason for that, but then the process is not ready. A model that is away leaves it ready, "degraded":
-messages are taken all the same, and people are told.
+It is not alive when a restart would help: the event loop is blocked, or one of its loops makes no progress. Without
+Redis it is alive, but not ready. Without its model it is ready but "degraded": it accepts messages, and tells people.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -77,7 +77,10 @@ class Health:
 
     @contextmanager
     def progressing(self, name: str, last: Callable[[], float]) -> Iterator[None]:
-        """While inside, a loop goes on; ``last`` tells when it last did something, on the monotonic clock."""
+        """While inside, a loop runs; ``last`` returns when it last did something, on the monotonic clock.
+
+        For a loop that has ended, that is minus infinity.
+        """
         self._loops[name] = last
         try:
             yield
@@ -116,19 +119,20 @@ class Health:
             Finding(
                 "event loop",
                 "failed" if late else "ok",
-                f"it woke up {lag:.1f} s late" if late else "",
-                "Something blocks the process or the machine is overloaded; restart it." if late else "",
+                f"blocked for {lag:.1f} s" if late else "",
+                "Restart the process: something blocks it, or the machine is overloaded." if late else "",
             )
         ]
         for name, last in self._loops.items():
             silence = now - last()
             stuck = silence >= self._silent
+            what = f"nothing happened for {silence:.0f} s" if silence < math.inf else "it has ended"
             findings.append(
                 Finding(
                     name,
                     "failed" if stuck else "ok",
-                    f"nothing happened for {silence:.0f} s" if stuck else "",
-                    "Restart the process; another one goes on with its answers." if stuck else "",
+                    what if stuck else "",
+                    "Restart the process; another one continues its answers." if stuck else "",
                 )
             )
         return findings
@@ -150,7 +154,7 @@ class Health:
         await asyncio.gather(*(self._gauge(gauging) for gauging in self._gaugings))
 
     async def watch(self) -> None:
-        """Look at the event loop, for ever."""
+        """Measure how late the event loop is, until cancelled."""
         while True:
             self._ticked = time.monotonic()
             await asyncio.sleep(TICK)
@@ -158,18 +162,18 @@ class Health:
 
     def _phase(self) -> list[Finding]:
         if self._stopping:
-            return [Finding("process", "failed", "it is being stopped", "Nothing; running answers come to their end.")]
+            return [Finding("process", "failed", "stopping", "Nothing to do: running answers are being finished.")]
         if self._starting:
-            return [Finding("process", "failed", "it is starting", "Wait; if this lasts, its log says for what.")]
+            return [Finding("process", "failed", "starting", "Wait. If this lasts, its log says why.")]
         return []
 
     def _connections(self) -> list[Finding]:
         """One platform is enough to be of use."""
         connected = {name: platform.connected for name, platform in self._platforms.items()}
         missing: State = "degraded" if any(connected.values()) else "failed"
-        remedy = "It connects again by itself; if this lasts, `parley doctor` says what is wrong."
+        remedy = "It reconnects on its own. If this lasts, `parley doctor` says what is wrong."
         return [
-            Finding(name, "ok") if there else Finding(name, missing, "it is not connected", remedy)
+            Finding(name, "ok") if there else Finding(name, missing, "not connected", remedy)
             for name, there in connected.items()
         ]
 
@@ -187,7 +191,7 @@ class Health:
             async with asyncio.timeout(PATIENCE):
                 await gauging()
         except (ParleyError, TimeoutError) as error:
-            log.info("something could not be measured", error=str(error) or "no answer in time")
+            log.info("metric not measured", error=str(error) or "no answer in time")
 
 
 def redis_probe(redis: Redis) -> Probe:
@@ -217,7 +221,7 @@ def model_probe(models: Models) -> Probe:
         if not away:
             return Finding("model", "ok")
         server = f"the server of {', '.join(away)}" if all(away) else "the model's server"
-        remedy = "Check that it runs and is where the settings say; `parley doctor` says more."
+        remedy = "Check that it runs, and its address in the settings; `parley doctor` says more."
         return Finding("model", "degraded", f"{server} does not answer", remedy)
 
     return probe

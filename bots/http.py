@@ -17,6 +17,7 @@ from aiohttp import web
 
 from bots.health import Finding, Health
 from core.errors import SettingsError
+from core.tasks import end_tasks
 
 log = structlog.get_logger()
 
@@ -86,8 +87,7 @@ async def serve_health(health: Health, host: str, port: int | None) -> AsyncIter
         log.info("serving metrics and health", host=host, port=taken)
         yield taken
     finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        await end_tasks([watching])
         await runner.cleanup()
 
 
@@ -95,9 +95,9 @@ def _unavailable(host: str, port: int, error: OSError) -> SettingsError:
     match error.errno:
         case errno.EADDRINUSE:
             another = port + 1 if port < 65_535 else 9090
-            why = f"HTTP_PORT: something else listens at {host}:{port}. Choose another, for example HTTP_PORT={another}"
+            why = f"HTTP_PORT: another program uses {host}:{port}. Choose another port, for example HTTP_PORT={another}"
         case errno.EACCES:
-            why = f"HTTP_PORT: this user may not listen at {port}. Choose one above 1023, for example HTTP_PORT=9090"
+            why = f"HTTP_PORT: this user may not use port {port}. Choose one above 1023, for example HTTP_PORT=9090"
         case _:
-            why = f"HTTP_HOST: {host} is no address of this machine. Example: HTTP_HOST=127.0.0.1"
+            why = f"HTTP_HOST: this machine has no address {host}. Example: HTTP_HOST=127.0.0.1"
     return SettingsError(why)

@@ -14,8 +14,6 @@ _EDGE = r"(?:\b|(?<=\[\dm)|(?<=\[\d\dm))"
 _SECRETS = (
     # What follows is a secret: tickets in addresses of sockets, keys in headers.
     re.compile(r"((?i:ticket=|Bearer |Basic ))[^\s&'\"\\]+"),
-    # A user name and a password in an address; an unquoted / or @ in a password does not end it.
-    re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]{0,20}://)[^\s'\"\\]*(?=@)"),
     # Discord's interaction tokens and webhooks; Slack's response addresses.
     re.compile(r"(/(?:interactions|webhooks)/\d+/)[\w.%=+-]+"),
     re.compile(r"(hooks\.slack\.com/)[^\s'\"\\]+"),
@@ -27,13 +25,22 @@ _SECRETS = (
     re.compile(_EDGE + r"([MNO][\w-]{3}|eyJ[\w-])[\w-]{15,300}\.[\w-]{5,2000}\.[\w-]{20,}"),
 )
 """Each keeps its beginning, which tells the kind; none crosses a space or the end of a string in JSON."""
+_WORD = re.compile(r"[^\s'\"\\]+")
 
 
 def redact(line: str) -> str:
     """A log line without what looks like a secret; the beginning that tells its kind stays."""
+    line = _WORD.sub(_without_login, line) if "://" in line and "@" in line else line
     for secret in _SECRETS:
         line = secret.sub(r"\1…", line)
     return line
+
+
+def _without_login(word: re.Match[str]) -> str:
+    """An address without its user name and password; an unquoted / or @ in a password does not end it."""
+    scheme, separator, rest = word[0].partition("://")
+    _, at, host = rest.rpartition("@")
+    return f"{scheme}://…@{host}" if separator and at else word[0]
 
 
 def _redacted(_logger: Any, _method: str, line: Any) -> str:

@@ -9,7 +9,7 @@ from bots.checks import Check, Say
 from core.settings import Settings
 
 LITTLE = 1_000_000_000
-"""Bytes; an append-only file that is written anew needs as much again for a while."""
+"""Bytes; while Redis rewrites its append-only file, it needs that space twice."""
 NOTHING = 50_000_000
 BESIDE = 128
 """Files that a process has open beside one for each answer: Redis, platforms, logs, libraries."""
@@ -31,9 +31,9 @@ def _disk(settings: Settings) -> Check:
     )
     remedy = "Make room there, or set DATA_DIR to a folder on a larger disk."
     if free < NOTHING:
-        return Check(name, "error", tried, f"{said}: that is full", remedy)
+        return Check(name, "error", tried, f"{said}: the disk is full", remedy)
     if free < LITTLE and not settings.redis_url:
-        return Check(name, "warning", tried, f"{said}, which is little for a memory that grows", remedy)
+        return Check(name, "warning", tried, f"{said}, which may soon be too little", remedy)
     return Check(name, "ok", tried, said)
 
 
@@ -43,7 +43,10 @@ def _files(settings: Settings) -> Check:
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = settings.worker_slots + BESIDE
     if most == resource.RLIM_INFINITY or most >= needed:
-        return Check(name, "ok", tried, f"{'any number' if most == resource.RLIM_INFINITY else f'{most:,}'} at once")
-    found = f"{most:,} at once; {settings.worker_slots} answers at once (WORKER_SLOTS) need about {needed:,}"
-    remedy = f"ulimit -n {max(4096, needed)} before the start (LimitNOFILE= in a systemd unit), or fewer WORKER_SLOTS."
+        return Check(name, "ok", tried, "any number" if most == resource.RLIM_INFINITY else f"up to {most:,} at once")
+    found = f"up to {most:,} at once, but {settings.worker_slots} answers at once (WORKER_SLOTS) need about {needed:,}"
+    remedy = (
+        f"Run `ulimit -n {max(4096, needed)}` before the start (LimitNOFILE= in a systemd unit), or set a smaller "
+        "WORKER_SLOTS."
+    )
     return Check(name, "warning", tried, found, remedy)

@@ -1,4 +1,4 @@
-"""``parley memory``: what is remembered, where and of whom, and how it is forgotten. Backups: ``bots/backup_cli``."""
+"""``parley memory``: list, show, export, import and forget conversations. Backups: ``bots/backup_cli``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -29,16 +29,16 @@ T = TypeVar("T")
 MOST_NAMES = 3
 """Conversations that are named one by one before they are forgotten."""
 
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
-Name = Annotated[str, typer.Argument(help="The conversation as `ls` shows it; the end of it is enough.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="As `parley memory ls` shows it. The end of it is enough.")]
 Conversation = Annotated[
-    str, typer.Option(metavar="NAME", help="This conversation alone, as `ls` shows it; the end of it is enough.")
+    str, typer.Option(metavar="NAME", help="Only this conversation, as `ls` shows it. The end of its name is enough.")
 ]
 Channel = Annotated[
-    str, typer.Option(metavar="ID", help="This channel with all of its threads, by the platform's id: C0123.")
+    str, typer.Option(metavar="ID", help="Only this channel with its threads, by the platform's id, such as C0123.")
 ]
-User = Annotated[str, typer.Option(metavar="ID", help="This person alone, by the platform's id: U0123.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+User = Annotated[str, typer.Option(metavar="ID", help="Only this person, by the platform's id, such as U0123.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
 class Missing(ParleyError):
@@ -63,16 +63,20 @@ def attach(memory: typer.Typer) -> None:
 
 
 def ls(conversation: Conversation = "", channel: Channel = "", user: User = "", as_json: AsJson = False) -> None:
-    """Which conversations are remembered, how large they are, and when they are forgotten; not what was said."""
-    records = do(lambda store: select(store, conversation, channel, user, whole=True))
-    rows = [_figures(record) for record in records if record.stored]
+    """List the conversations, with their size and when each is forgotten, but not what was said."""
+
+    async def look(store: Store) -> list[dict[str, Any]]:
+        found = selected(store, conversation, channel, user, whole=True)
+        return [_figures(record) async for record in found if record.stored]
+
+    rows = sorted(do(look), key=lambda row: str(row["conversation"]))
     if as_json:
         print_json(rows)
         return
     if not rows:
         print("Nothing is remembered.")  # noqa: T201
         return
-    shown = table("conversation", "messages", "tokens", "bytes", "last said", "forgotten in")
+    shown = table("conversation", "messages", "tokens", "bytes", "last message", "forgotten in")
     for row in rows:
         left = span(row["forgotten_at"] - time.time())
         sizes = (str(row["messages"]), str(row["tokens"]), f"{row['bytes']:,}")
@@ -81,10 +85,10 @@ def ls(conversation: Conversation = "", channel: Channel = "", user: User = "", 
 
 
 def show_one(conversation: Name, as_json: AsJson = False) -> None:
-    """What is remembered of one conversation, word for word."""
+    """Show one conversation, word for word."""
     [record] = do(lambda store: select(store, conversation, "", "", whole=True))
     figures, state = _figures(record), record.state
-    chosen = json.loads(record.parts["settings"].value) if "settings" in record.parts else {}
+    chosen: dict[str, Any] = json.loads(record.parts["settings"].value) if "settings" in record.parts else {}
     said: list[dict[str, Any]] = [
         {
             "id": m.id,
@@ -101,35 +105,36 @@ def show_one(conversation: Name, as_json: AsJson = False) -> None:
     lines = [f"{record.key}: {many(figures['messages'], 'message')}, {figures['tokens']:,} tokens"]
     lines += [f"chosen here: {name} = {value}" for name, value in chosen.items() if name != "v"]
     if state.get("summary"):
-        lines += ["", "Summed up, of what was said earlier:", state["summary"]]
+        lines += ["", "Summary of earlier messages:", state["summary"]]
     for message in said:
         if message["id"] and message["id"] == state.get("cut"):
-            lines += ["", "── what the model still sees begins here ──"]
+            lines += ["", "── from here on, the model sees the messages themselves ──"]
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(message["at"]))
         lines += ["", f"{when}  {message['name'] or message['role']}", message["text"]]
     print(plain("\n".join(lines)))  # noqa: T201
 
 
 def export(
-    file: Annotated[Path | None, typer.Argument(help="A file to write; standard output without, or with -.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="The file to write. Without it, or with -: standard output.")
+    ] = None,
     *,
     conversation: Conversation = "",
     channel: Channel = "",
     user: User = "",
-    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write what is remembered as lines of JSON, for `import`: all of it, or a conversation, a channel, a person.
+    """Write conversations as lines of JSON: all of them, or one conversation, one channel, one person.
 
-    Of a person it is what they said, and the answers to that.
+    For a person, that is what they said, and the answers to it. `parley memory import` reads the file.
     """
-    from importlib.metadata import version
-
     from core.backup import Header, Writer, write_backup
     from core.schema import SCHEMA
+    from core.version import parley_version
 
     records = do(lambda store: select(store, conversation, channel, user))
-    header = Header(SCHEMA, version("parley"), time.time())
+    header = Header(SCHEMA, parley_version(), time.time())
     if file in (None, Path("-")):
         writer = Writer(sys.stdout.buffer, header)
         for record in records:
@@ -143,9 +148,15 @@ def export(
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="What `export` or `backup` wrote.")], as_json: AsJson = False
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A file that `parley memory export` or `parley backup` wrote.")
+    ],
+    as_json: AsJson = False,
 ) -> None:
-    """Add what a file remembers to what is remembered here. What stands here, or was forgotten since, stays so."""
+    """Add the conversations of a file to what is remembered here.
+
+    What is already here stays as it is, and what was forgotten since stays forgotten.
+    """
     from bots.backup_cli import left_out, put_back
 
     counts = do(lambda store: put_back(store, file, "merge"))
@@ -159,19 +170,19 @@ def forget(
 ) -> None:
     """Forget a conversation with its threads, a channel, or all that one person said, with the answers to it.
 
-    Of a person, the thumbs that they gave and the name that they gave to the page go, too.
+    For a person, the feedback they gave and their name on the page are deleted too.
 
-    What waits to be answered is answered all the same, and remembered: `parley queue` shows it.
+    Questions that are still in the queue will be answered and remembered: `parley queue ls` lists them.
     """
     if sum(map(bool, (conversation, channel, user))) != 1:
-        raise typer.BadParameter("say which: --conversation, --channel or --user")
+        raise typer.BadParameter("Say what to forget: one of --conversation, --channel and --user.")
     records = do(lambda store: select(store, conversation, channel, user, threads=True))
     if not records and not user:  # of a person, there may be what nobody could answer
         done(as_json, "Nothing is remembered there.", conversations=0, messages=0)
         return
     count, what = sum(len(record.stored) for record in records), _meant(records, user)
     if not yes and not sys.stdin.isatty():
-        raise typer.BadParameter("nobody is there to be asked: say --yes")
+        raise typer.BadParameter("Nobody is at a terminal to confirm this. Add --yes to forget without being asked.")
     if not yes and not typer.confirm(f"Forget {what}, {many(count, 'message')}, for good?", err=True):
         raise typer.Exit(1)
     forgotten = do(lambda store: _forget(store, conversation, channel, user))
@@ -217,14 +228,21 @@ async def _forget_letters(store: Store, user: str) -> int:
     from core.operator import Operator
 
     operator = Operator(store.redis)
-    theirs = [letter for letter in await operator.letters() if letter.job.turn.author.id == user]
+    theirs = [letter for letter in await operator.letters() if letter.concerns(user)]
     return sum([await operator.drop(letter) for letter in theirs])
 
 
 async def select(
     store: Store, conversation: str, channel: str, user: str, *, whole: bool = False, threads: bool = False
 ) -> list[Record]:
-    """The conversations that are meant, sorted; of a person, what they said and the answers, or ``whole`` ones.
+    """As ``selected``, all of them."""
+    return [record async for record in selected(store, conversation, channel, user, whole=whole, threads=threads)]
+
+
+async def selected(
+    store: Store, conversation: str, channel: str, user: str, *, whole: bool = False, threads: bool = False
+) -> AsyncIterator[Record]:
+    """The conversations that are meant, channel by channel; of a person, what they said and the answers, or all of it.
 
     A single conversation comes with its ``threads`` or alone; a channel always has them.
     """
@@ -237,16 +255,14 @@ async def select(
         ]
     if channel:
         families = [{key: parts for key, parts in family.items() if key.channel == channel} for family in families]
-    records = []
     families = [family for family in families if family]
     with progress("Reading", len(families)) as step:
         for family in families:
-            records += await store.archive.read(family)
+            async for record in store.archive.records(family):
+                only = record.only(user) if user else record
+                if not user or only.parts:
+                    yield record if whole else only
             step()
-    if user:
-        theirs = [(record, record.only(user)) for record in records]
-        records = [record if whole else only for record, only in theirs if only.parts]
-    return records
 
 
 def one_name(names: list[str], wanted: str) -> str:
@@ -255,10 +271,9 @@ def one_name(names: list[str], wanted: str) -> str:
 
     found = matching(names, wanted)
     if len(found) > 1:
-        raise Missing(f"{wanted} may be any of {', '.join(found)}.", remedy="Say more of it.")
+        raise Missing(f"'{wanted}' matches several: {', '.join(found)}.", remedy="Type more of the name.")
     if not found:
-        what = f"There is no conversation {wanted} here."
-        raise Missing(what, remedy="`parley memory ls` shows which there are.")
+        raise Missing(f"No conversation matches '{wanted}'.", remedy="`parley memory ls` lists them.")
     return found[0]
 
 

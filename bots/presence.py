@@ -1,7 +1,7 @@
-"""Which processes take what people say, and where: each says so again and again, for whoever looks from elsewhere.
+"""Which processes are connected to which platforms: each publishes it every few seconds, so that others can show it.
 
-A process knows of its own connections only (``bots.health``); the page may be another one than that which has Slack's
-socket. One that dies says nothing more, and after ``TTL`` seconds it is not believed any longer.
+A process knows only its own connections (``bots.health``), and the page may run in another process than Slack's socket.
+What a process published counts for ``TTL`` seconds, so one that died is forgotten.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from core.redis import redis_errors
 log = structlog.get_logger()
 
 EVERY = 2.0
-"""Seconds between two words of a process."""
+"""Seconds between two publications of a process."""
 TTL = 10
-"""Seconds that a word counts."""
-PATIENCE = 2.0
-"""Seconds that one may take."""
+"""Seconds that a publication counts."""
+PUBLISH_TIMEOUT = 2.0
+"""Seconds that a publication may take."""
 UP, DOWN = "up", "down"
 
 
 class Connected(Protocol):
-    """Something that takes what people say while it is connected."""
+    """A platform that brings messages while it is connected."""
 
     @property
     def connected(self) -> bool:
@@ -41,7 +41,7 @@ class Connected(Protocol):
 
 @asynccontextmanager
 async def telling(redis: Redis, process: str, platforms: Mapping[str, Connected]) -> AsyncIterator[None]:
-    """While inside, say every few seconds which of ``platforms`` are connected here; at the end, that none is."""
+    """While inside, publish every few seconds which of ``platforms`` are connected here; at the end, take it back."""
     end = asyncio.Event()
     task = asyncio.create_task(_tell_on(redis, process, platforms, end))
     try:
@@ -59,7 +59,7 @@ async def _tell_on(redis: Redis, process: str, platforms: Mapping[str, Connected
             heard = True
         except (StorageError, TimeoutError) as error:
             if heard:
-                log.info("nobody hears where we are connected", error=str(error))
+                log.info("connection status not published", error=str(error))
             heard = False
         with suppress(TimeoutError):
             async with asyncio.timeout(EVERY):
@@ -70,10 +70,10 @@ async def _tell_on(redis: Redis, process: str, platforms: Mapping[str, Connected
 
 
 async def _tell(redis: Redis, process: str, connected: Mapping[str, bool | None]) -> None:
-    """One word, of all platforms of a process; None takes back what was said."""
+    """Publish the status of all platforms of a process; None takes it back."""
     now = time.time()
-    async with asyncio.timeout(PATIENCE):
-        with redis_errors("say where we are connected"):
+    async with asyncio.timeout(PUBLISH_TIMEOUT):
+        with redis_errors("publish the connection status"):
             async with redis.pipeline() as pipe:
                 for name, there in connected.items():
                     pipe.zrem(Keys.CONNECTIONS, *(f"{name} {word} {process}" for word in (UP, DOWN)))
@@ -86,7 +86,7 @@ async def _tell(redis: Redis, process: str, connected: Mapping[str, bool | None]
 
 async def connections(redis: Redis) -> dict[str, tuple[int, int]]:
     """By platform, how many processes are connected there, and how many would be. Raises StorageError."""
-    with redis_errors("ask who is connected"):
+    with redis_errors("read the connection status"):
         told: Any = await redis.zrangebyscore(Keys.CONNECTIONS, time.time() - TTL, "+inf")
     found: dict[str, tuple[int, int]] = {}
     for name, word, _ in (one.split(" ", 2) for one in told):

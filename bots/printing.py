@@ -1,4 +1,4 @@
-"""What commands print: tables for people, JSON for programs, progress on stderr where somebody watches."""
+"""What commands print: tables for people, JSON for programs, progress on stderr at a terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import StringIO
 from typing import TYPE_CHECKING, Any
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WIDEST = 1_000_000
-"""Columns of a table that goes into a file or a pipe, where an id that is cut in two could not be found."""
-_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Columns of a table that goes into a file or a pipe: an id that is wrapped could not be searched for."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """All but tabs and line feeds; what joins letters and emoji (U+200C, U+200D) is none of them."""
 UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
 
 
 def print_json(value: Any) -> None:
-    """For programs; no sign of it is lost, whatever stdout can write."""
+    """Print JSON; what stdout's encoding cannot write is escaped."""
     ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
     sys.stdout.write(json.dumps(value, ensure_ascii=ascii_only, indent=2) + "\n")
 
@@ -38,7 +38,7 @@ def table(*columns: str) -> Table:
 
 
 def show(what: Table) -> None:
-    """Print a table, as wide as it needs to be where nobody watches."""
+    """Print a table; into a file or a pipe, as wide as it needs to be."""
     from rich.console import Console
 
     if sys.stdout.isatty():
@@ -50,13 +50,26 @@ def show(what: Table) -> None:
 
 
 def plain(text: str) -> str:
-    """Text from elsewhere, word for word but for what a terminal would obey: control characters, turned writing."""
-    return _OBEYED.sub(" ", text)
+    """Text from elsewhere without what a terminal would obey: control characters, changes of the writing direction."""
+    return _CONTROL.sub(" ", text)
 
 
 def many(count: int, thing: str) -> str:
     """``1 message``, ``2 messages``."""
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def did_you_mean(typed: str, known: Sequence[str], shown: str = "{}", *, otherwise: str = "") -> str:
+    """The name that was probably meant, as a question; if there is none, ``otherwise``, or all names.
+
+    >>> did_you_mean("slak", ["slack", "discord"])
+    'Did you mean slack?'
+    """
+    from difflib import get_close_matches  # only where there is a mistake
+
+    if near := get_close_matches(typed.lower(), known, n=1):
+        return f"Did you mean {shown.format(near[0])}?"
+    return otherwise or f"Choose from: {', '.join(map(shown.format, known))}."
 
 
 def span(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""``parley prompt``: exactly what a model sees of a conversation."""
+"""``parley prompt``: the prompt that a model gets for a conversation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a model is given: by ``model`` on ``where``, in the words of ``template``; ``tokens`` are estimated."""
+    """A prompt for ``model`` at ``where``, written by ``template``; ``tokens`` are estimated."""
 
     model: str
     where: str
@@ -45,12 +45,12 @@ def attach(prompt: typer.Typer) -> None:
 
 def show(
     conversation: Name,
-    say: Annotated[str, typer.Option(metavar="TEXT", help="As if this was asked now; else the last question.")] = "",
+    say: Annotated[str, typer.Option(metavar="TEXT", help="Use this question instead of the last one.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Print what the model is given for the last question of a conversation, or for a new one, and ask it nothing.
+    """Print the prompt that the model gets for the last question of a conversation. The model is not asked.
 
-    That is one text where Parley writes the model's template, and messages where its server does.
+    It is one text if Parley applies the chat template, and a list of messages if the model's server does.
     """
     from bots.log import configure_logging
 
@@ -65,7 +65,7 @@ def show(
         )
         return
     stops = ", ".join(map(repr, seen.prompt.stops)) or "none"
-    about = f"For {seen.where}, template {seen.template}: about {seen.tokens:,} tokens; stops: {stops}"
+    about = f"For {seen.where}, template {seen.template}: about {seen.tokens:,} tokens; stop sequences: {stops}"
     sys.stderr.write(f"{plain(about)}\n")
     text = "\n".join(f"── {role} ──\n{said}" for role, said in chat) if chat else seen.prompt.text()
     sys.stdout.write(plain(text) if sys.stdout.isatty() else text)
@@ -92,7 +92,7 @@ def _asked(conversation: Conversation, say: str) -> tuple[Conversation, Message]
         return conversation, Message(Role.USER, say, id="now", author=last.author if last else None, at=time.time())
     if not last:
         raise NothingAsked(
-            "Nobody has asked anything there.", remedy="`--say TEXT` shows what the model would be given."
+            "Nobody has asked anything there yet.", remedy="`--say TEXT` shows the prompt for a question of yours."
         )
     return replace(conversation, messages=conversation.messages[: questions[-1]]), last
 

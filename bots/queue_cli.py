@@ -1,4 +1,4 @@
-"""``parley queue``: what waits, who answers it, what was given up, and what to do about it."""
+"""``parley queue``: the questions that wait or are being answered, and the dead letters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from bots.printing import ago, print_json, table
+from bots.printing import ago, many, print_json, table
 from bots.printing import show as show_table
 from bots.usage import Command
 from core.errors import ParleyError
@@ -22,12 +22,14 @@ if TYPE_CHECKING:  # the command line is read before anything that is dear to im
 T = TypeVar("T")
 
 WAITING, DEAD = "parley queue ls", "parley queue dead ls"
-"""What lists turns that wait, and those that were given up."""
+"""The commands that list turns in the queue, and dead letters."""
 
-Turn = Annotated[str, typer.Argument(help="Its id as `ls` shows it (the end of it is enough), or as the log has it.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
-Text = Annotated[bool, typer.Option("--text", help="Show what the message says.")]
-All = Annotated[bool, typer.Option("--all", help="All of them.")]
+ID = "The question's id, as `ls` or the log shows it. The end of it is enough."
+Turn = Annotated[str, typer.Argument(metavar="TURN", help=ID)]
+DeadTurn = Annotated[str, typer.Argument(metavar="TURN", help=ID, show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Text = Annotated[bool, typer.Option("--text", help="Also show what the question says.")]
+All = Annotated[bool, typer.Option("--all", help="Take all dead letters.")]
 
 
 class Missing(ParleyError):
@@ -45,25 +47,25 @@ def attach(queue: typer.Typer, dead: typer.Typer) -> None:
 
 
 def ls(as_json: AsJson = False) -> None:
-    """What waits or is being answered, and by whom."""
+    """List the questions that wait or are being answered, and which worker has them."""
     lanes = _do(lambda operator, _: operator.lanes())
     if as_json:
         print_json([_lane(lane) for lane in lanes])
         return
     if not lanes:
-        print("Nothing waits, and nothing is being answered.")  # noqa: T201
+        print("The queue is empty.")  # noqa: T201
         return
-    shown = table("turn", "asked", "where it stands", "tries", "answer so far")
+    shown = table("turn", "asked", "where it is", "tries", "answer so far")
     for lane in lanes:
         for number, job in enumerate(lane.jobs):
-            where = _where(lane) if number == 0 else f"waits, number {number + 1}"
+            where = _where(lane) if number == 0 else f"in line, number {number + 1}"
             so_far = f"{lane.characters} characters" if number == 0 and lane.characters else ""
             shown.add_row(job.turn.id, ago(job.turn.at), where, str(lane.tries) if number == 0 else "", so_far)
     show_table(shown)
 
 
 def show(turn: Turn, text: Text = False, as_json: AsJson = False) -> None:
-    """All that is known of one turn."""
+    """Show all that is known about one question."""
 
     async def find(operator: Operator, _: RedisTurnQueue) -> Lane:
         lanes = await operator.lanes()
@@ -83,49 +85,51 @@ def show(turn: Turn, text: Text = False, as_json: AsJson = False) -> None:
 
 
 def requeue(turn: Turn, as_json: AsJson = False) -> None:
-    """Take a turn from whoever answers it, and let it be taken anew at once."""
+    """Take a question from its worker, so that another worker answers it now."""
     name = _do(lambda operator, _: _requeue(operator, turn))
-    _done(as_json, name, f"{name} is next.")
+    _done(as_json, name, f"{name} is back in the queue, first in its line.")
 
 
 def cancel(turn: Turn, as_json: AsJson = False) -> None:
-    """Stop a turn: what was answered so far stays, and the person is told."""
+    """Stop a question. What was answered so far stays, and the person is told."""
     name = _do(lambda operator, queue: _cancel(operator, queue, turn))
-    _done(as_json, name, f"{name} is stopped.")
+    _done(as_json, name, f"Stopped {name}.")
 
 
 def dead_ls(as_json: AsJson = False) -> None:
-    """Turns that were given up, and why."""
+    """List the dead letters, and why each was given up."""
     letters = _do(lambda operator, _: operator.letters())
     if as_json:
         print_json([_letter(letter) for letter in letters])
         return
     if not letters:
-        print("Nothing was given up.")  # noqa: T201
+        print("There are no dead letters.")  # noqa: T201
         return
     shown = table("turn", "given up", "tries", "why")
     for letter in letters:
-        shown.add_row(letter.job.turn.id, ago(letter.at), str(letter.tries), letter.why)
+        shown.add_row(letter.name, ago(letter.at) if letter.at else "", str(letter.tries), letter.why)
     show_table(shown)
 
 
-def replay(turn: Annotated[str, typer.Argument()] = "", every: All = False, as_json: AsJson = False) -> None:
-    """Answer what was given up once more, over what was said to it."""
+def replay(turn: DeadTurn = "", every: All = False, as_json: AsJson = False) -> None:
+    """Answer a dead letter again; the new answer replaces what was shown."""
     _check(turn, every)
     names = _do(lambda operator, _: _take(operator, turn, every, operator.replay))
-    _done(as_json, names, f"{len(names)} on the way again.")
+    _done(as_json, names, f"Back in the queue: {many(len(names), 'question')}.")
 
 
-def drop(turn: Annotated[str, typer.Argument()] = "", every: All = False, as_json: AsJson = False) -> None:
-    """Throw away what was given up."""
+def drop(turn: DeadTurn = "", every: All = False, as_json: AsJson = False) -> None:
+    """Delete a dead letter."""
     _check(turn, every)
     names = _do(lambda operator, _: _take(operator, turn, every, operator.drop))
-    _done(as_json, names, f"{len(names)} thrown away.")
+    _done(as_json, names, f"Deleted {many(len(names), 'dead letter')}.")
 
 
 def _check(turn: str, every: bool) -> None:
     if bool(turn) == every:
-        raise typer.BadParameter("name a turn or say --all, and not both" if turn else "name a turn, or say --all")
+        raise typer.BadParameter(
+            "Give a TURN or --all, not both." if turn else "Give a TURN, or --all for all dead letters."
+        )
 
 
 async def _requeue(operator: Operator, wanted: str) -> str:
@@ -149,7 +153,7 @@ async def _waiting(operator: Operator, wanted: str) -> str:
 
 
 async def _take(operator: Operator, wanted: str, every: bool, take: Callable[[Letter], Awaitable[bool]]) -> list[str]:
-    letters = {letter.job.turn.id: letter for letter in await operator.letters()}
+    letters = {letter.name: letter for letter in await operator.letters()}
     names = list(letters) if every else [_one(list(letters), wanted, DEAD)]
     return [name for name in names if await take(letters[name])]
 
@@ -159,14 +163,15 @@ def _one(turns: Sequence[str], wanted: str, listing: str = WAITING) -> str:
 
     found = list(dict.fromkeys(matching(turns, wanted)))
     if len(found) > 1:
-        raise Missing(f"{wanted} may be any of {', '.join(found)}.", remedy="Say more of it.")
+        raise Missing(f"'{wanted}' matches several: {', '.join(found)}.", remedy="Type more of the id.")
     if not found:
         raise _missing(wanted, listing)
     return found[0]
 
 
 def _missing(wanted: str, listing: str = WAITING) -> Missing:
-    return Missing(f"There is no turn {wanted} here.", remedy=f"`{listing}` shows which there are.")
+    what = "dead letter" if listing == DEAD else "question in the queue"
+    return Missing(f"No {what} matches '{wanted}'.", remedy=f"`{listing}` lists them.")
 
 
 def _do(work: Callable[[Operator, RedisTurnQueue], Awaitable[T]]) -> T:
@@ -213,20 +218,20 @@ def _lane(lane: Lane, *, text: bool = False) -> dict[str, Any]:
 
 
 def _letter(letter: Letter) -> dict[str, Any]:
-    turn = letter.job.turn
-    return {"id": turn.id, "author": turn.author.id, "at": letter.at, "why": letter.why, "tries": letter.tries}
+    author = letter.job.turn.author.id if letter.job else ""
+    return {"id": letter.name, "author": author, "at": letter.at, "why": letter.why, "tries": letter.tries}
 
 
 def _where(lane: Lane) -> str:
     match lane.place:
         case "held" if lane.owner:
-            return f"answered by {lane.owner}"
+            return f"being answered by {lane.owner}"
         case "held":
             return f"tried again in {max(0, lane.seconds):.0f} s"
         case "suspects":
-            return "workers died of it: waits to be tried alone"
+            return "its worker crashed twice: it is tried once more on its own"
         case "waiting":
-            return "waits for the answer on which its thread hangs"
+            return "waits until the message that its thread branched from is answered"
         case _:
             return "waits for a worker"
 

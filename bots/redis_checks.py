@@ -31,9 +31,9 @@ FULL = 0.9
 FEW = 32
 """Connections that should be left: a process takes up to 17."""
 SKEW = 2.0
-"""Seconds that two clocks may differ; one such is noticed by nobody."""
+"""Seconds that two clocks may differ without any effect that people notice."""
 WRONG_CLOCK = 60.0
-"""Seconds by which no clock that is set by itself is off."""
+"""Seconds; a clock that is synchronized is never off by this much."""
 
 
 async def examine_redis(settings: Settings, wrong: Collection[str], say: Say) -> None:
@@ -66,8 +66,8 @@ def _no_redis(error: Exception, began: float) -> Check:
     if isinstance(error, StorageError):
         found, remedy = str(error), error.remedy
     else:
-        found = f"stopped answering ({type(error).__name__})"
-        remedy = "Look at the load of Redis, into its log, and at the network on the way to it."
+        found = f"it stopped answering ({type(error).__name__})"
+        remedy = "Check the load and the log of Redis, and the network to it."
     return Check("redis", "error", "Redis", found, remedy, ms(began))
 
 
@@ -87,26 +87,28 @@ def _who(settings: Settings, redis: Redis, info: dict[str, Any], took: int) -> C
         where = reached.get("path") or f"{reached.get('host', 'localhost')}:{reached.get('port', 6379)}"
         return Check("redis", "ok", "Redis", f"at {where}, {what}", ms=took)
     binary = info.get("executable") or find_server()
-    found = f"our own, {what}: {binary} with its memory in {settings.data_dir.absolute() / 'redis'}"
+    found = f"Parley's own, {what}: {binary}, data in {settings.data_dir.absolute() / 'redis'}"
     return Check("redis", "ok", "Redis", found, ms=took)
 
 
 def _persistence(info: dict[str, Any]) -> Check:
     name, tried = "redis.aof", "Redis, append-only file"
     if "aof_enabled" not in info:
-        return Check(name, "warning", tried, "not visible to us", "See in your provider's settings that it is on.")
+        return Check(
+            name, "warning", tried, "not visible to Parley's user", "Check in your provider's settings that it is on."
+        )
     if "err" in (info.get("aof_last_write_status"), info.get("aof_last_bgrewrite_status")):
-        found = "on, and Redis cannot write it: nothing more is remembered, or not for long"
-        remedy = "Look for room on the disk of Redis, and into its log; it goes on by itself once it can write."
+        found = "on, but Redis cannot write it: what is said now may be lost"
+        remedy = "Make room on the disk of Redis, and check its log. Redis recovers on its own once it can write."
         return Check(name, "error", tried, found, remedy)
     if info["aof_enabled"]:
-        return Check(name, "ok", tried, "on, so memory outlives a crash of Redis")
+        return Check(name, "ok", tried, "on, so the memory survives a crash of Redis")
     return Check(
         name,
         "warning",
         tried,
-        "off: a crash of Redis loses what was said since its last snapshot",
-        "CONFIG SET appendonly yes, and the same in redis.conf",
+        "off: if Redis crashes, what was said since its last snapshot is lost",
+        "Run CONFIG SET appendonly yes in Redis, and write the same into redis.conf.",
     )
 
 
@@ -114,18 +116,18 @@ def _eviction(info: dict[str, Any]) -> Check:
     name, tried = "redis.eviction", "Redis, eviction"
     match info.get("maxmemory_policy"):
         case None:
-            remedy = "See in your provider's settings that maxmemory-policy is noeviction."
-            return Check(name, "warning", tried, "the policy is not visible to us", remedy)
+            remedy = "Check in your provider's settings that maxmemory-policy is noeviction."
+            return Check(name, "warning", tried, "not visible to Parley's user", remedy)
         case "noeviction":
-            return Check(name, "ok", tried, "none (noeviction)")
+            return Check(name, "ok", tried, "off (noeviction)")
         case policy:
             return Check(
                 name,
                 "error",
                 tried,
-                f"maxmemory-policy is {policy}: when Redis is full it drops conversations, and the notes that keep "
-                "answers from being given twice",
-                "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
+                f"maxmemory-policy is {policy}: when Redis is full, it deletes conversations, and the records that "
+                "prevent double answers",
+                "Run CONFIG SET maxmemory-policy noeviction in Redis, and write the same into redis.conf.",
             )
 
 
@@ -136,11 +138,16 @@ async def _latency(redis: Redis) -> Check:
         await redis.ping()
         took.append(1000 * (time.perf_counter() - began))
     middle = statistics.median(took)
-    check = Check("redis.ping", "ok", "Redis, PING", f"{middle:.1f} ms", ms=round(middle))
+    check = Check("redis.ping", "ok", "Redis, response time", f"{middle:.1f} ms", ms=round(middle))
     if middle < SLOW_PING:
         return check
     return Check(
-        "redis.ping", "warning", "Redis, PING", check.found, "Let Redis run nearer: each answer waits for it.", check.ms
+        "redis.ping",
+        "warning",
+        check.tried,
+        check.found,
+        "Run Redis closer to Parley: each answer waits for it several times.",
+        check.ms,
     )
 
 
@@ -158,22 +165,28 @@ async def _round_trip(redis: Redis) -> Check:
     except StorageError as error:
         return Check(name, "error", tried, str(error), error.remedy, ms(began))
     if [message.text for message in kept] != [said.text]:
-        return Check(name, "error", tried, "what was stored did not come back", BUG, ms(began))
+        return Check(name, "error", tried, "a message was stored, but could not be read back", BUG, ms(began))
     return Check(name, "ok", tried, "a message was stored, read back and forgotten", ms=ms(began))
 
 
 def _memory(info: dict[str, Any]) -> Check:
-    """How full it is: with noeviction, a full Redis takes no more messages."""
+    """How full it is: with noeviction, a full Redis accepts no message."""
     name, tried = "redis.memory", "Redis, memory"
     used, limit = int(info.get("used_memory") or 0), int(info.get("maxmemory") or 0)
     if not used:
-        return Check(name, "warning", tried, "not visible to us", "See in your provider's settings that there is room.")
+        return Check(
+            name,
+            "warning",
+            tried,
+            "not visible to Parley's user",
+            "Check in your provider's settings that there is room.",
+        )
     most = limit or int(info.get("total_system_memory") or 0)
     said = f"{_size(used)} used"
-    said += f" of {_size(most)} ({'maxmemory' if limit else 'all that its machine has'})" if most else ""
+    said += f" of {_size(most)} ({'maxmemory' if limit else 'all of its machine'})" if most else ""
     if most and used > FULL * most:
-        remedy = "Give it more, with CONFIG SET maxmemory or on a larger machine, or set a smaller RETENTION_DAYS."
-        return Check(name, "error", tried, f"{said}: when it is full, no message is taken", remedy)
+        remedy = "Give Redis more memory (CONFIG SET maxmemory, or a larger machine), or set a smaller RETENTION_DAYS."
+        return Check(name, "error", tried, f"{said}: when it is full, Parley can accept no message", remedy)
     return Check(name, "ok", tried, said)
 
 
@@ -182,8 +195,14 @@ def _connections(info: dict[str, Any]) -> Check | None:
     most, there = int(info.get("maxclients") or 0), int(info.get("connected_clients") or 0)
     if not most or most - there >= FEW:
         return None
-    found = f"{there} of {most} connections are taken; a process of Parley's takes up to 17"
-    return Check("redis.clients", "warning", "Redis, connections", found, "CONFIG SET maxclients 10000")
+    found = f"{there} of {most} are in use, and each Parley process needs up to 17"
+    return Check(
+        "redis.clients",
+        "warning",
+        "Redis, connections",
+        found,
+        "Run CONFIG SET maxclients 10000 in Redis, and write the same into redis.conf.",
+    )
 
 
 async def _clock(redis: Redis) -> Check:
@@ -193,9 +212,9 @@ async def _clock(redis: Redis) -> Check:
     seconds, micros = await redis.time()
     off = (before + time.time()) / 2 - (seconds + micros / 1e6)
     if abs(off) < SKEW:
-        return Check(name, "ok", tried, "this machine and Redis agree on the time")
+        return Check(name, "ok", tried, "the same time as Redis")
     found = f"this machine is {abs(off):,.0f} s {'ahead of' if off > 0 else 'behind'} Redis"
-    remedy = "Let both set their clocks by themselves: timedatectl set-ntp true (systemd-timesyncd, chrony)."
+    remedy = "Let both machines synchronize their clocks: timedatectl set-ntp true (systemd-timesyncd, chrony)."
     return Check(name, "error" if abs(off) > WRONG_CLOCK else "warning", tried, found, remedy)
 
 
@@ -204,16 +223,16 @@ async def _form(redis: Redis) -> Check | None:
     found = str(await redis.get(Keys.SCHEMA) or SCHEMA)
     if found == str(SCHEMA):
         return None
-    name, tried = "redis.form", "Memory, form"
+    name, tried = "redis.form", "Memory, format"
     if int(found) > SCHEMA:
         error = too_new(int(found))
         return Check(name, "error", tried, str(error), error.remedy)
-    return Check(name, "ok", tried, f"{found}, of an older Parley; the next start brings it up to {SCHEMA}")
+    return Check(name, "ok", tried, f"version {found}, of an older Parley; the next start upgrades it to {SCHEMA}")
 
 
 async def _rights(redis: Redis) -> Check:
     """Try one command of each kind that is needed and that the round trip below does not use."""
-    name, tried, began = "redis.rights", "Redis, rights", time.perf_counter()
+    name, tried, began = "redis.rights", "Redis, permissions", time.perf_counter()
     nothing: Any = Keys.seen("doctor")
 
     async def listen() -> None:
@@ -242,9 +261,9 @@ async def _rights(redis: Redis) -> Check:
         except ResponseError:
             continue  # such as a full disk: the round trip says so
     if not refused:
-        return Check(name, "ok", tried, "all that is needed", ms=ms(began))
-    remedy = "ACL SETUSER name ~{parley}:* &{parley}:* +@all -@admin -@dangerous +info"
-    return Check(name, "error", tried, f"its user may not use {', '.join(refused)}", remedy, ms(began))
+        return Check(name, "ok", tried, "all that Parley needs", ms=ms(began))
+    remedy = "Grant them in Redis: ACL SETUSER <name> ~{parley}:* &{parley}:* +@all -@admin -@dangerous +info"
+    return Check(name, "error", tried, f"Parley's user may not run {', '.join(refused)}", remedy, ms(began))
 
 
 def _size(count: float) -> str:

@@ -17,9 +17,10 @@ import time
 import uuid
 from dataclasses import replace
 from typing import TextIO
-from urllib.parse import urlsplit
 
 from bots.app import Core, open_core
+from bots.printing import did_you_mean
+from bots.startup import server
 from core import commands
 from core.assistant import Answer, Stop
 from core.pacing import Budget
@@ -27,7 +28,6 @@ from core.policy import Venue
 from core.settings import Settings
 from core.surface import MessageEditor, Pace
 from core.types import Author, ConversationKey, Limits, MessageRef, Role, Turn
-from core.typos import nearest
 
 LIMITS = Limits(size=10**9, interval=0.05, heals=False)
 """A terminal takes all of an answer as one message, a person sees no more than 20 frames per second, and what was
@@ -40,11 +40,11 @@ COMMANDS = {
     "forget": "forget this conversation",
     "settings": "how I answer here; `/settings reset` restores the defaults",
     "system": "the system prompt; `/system <text>` replaces it here, `/system reset` restores it",
-    "temperature": "`/temperature 0` gives the same answer each time, 0.7 varies it; up to 2",
-    "max": "the longest answer: `/max 500` tokens",
-    "model": "the model I ask first: `/model <name>`",
+    "temperature": "how much answers vary: `/temperature 0` (not at all) to 2",
+    "max": "how long answers can be: `/max 500` tokens",
+    "model": "which model answers: `/model <name>`",
     "retry": "ask the last question again",
-    "quit": "leave; Ctrl-D does the same",
+    "quit": "leave, as Ctrl-D does",
 }
 _COMMAND = re.compile(r"/([a-z]*)(?:\s+(.*))?", re.DOTALL | re.IGNORECASE)
 _SETTINGS = ("settings", "system", "temperature", "max", "model")
@@ -53,7 +53,7 @@ _BARE = re.compile(r"`(forget|help|memory|settings)\b(?=[^`\n]*`)")
 # All control characters but tab and line feed: an answer must not be able to command a terminal.
 _CONTROL = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)))
 _UNLIMITED = 1e9
-AS_MESSAGE = "To send it as a message, put a space before the slash."
+_AS_MESSAGE = "To send this as a message, put a space before the slash."
 
 
 async def chat_in_terminal(settings: Settings, *, silence: str = "") -> int:
@@ -62,7 +62,7 @@ async def chat_in_terminal(settings: Settings, *, silence: str = "") -> int:
     ``silence`` is what to say if piped input was empty, and then the exit code is 2; "" for nothing, and 0.
 
     Raises:
-        StorageError: there is no Redis to be had.
+        StorageError: Redis is not available.
     """
     told: list[int] = []
     _end_on_signals(told)
@@ -88,7 +88,7 @@ class Chat:
     def __init__(self, core: Core, person: str = "") -> None:
         """Chat as ``person``, by default the user that this process runs as."""
         self.key = ConversationKey("terminal", platform.node() or "local", person or _user())
-        self.greeting = f"Parley, answering with {_model(core.settings)}. `/help` lists what else there is."
+        self.greeting = f"Parley, with {_model(core.settings)}. `/help` lists the commands."
         self._author = Author(self.key.channel, "")
         self._assistant = core.assistant
         self._memory = core.memory
@@ -110,12 +110,10 @@ class Chat:
             return self._last
         word, text = command[1].lower(), (command[2] or "").strip()
         if word not in COMMANDS:
-            meant = nearest(word, COMMANDS)
-            known = ", ".join(f"`/{one}`" for one in COMMANDS)
-            hint = f" Did you mean `/{meant}`?" if meant else ""
-            return f"There's no command `/{word}`.{hint} Commands: {known}. {AS_MESSAGE}"
+            known = did_you_mean(word, list(COMMANDS), "`/{}`", otherwise="`/help` lists the commands.")
+            return f"No command `/{word}`. {known} {_AS_MESSAGE}"
         if text and word not in _SETTINGS:
-            return f"`/{word}` stands alone. {AS_MESSAGE}"
+            return f"`/{word}` takes nothing after it. {_AS_MESSAGE}"
         return await self._obey(word, text)
 
     async def answer(self, turn: Turn, editor: MessageEditor, stop: Stop | None = None) -> Answer:
@@ -156,7 +154,7 @@ class Chat:
         said = f"{word} {text}" if text and word != "settings" else text
         command = commands.find(f"settings {said}".strip())
         if not command:
-            return f"There's no such setting. Settings: {', '.join(f'`/{known}`' for known in _SETTINGS[1:])}."
+            return f"No such setting. Choose from: {', '.join(f'`/{known}`' for known in _SETTINGS[1:])}."
         return await self._say(command, word)
 
     async def _remembered(self, word: str) -> str:
@@ -202,13 +200,12 @@ def answer_ref() -> MessageRef:
 
 
 def _model(settings: Settings) -> str:
-    """Who answers, in words that hold no secret."""
+    """What answers, without a secret."""
     if settings.backend == "several":
         return f"the models in `{settings.models_file}`"
     if settings.backend == "demo" or not settings.model_url:
-        return "the demo, since no model is connected: `MODEL_URL=…` in `.env` connects one"
-    parts = urlsplit(settings.model_url)
-    return f"the model at `{parts.netloc.rpartition('@')[2]}`"
+        return "the demo model (`MODEL_URL` in `.env` connects a real one)"
+    return f"the model at `{server(settings.model_url)}`"
 
 
 def _user() -> str:

@@ -83,7 +83,7 @@ class PlainEditor:
         """Nothing was left behind: no reply is written over."""
 
     async def find(self, part: int) -> MessageRef | None:
-        """A reply here ends with the window it is written in; nobody goes on with it."""
+        """A reply ends with the process that writes it, so there is never one to continue."""
         return None
 
     def _print(self, text: str) -> None:

@@ -139,7 +139,7 @@ class ScreenEditor:
         """Nothing was left behind: no reply is written over."""
 
     async def find(self, part: int) -> MessageRef | None:
-        """A reply here ends with the window it is written in; nobody goes on with it."""
+        """A reply ends with the process that writes it, so there is never one to continue."""
         return None
 
     def _grow(self, text: str) -> None:
@@ -153,7 +153,7 @@ class ScreenEditor:
 
 
 class Region:
-    """The last lines on a terminal, which are drawn again when they change; the cursor stands below them."""
+    """The last lines on a terminal, which are redrawn when they change; the cursor is below them."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write

@@ -1,15 +1,16 @@
 """All that is remembered, conversation by conversation: read as it stands in Redis, and put back.
 
 A record is what one conversation is made of, whatever parts that are (messages, state, forks, kept turns …), each with
-the moment at which it is forgotten. A channel and its threads are read at one moment; channels know nothing of each
-other. What is put back lives no longer than it would have, nor longer than new things do here.
+the moment at which it is forgotten. Each is read at one moment, a channel before its threads. What is put back lives no
+longer than it would have, nor longer than new things do here.
 """
 
 from __future__ import annotations
 
 import heapq
-import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, Literal, Self, cast
@@ -17,14 +18,30 @@ from typing import Any, Literal, Self, cast
 from redis.asyncio import Redis
 from redis.exceptions import WatchError
 
+from core.jobs import StoredJob
 from core.keys import Keys
-from core.memory import MOST_BYTES, MOST_MESSAGES
+from core.memory import MOST_BYTES, MOST_MESSAGES, asked_by
 from core.redis import redis_errors
-from core.scripts import script
+from core.schema import recast_kept
+from core.scripts import Script
+from core.stored import (
+    LATEST,
+    Unreadable,
+    choice_in,
+    finite,
+    read_record,
+    readable,
+    record_in,
+    text_in,
+    time_in,
+    whole_number,
+)
 from core.types import ConversationKey, Message, Role
 
 KNOWN = ("messages", "state", "forks", "retries")
 """Parts that are looked for even where a scan, which sees no single moment, did not meet them."""
+AT_ONCE = 4
+"""Conversations that are read in one step: of full ones a few megabytes, which take Redis a few milliseconds."""
 PASSING = "doctor"
 """The platform of what `parley doctor` stores for a moment."""
 
@@ -55,8 +72,8 @@ class Record:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """Its messages, oldest first."""
-        return tuple(Message.from_json(text) for text in self.stored)
+        """Its messages that can be read, oldest first."""
+        return tuple(readable(Message.from_json, self.stored)[0])
 
     @property
     def state(self) -> dict[str, str]:
@@ -66,15 +83,43 @@ class Record:
     def concerns(self, user: str) -> bool:
         """Whether a person said anything in it, or may ask something again."""
         kept = self.parts["retries"].value.values() if "retries" in self.parts else ()
-        return any(m.author and m.author.id == user for m in self.messages) or any(
-            json.loads(job)["turn"]["uid"] == user for job in kept
-        )
+        said = any(m.author and m.author.id == user for m in self.messages)
+        return said or any(asked_by(job) == user for job in kept)
 
     def only(self, user: str) -> Record:
         """What one person said in it, with the answers to that, and nothing else."""
-        asked = {m.id for m in self.messages if m.author and m.author.id == user}
-        kept = [text for text, m in zip(self.stored, self.messages, strict=True) if {m.id, m.reply_to} & asked]
+        pairs = [(text, Message.from_json(text)) for text in self.stored]
+        asked = {m.id for _, m in pairs if m.author and m.author.id == user}
+        kept = [text for text, m in pairs if {m.id, m.reply_to} & asked]
         return Record(self.key, {"messages": replace(self.parts["messages"], value=kept)} if kept else {})
+
+    def check(self) -> None:
+        """Raise Unreadable, with the reason, unless Parley could have written all of it in this conversation."""
+        if not (self.key.platform and self.key.channel):
+            raise Unreadable("its conversation has no name")
+        for name, part in self.parts.items():
+            try:
+                _check_part(self.key, name, part)
+                for field_, entry in _entries(part):
+                    _check_entry(self.key, name, field_, entry)
+            except Unreadable as error:
+                raise Unreadable(f"{name if re.fullmatch(_NAME, name) else 'a part'}: {error}") from None
+
+    def readable(self) -> Record:
+        """The same without what cannot be read: so it can be written down, and put back."""
+        parts = {}
+        for name, part in self.parts.items():
+            with suppress(Unreadable):
+                _check_part(self.key, name, part)
+                kept = [pair for pair in _entries(part) if _is_readable(self.key, name, *pair)]
+                value: Any = part.value
+                if part.kind in ("hash", "zset"):
+                    value = dict(kept)
+                elif part.kind != "string":
+                    value = [entry for _, entry in kept]
+                if kept and value:
+                    parts[name] = replace(part, value=value)
+        return Record(self.key, parts)
 
     def to_json(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -83,17 +128,86 @@ class Record:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Self:
-        """Read what ``to_json`` gave. Raises KeyError, TypeError or ValueError for anything else."""
+        """Read what ``to_json`` gave, as far as its shape goes: see ``check``. Raises Unreadable for anything else."""
         parts = {}
-        for name, part in record["parts"].items():
-            if not isinstance(part["value"], _SHAPES[part["kind"]]):
-                raise TypeError(f"{name} is no {part['kind']}")
-            if not part["value"] and part["kind"] != "string":
-                raise ValueError(f"{name} is empty")
-            parts[str(name)] = Part(part["kind"], part["value"], float(part["until"]))
-        made = cls(ConversationKey.parse(record["conversation"]), parts)
-        _ = made.messages  # that they can be read
+        for name, part in record_in(record, "parts").items():
+            if not isinstance(part, Mapping):
+                raise Unreadable("a part is not a JSON object")
+            kind = text_in(part, "kind")
+            if kind not in _SHAPES or not isinstance(part.get("value"), _SHAPES[kind]):
+                raise Unreadable("a part is of no kind that Redis has, or its value of another")
+            if not part["value"] and kind != "string":
+                raise Unreadable("a part is empty")
+            parts[name] = Part(kind, part["value"], time_in(part, "until"))
+        name = text_in(record, "conversation")
+        key = choice_in({"conversation": name}, "conversation", ConversationKey.parse)
+        if str(key) != name:
+            raise Unreadable("its conversation has another name than it would have here")
+        made = cls(key, parts)
+        for text in made.stored:
+            Message.from_json(text)
         return made
+
+
+_NAME = "[a-z_]{1,40}"
+"""What parts are called."""
+_HALF = re.compile("[\ud800-\udfff]")
+"""Half a surrogate pair, which no encoding of text has."""
+
+
+def _entries(part: Part) -> list[tuple[str, Any]]:
+    """What a part consists of: names ("" where there are none) and entries."""
+    if isinstance(part.value, Mapping):
+        return list(part.value.items())
+    return [("", entry) for entry in ([part.value] if isinstance(part.value, str) else part.value)]
+
+
+def _check_part(key: ConversationKey, name: str, part: Part) -> None:
+    """Raise Unreadable unless a conversation can have a part of that name and kind."""
+    if not re.fullmatch(_NAME, name):
+        raise Unreadable("it has no name that a part can have")
+    known = Keys.kind(Keys.part(key, name))
+    scores = part.value.values() if part.kind == "zset" else ()
+    if any(isinstance(score, str) for score in scores):
+        raise Unreadable("a score is not a number")
+    if known and known != part.kind:
+        raise Unreadable(f"it is a {part.kind}, and should be a {known}")
+
+
+def _check_entry(key: ConversationKey, name: str, field_: str, entry: Any) -> None:
+    """Raise Unreadable unless Parley could have written an entry of a part."""
+    if isinstance(entry, str):
+        if _HALF.search(field_ + entry):
+            raise Unreadable("there is something that is not text")
+        _check_text(key, name, field_, entry)
+    elif name in KNOWN or isinstance(entry, bool) or not isinstance(entry, int | float) or not abs(entry) <= LATEST:
+        raise Unreadable("there is neither text nor a number")
+
+
+def _check_text(key: ConversationKey, name: str, field_: str, entry: str) -> None:
+    match name:
+        case "messages":
+            Message.from_json(entry)
+        case "retries":
+            job = StoredJob.from_json(recast_kept(entry))
+            if job.turn.key != key or job.turn.id != field_:
+                raise Unreadable("a turn belongs to another conversation")
+        case "forks":
+            fork = choice_in({"a thread": entry}, "a thread", ConversationKey.parse)
+            if fork.parent != key or str(fork) != entry:
+                raise Unreadable("a thread belongs to another channel")
+        case "state" if field_ in ("epoch", "changes", "bytes") and whole_number(entry, -1) < 0:
+            raise Unreadable(f"{field_} is not a number of things")
+        case "settings" | "board":
+            read_record(entry)
+
+
+def _is_readable(key: ConversationKey, name: str, field_: str, entry: Any) -> bool:
+    try:
+        _check_entry(key, name, field_, entry)
+    except Unreadable:
+        return False
+    return True
 
 
 _SHAPES: dict[str, type] = {"string": str, "list": list, "set": list, "hash": dict, "zset": dict}
@@ -106,22 +220,39 @@ class Archive:
         """``retention`` in seconds: nothing that is put back lives longer from now on."""
         self._redis: Any = redis
         self._retention = retention
-        self._snapshot = redis.register_script(script("snapshot"))
+        self._snapshot = Script(redis, "snapshot")
 
     async def families(self) -> list[dict[ConversationKey, tuple[str, ...]]]:
         """Every channel with its threads, sorted, each conversation with the names of its parts."""
         found: dict[ConversationKey, set[str]] = {}
         with redis_errors("look through the memory"):
             async for name in self._redis.scan_iter(match=f"{Keys.CONVERSATIONS}*", count=1000):
-                key, part = Keys.part_of(name)
-                if key.platform != PASSING:
+                try:
+                    key, part = Keys.part_of(name)
+                except ValueError:
+                    continue  # no name of ours
+                if key.platform != PASSING and Keys.kind(name):
                     found.setdefault(key, set(KNOWN)).add(part)
         names = sorted(found, key=str)
         families = groupby(sorted(names, key=_channel), key=_channel)
         return [{key: tuple(sorted(found[key])) for key in family} for _, family in families]
 
     async def read(self, family: Mapping[ConversationKey, Sequence[str]]) -> list[Record]:
-        """These conversations, all at one moment; without those that are no more."""
+        """These conversations, each as it stands at one moment; without those that are no more."""
+        return [record async for record in self.records(family)]
+
+    async def records(self, family: Mapping[ConversationKey, Sequence[str]]) -> AsyncIterator[Record]:
+        """The same, a few at a time: a channel can have a thousand threads, and Redis has others to serve as well.
+
+        A channel comes before its threads. What is said or forgotten meanwhile is part of those that are read later.
+        """
+        names = sorted(family, key=lambda key: bool(key.thread))
+        for start in range(0, len(names), AT_ONCE):
+            for record in await self._read({key: family[key] for key in names[start : start + AT_ONCE]}):
+                yield record
+
+    async def _read(self, family: Mapping[ConversationKey, Sequence[str]]) -> list[Record]:
+        """These conversations, all at one moment."""
         wanted = [(key, part) for key, parts in family.items() for part in parts]
         with redis_errors("read conversations"):
             now, *found = await self._snapshot(keys=[Keys.part(key, part) for key, part in wanted])
@@ -130,7 +261,7 @@ class Archive:
             if kind in _SHAPES and (left > 0 or left == -1):
                 until = (now + (left if left > 0 else 1000 * self._retention)) / 1000
                 parts.setdefault(key, {})[name] = Part(kind, _value(kind, values), until)
-        return [Record(key, parts[key]) for key in family if key in parts]
+        return [Record(key, parts[key]).readable() for key in family if key in parts]
 
     async def one(self, key: ConversationKey) -> Record:
         """One conversation; without parts if there is none."""
@@ -256,7 +387,7 @@ def _channel(key: ConversationKey) -> str:
 
 
 def _epoch(record: Record) -> int:
-    return int(record.state.get("epoch", 0))
+    return whole_number(record.state.get("epoch"))
 
 
 def _with_epoch(parts: Mapping[str, Part], epoch: int, until: float) -> dict[str, Part]:
@@ -279,7 +410,8 @@ def _value(kind: str, values: Sequence[str]) -> Any:
         case "set":
             return sorted(values)
         case "hash" | "zset":
-            return dict(zip(values[::2], values[1::2], strict=True))
+            pairs = dict(zip(values[::2], values[1::2], strict=True))
+            return pairs if kind == "hash" else {name: finite(score) for name, score in pairs.items()}
         case _:
             return list(values)
 

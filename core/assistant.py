@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -14,6 +14,7 @@ from core import metrics
 from core.delivery import BeforeTheEnd, Delivery, deliver
 from core.draft import Draft
 from core.errors import GenerationError, MessageGone, ParleyError, StorageError
+from core.guard import MarkRemover
 from core.memory import Exchange, Memory, Thread
 from core.models import Manner as Manner  # noqa: PLC0414 - who builds an assistant needs both
 from core.models import Models
@@ -126,7 +127,7 @@ class Assistant:
                 await self.memory.append(answer.exchange)
                 self.remembered(answer)
             except StorageError as error:
-                log.error("an answer was given and could not be remembered", turn=tag(turn.id), error=str(error))
+                log.error("answer not stored in memory", turn=tag(turn.id), error=str(error))
         return answer
 
     def remembered(self, answer: Answer) -> None:
@@ -177,10 +178,13 @@ class Assistant:
             error = group.exceptions[0]
             if not isinstance(error, MessageGone):
                 raise error from None
-            log.info("reply deleted while it grew", turn=tag(turn.id), code=error.code)
+            log.info("reply deleted while it was written", turn=tag(turn.id), code=error.code)
             return Answer(Outcome(Ending.STOPPED))
         shown, outcome = delivery.result(), draft.outcome
         assert outcome  # noqa: S101 - a delivery ends after its draft
+        if outcome.hand_on and not writing.conversation:
+            with suppress(StorageError):  # it was stopped before the memory was read
+                await self._recall(writing, None)
         answer = self._so_far(writing, outcome, shown.refs)
         metrics.TOKENS.add(answer.usage.prompt_tokens or 0, kind="prompt")
         metrics.TOKENS.add(answer.usage.completion_tokens or 0, kind="completion")
@@ -207,12 +211,16 @@ class Assistant:
             if isinstance(error, GenerationError):
                 metrics.MODEL_ERRORS.add(kind=type(error).__name__)
             log.warning(
-                "answer broke off", turn=tag(turn.id), error=str(error), remedy=error.remedy, kind=type(error).__name__
+                "answer interrupted",
+                turn=tag(turn.id),
+                error=str(error),
+                remedy=error.remedy,
+                kind=type(error).__name__,
             )
             draft.close(_explain(error, writing.venue, so_far=draft.best))
         except Exception:
             draft.close(_explain(ParleyError("a fault of ours"), writing.venue, so_far=draft.best))
-            log.exception("a fault of ours", turn=tag(turn.id))
+            log.exception("internal error", turn=tag(turn.id))
         else:
             if not draft.text:
                 note = writing.venue.tell(THOUGHT if ending is Ending.LENGTH else SILENT)
@@ -238,6 +246,7 @@ class Assistant:
         turn, draft = writing.turn, writing.draft
         assert writing.conversation  # noqa: S101 - loaded before
         manner = self.manner.chosen(writing.conversation.settings)
+        marks = MarkRemover()
         async with aclosing(self.models.ask(writing.conversation, _question(turn), manner)) as stream:
             async for event in stream:
                 if draft.outcome:
@@ -248,22 +257,28 @@ class Assistant:
                     case Delta(text):
                         writing.last_token = time.monotonic()
                         writing.first_token = writing.first_token or writing.last_token
-                        draft.append(text)
+                        draft.append(marks.feed(text))
                     case Thinking(retract):
                         draft.think()
                         if retract:
+                            marks = MarkRemover()
                             draft.retract()
                     case Done(ending, usage):
+                        draft.append(marks.flush())
                         writing.usage = usage
                         return ending
         return Ending.STOPPED
 
     def _so_far(self, writing: _Writing, outcome: Outcome, refs: Sequence[MessageRef]) -> Answer:
-        """An answer whose text is whole, and what there is to remember of it: question and answer, as a pair."""
+        """An answer whose text is whole, and what there is to remember of it: question and answer, as a pair.
+
+        Of one that is handed on without a word of an answer, the question alone.
+        """
         turn, text = writing.turn, writing.draft.text
         seconds = writing.last_token - writing.first_token
         answer = Answer(outcome, text, tuple(refs), writing.usage, seconds=seconds)
-        if not (text and outcome.remember and writing.conversation and writing.question):
+        question = writing.question or (_question(turn) if outcome.hand_on else None)
+        if not ((text or outcome.hand_on) and outcome.remember and writing.conversation and question):
             return answer
         said = Message(
             Role.ASSISTANT,
@@ -273,14 +288,14 @@ class Assistant:
             reply_to=turn.id,
             ending=outcome.ending,
         )
-        messages = (*writing.heard, writing.question, said)
+        messages = (*writing.heard, question, *([said] if text else []))
         exchange = Exchange(turn.key, writing.conversation.epoch, turn.id, writing.cut, messages)
         return replace(answer, exchange=exchange, conversation=writing.conversation)
 
 
 def _question(turn: Turn) -> Message:
     """What somebody asked, as it is remembered."""
-    return Message(Role.USER, turn.text, id=turn.id, author=turn.author, at=turn.at)
+    return Message(Role.USER, turn.text, id=turn.id, author=turn.author, at=turn.at, edited=turn.edited)
 
 
 async def _deliver(

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from core import metrics
 from core.keys import Keys
 from core.redis import redis_errors
-from core.scripts import script
+from core.scripts import Script
 
 MOST_LOOKED_INTO = 200
 """Messages that are read for the age of the oldest one; fair order keeps it among the first."""
@@ -21,7 +21,7 @@ async def measure_backlog(redis: Redis, platforms: Sequence[str]) -> None:
     for gauge in gauges:
         gauge.forget()
     with redis_errors("count what waits"):
-        look = redis.register_script(script("backlog", "lanes"))
+        look = Script(redis, "backlog", "lanes")
         found = await look(keys=[Keys.DEAD], args=[MOST_LOOKED_INTO, *platforms])
     for gauge, value in zip(gauges, found, strict=True):
         gauge.set(float(value))

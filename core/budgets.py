@@ -27,6 +27,7 @@ from redis.asyncio import Redis
 from core.keys import Keys
 from core.pacing import POLL, Budget, Waiter
 from core.questions import FAULTS, Question, Questions
+from core.tasks import end_tasks
 
 log = structlog.get_logger()
 
@@ -132,8 +133,7 @@ class SharedBudget(Budget):
     async def aclose(self, *, tell: bool) -> None:
         """End, and ``tell`` Redis that nothing is reserved any more. Who still waits is served from here."""
         if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end_tasks([self._task])
         if tell and (self._told_reserved or not self._settled):
             with suppress(*FAULTS):
                 await self.sync()
@@ -259,8 +259,7 @@ class Budgets:
     async def aclose(self) -> None:
         """Give back all that is reserved. Afterwards budgets are of this process alone."""
         if self._looking:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+            await end_tasks([self._looking])
         heard, self.away, self.closed = not self.away, True, True
         await asyncio.gather(*(budget.aclose(tell=heard) for budget in self._open.values()))
         self._open.clear()
@@ -280,7 +279,7 @@ class Budgets:
             budget.serve()
             return
         self.away = True
-        log.warning("Redis does not share budgets; every process counts for itself", why=type(fault).__name__)
+        log.warning("call budgets not shared; each process counts alone", why=type(fault).__name__)
         self._looking = asyncio.create_task(self._look(budget))
         for one in {budget, *self._open.values()}:
             one.serve()
@@ -295,7 +294,7 @@ class Budgets:
             except FAULTS:
                 continue
             self.away = False
-        log.info("Redis shares budgets again", seconds=round(self.clock() - since, 1))
+        log.info("call budgets shared again", seconds=round(self.clock() - since, 1))
         for one in {budget, *self._open.values()}:
             one.serve()
 

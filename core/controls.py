@@ -1,7 +1,8 @@
-"""A template's own strings in what a model writes: never shown, however the text is chunked.
+"""Control tokens in what a model writes: never shown, and one that ends or begins a turn ends the answer.
 
-Servers leave most of them out, but not all of them, and a model that has lost its way writes them letter by letter.
-What the guard broke in somebody's words may be repeated, since it is broken. Pure: text in, text out.
+Servers leave most of them out, but not all of them: a model on the wrong template writes those of its own family, and
+one that has lost its way writes them letter by letter. What the guard broke in somebody's words may be repeated, since
+it is broken. Pure: text in, text out.
 """
 
 from __future__ import annotations
@@ -17,57 +18,118 @@ MARK = "\u200b"
 LONGEST = 64
 """Characters of the longest control string."""
 
-_GENERAL = (
-    r"<\|[A-Za-z0-9_]{1,48}\|>",
-    r"</?(?:start_of_turn|end_of_turn)>",
-    r"<</?SYS>>",
-    r"\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]",
+TURN_ENDS = (
+    r"<\|(?:im_end|eot_id|eom_id|eot|eom|end|end_of_text|endoftext|endofturn|end_of_turn|return|call|stop)\|>",
+    r"<\|(?:end_of_sentence|end_of_user|end_of_assistant|endofassistant|endofprompt|END_OF_TURN_TOKEN|END_RESPONSE)\|>",
+    r"<\|(?:im_user|im_system|user|system|observation|prompter|human|tool|developer|USER_TOKEN|SYSTEM_TOKEN)\|>",
+    r"<end_of_turn>|<turn\|>|<eos>|<end_of_utterance>|<</?SYS>>|\[/?(?:SYSTEM_PROMPT|AVAILABLE_TOOLS)\]|\[INST\]",
+    r"<\uff5c(?:end|User|System)[^<>\uff5c\s]{0,40}\uff5c>",
 )
+"""Control tokens, of all families, that end the model's turn, or begin somebody else's."""
+TURN_STARTS = (
+    r"<\|(?:im_start|im_assistant|start_header_id|header_start|start_of_role|start|begin|assistant|bot)\|>",
+    r"<\|(?:START_OF_TURN_TOKEN|CHATBOT_TOKEN|begin_of_text|startoftext|start_of_text)\|>",
+    r"<start_of_turn>|<\|turn>|<\uff5c(?:Assistant|begin)[^<>\uff5c\s]{0,40}\uff5c>|\[/INST\]",
+)
+"""Control tokens that begin a turn. At the very start of an answer it is the answer's own; later it ends the answer."""
+_OTHERS = (
+    r"<\|[A-Za-z0-9_]{1,48}\|>",
+    r"<\uff5c[^<>\uff5c\s]{1,48}\uff5c>",
+    r"</(?:start_of_turn|end_of_turn)>",
+    r"\[/?(?:TOOL_CALLS|TOOL_RESULTS)\]",
+)
+_ROLES = ("assistant", "model", "bot", "ai", "chatbot")
+_OTHER_ROLES = ("user", "system", "human", "tool", "developer")
+_ROLE = re.compile(rf"\s*(?:({'|'.join(_ROLES)})|{'|'.join(_OTHER_ROLES)})[^\S\n]*(?=[\n<]|$)", re.IGNORECASE)
+_ROLE_BEGINNINGS = frozenset(role[:size] for role in (*_ROLES, *_OTHER_ROLES) for size in range(len(role) + 1))
+_QUOTES = frozenset("`'\"")
 
 
 class ControlTrimmer:
-    """Takes control strings out of a text that comes in pieces: the unmistakable ones of all families, and ``own``."""
+    """Takes control tokens out of a text that comes in pieces: the unmistakable ones of all families, and ``own``.
+
+    ``ended`` says that the text has reached the end of the model's turn; what is fed after that is not read. A token in
+    quotes or back-ticks is talk about it: it is taken out, and the text continues.
+    """
 
     def __init__(self, own: Iterable[str] = ()) -> None:
-        self._pattern = _compiled(tuple(sorted(own)))
-        self._firsts = frozenset("<[") | {control[0] for control in own if control}
+        self.ended = False
+        own = tuple(sorted(control for control in own if control))
+        self._pattern = _compiled(own)
+        self._owns_strike = "</s>" in own or "<s>" in own
+        self._firsts = frozenset("<[") | {control[0] for control in own}
         self._held = ""
         self._tail = ""
+        self._said = self._struck = False
+        self._names_role = False
 
     def feed(self, text: str) -> str:
-        """What is safe to show now: all but an end that may still become a control string."""
-        if not self._held and self._firsts.isdisjoint(text):
-            self._tail = (self._tail + text)[-LONGEST:]
-            return text
-        text = self._cut(self._held + text)
-        begun = self._begun(text)
-        self._held = text[begun:]
-        return self._given(text[:begun])
+        """What is safe to show now: all but an end that may still become a control token."""
+        if self.ended:
+            return ""
+        if not self._held and not self._names_role and self._firsts.isdisjoint(text):
+            return self._given(text)
+        return self._read(self._held + text, final=False)
 
     def flush(self) -> str:
         """The rest, when no more text comes."""
-        text, self._held = self._held, ""
-        return self._given(text)
+        return self._read(self._held, final=True)
+
+    def _read(self, text: str, *, final: bool) -> str:
+        """What is shown of ``text``; what has to wait for more is held."""
+        self._held, at, shown = "", 0, ""
+        while not self.ended:
+            if self._names_role:
+                if not final and text[at:].strip().lower() in _ROLE_BEGINNINGS:
+                    self._held = text[at:]
+                    break
+                at = self._role(text, at)
+                continue
+            found = self._pattern.search(text, at)
+            place = found.start() if found else len(text) if final else self._begun(text, at)
+            shown += self._given(text[at:place])
+            if not found:
+                self._held = text[place:]
+                break
+            if found.end() == len(text) and not final:
+                self._held = text[place:]  # the next character may say that it is quoted
+                break
+            shown += self._meet(found, text[found.end() : found.end() + 1])
+            at = found.end()
+        return shown
+
+    def _meet(self, found: regex.Match[str], following: str) -> str:
+        """What stands in the place of a control token."""
+        control, kind = found.group(), found.lastgroup
+        quoted = bool(following) and self._tail[-1:] == following and following in _QUOTES
+        if kind == "strike" and not self._owns_strike:
+            lone = control == "</s>" and not self._struck
+            self._struck = control == "<s>"
+            self.ended = lone and not quoted and following in ("", "\n", "<", "[")
+            return "" if self.ended else self._given(control)
+        if kind == "starts" and not self._said:
+            self._names_role = True
+        elif kind in ("ends", "starts", "strike") and not quoted:
+            self.ended = True
+        # Only where a control token has begun before can what follows complete one.
+        return self._given(MARK) if not self.ended and any(first in self._tail for first in self._firsts) else ""
+
+    def _role(self, text: str, at: int) -> int:
+        """After the start of a turn: the name of a role is no part of the answer, and another one's turn ends it."""
+        self._names_role = False
+        if not (role := _ROLE.match(text, at)):
+            return at
+        self.ended = not role[1]
+        return role.end()
 
     def _given(self, text: str) -> str:
         self._tail = (self._tail + text)[-LONGEST:]
+        self._said = self._said or bool(text.strip())
         return text
 
-    def _cut(self, text: str) -> str:
-        """``text`` without control strings."""
-        pieces, end = [""], 0
-        for found in self._pattern.finditer(text):
-            pieces.append(text[end : found.start()])
-            end = found.end()
-            before = (self._tail + "".join(pieces))[-LONGEST:]
-            # Only where a control string has begun before can what follows complete one.
-            if any(first in before for first in self._firsts):
-                pieces.append(MARK)
-        return "".join([*pieces, text[end:]])
-
-    def _begun(self, text: str) -> int:
-        """Where the first control string begins that ``text`` breaks off; the length of ``text`` if there is none."""
-        for place in range(max(0, len(text) - LONGEST), len(text)):
+    def _begun(self, text: str, at: int) -> int:
+        """Where the first control token begins that ``text`` breaks off; the length of ``text`` if there is none."""
+        for place in range(max(at, len(text) - LONGEST), len(text)):
             if text[place] in self._firsts and self._pattern.fullmatch(text, place, partial=True):
                 return place
         return len(text)
@@ -75,4 +137,12 @@ class ControlTrimmer:
 
 @lru_cache(maxsize=64)
 def _compiled(own: tuple[str, ...]) -> regex.Pattern[str]:
-    return regex.compile("|".join([*_GENERAL, *(re.escape(control) for control in own if control)]))
+    kinds = {"ends": TURN_ENDS, "starts": TURN_STARTS, "strike": ("</?s>",), "others": _OTHERS}
+    own_kind = f"|(?P<own>{'|'.join(map(regex.escape, own))})" if own else ""
+    return regex.compile("|".join(f"(?P<{kind}>{'|'.join(rows)})" for kind, rows in kinds.items()) + own_kind)
+
+
+def ends_turn(token: str) -> bool:
+    """Whether a special token begins or ends a turn, so that a reader has to see it."""
+    found = _compiled(()).fullmatch(token)
+    return bool(found) and found.lastgroup in ("ends", "starts", "strike")

@@ -4,6 +4,10 @@ One edit is in flight at a time, and the next one carries the newest text, so a 
 never holds back the model. The first words go out early, because the first post is what a phone shows; edits
 notify nobody. When the text outgrows a message, that message gets its final form and the next one begins. Previews
 show healed Markdown; the end shows the text as it was generated.
+
+A platform may refuse a call for good. A preview that is refused is left out. The end is shown in another way then: in
+a plainer form, or in new messages where those that are there cannot be changed, which are deleted afterwards, so that
+no Stop button stays.
 """
 
 from __future__ import annotations
@@ -21,10 +25,17 @@ import structlog
 
 from core import metrics
 from core.draft import Draft
-from core.errors import MessageGone, PlatformError, PlatformUnauthorized, PlatformUnavailable, RateLimited
+from core.errors import (
+    MessageGone,
+    NotAllowed,
+    PlatformError,
+    PlatformUnauthorized,
+    PlatformUnavailable,
+    RateLimited,
+)
 from core.markdown import Splitter, heal
 from core.pacing import Budget
-from core.surface import MessageEditor, Pace
+from core.surface import FallbackEditor, MessageEditor, Pace
 from core.types import Ending, MessageRef, Outcome
 
 log = structlog.get_logger()
@@ -35,6 +46,8 @@ ATTEMPTS = 8
 """Calls that fail for a passing reason are made so often before the delivery gives up."""
 PATIENCE = 8.0
 """Seconds between two such calls at the most."""
+MOST_FALLBACKS = 6
+"""Ways in which an end is shown at the most, one after the other, where each of them is refused."""
 REFUSED = Outcome(Ending.INTERRUPTED, "The rest of this answer can't be shown here. Try again.", retry=True)
 
 
@@ -57,6 +70,7 @@ async def deliver(
 
     Raises:
         MessageGone: the reply was deleted, or the place it stands in.
+        NotAllowed: we may not reply there at all. Nothing of the reply is left with a Stop button, if it can be helped.
         PlatformError: the end could not be shown.
     """
     delivery = Delivery(draft, editor, pace, spare=deque(refs), before_the_end=before_the_end)
@@ -76,6 +90,11 @@ class Delivery:
     refs: list[MessageRef] = field(default_factory=list)
     shown: list[str] = field(default_factory=list)
     _final: set[int] = field(default_factory=set)
+    _replaced: list[MessageRef] = field(default_factory=list)
+    """Messages that could not be changed: others were posted in their place."""
+    _writing: MessageRef | None = None
+    """The message that the last call of the end edits; None if it posts one."""
+    _plainer: bool = False
     _more_than_fits: bool = False
     _thinking: bool = False
     _reserved: bool = False
@@ -111,10 +130,14 @@ class Delivery:
             return
         try:
             self._thinking = await self._begin(self.editor.limits.thinking, growing=True)
-        except (MessageGone, PlatformUnauthorized):
-            raise
         except PlatformError as fault:
-            log.warning("preview failed", error=str(fault), code=fault.code)
+            self._preview_failed(fault)
+
+    def _preview_failed(self, fault: PlatformError) -> None:
+        """The end has another chance, unless there is no place for one."""
+        if isinstance(fault, MessageGone) or (isinstance(fault, NotAllowed) and not self.refs):
+            raise fault
+        log.warning("preview failed", error=str(fault), code=fault.code)
 
     async def _gather_first_words(self) -> None:
         """Wait for the first text, and then for a little more of it."""
@@ -134,12 +157,10 @@ class Delivery:
             seen = len(self.draft)
             try:
                 await self._preview()
-            except (MessageGone, PlatformUnauthorized):
-                raise
             except PlatformError as fault:
-                log.warning("preview failed", error=str(fault), code=fault.code)
+                self._preview_failed(fault)
                 if not fault.retryable:
-                    return  # the platform will not take this text as it is; the end has another chance
+                    return  # the platform will not take this text, or no edit, or not our token
             await self.draft.grown(seen)
             await self._before_the_end(self._pause())
 
@@ -221,6 +242,10 @@ class Delivery:
             except MessageGone:
                 self.spare.popleft()  # somebody deleted it since; a place that is gone is noticed when we post
                 continue
+            except NotAllowed:
+                if not self._replace(self.spare[0]):
+                    raise
+                continue
             self.refs.append(self.spare.popleft())
             self._note(part, text, growing)
             return True
@@ -240,7 +265,24 @@ class Delivery:
         await asyncio.sleep(max(0.0, self._edited_at + self.editor.limits.interval - loop.time()))
 
     async def _finish(self, outcome: Outcome) -> None:
-        """Show all of the text, and what there is to say about its end."""
+        """Show all of the text, and what there is to say about its end, in one way or another."""
+        for attempt in range(1, MOST_FALLBACKS + 1):
+            try:
+                await self._show_the_end(outcome)
+                break
+            except MessageGone:
+                raise
+            except PlatformError as fault:
+                await self._tell(outcome)
+                if fault.retryable or isinstance(fault, PlatformUnauthorized):
+                    raise
+                log.warning("final edit refused", error=str(fault), code=fault.code, attempt=attempt)
+                if attempt == MOST_FALLBACKS or not self._fall_back(fault):
+                    await self._cut_short(fault)
+                    break
+        await self._remove_the_rest()
+
+    async def _show_the_end(self, outcome: Outcome) -> None:
         parts = self._texts()
         while parts and not parts[-1].strip():
             parts.pop()  # white space makes no message
@@ -248,22 +290,62 @@ class Delivery:
             self.spare.append(self.refs.pop())
             self.shown.pop()
         whole = self.draft.text if self._more_than_fits else ""
-        try:
-            for place, text in enumerate(parts[:-1]):
-                await self._insist(partial(self._complete, place, text))
-            await self._tell(outcome)
-            await self._insist(partial(self._conclude, parts, outcome, whole))
-        except (MessageGone, PlatformUnauthorized):
-            raise
-        except PlatformError as fault:
-            if fault.retryable:
-                raise
-            # The platform will not take this text, now or later: people are told, under what they see.
-            log.warning("the end was refused", error=str(fault), code=fault.code)
-            await self._tell(outcome)
+        for place, text in enumerate(parts[:-1]):
+            await self._insist(partial(self._complete, place, text))
+        await self._tell(outcome)
+        await self._insist(partial(self._conclude, parts, outcome, whole))
+
+    def _fall_back(self, fault: PlatformError) -> bool:
+        """After a refusal for good: get ready to show the end in another way. False if there is none.
+
+        A text that is refused may be taken in a plainer form; an edit that still is, or is not allowed, as a post.
+        """
+        ref = self._writing
+        if isinstance(fault, NotAllowed) and not ref:
+            return False
+        if ref and (self._plainer or isinstance(fault, NotAllowed)) and self._replace(ref):
+            return True
+        self._plainer = True
+        if not (isinstance(self.editor, FallbackEditor) and self.editor.fall_back()):
+            return bool(ref) and self._replace(ref)
+        self._splitter = Splitter(self.editor.limits)
+        return True
+
+    def _replace(self, ref: MessageRef | None) -> bool:
+        """Have new messages stand for one that cannot be changed, and for those after it. False if that cannot be."""
+        if not ref or not (isinstance(self.editor, FallbackEditor) and self.editor.fall_back(anew=True)):
+            return False
+        if ref in self.refs:
+            place = self.refs.index(ref)
+            self._replaced += self.refs[place:]
+            del self.refs[place:], self.shown[place:]
+            self._final = {final for final in self._final if final < place}
+            self._thinking = self._thinking and place > 0
+        elif ref in self.spare:
+            self.spare.remove(ref)
+            self._replaced.append(ref)
+        return True
+
+    async def _cut_short(self, fault: PlatformError) -> None:
+        """The end cannot be shown in any way: tell people under what they see, or leave nothing that can be stopped.
+
+        Raises:
+            PlatformError: people are not told by any message here.
+        """
+        if self.refs or not isinstance(fault, NotAllowed):
             shown = () if self._thinking else tuple(self.shown)
-            await self._insist(partial(self._conclude, shown, REFUSED, ""))
+            try:
+                return await self._insist(partial(self._conclude, shown, REFUSED, ""))
+            except MessageGone:
+                raise
+            except PlatformError as again:
+                if again.retryable:
+                    raise
+                log.warning("final edit refused", error=str(again), code=again.code)
+        self._replaced += [ref for place, ref in enumerate(self.refs) if place not in self._final]
+        self.spare.clear()
         await self._remove_the_rest()
+        raise fault
 
     async def _tell(self, outcome: Outcome) -> None:
         """Let who wants to know, know of the end before people see it, once."""
@@ -272,15 +354,20 @@ class Delivery:
             await tell(tuple(self.refs), outcome)
 
     async def _remove_the_rest(self) -> None:
-        """Take away messages of an earlier reply that this one does not need."""
-        while self.spare:
-            try:
-                await self._insist(partial(self.editor.remove, self.spare.popleft()))
-            except PlatformError as fault:
-                log.info("a message of an earlier reply stays", code=fault.code)
+        """Take away messages that are not needed: of an earlier reply, and those that could not be changed."""
+        for refs, say in ((list(self.spare), log.info), (self._replaced, log.warning)):
+            for ref in refs:
+                try:
+                    await self._insist(partial(self.editor.remove, ref))
+                except PlatformError as fault:
+                    if not isinstance(fault, MessageGone):
+                        say("old message not removed", code=fault.code)
+        self.spare.clear()
+        self._replaced = []
 
     async def _complete(self, place: int, text: str) -> None:
         """Make sure that a message before the last shows its final text."""
+        self._writing = self.refs[place] if place < len(self.refs) else None
         if place == len(self.refs):
             await self._post(text, growing=False)
         elif self._stale(place, text, growing=False):
@@ -293,6 +380,7 @@ class Delivery:
         missing = len(self.refs) < max(len(parts), 1)
         # In the place of an earlier reply's message, if that is still there.
         adopted = [self.spare[0]] if missing and self.spare else []
+        self._writing = adopted[0] if adopted else None if missing else self.refs[max(len(parts), 1) - 1]
         posts = missing and not adopted
         budget = self.pace.posts if posts else self.pace.edits
         if posts or not self._reserved:
@@ -326,7 +414,7 @@ class Delivery:
             except (RateLimited, PlatformUnavailable) as fault:
                 if attempt == ATTEMPTS:
                     raise
-                log.warning("call failed; will call again", error=str(fault), attempt=attempt)
+                log.warning("platform call failed; retrying", error=str(fault), attempt=attempt)
                 await asyncio.sleep(fault.retry_after or min(PATIENCE, 0.1 * 2**attempt))
             else:
                 return

@@ -32,6 +32,7 @@ from urllib.parse import quote
 import structlog
 
 from core.errors import StorageError
+from core.tasks import end_tasks
 
 log = structlog.get_logger()
 
@@ -164,8 +165,7 @@ class _Hold:
     async def leave(self) -> None:
         """Stop being a holder; the last one shuts the server down."""
         if self._watch:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
+            await end_tasks([self._watch])
         if not self._holders:
             return
         try:
@@ -177,7 +177,7 @@ class _Hold:
                     # Before the next one joins, who would find it taken.
                     self._holders.close()
         except StorageError as error:
-            log.warning("the embedded redis-server was left to the next process", error=str(error))
+            log.warning("embedded redis-server left to the next process", error=str(error))
         except OSError:
             # The folder was removed under us: nobody will find this server any more.
             if self._started:
@@ -271,11 +271,11 @@ class _Hold:
             await asyncio.sleep(pause)
             try:
                 if self._ended():
-                    log.warning("the embedded redis-server died and is started again", folder=str(self.folder))
+                    log.warning("embedded redis-server died; restarting", folder=str(self.folder))
                     await self._ensure()
                 pause = 0.2
             except (StorageError, OSError) as error:
-                log.error("the embedded redis-server could not be started again", error=str(error))
+                log.error("embedded redis-server restart failed", error=str(error))
                 pause = min(2 * pause, 5.0)
 
     async def _shut_down(self) -> None:

@@ -5,6 +5,7 @@
     ParleyError
     ├── SettingsError             a setting is missing or wrong
     ├── StorageError              Redis is away, too old, or refuses
+    │   └── StorageFault            it is there, and cannot do what we ask: a fault of ours, or damaged data
     ├── BackupError               a backup cannot be written, read, or restored here
     ├── GenerationError           the model gave no whole answer
     │   ├── ModelUnavailable        it cannot be reached, or is not ready        (retryable)
@@ -13,10 +14,14 @@
     │   ├── ModelUnauthorized       it does not accept our key
     │   ├── ModelRefused            it does not accept our request
     │   │   └── PromptTooLong         because the prompt does not fit
-    │   └── StreamBroken            it fell silent in the middle of an answer    (retryable)
+    │   ├── StreamBroken            it fell silent in the middle of an answer    (retryable)
+    │   └── AnswerCutOff            it ended the answer, and not because it was whole
+    │       ├── AnswerFiltered        a content filter did
+    │       └── ToolWanted            it waits for a tool, and is given none
     └── PlatformError             Slack or Discord refuses
         ├── RateLimited             not now; ``retry_after`` says when
-        ├── MessageGone             the message, thread or channel is no more
+        ├── MessageGone             the message, thread or channel does not exist any more
+        ├── NotAllowed              it exists, but we may not do this there
         ├── PlatformUnavailable     it cannot be reached, or has a fault of its own
         └── PlatformUnauthorized    the token is wrong, or was revoked
 
@@ -28,9 +33,14 @@ where a server named it.
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from typing import ClassVar
 
 from core.policy import Venue
+
+LONGEST_WAIT = 300.0
+"""Seconds of a platform's ``Retry-After`` that are believed."""
 
 
 class ParleyError(Exception):
@@ -59,6 +69,10 @@ class StorageError(ParleyError):
 
     plain = "I can't reach my memory right now. Try again in a minute; if that doesn't help, tell {contact}."
     retryable = True
+
+
+class StorageFault(StorageError):
+    """Redis is there and answers, but what we ask cannot be done: a fault of ours, or data that somebody damaged."""
 
 
 class BackupError(ParleyError):
@@ -117,6 +131,24 @@ class StreamBroken(GenerationError):
     retryable = True
 
 
+class AnswerCutOff(GenerationError):
+    """The model's server ended the answer, and not because it was whole."""
+
+    plain = "The model's server ended this answer early, for a reason I don't know. Try again, or tell {contact}."
+
+
+class AnswerFiltered(AnswerCutOff):
+    """A content filter of the model's server ended the answer."""
+
+    plain = "A content filter on the model's server stopped this answer. Try asking it in other words."
+
+
+class ToolWanted(AnswerCutOff):
+    """The model asked for a tool in place of an answer."""
+
+    plain = "The model wanted to use a tool, and it has none here. Ask it to answer without tools."
+
+
 class PlatformError(ParleyError):
     """A platform refuses a call; ``code`` is its own word for why."""
 
@@ -132,7 +164,11 @@ class RateLimited(PlatformError):
 
 
 class MessageGone(PlatformError):
-    """The message, thread or channel is no more: there is nothing left to write to."""
+    """The platform says that the message, thread or channel does not exist: there is nothing left to write to."""
+
+
+class NotAllowed(PlatformError):
+    """The platform does not let us do this there, whatever the text: no permission, a locked thread, an old message."""
 
 
 class PlatformUnavailable(PlatformError):
@@ -143,3 +179,12 @@ class PlatformUnavailable(PlatformError):
 
 class PlatformUnauthorized(PlatformError):
     """The platform does not accept our token."""
+
+
+def wait_seconds(told: object) -> float:
+    """A ``Retry-After`` as seconds, whatever a platform or a proxy put there: never negative, endless or no number."""
+    with suppress(ValueError, TypeError, OverflowError):
+        seconds = float(told)  # type: ignore[arg-type]
+        if math.isfinite(seconds):
+            return min(max(seconds, 0.0), LONGEST_WAIT)
+    return 1.0

@@ -1,4 +1,4 @@
-"""What is made of files, made anew when they change: whoever edits a persona or a template need not restart."""
+"""Values parsed from files, re-parsed when the files change: editing a persona or a template needs no restart."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ PAUSE = 1.0
 
 
 class Fresh(Generic[T]):
-    """A value made of the files at ``path``: one, or those of a folder.
+    """A value parsed from the files at ``path``: one file, or all files of a folder.
 
-    ``make`` is called at once, and raises what it raises. A later change that it refuses is logged, and what there was
-    goes on to serve.
+    ``make`` is called at once, and its errors are raised. If it fails after a later change, the failure is logged and
+    the previous value stays in use.
     """
 
     def __init__(self, path: Path | None, make: Callable[[], T], *, pause: float = PAUSE) -> None:
@@ -40,9 +40,9 @@ class Fresh(Generic[T]):
                 try:
                     self._value = self._make()
                 except SettingsError as error:
-                    log.warning("a changed file is not used", error=str(error), remedy=error.remedy)
+                    log.warning("file reload failed", error=str(error), remedy=error.remedy)
                 else:
-                    log.info("a changed file is used from now on", folder=str(self._path))
+                    log.info("file reloaded", folder=str(self._path))
         return self._value
 
 

@@ -1,8 +1,8 @@
 """The one way to ask a model: deadlines, reasoning, stop and control strings, white space, around any backend alike.
 
-Servers differ in what they do with a stop string: TGI leaves it in the text, and misses it when a token runs on past
-it. So it is cut out here, whoever sends it; and so are reasoning and control strings. Nothing visible is held back,
-except what may become one of these with the next token.
+Servers differ in what they do with a stop string: TGI leaves it in the text, and misses it when a token continues past
+it. So it is cut out here, whoever sends it; and so are reasoning and control tokens. Nothing visible is held back,
+except what may become one of these with the next token. Nor is a server trusted to stop where it was told to.
 """
 
 from __future__ import annotations
@@ -17,11 +17,16 @@ from core.backends import Backend
 from core.controls import ControlTrimmer
 from core.errors import ModelTimeout, StreamBroken
 from core.thoughts import Opened, ThoughtTrimmer
-from core.types import Delta, Done, Ending, GenerationRequest, Streamed, Thinking, Usage
+from core.types import Delta, Done, Ending, GenerationRequest, Streamed, Thinking
 from core.watch import Watch
 
 ENDLESS = 200
 """More white-space characters than this in a row are no answer any more, but a model that has lost its way."""
+
+CHARACTERS_PER_TOKEN = 16
+"""Characters that an answer may have for each token it was allowed: only a server that ignores the limit sends more."""
+CHARACTERS_BEYOND = 2000
+"""Characters that any answer may have beyond that."""
 
 _NOTHING = Delta("")
 _ENDLESS = re.compile(rf"\s{{{ENDLESS + 1},}}")
@@ -46,11 +51,12 @@ async def generate(
 ) -> AsyncGenerator[Streamed, None]:
     """Stream one answer: any number of ``Delta`` with visible text, then exactly one ``Done``.
 
-    The joined text is the model's, without reasoning and control strings, up to the first of ``request.prompt.stops``
-    and without white space before it. White space waits until something visible follows; more than ``ENDLESS`` of it in
-    a row ends the answer with ``LENGTH``, because the model was cut off and did not end by itself. The server is let go
-    before the last text is yielded. ``Thinking`` comes when reasoning is heard; with ``retract``, all text so far was
-    reasoning. ``opened`` says whether it is under way before the first token.
+    The joined text is the model's, without reasoning and control tokens, up to the first of ``request.prompt.stops`` or
+    the first turn mark, and without white space before it. White space waits until something visible follows; more than
+    ``ENDLESS`` of it in a row ends the answer with ``LENGTH``, because the model was cut off and did not end by choice,
+    and so does more text and reasoning than so many tokens could be. The server is let go before the last text is
+    yielded. ``Thinking`` comes when reasoning is heard; with ``retract``, all text so far was reasoning. Reasoning is
+    the answer if the model ends without any other. ``opened`` says whether it is under way before the first token.
 
     Iterate under ``contextlib.aclosing``: closing the generator early closes the backend's stream.
 
@@ -62,8 +68,8 @@ async def generate(
     """
     clock = asyncio.get_running_loop().time
     overall = clock() + deadlines.total
-    trimmer = _Trimmer(request.prompt.stops, request.prompt.controls, opened)
-    ending, usage = Ending.COMPLETE, Usage()
+    trimmer = _Trimmer(request, opened)
+    end = Done()
     limit, deadline = "first_token", clock() + deadlines.first_token
     watch = Watch()
     async with aclosing(backend.stream(request)) as stream:
@@ -72,61 +78,92 @@ async def generate(
                 due, name = (deadline, limit) if deadline < overall else (overall, "total")
                 item = await _next(stream, watch.until(due), name, deadlines)
                 if isinstance(item, Done):
-                    ending, usage = item.ending, item.usage
+                    end = item
                     break
                 if item == _NOTHING:
                     continue
-                heard = trimmer.take(item)
+                for news in trimmer.take(item):
+                    yield news
                 if trimmer.ended:
                     break
-                for news in heard:
-                    yield news
                 limit, deadline = "between_tokens", clock() + deadlines.between_tokens
-    for news in trimmer.end():
-        yield news
-    if trimmer.spaces.endless:
-        ending = Ending.LENGTH
-    elif trimmer.stops.stopped:
-        ending = Ending.COMPLETE
-    yield Done(ending, usage)
+    ending = trimmer.ending or end.ending
+    if text := trimmer.end(ending):
+        yield Delta(text)
+    yield Done(trimmer.ending or ending, end.usage, trimmer.began_inside)
 
 
 class _Trimmer:
     """All that is cut out of what a backend streams, in order."""
 
-    def __init__(self, stops: Iterable[str], controls: Iterable[str], opened: Opened) -> None:
-        self.stops, self.spaces = StopTrimmer(stops), SpaceTrimmer()
-        self._thoughts, self._controls, self._own = ThoughtTrimmer(opened), ControlTrimmer(controls), tuple(controls)
+    def __init__(self, request: GenerationRequest, opened: Opened) -> None:
+        self._request = request
+        self._room = CHARACTERS_PER_TOKEN * request.max_new_tokens + CHARACTERS_BEYOND
+        self._thoughts = ThoughtTrimmer(opened)
+        self._apart: list[str] = []
         self._last = ""
+        self._begin()
+
+    def _begin(self) -> None:
+        prompt = self._request.prompt
+        self._stops, self._spaces, self._said = StopTrimmer(prompt.stops), SpaceTrimmer(), False
+        self._controls = ControlTrimmer(prompt.controls)
 
     @property
     def ended(self) -> bool:
         """Whether the answer is over, whatever else the model writes."""
-        return self.stops.stopped or self.spaces.endless
+        return self.ending is not None
+
+    @property
+    def ending(self) -> Ending | None:
+        """How it was ended here; None if it was not."""
+        if self._spaces.endless:
+            return Ending.LENGTH
+        if self._stops.stopped or self._controls.ended:
+            return Ending.COMPLETE
+        return Ending.LENGTH if self._room <= 0 else None
+
+    @property
+    def began_inside(self) -> bool:
+        """Whether the text began in the middle of reasoning."""
+        return self._thoughts.began_inside
 
     def take(self, item: Delta | Thinking) -> list[Delta | Thinking]:
-        """What there is to tell people now; nothing more once it has ended."""
+        """What there is to tell people now; the last text of an answer that ends here is left to ``end``."""
+        text, self._last = item.text[: self._room], ""
+        self._room -= len(item.text)
         if isinstance(item, Thinking):
-            return [item]
-        text = self._thoughts.feed(item.text)
+            self._apart.append(text)
+            return [Thinking()]
+        text = self._thoughts.feed(text)
         news: list[Delta | Thinking] = [Thinking()] if self._thoughts.thinking else []
         if self._thoughts.retracted:
             news = [Thinking(retract=True)]
-            self.stops.reset()
-            self.spaces, self._controls = SpaceTrimmer(), ControlTrimmer(self._own)
-        text = self._controls.feed(self.stops.feed(text))
-        if self.stops.stopped:
+            self._begin()
+        text = self._controls.feed(self._stops.feed(text))
+        if self._stops.stopped:
             text += self._controls.flush()
-        self._last = self.spaces.feed(text)
-        return [*news, Delta(self._last)] if self._last else news
+        self._last = self._spaces.feed(text)
+        self._said = self._said or bool(self._last)
+        return [*news, Delta(self._last)] if self._last and not self.ended else news
 
-    def end(self) -> list[Delta]:
-        """The rest, when no more text comes."""
-        if not self.ended:
-            text = self._controls.feed(self.stops.feed(self._thoughts.flush()) + self.stops.flush())
-            self._last = self.spaces.feed(text + self._controls.flush())
-        text = self._last + self.spaces.flush()
-        return [Delta(text)] if text else []
+    def end(self, ending: Ending) -> str:
+        """The rest, when no more text comes, or what was reasoned, if that is all there is."""
+        text = self._last if self.ended else ""
+        if not (self._stops.stopped or self._controls.ended or self._spaces.endless):
+            more = self._controls.feed(self._stops.feed(self._thoughts.flush()) + self._stops.flush())
+            text += self._spaces.feed(more + self._controls.flush())
+        text += "" if self._controls.ended else self._spaces.flush()
+        if ending is Ending.COMPLETE and not (text.strip() or self._said):
+            text = self._all_there_is()
+        return text
+
+    def _all_there_is(self) -> str:
+        """What was reasoned, as an answer: models and servers that never say where reasoning ends send nothing else."""
+        reasoning = self._thoughts.reasoning or "".join(self._apart)
+        self._begin()
+        text = self._controls.feed(self._stops.feed(reasoning)) + self._controls.flush()
+        return self._spaces.feed(text).rstrip()
 
 
 async def _next(stream: AsyncGenerator[Streamed, None], watch: Watch, name: str, deadlines: Deadlines) -> Streamed:
@@ -183,10 +220,6 @@ class StopTrimmer:
         found = self._find(text)
         self.stopped = self.stopped or found < len(text)
         return text[:found]
-
-    def reset(self) -> None:
-        """Begin anew."""
-        self.stopped, self._held = False, ""
 
     def _find(self, text: str) -> int:
         """Where the first whole stop string begins; the length of ``text`` if there is none."""

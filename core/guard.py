@@ -30,6 +30,7 @@ _BRACKETED = (
 # Each match is the one character to break after; what follows it is looked at only, since the next one may begin there.
 _CONTROL = re.compile(rf"<(?=\||/?(?:{_TAGS})>|</?sys>>)|\|(?=>)|\[(?=/?(?:{_BRACKETED})\])")
 _ROLE_LINE = re.compile(rf"^[^\S\n]*(?:{'|'.join(ROLES)})\s*(?=:)", re.MULTILINE)
+_QUOTED_MARK = re.compile(rf"(?<=[<\uff1c\ufe64|\uff5c\[\uff3b\ufe47]){MARK}+|{MARK}+(?=[:\uff1a\ufe55\u2a74\ufe13])")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 # What tokenizers and people pass over. Line breaks are controls, too, but not passed over.
@@ -56,6 +57,35 @@ def guard(text: str, controls: tuple[str, ...] = ()) -> str:
             pieces += text[start:at], MARK
             start = at
     return "".join([*pieces, text[start:]])
+
+
+class MarkRemover:
+    """Takes marks of ``guard`` out of a model's answer, which quotes them: people copy code, and see no mark in it.
+
+    Removed is a zero-width space where only ``guard`` would put it: after the first character of what could be control,
+    or before a colon. What the answer says is guarded anew before it enters the next prompt.
+    """
+
+    def __init__(self) -> None:
+        self._before = ""
+        """The last character that was given."""
+        self._held = ""
+        """Marks of which the next character decides."""
+
+    def feed(self, text: str) -> str:
+        """The next piece without marks; those at its very end wait for what follows. No other character waits."""
+        text = self._held + text
+        shown = text.rstrip(MARK)
+        self._held = text[len(shown) :]
+        if MARK in shown:
+            shown = _QUOTED_MARK.sub("", self._before + shown)[len(self._before) :]
+        self._before = shown[-1:] or self._before
+        return shown
+
+    def flush(self) -> str:
+        """What waited, at the end of the answer."""
+        held, self._held = self._held, ""
+        return "" if _QUOTED_MARK.match(self._before + held, len(self._before)) else held
 
 
 def name(text: str, limit: int = 40) -> str:

@@ -7,15 +7,18 @@ to newer workers, and reads older ones, so that two versions can run side by sid
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from core.memory import Exchange
-from core.types import FORMAT, MessageRef, Outcome, Turn
+from core.stored import Unreadable, count_in, flag_in, list_in, read_record, record_in, text_in, texts_in, time_in
+from core.types import FORMAT, Ending, MessageRef, Outcome, Turn
 
-TRIES = 3
-"""A turn whose worker died so often is given up; the last try is made alone, beside no other turn."""
+T = TypeVar("T")
+
+MOST_TOKENS = 1_000_000_000
+"""Tokens that one answer can count for a quota, whatever a server says that it took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +75,35 @@ class StoredJob:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what ``to_json`` wrote; fields of a newer version are passed over."""
-        record = json.loads(text)
-        return cls(
-            Turn.from_record(record["turn"]),
-            read_refs(record["refs"]),
-            bool(record["alone"]),
-            tuple(record["scopes"].split()),
-            float(record.get("since", 0.0)),
+        """Read what ``to_json`` wrote; fields of a newer version are passed over. Raises Unreadable."""
+        return cls.from_record(read_record(text))
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """Read what was JSON. Raises Unreadable."""
+        job = cls(
+            Turn.from_record(record_in(record, "turn")),
+            read_refs(list_in(record, "refs")),
+            flag_in(record, "alone"),
+            tuple(text_in(record, "scopes").split()),
+            time_in(record, "since", 0.0),
         )
+        if text_in(record, "id") != job.id:
+            raise Unreadable("its id is not that of its turn")
+        return job
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What became known of a turn since it was stored: that it was stopped, what it reads now, more of its place."""
+    """What became known of a turn since it was stored: that it was stopped, what it reads now, more of its place.
+
+    ``edited`` is since when it reads so, by the platform's clock; 0 where the platform does not say.
+    """
 
     stop: Outcome | None = None
     text: str | None = None
     place: Mapping[str, str] = field(default_factory=dict)
+    edited: float = 0.0
 
     def to_json(self) -> str:
         """What is known, and nothing else: notes are added to each other."""
@@ -98,21 +112,32 @@ class Note:
             record["stop"] = self.stop.record()
         if self.text is not None:
             record["text"] = self.text
+        if self.edited:
+            record["edited"] = self.edited
         if self.place:
             record["place"] = dict(self.place)
         return json.dumps(record, ensure_ascii=False).encode("utf-8", "replace").decode()
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what ``to_json`` wrote; "" is no note."""
-        record = json.loads(text or "{}")
-        stop = Outcome.from_record(record["stop"]) if record.get("stop") else None
-        return cls(stop, record.get("text"), record.get("place") or {})
+        """Read what ``to_json`` wrote; "" is no note. Never raises: what cannot be read of it is not known."""
+        try:
+            record = read_record(text or "{}")
+        except Unreadable:
+            return cls()
+        return cls(
+            _stop_in(record),
+            _known(lambda: text_in(record, "text") if "text" in record else None, None),
+            _known(lambda: texts_in(record, "place"), {}),
+            _known(lambda: time_in(record, "edited", 0.0), 0.0),
+        )
 
     def applied(self, turn: Turn) -> Turn:
         """The turn as it reads now."""
-        text = turn.text if self.text is None else self.text
-        return replace(turn, text=text, place={**turn.place, **self.place})
+        place = {**turn.place, **self.place}
+        if self.text is None:
+            return replace(turn, place=place)
+        return replace(turn, text=self.text, place=place, edited=self.edited or turn.edited)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,16 +158,17 @@ class Seal:
             "text": self.text,
             "outcome": self.outcome.record(),
             "exchange": self.exchange.record() if self.exchange else None,
-            "tokens": self.tokens,
+            "tokens": max(0, min(self.tokens, MOST_TOKENS)),
         }
         return json.dumps(record, ensure_ascii=False).encode("utf-8", "replace").decode()
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what ``to_json`` wrote."""
-        record = json.loads(text)
-        exchange = Exchange.from_record(record["exchange"]) if record["exchange"] else None
-        return cls(record["text"], Outcome.from_record(record["outcome"]), exchange, int(record["tokens"]))
+        """Read what ``to_json`` wrote. Raises Unreadable."""
+        record = read_record(text)
+        exchange = Exchange.from_record(record_in(record, "exchange")) if record.get("exchange") else None
+        outcome = Outcome.from_record(record_in(record, "outcome"))
+        return cls(text_in(record, "text"), outcome, exchange, count_in(record, "tokens"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,6 +178,7 @@ class Job:
     ``epoch`` is the number of the lease: whoever has an older one may change nothing. ``stored`` are the turns that are
     answered together, the last of them with the reply; ``notes`` are as stored, one for each. ``tries`` counts this
     one. ``posting`` is the number of a message that may have been posted although its name was not written down.
+    ``hopeless`` says that it killed a worker which answered nothing beside it, or failed too often: it is given up.
     """
 
     lane: str
@@ -163,6 +190,7 @@ class Job:
     text: str = ""
     posting: int | None = None
     seal: Seal | None = None
+    hopeless: bool = False
 
     @property
     def id(self) -> str:
@@ -174,17 +202,31 @@ class Job:
         """The turn that gets the reply, as it was stored."""
         return self.stored[-1].turn
 
-    @property
-    def hopeless(self) -> bool:
-        """Whether workers died of it so often that it is not tried again."""
-        return self.tries > TRIES
-
 
 def write_refs(refs: Sequence[MessageRef]) -> list[list[str]]:
     """Messages of a reply, ready for JSON."""
     return [[ref.channel, ref.id] for ref in refs]
 
 
-def read_refs(record: Sequence[Sequence[str]]) -> tuple[MessageRef, ...]:
-    """Read what ``write_refs`` gave."""
+def read_refs(record: Sequence[Any]) -> tuple[MessageRef, ...]:
+    """Read what ``write_refs`` gave. Raises Unreadable."""
+    for ref in record:
+        if not (isinstance(ref, list) and len(ref) == 2 and all(isinstance(name, str) for name in ref)):
+            raise Unreadable("refs are not messages")
     return tuple(MessageRef(channel, name) for channel, name in record)
+
+
+def _stop_in(record: Mapping[str, Any]) -> Outcome | None:
+    """That a turn was stopped; a deletion is one in whatever words it is told."""
+    stop = record.get("stop")
+    if not isinstance(stop, Mapping):
+        return None
+    deleted = Outcome(Ending.STOPPED, remember=stop.get("remember") is not False)
+    return _known(lambda: Outcome.from_record(stop), deleted)
+
+
+def _known(read: Callable[[], T], default: T) -> T:
+    try:
+        return read()
+    except Unreadable:
+        return default

@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+import re
+
 from core.types import ConversationKey
 
 TURN_TTL = 24 * 3600
 """Seconds that a turn is remembered: no platform redelivers an event later than that."""
+
+
+_KINDS = (
+    ("list", r"conv:[^:]+:[^:]*:[^:]*(:[^:]*)?:messages|lane:.*:inbox|bell:.*|dead|timings"),
+    (
+        "hash",
+        r"conv:[^:]+:[^:]*:[^:]*(:[^:]*)?:(state|retries|board)|lane:.*:state|turn:.*(?<!/waiting)"
+        r"|budget:.*|feedback:.*|page:person:.*",
+    ),
+    ("set", r"conv:[^:]+:[^:]*:[^:]*(:[^:]*)?:forks|turn:.*/waiting"),
+    ("zset", r"(ready|held|suspects):.*|workers|connections|quota:.*:(turns|open)|discord:(places|left)|page:channels"),
+    (
+        "string",
+        r"conv:[^:]+:[^:]*:[^:]*(:[^:]*)?:(settings|folding)|seen:.*|clock:.*|epoch|schema|quarantine|probe"
+        r"|quota:.*:tokens:[^:]*|discord:(commands|alive|bots:.*|about:.*)",
+    ),
+)
 
 
 class Keys:
@@ -80,6 +99,12 @@ class Keys:
         """The conversation that a key belongs to, and which part of it the key holds. Raises ValueError if none."""
         conversation, _, part = name.removeprefix(Keys.CONVERSATIONS).rpartition(":")
         return ConversationKey.parse(conversation), part
+
+    @staticmethod
+    def kind(name: str) -> str:
+        """The type in Redis that a key should have; "" for one that is none of ours."""
+        rest = name.removeprefix("{parley}:")
+        return next((kind for kind, pattern in _KINDS if re.fullmatch(pattern, rest, re.DOTALL)), "")
 
     @staticmethod
     def messages(key: ConversationKey) -> str:

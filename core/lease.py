@@ -31,8 +31,8 @@ from core.errors import (
 from core.failpoints import reach
 from core.jobs import Job, Note, Seal, StoredJob
 from core.queue import TurnQueue
-from core.surface import MessageEditor
-from core.types import MessageRef, Outcome, Turn
+from core.surface import FallbackEditor, MessageEditor
+from core.types import Limits, MessageRef, Outcome, Turn
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -107,7 +107,7 @@ class Lease:
 
     def learn(self, notes: tuple[str, ...]) -> None:
         """Take in what became known of its turns."""
-        if notes != self.job.notes:
+        if notes != self.job.notes and len(notes) == len(self.job.stored):
             self.job = replace(self.job, notes=notes)
             self._heed()
 
@@ -141,7 +141,6 @@ class LeaseEditor:
     """
 
     def __init__(self, editor: MessageEditor, queue: TurnQueue, lease: Lease) -> None:
-        self.limits = editor.limits
         self.first_at: float | None = None
         """When people saw the first of it; seconds since the epoch."""
         self.edits = 0
@@ -160,6 +159,15 @@ class LeaseEditor:
         """The messages of the reply, as far as they are known."""
         return tuple(self._refs)
 
+    @property
+    def limits(self) -> Limits:
+        """See ``MessageEditor.limits``."""
+        return self._editor.limits
+
+    def fall_back(self, *, anew: bool = False) -> bool:
+        """See ``FallbackEditor.fall_back``."""
+        return isinstance(self._editor, FallbackEditor) and self._editor.fall_back(anew=anew)
+
     def working(self) -> AbstractAsyncContextManager[None]:
         """See ``MessageEditor.working``."""
         return self._editor.working()
@@ -171,8 +179,8 @@ class LeaseEditor:
             return found
         try:
             ref = await self._call(self._editor.post(text, part, growing=growing))
-        except RateLimited:
-            self._posting = None
+        except PlatformError as error:
+            self._was_refused(error)
             raise
         self._saw(text)
         reach("post.unwritten")
@@ -200,8 +208,8 @@ class LeaseEditor:
         reach("finish")
         try:
             finished = await self._call(self._editor.finish(refs, parts, outcome, whole=whole))
-        except RateLimited:
-            self._posting = None
+        except PlatformError as error:
+            self._was_refused(error)
             raise
         self._saw("")
         reach("finished")
@@ -225,7 +233,7 @@ class LeaseEditor:
             try:
                 await self._call(self._editor.finish([ref], [text], outcome))
             except (ParleyError, TimeoutError) as error:
-                log.info("a pause could not be shown", error=str(error))
+                log.info("pause note not shown", error=str(error))
 
     async def seal(self, seal: Seal, refs: Sequence[MessageRef], retry: StoredJob | None) -> None:
         """Write down how the answer ends; people see it even where that cannot be done now."""
@@ -234,7 +242,7 @@ class LeaseEditor:
             async with asyncio.timeout(SEAL_TIMEOUT):
                 kept = await self._queue.seal(self._lease.job, seal, refs or self._refs, retry)
         except (StorageError, TimeoutError) as error:
-            log.warning("an answer's end could not be written down", error=str(error), retry=bool(retry))
+            log.warning("answer outcome not stored", error=str(error), retry=bool(retry))
             return
         if not kept:
             self._lease.lost = True
@@ -247,12 +255,12 @@ class LeaseEditor:
         try:
             await self._call(finish())
         except PlatformError as error:
-            log.info("an end was shown once only", error=str(error))
+            log.info("final edit not repeated", error=str(error))
 
     async def _prepare(self, part: int) -> MessageRef | None:
         """Before a post: the message that stands there already; else write down that one is about to be posted."""
         if self._posting == part and (found := await self._look_for(part)):
-            log.info("a message was found whose receipt was lost", part=part)
+            log.info("lost message found", part=part)
             await self._posted(found)
             return found
         self._lease.check()
@@ -296,13 +304,18 @@ class LeaseEditor:
             async with asyncio.timeout(RECEIPT_TIMEOUT):
                 await self._mark(None)
         except (StorageError, TimeoutError) as error:
-            log.info("a receipt could not be written down", error=str(error))
+            log.info("message id not stored", error=str(error))
         reach("posted")
 
     def _saw(self, text: str) -> None:
         """People see a text; that a model reasons is no word of an answer."""
         if not text or text != self.limits.thinking:
             self.first_at = self.first_at or time.time()
+
+    def _was_refused(self, error: PlatformError) -> None:
+        """A post failed. What the platform refused is not there; of what it did not answer, nobody knows."""
+        if not isinstance(error, PlatformUnavailable):
+            self._posting = None
 
     async def _mark(self, posting: int | None) -> bool:
         text = self._lease.unsaved()

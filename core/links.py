@@ -11,6 +11,7 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Generator, Iterator
+from functools import cache
 
 from core.fences import fence_lines
 
@@ -23,13 +24,15 @@ _TOKEN = re.compile(
 )
 _SUSPECT = re.compile(rf"!\[|\]\s*[(\[:]|<(?:{_TAGS})[\s/>]", re.IGNORECASE)
 _TARGET_PIECE = re.compile(r"[^\s()\\]++|\\.|[()]")
-_TARGET_END = re.compile(r"""(?:\s++(?:"[^"]*"|'[^']*'|\([^()]*\)))?+\s*+\)""")
+_TARGET_END = re.compile(
+    r"""(?:\s++(?:"(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+'|\((?:[^()\\]|\\.)*+\)))?+\s*+\)""", re.DOTALL
+)
 _ANGLED_TARGET = re.compile(r"<((?:[^<>\\\n]|\\.)*+)>")
 _DEEPEST = 32
-# Without a scheme only what is hardly ever anything else: there are README.md, ASP.NET and Socket.IO.
+# What may be read as an address: with a scheme, an e-mail address, four numbers, or a host, if there is its last part.
 _ADDRESS = re.compile(
-    r"(?:[a-z][a-z0-9+.-]{0,30}://|www\.)\S+"
-    r"|(?<![\w.@-])(?:[\w-]{1,63}\.){1,9}(?:com|org|edu|gov)\b\S*",
+    r"(?P<sure>(?:[a-z][a-z0-9+.-]{0,30}://|www\.|mailto:|localhost(?=[:/])|(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]))\S*)"
+    r"|(?<![\w.-])(?:[\w.+-]{1,64}@)?(?:[\w-]{1,63}\.){1,9}(?P<last>xn--[a-z0-9-]{2,59}|[^\W\d_]{2,63})(?![\w-])\S*",
     re.IGNORECASE,
 )
 _LABEL_MARKS = re.compile(r"[\\*_~`<>\[\]]")
@@ -60,7 +63,7 @@ def plain_links(text: str) -> str:
 
 def _edited(text: str) -> str:
     """``text`` after one pass; taking one thing away may have uncovered another."""
-    code = list(_certain_code(text))
+    code = list(certain_code(text))
     edits: list[tuple[int, int, str]] = []
     brackets: list[int] = []
     closed = -1
@@ -141,7 +144,19 @@ def _shown_addresses(label: str) -> list[str]:
     """The addresses that somebody reads in ``label``."""
     shown = unicodedata.normalize("NFKC", html.unescape(label))
     shown = "".join(char for char in shown if unicodedata.category(char) != "Cf")
-    return _ADDRESS.findall(_LABEL_MARKS.sub("", shown))
+    found = _ADDRESS.finditer(_LABEL_MARKS.sub("", shown))
+    return [address[0] for address in found if address["sure"] or address["last"].lower() in _top_level_domains()]
+
+
+@cache
+def _top_level_domains() -> frozenset[str]:
+    """All there are, as publicsuffix.org lists them, in letters and as ``xn--…``. Read once, in about 10 ms."""
+    from publicsuffixlist import PSLFILE
+
+    with open(PSLFILE, encoding="utf-8") as lines:  # noqa: PTH123 - a path as text
+        names = [line.strip().removeprefix("*.") for line in lines if line[0] not in "/!\n"]
+    letters = {name for name in names if "." not in name}
+    return frozenset(letters | {f"xn--{name.encode('punycode').decode()}" for name in letters if not name.isascii()})
 
 
 def _leads_to(shown: str, target: str) -> bool:
@@ -152,11 +167,13 @@ def _leads_to(shown: str, target: str) -> bool:
 
 def _comparable(address: str) -> str:
     address = _LABEL_MARKS.sub("", address).lower()
-    return re.sub(r"^(?:https?://)?(?:www\.)?", "", address).rstrip("/.,;:!?)'\"")
+    return re.sub(r"^(?:https?://|mailto:)?(?:www\.)?", "", address).rstrip("/.,;:!?)'\"")
 
 
-def _certain_code(text: str) -> Iterator[tuple[int, int]]:
+def certain_code(text: str, *, html: bool = True) -> Iterator[tuple[int, int]]:
     """Where ``text`` is code to every reader of Markdown, in order.
+
+    ``html=False`` is for a caller who shows each tag outside of these places as text: then there is no HTML.
 
     To tell for sure what is code takes a whole Markdown parser, and whoever wants to hide an image looks for what a
     smaller one takes for code. So everything in doubt is no code here: all that follows HTML, or a code block
@@ -166,7 +183,7 @@ def _certain_code(text: str) -> Iterator[tuple[int, int]]:
     opening: re.Match[str] | None = None
     for line, fence in fence_lines(text):
         if fence:
-            if not (yield from _certain_inline_code(text, at, line.start())):
+            if not (yield from _certain_inline_code(text, at, line.start(), html=html)):
                 return
             opening = line
         elif opening:
@@ -175,7 +192,7 @@ def _certain_code(text: str) -> Iterator[tuple[int, int]]:
             yield opening.start(), line.end()
             at, opening = line.end(), None
     if not opening:
-        yield from _certain_inline_code(text, at, len(text))
+        yield from _certain_inline_code(text, at, len(text), html=html)
     elif _is_certain(text, opening, len(text), None):
         yield opening.start(), len(text)
 
@@ -193,8 +210,8 @@ def _is_certain(text: str, opening: re.Match[str], end: int, closing: re.Match[s
     return all(line.startswith(indent) or not line.strip() for line in lines)
 
 
-def _certain_inline_code(text: str, start: int, end: int) -> Generator[tuple[int, int], None, bool]:
-    """The same for inline code between ``start`` and ``end``. Returns whether there was no HTML."""
+def _certain_inline_code(text: str, start: int, end: int, *, html: bool) -> Generator[tuple[int, int], None, bool]:
+    """The same for inline code between ``start`` and ``end``. Returns False if ``html`` counts and there was some."""
     while start < end:
         blank = _BLANK_LINES.search(text, start, end)
         stop = blank.end() if blank else end
@@ -203,7 +220,7 @@ def _certain_inline_code(text: str, start: int, end: int) -> Generator[tuple[int
         at = start
         while token := _INLINE.search(text, at, stop):
             at = token.end()
-            if token["html"]:
+            if token["html"] and html:
                 return False
             if token["ticks"]:
                 line_end = text.find("\n", at, stop)

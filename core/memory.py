@@ -14,15 +14,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
+import structlog
 from redis.asyncio import Redis
 from redis.exceptions import WatchError
 
 from core.keys import Keys
 from core.preferences import Choices
 from core.redis import redis_errors
-from core.scripts import script
+from core.scripts import Script
+from core.stored import (
+    Unreadable,
+    choice_in,
+    count_in,
+    list_in,
+    read_record,
+    readable,
+    record_in,
+    text_in,
+    whole_number,
+)
+from core.tags import tag
 from core.tokens import TokenCounter, count_message, estimate
 from core.types import Conversation, ConversationKey, ConversationSettings, Message, Role
+
+log = structlog.get_logger()
 
 MOST_MESSAGES = 200
 MOST_BYTES = 256 * 1024
@@ -63,10 +78,10 @@ class Exchange:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
-        """Read what ``record`` gave."""
-        messages = tuple(Message.from_json(message) for message in record["messages"])
-        key = ConversationKey.parse(record["key"])
-        return cls(key, int(record["epoch"]), record["question"], record["cut"], messages)
+        """Read what ``record`` gave. Raises Unreadable."""
+        messages = tuple(Message.from_json(message) for message in list_in(record, "messages"))
+        key = choice_in({"key": text_in(record, "key")}, "key", ConversationKey.parse)
+        return cls(key, count_in(record, "epoch"), text_in(record, "question"), text_in(record, "cut"), messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +123,11 @@ class Memory(Protocol):
         """
         ...
 
-    async def correct(self, key: ConversationKey, message: str, text: str) -> bool:
-        """Put ``text`` in the place of what that message said, in threads that copied it too. False if not found."""
+    async def correct(self, key: ConversationKey, message: str, text: str, *, at: float = 0.0) -> bool:
+        """Put ``text`` in the place of what that message said, in threads that copied it too. False if not found.
+
+        ``at`` is when it was edited, by the platform's clock: an edit that is older than the last one changes nothing.
+        """
         ...
 
     async def withdraw(self, key: ConversationKey, message: str) -> bool:
@@ -153,12 +171,12 @@ class RedisMemory:
         self._redis = redis
         self._retention = retention
         self._count = count
-        self._load = redis.register_script(script("load"))
-        self._append = redis.register_script(script("append", "exchange"))
-        self._find = redis.register_script(script("find"))
-        self._swap = redis.register_script(script("swap"))
-        self._forget = redis.register_script(script("forget"))
-        self._fold = redis.register_script(script("fold"))
+        self._load = Script(redis, "load")
+        self._append = Script(redis, "append", "exchange")
+        self._find = Script(redis, "find")
+        self._swap = Script(redis, "swap")
+        self._forget = Script(redis, "forget")
+        self._fold = Script(redis, "fold")
         self._choices = choices or Choices()
 
     async def load(self, key: ConversationKey, thread: Thread | None = None) -> Conversation:
@@ -172,10 +190,13 @@ class RedisMemory:
             entries, cut, epoch, stranger, chosen, summary, folded, changes = await self._load(
                 keys=keys, args=["1" if parent else "0", root, root_at, self._retention, str(key)]
             )
-        messages = tuple(Message.from_json(entry) for entry in entries)
+        messages, unreadable = readable(Message.from_json, entries)
+        if unreadable:
+            log.warning("unreadable messages passed over", conv=tag(str(key)), messages=unreadable)
         settings = self._choices.resolved(ConversationSettings.from_json(chosen))
-        kept = Conversation(key, messages, cut=cut, epoch=int(epoch), stranger=stranger == "1", settings=settings)
-        return replace(kept, summary=summary, folded=folded, changes=int(changes))
+        kept = Conversation(key, tuple(messages), cut=cut, stranger=stranger == "1", settings=settings)
+        kept = replace(kept, epoch=whole_number(epoch), changes=whole_number(changes))
+        return replace(kept, summary=summary, folded=folded)
 
     async def append(self, exchange: Exchange) -> bool:
         """See ``Memory.append``."""
@@ -192,13 +213,15 @@ class RedisMemory:
         values += [exchange.question, newest, name, *(message.to_json() for message in counted)]
         return [Keys.messages(key), Keys.state(key), Keys.forks(key.parent or key)], values
 
-    async def correct(self, key: ConversationKey, message: str, text: str) -> bool:
+    async def correct(self, key: ConversationKey, message: str, text: str, *, at: float = 0.0) -> bool:
         """See ``Memory.correct``."""
 
         def correct(old: Message) -> Message | None:
-            if old.id != message or old.text == text:
+            if old.id != message or 0 < at < old.edited:
                 return old
-            new = replace(old, text=text, tokens=0)
+            if old.text == text and at <= old.edited:
+                return old
+            new = replace(old, text=text, tokens=0, edited=max(at, old.edited))
             return replace(new, tokens=count_message(new, self._count))
 
         return bool(await self._change(key, _quoted(message), correct))
@@ -223,8 +246,8 @@ class RedisMemory:
 
         withdrawn = await self._change(key, "", withdraw)
         with redis_errors("forget what can be asked again"):
-            kept = dict(await self._redis.hgetall(Keys.retries(key)))
-            if theirs := [turn for turn, job in kept.items() if json.loads(job)["turn"]["uid"] == user]:
+            kept: Any = await self._redis.hgetall(Keys.retries(key))
+            if theirs := [turn for turn, job in kept.items() if asked_by(job) in (user, None)]:
                 await self._redis.hdel(Keys.retries(key), *theirs)
             if await self._redis.hdel(Keys.state(key), "summary", "folded"):
                 await self._redis.hincrby(Keys.state(key), "changes", 1)
@@ -232,9 +255,24 @@ class RedisMemory:
 
     async def forget(self, key: ConversationKey) -> int:
         """See ``Memory.forget``."""
-        keys = [Keys.messages(key), Keys.state(key), Keys.forks(key), Keys.retries(key), Keys.board(key)]
         with redis_errors("forget a conversation"):
-            return int(await self._forget(keys=keys, args=[Keys.CONVERSATIONS, self._retention, Keys.BOARDS]))
+            forgotten = await self._forget_some([key], key)  # first: a thread that branches off now copies nothing
+            for forks in await self._forks(key):
+                forgotten += await self._forget_some(forks, key)
+        return forgotten
+
+    async def _forget_some(self, conversations: Sequence[ConversationKey], channel: ConversationKey) -> int:
+        calls = []
+        for one in conversations:
+            keys = [Keys.messages(one), Keys.state(one), Keys.forks(channel), Keys.retries(one), Keys.board(one)]
+            calls.append((keys, [self._retention, Keys.BOARDS, "" if one == channel else str(one)]))
+        return sum(map(int, await self._forget.each(calls)))
+
+    async def _forks(self, key: ConversationKey) -> list[list[ConversationKey]]:
+        """The threads that branched off a conversation, a few at a time."""
+        names: Any = await self._redis.smembers(Keys.forks(key))
+        forks, _ = readable(_key, names)
+        return [forks[start : start + AT_ONCE] for start in range(0, len(forks), AT_ONCE)]
 
     async def describe(self, key: ConversationKey) -> Remembered:
         """See ``Memory.describe``."""
@@ -244,7 +282,7 @@ class RedisMemory:
                 pipe.ttl(Keys.messages(key))
                 pipe.hget(Keys.state(key), "summary")
                 entries, seconds, summary = await pipe.execute()
-        messages = [Message.from_json(entry) for entry in entries]
+        messages, _ = readable(Message.from_json, entries)
         answers = sum(message.role is Role.ASSISTANT for message in messages)
         tokens = sum(message.tokens for message in messages)
         return Remembered(len(messages) - answers, answers, tokens, max(int(seconds), 0), summary or "")
@@ -325,9 +363,8 @@ class RedisMemory:
         """
         with redis_errors("change a conversation"):
             changed = await self._change_some([key], key, mark, change)
-            forks = [ConversationKey.parse(str(name)) for name in await self._redis.smembers(Keys.forks(key))]
-            for start in range(0, len(forks), AT_ONCE):
-                changed |= await self._change_some(forks[start : start + AT_ONCE], key, mark, change)
+            for forks in await self._forks(key):
+                changed |= await self._change_some(forks, key, mark, change)
         return changed
 
     async def _change_some(
@@ -337,24 +374,54 @@ class RedisMemory:
         mark: str,
         change: Callable[[Message], Message | None],
     ) -> set[str]:
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for one in conversations:
-                keys = [Keys.messages(one), Keys.state(one), Keys.forks(channel)]
-                await self._find(keys=keys, args=[mark, str(one)], client=pipe)
-            found = await pipe.execute()
-        changed = set()
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for one, entries in zip(conversations, found, strict=True):
-                pairs: list[str] = []
-                for entry in entries:
-                    old = Message.from_json(entry)
-                    if (new := change(old)) != old:
-                        pairs += [entry, new.to_json() if new else ""]
-                        changed.add(old.id)
-                if pairs:
-                    await self._swap(keys=[Keys.messages(one), Keys.state(one)], args=pairs, client=pipe)
-            await pipe.execute()
+        """Change some conversations, and again those in which somebody else changed the same message meanwhile."""
+        changed: set[str] = set()
+        left = list(conversations)
+        while left:
+            pairs = await self._find_pairs(left, channel, mark, change)
+            calls = [
+                ([Keys.messages(one), Keys.state(one)], [text for swap in swaps for text in swap])
+                for one, swaps in pairs.items()
+            ]
+            done = await self._swap.each(calls)
+            changed |= {Message.from_json(old).id for swaps in pairs.values() for old, _ in swaps}
+            left = [one for (one, swaps), count in zip(pairs.items(), done, strict=True) if int(count) < len(swaps)]
         return changed
+
+    async def _find_pairs(
+        self,
+        conversations: Sequence[ConversationKey],
+        channel: ConversationKey,
+        mark: str,
+        change: Callable[[Message], Message | None],
+    ) -> dict[ConversationKey, list[tuple[str, str]]]:
+        """Messages as stored, each with what is to stand there instead ("" for nothing), by their conversations."""
+        calls = [
+            ([Keys.messages(one), Keys.state(one), Keys.forks(channel)], [mark, str(one)]) for one in conversations
+        ]
+        found = await self._find.each(calls)
+        pairs: dict[ConversationKey, list[tuple[str, str]]] = {}
+        for one, entries in zip(conversations, found, strict=True):
+            for entry in dict.fromkeys(entries):
+                try:
+                    old = Message.from_json(entry)
+                except Unreadable:
+                    continue
+                if (new := change(old)) != old:
+                    pairs.setdefault(one, []).append((entry, new.to_json() if new else ""))
+        return pairs
+
+
+def asked_by(job: str) -> str | None:
+    """Who asked what is kept as ``job``; None where that cannot be read."""
+    try:
+        return text_in(record_in(read_record(job), "turn"), "uid")
+    except Unreadable:
+        return None
+
+
+def _key(name: str) -> ConversationKey:
+    return choice_in({"a thread": name}, "a thread", ConversationKey.parse)
 
 
 def _quoted(name: str) -> str:

@@ -64,6 +64,12 @@ REDIS_DISRUPTIONS = Counter(
     "parley_redis_disruptions_total", "Operations that failed because Redis was away or refused."
 )
 
+LOOP_FAULTS = Counter(
+    "parley_loop_faults_total",
+    "Faults that a worker's loop survived, by its kind: claims, beats, signals or housekeeping.",
+    "kind",
+)
+
 # The process.
 LOOP_LAG = Gauge("parley_event_loop_lag_seconds", "How much later than asked the event loop woke up, at the last look.")
 

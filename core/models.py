@@ -16,11 +16,20 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from core.backends import Backend
-from core.breaker import Breaker
-from core.errors import GenerationError, ModelOverloaded, ModelTimeout, ModelUnavailable, PromptTooLong
+from core.breaker import Attempt, Breaker
+from core.errors import (
+    GenerationError,
+    ModelOverloaded,
+    ModelRefused,
+    ModelTimeout,
+    ModelUnauthorized,
+    ModelUnavailable,
+    PromptTooLong,
+)
 from core.generation import Deadlines, generate
+from core.priority import Priority
 from core.prompts import PromptTemplate
-from core.thoughts import OPEN, Opened
+from core.thoughts import Opened, opens_in
 from core.tokens import Calibration, TokenCounter, estimate
 from core.types import (
     Conversation,
@@ -47,9 +56,14 @@ LIMITS_PAUSE = 10.0
 LIMITS_TTL = 600.0
 """Seconds after which the server is asked again: it may have been started anew with another model."""
 TRIES = 3
-"""Requests to one model that is busy or not ready."""
+"""Requests to one model that is busy or not ready, before its first token."""
 BACKOFF = 0.5
 """Seconds before the second of them, at the most; twice as long before each further one."""
+FAILS_AT_ONCE = 3.0
+"""Seconds within which a server fails that may be back in a moment, such as one that is being restarted."""
+INSIDE_BEFORE_WAITING = 3
+"""Answers in a row that began in the middle of reasoning, until the next is held back to see whether it does, too. What
+one answer did holds back nobody else's."""
 PATIENCE = 20.0
 """Seconds that are waited for a server that says when to come back; 0 if another model can answer."""
 
@@ -106,8 +120,9 @@ class Model:
     api: str | None = None
     calibration: Calibration = field(default_factory=Calibration)
     breaker: Breaker = field(default_factory=Breaker)
-    opens_thoughts: bool = False
-    """Whether it was seen to begin in the middle of its reasoning."""
+    priority: Priority = field(default_factory=Priority)
+    began_inside: int = 0
+    """Its last answers, in a row, that began in the middle of reasoning."""
     _told: ModelLimits | None = None
     _told_until: float = 0.0
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -132,26 +147,27 @@ class Model:
                         self._told = await self.backend.limits()
                     self._told_until = time.monotonic() + LIMITS_TTL
                 except (GenerationError, TimeoutError) as error:
-                    log.warning("the model's limits are not to be had", model=self.name, error=str(error))
+                    log.warning("model limits unknown", model=self.name, error=str(error))
                     self._told_until = time.monotonic() + LIMITS_PAUSE
         return self._told
 
     @property
     def where(self) -> str:
-        """What answers, and where, without a secret: ``openai at http://gpu1:8000/v1``."""
+        """What answers, and where, without a secret: ``http://gpu1:8000/v1 (OpenAI API, detected)``."""
         from yarl import URL
 
         detected = getattr(self.backend, "api", None)
-        api = self.api or (f"{detected}, as it turned out," if detected else "a server that does not answer,")
+        called = {"openai": "OpenAI API", "tgi": "TGI", "demo": "demo"}
+        api = f"{called[detected]}, detected" if detected else called[self.api] if self.api else "it does not answer"
         address = URL(self.url).with_user(None).with_query(None) if self.url else ""
-        return f"{api} at {address}" if address else str(api)
+        return f"{address} ({api})" if address else str(api)
 
     def opened(self, prompt: Prompt) -> Opened:
         """Whether the model's first token is reasoning already."""
         # Only where the template knows of it: nothing is rendered for a look that a template of lines needs not.
-        if prompt.chat is None and OPEN in prompt.controls and prompt.text().rstrip().endswith(OPEN):
+        if prompt.chat is None and any(map(opens_in, prompt.controls)) and opens_in(prompt.text()):
             return Opened.YES
-        return Opened.MAYBE if self.opens_thoughts else Opened.NO
+        return Opened.MAYBE if self.began_inside >= INSIDE_BEFORE_WAITING else Opened.NO
 
 
 def one_model(backend: Backend, template: PromptTemplate, *, count: TokenCounter = estimate) -> Models:
@@ -186,48 +202,59 @@ class Models:
             await model.backend.aclose()
 
     async def ask(
-        self, conversation: Conversation, question: Message, manner: Manner, *, aside: bool = False
+        self, conversation: Conversation, question: Message, manner: Manner, *, background: bool = False
     ) -> AsyncGenerator[Fit | Streamed, None]:
         """Stream one answer: a ``Fit`` each time that the window is fitted for a model, then what the model streams.
 
-        Iterate under ``contextlib.aclosing``. What is asked ``aside`` has nobody waiting for it: it goes to no server
-        that is in doubt, and how it ends says nothing to those who do wait.
+        Iterate under ``contextlib.aclosing``. Background requests skip servers whose
+        breaker is not closed, leave breakers alone, and end when somebody asks the same model.
 
         Raises:
             GenerationError: of the first model that was asked, if none answered; of the one that broke off.
+            Preempted: a background request, because somebody asked.
         """
         first: GenerationError | None = None
-        candidates = self._candidates(manner.model, aside=aside)
+        candidates = self._candidates(manner.model, background=background)
         for model in candidates:
             # Whether one that was dead is tried is decided when it is needed, and only one turn pays for it.
-            if not (aside or model.breaker.admits()):
+            attempt = None if background else model.breaker.attempt()
+            if not (background or attempt):
                 continue
-            spoke, patient = False, model is candidates[-1]
+            # With nobody else to ask, this one is asked again; nobody waits for a background request.
+            spoke, patient = False, model is candidates[-1] and not background
             try:
-                async with aclosing(_ask(model, conversation, question, manner, patient=patient)) as stream:
+                async with (
+                    model.priority.use(background=background),
+                    aclosing(_ask(model, conversation, question, manner, patient=patient)) as stream,
+                ):
                     async for item in stream:
                         spoke = spoke or isinstance(item, (Delta, Thinking))
                         yield item
             except GenerationError as error:
-                if isinstance(error, (ModelUnavailable, ModelTimeout)) and not aside:
-                    model.breaker.failed()
+                if attempt:
+                    _judge(attempt, error, spoke=spoke)
                 if spoke:
                     raise
                 first = first or error
-                log.warning("a model did not answer", model=model.name, error=str(error), kind=type(error).__name__)
+                log.warning("model did not answer", model=model.name, error=str(error), kind=type(error).__name__)
             else:
-                if not aside:
-                    model.breaker.succeeded()
+                if attempt:
+                    attempt.succeeded()
                 return
         raise first or ModelUnavailable(
             "No model's server has answered lately, so none is asked again yet.",
             remedy="`parley doctor` looks for the cause. They are tried again after a few seconds.",
         )
 
-    def _candidates(self, chosen: str, *, aside: bool) -> list[Model]:
+    async def idle(self, chosen: str, seconds: float) -> None:
+        """Wait until nobody has asked the model of a background request for so many seconds."""
+        for model in self._candidates(chosen, background=True)[:1]:
+            await model.priority.idle(seconds)
+
+    def _candidates(self, chosen: str, *, background: bool) -> list[Model]:
         """Who may be asked, in order."""
         order = sorted(self.models, key=lambda model: model.name != chosen) if chosen else self.models
-        return [model for model in order if (model.breaker.closed if aside else not model.breaker.open)]
+        return [model for model in order if (model.breaker.closed if background else not model.breaker.open)]
 
 
 async def _ask(
@@ -235,16 +262,15 @@ async def _ask(
 ) -> AsyncGenerator[Fit | Streamed, None]:
     """Ask one model, again if it is busy, and with a smaller window if it refuses the prompt as too long."""
     budget = await model.budget(manner)
-    template = await model.template()
     tries, cut = 0, False
     while True:
         room = replace(budget, prompt=model.calibration.room(budget.prompt))
         fitted = fit(conversation, question, manner.system, room, count=model.count)
         yield fitted
-        prompt = template.render(fitted.window)
-        request = GenerationRequest(prompt, budget.answer, manner.temperature, manner.top_p)
-        spoke = False
+        spoke, began = False, time.monotonic()
         try:
+            prompt = (await model.template()).render(fitted.window)
+            request = GenerationRequest(prompt, budget.answer, manner.temperature, manner.top_p)
             stream = generate(model.backend, request, manner.deadlines, opened=model.opened(prompt))
             async with aclosing(stream):
                 async for item in stream:
@@ -254,23 +280,34 @@ async def _ask(
         except PromptTooLong:
             if spoke or cut:
                 raise
-            log.warning("prompt refused as too long; cutting it once more", model=model.name)
+            log.warning("prompt too long; shortening it", model=model.name)
             budget, cut = replace(budget, prompt=int(budget.prompt * STEP)), True
         except (ModelOverloaded, ModelUnavailable) as error:
             tries += 1
-            wait = _pause(error, tries, patient=patient)
+            wait = _pause(error, tries, time.monotonic() - began, patient=patient)
             if spoke or wait is None:
                 raise
-            log.info("asking again", model=model.name, error=str(error), seconds=round(wait, 2))
+            log.info("model request failed; retrying", model=model.name, error=str(error), seconds=round(wait, 2))
             await asyncio.sleep(wait)
         else:
             return
 
 
-def _pause(error: GenerationError, tries: int, *, patient: bool) -> float | None:
-    """Seconds until the next try; None if there is none. Only who says to come back, or is busy, is tried again."""
+def _judge(attempt: Attempt, error: GenerationError, *, spoke: bool) -> None:
+    """What an error says about its server; a timeout after the first token is no failure, but a long answer."""
+    if isinstance(error, (ModelUnavailable, ModelTimeout)) and not spoke:
+        attempt.failed()
+    elif isinstance(error, (ModelRefused, ModelUnauthorized)) or spoke:
+        attempt.succeeded()
+
+
+def _pause(error: GenerationError, tries: int, took: float, *, patient: bool) -> float | None:
+    """Seconds until the next try; None if there is none.
+
+    A server that says to come back, or is busy, is tried again; one that fails at once, if there is no other model.
+    """
     busy = isinstance(error, ModelOverloaded) or error.retry_after is not None
-    if tries >= TRIES or not busy:
+    if tries >= TRIES or not (busy or (patient and took < FAILS_AT_ONCE)):
         return None
     jittered = random.uniform(0.5, 1) * BACKOFF * 2 ** (tries - 1)  # noqa: S311 - nothing secret
     wait = max(error.retry_after or 0.0, jittered)
@@ -280,7 +317,7 @@ def _pause(error: GenerationError, tries: int, *, patient: bool) -> float | None
 def _learn(model: Model, fitted: Fit, item: Streamed) -> None:
     """What an answer tells about its model."""
     match item:
-        case Thinking(retract=True):
-            model.opens_thoughts = True
-        case Done(usage=usage) if usage.prompt_tokens:
-            model.calibration.learn(estimated=fitted.tokens, real=usage.prompt_tokens)
+        case Done(usage=usage, began_inside=began_inside):
+            model.began_inside = model.began_inside + 1 if began_inside else 0
+            if usage.prompt_tokens:
+                model.calibration.learn(estimated=fitted.tokens, real=usage.prompt_tokens)

@@ -27,10 +27,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from core.backends import Backend
-from core.errors import ModelRefused, SettingsError
+from core.errors import GenerationError, ModelRefused, ModelUnavailable, SettingsError
 from core.fresh import Fresh
 from core.models import Model, Models
 from core.prompts import PromptTemplate, open_template, template_file
+from core.prompts.families import family_of
 from core.settings import HomePath, HttpUrl, Settings, in_plain_words
 from core.tokens import TokenCounter, estimate, read_tokenizer
 from core.types import ModelLimits
@@ -102,10 +103,10 @@ def read_table(path: Path) -> dict[str, Entry]:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(f"MODELS_FILE: {path} cannot be read ({error.strerror}). {example}") from None
+        raise SettingsError(f"MODELS_FILE: '{path}' cannot be read ({error.strerror}). {example}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         where = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is not UTF-8"
-        raise SettingsError(f"MODELS_FILE: {path} is no TOML: {where}. {example}") from None
+        raise SettingsError(f"MODELS_FILE: '{path}' is not TOML: {where}. {example}") from None
     try:
         table = _Table.model_validate(data).models
     except ValidationError as error:
@@ -193,17 +194,21 @@ def _template(backend: Backend, wanted: str, setting: str) -> Callable[[], Await
 
     async def get() -> PromptTemplate:
         if not served:
-            served.append(await _served(backend, tells=bool(wanted)))
+            template, certain = await _served(backend, tells=bool(wanted))
+            if not certain:
+                return template
+            served.append(template)
         return served[0]
 
     return get
 
 
-async def _served(backend: Backend, *, tells: bool) -> PromptTemplate:
+async def _served(backend: Backend, *, tells: bool) -> tuple[PromptTemplate, bool]:
+    """The template for a server, and whether it will be the same when the server is asked again."""
     from core.backends.demo import DemoBackend
 
     if isinstance(backend, DemoBackend):
-        return open_template("falcon")
+        return open_template("falcon"), True
     from core.backends.detect import DetectedBackend
     from core.backends.openai import OpenAIBackend
 
@@ -211,16 +216,27 @@ async def _served(backend: Backend, *, tells: bool) -> PromptTemplate:
     if not isinstance(backend, OpenAIBackend):
         if tells:
             raise _not_told()
-        return open_template("falcon")
+        return await _by_name(backend)
     if not tells:
-        return open_template("chat")
+        return open_template("chat"), True
     told: Any = await backend.served_template()
     if not told:
         raise _not_told()
     from core.prompts.hugging import HuggingFaceTemplate
 
     source, bos, eos = told
-    return HuggingFaceTemplate(source, bos=bos, eos=eos, name="the server's chat template")
+    return HuggingFaceTemplate(source, bos=bos, eos=eos, name="the server's chat template"), True
+
+
+async def _by_name(backend: Backend) -> tuple[PromptTemplate, bool]:
+    """The template of the family that the model belongs to by its name; a server that is away may tell that later."""
+    try:
+        limits = await backend.limits()
+    except ModelUnavailable:
+        return open_template("falcon"), False
+    except GenerationError:  # a proxy may let nothing through but requests for answers
+        limits = None
+    return open_template(family_of(limits.model if limits else "")), True
 
 
 def _not_told() -> ModelRefused:

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from core.jobs import StoredJob
 from core.keys import Keys
 from core.redis import redis_errors
-from core.scripts import script
+from core.scripts import Script
+from core.stored import Unreadable, count_in, finite, read_record, readable, record_in, text_in, time_in, whole_number
 from core.tags import tag
 from core.types import Ending, Outcome
 
@@ -41,13 +43,21 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A turn that was given up: when (seconds since the epoch), why, and after how many tries."""
+    """A turn that was given up: when (seconds since the epoch), why, and after how many tries.
+
+    ``job`` is None where that cannot be read. ``name`` is the turn's id, or one that is made up for it.
+    """
 
     at: float
     why: str
     tries: int
-    job: StoredJob
+    name: str
+    job: StoredJob | None
     stored: str
+
+    def concerns(self, user: str) -> bool:
+        """Whether a person asked it; of what cannot be read, whether it names them anywhere."""
+        return self.job.turn.author.id == user if self.job else user in self.stored
 
 
 class Operator:
@@ -55,8 +65,8 @@ class Operator:
 
     def __init__(self, redis: Redis) -> None:
         self._redis: Any = redis
-        self._replay = redis.register_script(script("replay", "lanes"))
-        self._requeue = redis.register_script(script("requeue", "lanes"))
+        self._replay = Script(redis, "replay", "lanes")
+        self._requeue = Script(redis, "requeue", "lanes")
 
     async def lanes(self) -> list[Lane]:
         """All lanes in which turns wait or are answered, those that wait longest first."""
@@ -77,8 +87,10 @@ class Operator:
             return bool(await self._requeue(keys=[Keys.turn(turn)]))
 
     async def letters(self) -> list[Letter]:
-        """The turns that were given up, oldest first."""
+        """The turns that were given up, oldest first; also those that cannot be read."""
         with redis_errors("read the dead letters"):
+            if await self._redis.type(Keys.DEAD) not in ("list", "none"):
+                return []
             stored = await self._redis.lrange(Keys.DEAD, 0, -1)
         return [_letter(text) for text in stored]
 
@@ -96,25 +108,32 @@ class Operator:
 
     async def _lane(self, name: str) -> Lane | None:
         platform = name.partition(":")[0]
-        async with self._redis.pipeline(transaction=True) as pipe:
+        # Without a transaction: of a lane with a key of another kind, the worker that mends it tells.
+        async with self._redis.pipeline(transaction=False) as pipe:
             pipe.lrange(Keys.inbox(name), 0, -1)
             pipe.hmget(Keys.lane_state(name), "owner", "tries", "text", "refs")
             for place in PLACES:
                 pipe.zscore(Keys.lanes(place, platform), name)
-            jobs, (owner, tries, text, refs), *scores = await pipe.execute()
+            found: list[Any] = await pipe.execute(raise_on_error=False)
+        if any(isinstance(one, ResponseError) for one in found):
+            return None
+        jobs, (owner, tries, text, refs), *scores = found
         if not jobs:
             return None
         place = next((place for place, score in zip(PLACES, scores, strict=True) if score is not None), "waiting")
         seconds = scores[1] / 1000 - time.time() if place == "held" else 0.0
+        read, _ = readable(StoredJob.from_json, jobs)
+        if not read:
+            return None
         return Lane(
             name,
             place,
             owner or "",
-            int(tries or 0),
-            round(seconds, 1),
+            whole_number(tries),
+            round(finite(seconds), 1),
             len(text or ""),
-            len(json.loads(refs or "[]")),
-            tuple(StoredJob.from_json(job) for job in jobs),
+            _count(refs),
+            tuple(read),
         )
 
 
@@ -124,7 +143,27 @@ def matching(turns: Sequence[str], wanted: str) -> list[str]:
     return exact or [turn for turn in turns if turn.endswith(wanted)]
 
 
+def _count(refs: str | None) -> int:
+    """How many messages of a reply are known."""
+    try:
+        found = json.loads(refs or "[]")
+    except (ValueError, RecursionError):
+        return 0
+    return len(found) if isinstance(found, list) else 0
+
+
 def _letter(text: str) -> Letter:
-    record = json.loads(text)
-    job = StoredJob.from_json(json.dumps(record["job"]))
-    return Letter(float(record["at"]), record["why"], int(record["tries"]), job, text)
+    """A dead letter, as far as it can be read."""
+    name = f"unreadable:{tag(text)}"
+    try:
+        record = read_record(text)
+        at, why, tries = time_in(record, "at"), text_in(record, "why"), count_in(record, "tries")
+        if "job" not in record:
+            return Letter(at, f"{why}: {text_in(record, 'key', '')}", tries, name, None, text)
+    except Unreadable as error:
+        return Letter(0.0, f"this letter cannot be read: {error}", 0, name, None, text)
+    try:
+        job = StoredJob.from_record(record_in(record, "job"))
+    except Unreadable as error:
+        return Letter(at, why if str(error) in why else f"{why}; {error}", tries, name, None, text)
+    return Letter(at, why, tries, job.turn.id, job, text)

@@ -1,8 +1,8 @@
-"""Questions to ``core/lua/budget.lua``: together in one round trip after the other, and never for longer than a moment.
+"""Batches call-budget requests to ``core/lua/budget.lua`` over one dedicated Redis connection, each with a deadline.
 
-Every call that a busy process makes waits for such an answer, so it takes as few steps of the event loop as it can:
-with a hundred replies at once a step takes a tenth of a second, and the client's own way through its pool takes
-fifteen. Here a connection is kept, and written to and read from without further ado.
+Every platform call of a busy process waits for such a request, so a request takes as few steps of the event loop as
+possible: with a hundred replies at once a step takes a tenth of a second, and the Redis client's connection pool takes
+fifteen steps. So this module keeps one connection of its own, and writes to it and reads from it directly.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from core.redis import lone_connection
-from core.scripts import script
+from core.scripts import Script
 
 FAULTS = (RedisError, OSError)  # TimeoutError is an OSError
 """What is raised when there is no answer."""
@@ -46,7 +46,7 @@ class Questions:
     def __init__(self, redis: Redis, deadline: float) -> None:
         self._deadline = deadline
         self._redis = redis
-        self._script = redis.register_script(script("budget"))
+        self._script = Script(redis, "budget")
         self._connection: AbstractConnection | None = None
         self._asked: list[_Asked] = []
         self._under_way: list[_Asked] = []
@@ -132,7 +132,7 @@ class Questions:
             await self._hang_up()  # it may have been idle for too long; and what was heard may be repeated
             answers = await self._send(commands)
         if any(isinstance(answer, NoScriptError) for answer in answers):  # then Redis heard none of them
-            await self._send([("SCRIPT LOAD", self._script.script)])
+            await self._send([("SCRIPT LOAD", self._script.source)])
             answers = await self._send(commands)
         return answers
 

@@ -17,16 +17,21 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
+import structlog
 from redis.asyncio import Redis
 
 from core import commands, metrics
 from core.errors import StorageError
-from core.jobs import Job, Note, Receipt, Seal, StoredJob, read_refs, write_refs
+from core.jobs import MOST_TOKENS, Job, Note, Receipt, Seal, StoredJob, read_refs, write_refs
 from core.keys import TURN_TTL, Keys
 from core.memory import RedisMemory
 from core.redis import redis_errors
-from core.scripts import script
+from core.scripts import Script
+from core.stored import Unreadable, readable, whole_number
+from core.tags import tag
 from core.types import FORMAT, ConversationKey, Ending, MessageRef, Outcome, Turn
+
+log = structlog.get_logger()
 
 LEASE = 15.0
 """Seconds that a worker has a lane without saying that it is still there."""
@@ -34,10 +39,10 @@ MOST_WAITING = 20
 """Turns that may wait in one lane."""
 MOST_TOGETHER = 10
 """Turns that are answered as one, where messages are merged."""
-MOST_DEAD = 1000
-"""Dead letters that are kept."""
 TELLS_PLACE = 2
 """Who has so many turns before theirs is told so."""
+SWEPT_AT_ONCE = 1000
+"""Keys of which one script looks at the kind."""
 MOST_UNSURE = 1000
 """Calls of which Redis did not say whether it took them; the oldest are forgotten first."""
 
@@ -46,7 +51,7 @@ STORED_WITHIN = 1.5
 
 FollowUp = Literal["queue", "merge", "interrupt"]
 """What becomes of messages that come while an answer is under way: see ``Settings.follow_up``."""
-SUPERSEDED = Outcome(Ending.STOPPED, "Stopped, because you sent a newer message.")
+SUPERSEDED = Outcome(Ending.STOPPED, "Stopped, because you sent a newer message.", hand_on=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +82,21 @@ class TurnQueue(Protocol):
         ...
 
     async def stop(self, turn: str, outcome: Outcome) -> bool:
-        """End a turn early, wherever it is; False if it is done with. It is told to its worker within milliseconds."""
+        """End a turn early, wherever it is; False if it is done with. It is told to its worker within milliseconds.
+
+        A turn that was deleted before anybody told of its message is never accepted.
+        """
         ...
 
-    async def amend(self, turn: str, *, text: str | None = None, **place: str) -> bool:
-        """A question reads otherwise now, or more became known of where it stands; False if it is done with."""
+    async def amend(
+        self, turn: str, *, text: str | None = None, at: float = 0.0, early: bool = False, **place: str
+    ) -> bool:
+        """A question reads otherwise now, or more became known of where it stands; False if it is done with.
+
+        ``at`` is when its author edited it, by the platform's clock: of two edits the later one stands, in whatever
+        order they come. 0 where the platform does not say; then the one that comes last stands. ``early`` keeps the
+        edit of a message that nobody told of yet for a day: only of one that is addressed to us.
+        """
         ...
 
     async def retry(self, key: ConversationKey, turn: str, pressed: MessageRef) -> bool:
@@ -116,8 +131,15 @@ class TurnQueue(Protocol):
         """End a job and remember what was said, in one step; may be repeated. Gives the notes if they are newer."""
         ...
 
-    async def correct_kept(self, key: ConversationKey, turn: str, text: str | None) -> None:
-        """A question that is kept for its Retry button reads ``text`` now; None if it was deleted, and is dropped."""
+    async def bury(self, job: Job, why: str) -> bool:
+        """Move a job to the dead letters as it is stored; its lane goes on. False if the lease is lost."""
+        ...
+
+    async def correct_kept(self, key: ConversationKey, turn: str, text: str | None, *, at: float = 0.0) -> None:
+        """A question that is kept for its Retry button reads ``text`` now; None if it was deleted, and is dropped.
+
+        ``at`` is as in ``amend``.
+        """
         ...
 
     async def release(self, job: Job, *, wait: float = 0, failed: bool = False) -> bool:
@@ -149,16 +171,18 @@ class RedisTurnQueue:
         self._follow_up = follow_up
         self._quotas = quotas
         self._unsure: dict[str, str] = {}
-        self._submit = redis.register_script(script("submit", "lanes"))
-        self._claim = redis.register_script(script("claim", "lanes"))
-        self._beat = redis.register_script(script("beat", "lanes"))
-        self._mark = redis.register_script(script("mark", "lanes"))
-        self._commit = redis.register_script(script("commit", "lanes", "exchange"))
-        self._release = redis.register_script(script("release", "lanes"))
-        self._note = redis.register_script(script("note", "lanes"))
-        self._retry = redis.register_script(script("retry", "lanes"))
-        self._settle = redis.register_script(script("settle", "lanes"))
-        self._recast = redis.register_script(script("recast"))
+        self._submit = Script(redis, "submit", "lanes")
+        self._claim = Script(redis, "claim", "lanes")
+        self._beat = Script(redis, "beat", "lanes")
+        self._mark = Script(redis, "mark", "lanes")
+        self._commit = Script(redis, "commit", "lanes", "exchange")
+        self._release = Script(redis, "release", "lanes")
+        self._note = Script(redis, "note", "lanes")
+        self._retry = Script(redis, "retry", "lanes")
+        self._settle = Script(redis, "settle", "lanes")
+        self._recast = Script(redis, "recast")
+        self._sweep = Script(redis, "sweep")
+        self._reject = Script(redis, "reject", "lanes")
 
     # Those who ask.
 
@@ -196,9 +220,11 @@ class RedisTurnQueue:
         """See ``TurnQueue.stop``."""
         return await self._add(turn, Note(stop=outcome))
 
-    async def amend(self, turn: str, *, text: str | None = None, **place: str) -> bool:
+    async def amend(
+        self, turn: str, *, text: str | None = None, at: float = 0.0, early: bool = False, **place: str
+    ) -> bool:
         """See ``TurnQueue.amend``."""
-        return await self._add(turn, Note(text=text, place=place))
+        return await self._add(turn, Note(text=text, place=place, edited=at), early=early)
 
     async def retry(self, key: ConversationKey, turn: str, pressed: MessageRef) -> bool:
         """See ``TurnQueue.retry``."""
@@ -225,8 +251,9 @@ class RedisTurnQueue:
     async def running(self, lane: str) -> Turn | None:
         """The turn of a lane that is being answered, or will be next."""
         with redis_errors("look at a lane"):
-            head = await self._redis.lindex(Keys.inbox(lane), 0)
-        return StoredJob.from_json(head).turn if isinstance(head, str) else None
+            head: Any = await self._redis.lindex(Keys.inbox(lane), 0)
+        found, _ = readable(StoredJob.from_json, [head] if head else [])
+        return found[0].turn if found else None
 
     async def find(self, turn: str) -> Turn | None:
         """A turn that waits or is being answered."""
@@ -234,7 +261,8 @@ class RedisTurnQueue:
             found: Any = await self._redis.hmget(Keys.turn(turn), "status", "lane")
             status, lane = found
             jobs: Any = await self._redis.lrange(Keys.inbox(lane), 0, -1) if status == "open" else []
-        return next((job.turn for job in map(StoredJob.from_json, jobs) if job.turn.id == turn), None)
+        found_jobs, _ = readable(StoredJob.from_json, jobs)
+        return next((job.turn for job in found_jobs if job.turn.id == turn), None)
 
     async def first(self, name: str) -> bool:
         """See ``TurnQueue.first``."""
@@ -249,28 +277,68 @@ class RedisTurnQueue:
         with redis_errors("look whether something happened"):
             return bool(await self._redis.exists(Keys.seen(name)))
 
-    async def correct_kept(self, key: ConversationKey, turn: str, text: str | None) -> None:
+    async def correct_kept(self, key: ConversationKey, turn: str, text: str | None, *, at: float = 0.0) -> None:
         """See ``TurnQueue.correct_kept``."""
         with redis_errors("change a kept turn"):
             if text is None:
                 await self._redis.hdel(Keys.retries(key), turn)
-            elif isinstance(kept := await self._redis.hget(Keys.retries(key), turn), str):
-                job = StoredJob.from_json(kept)
-                job = replace(job, turn=replace(job.turn, text=text))
-                # Only if it is still kept: who pressed the button meanwhile asks it already.
-                await self._recast(keys=[Keys.retries(key)], args=[turn, kept, job.to_json()])
+                return
+            while isinstance(kept := await self._redis.hget(Keys.retries(key), turn), str):
+                found, _ = readable(StoredJob.from_json, [kept])
+                if not found or 0 < at < found[0].turn.edited or text == found[0].turn.text:
+                    return
+                job = replace(found[0], turn=replace(found[0].turn, text=text, edited=at or found[0].turn.edited))
+                # Only as it was read: another edit may have come between, or somebody pressed the button.
+                if await self._recast(keys=[Keys.retries(key)], args=[turn, kept, job.to_json()]):
+                    return
 
     # Those who answer.
 
     async def claim(self, most: int, *, idle: bool) -> Claimed:
         """See ``TurnQueue.claim``."""
         together = MOST_TOGETHER if self._follow_up == "merge" else 1
-        with redis_errors("take turns"):
-            lanes, quarantine = await self._claim(
-                keys=[Keys.EPOCH],
-                args=[self.worker, self._lease_ms, most, int(idle), FORMAT, together, MOST_DEAD, *self.platforms],
-            )
-        return Claimed(tuple(_job(lane) for lane in lanes), quarantine == "1")
+        args: list[str | int] = [self.worker, self._lease_ms, most, int(idle), FORMAT, together, *self.platforms]
+        while True:
+            with redis_errors("take turns"):
+                lanes, quarantine = await self._claim(keys=[Keys.EPOCH], args=args)
+            jobs = [job for lane in lanes if (job := await self._read(lane))]
+            if jobs or not lanes:  # else what could not be read is out of the way now
+                return Claimed(tuple(jobs), quarantine == "1")
+
+    async def _read(self, lane: Sequence[Any]) -> Job | None:
+        """One lane, as claim.lua gives it; without a job if it begins with one that cannot be read.
+
+        That one goes to the dead letters, and the lane goes on.
+        """
+        name, epoch, tries, hopeless, jobs, refs, text, posting, seal, notes = lane
+        stored = []
+        for number, job in enumerate(jobs):
+            try:
+                stored.append(_readable_job(job, name))
+            except Unreadable as error:
+                log.warning("unreadable entry moved to the dead letters", conv=tag(name), why=str(error))
+                await self._bury(name, int(epoch), number, 1, str(error))
+                return None
+        return Job(
+            lane=name,
+            epoch=int(epoch),
+            tries=int(tries),
+            stored=tuple(stored),
+            notes=tuple(notes),
+            refs=_readable_refs(refs),
+            text=text,
+            posting=whole_number(posting) if posting else None,
+            seal=_readable_seal(seal),
+            hopeless=hopeless == "1",
+        )
+
+    async def bury(self, job: Job, why: str) -> bool:
+        """See ``TurnQueue.bury``."""
+        return await self._bury(job.lane, job.epoch, 0, len(job.stored), why)
+
+    async def _bury(self, lane: str, epoch: int, first: int, count: int, why: str) -> bool:
+        with redis_errors("move a turn to the dead letters"):
+            return bool(await self._reject(args=[lane, epoch, first, count, why]))
 
     async def wait(self, seconds: float) -> None:
         """Return when there may be something to claim, after ``seconds`` at the latest."""
@@ -323,7 +391,8 @@ class RedisTurnQueue:
         """See ``TurnQueue.commit``."""
         exchange = seal.exchange if seal else None
         keys, values = self._memory.arguments(exchange) if exchange else ([], [])
-        args: list[Any] = [job.lane, job.epoch, job.id, len(job.stored), seal.tokens if seal else 0, dead, MOST_DEAD]
+        tokens = whole_number(seal.tokens, MOST_TOKENS) if seal else 0
+        args: list[Any] = [job.lane, job.epoch, job.id, len(job.stored), min(tokens, MOST_TOKENS), dead]
         with redis_errors("end a turn"):
             code, *notes = await self._commit(keys=keys, args=[*args, *job.notes, *values])
         return tuple(notes) if int(code) == 3 else "lost" if int(code) == 0 else "done"
@@ -333,6 +402,21 @@ class RedisTurnQueue:
         with redis_errors("let go of a turn"):
             return bool(await self._release(args=[job.lane, job.epoch, int(1000 * wait), int(failed)]))
 
+    async def sweep(self) -> int:
+        """Put aside what stands in keys of the wrong kind: see ``Keys.kind``. Returns how many there were."""
+        found, names = 0, list[str]()
+        with redis_errors("look through all keys"):
+            async for name in self._redis.scan_iter(match="{parley}:*", count=500):
+                if Keys.kind(name):
+                    names.append(name)
+                if len(names) >= SWEPT_AT_ONCE:
+                    found += await self._put_aside(names)
+                    names = []
+            return found + (await self._put_aside(names) if names else 0)
+
+    async def _put_aside(self, names: list[str]) -> int:
+        return int(await self._sweep(keys=names, args=[Keys.kind(name) for name in names]))
+
     async def settle(self) -> int:
         """Find lanes that stand nowhere, and put them where workers look. Returns how many there were."""
         found = 0
@@ -341,9 +425,9 @@ class RedisTurnQueue:
                 found += int(await self._settle(args=[Keys.lane_of(name)]))
         return found
 
-    async def _add(self, turn: str, note: Note) -> bool:
+    async def _add(self, turn: str, note: Note, *, early: bool = False) -> bool:
         with redis_errors("reach a turn"):
-            return bool(await self._note(keys=[Keys.turn(turn)], args=[turn, note.to_json()]))
+            return bool(await self._note(keys=[Keys.turn(turn)], args=[turn, note.to_json(), int(early)]))
 
     async def _write(self, job: Job, retry: StoredJob | None, fields: Sequence[Any]) -> bool:
         kept = [retry.to_json(), retry.turn.id] if retry else ["", ""]
@@ -382,17 +466,26 @@ async def in_time() -> AsyncIterator[None]:
         raise StorageError(f"Redis did not store a message within {STORED_WITHIN:g} s.") from None
 
 
-def _job(lane: Sequence[Any]) -> Job:
-    """One lane, as claim.lua gives it."""
-    name, epoch, tries, jobs, refs, text, posting, seal, notes = lane
-    return Job(
-        lane=name,
-        epoch=int(epoch),
-        tries=int(tries),
-        stored=tuple(StoredJob.from_json(job) for job in jobs),
-        notes=tuple(notes),
-        refs=read_refs(json.loads(refs or "[]")),
-        text=text,
-        posting=int(posting) if posting else None,
-        seal=Seal.from_json(seal) if seal else None,
-    )
+def _readable_job(text: str, lane: str) -> StoredJob:
+    """A job of a lane. Raises Unreadable."""
+    job = StoredJob.from_json(text)
+    if job.turn.lane != lane:
+        raise Unreadable("it belongs into another lane")
+    return job
+
+
+def _readable_refs(text: str) -> tuple[MessageRef, ...]:
+    """The messages of a reply; where they cannot be read, they are found by their marks or posted anew."""
+    try:
+        return read_refs(json.loads(text or "[]"))
+    except (ValueError, TypeError, RecursionError):
+        return ()
+
+
+def _readable_seal(text: str) -> Seal | None:
+    """How an answer ends; where that cannot be read, the model is asked again."""
+    try:
+        return Seal.from_json(text) if text else None
+    except Unreadable as error:
+        log.warning("an answer's end could not be read", why=str(error))
+        return None

@@ -15,14 +15,23 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
-from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    DataError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from core import metrics
 from core.embedded import OLDEST, embedded_redis, parse_version
-from core.errors import StorageError
+from core.errors import StorageError, StorageFault
 
 
 class Patience(Retry):
@@ -61,11 +70,18 @@ _OPTIONS: dict[str, Any] = {
     "timeout": 5,
     "socket_timeout": 5,
     "socket_connect_timeout": 5,
-    "health_check_interval": 15,
+    # After a failover the old master says READONLY: the connection is dropped, and the next one finds the new one.
+    "retry_on_error": [ReadOnlyError],
+    # A PING before a call is a round trip more, also before HELLO; TCP's own keepalive finds dead connections.
+    "health_check_interval": 0,
     "protocol": 3,
     "legacy_responses": False,
+    # Its name and version would be a round trip more for each connection.
+    "driver_info": None,
     # All that is stored is text: JSON, ids and numbers.
     "decode_responses": True,
+    # Bytes that are no text come from nobody of us. They are read and sent back as they are.
+    "encoding_errors": "surrogateescape",
     # On by default; then redis-py no longer looks whether an idle connection is still alive, and only Redis
     # Enterprise has anything to notify.
     "maint_notifications_config": MaintNotificationsConfig(enabled=False),
@@ -141,15 +157,42 @@ def lone_connection(client: Redis) -> AbstractConnection:
 
 @contextmanager
 def redis_errors(operation: str) -> Iterator[None]:
-    """Turn whatever Redis raises inside into StorageError: "could not ``operation``", and nothing of the data."""
+    """Turn whatever Redis raises inside into StorageError: "could not ``operation``", and nothing of the data.
+
+    StorageFault where Redis is there: a script that fails, a key of the wrong kind, an argument that cannot be sent.
+    """
     try:
         yield
-    except (RedisError, OSError) as error:
+    except (RedisError, OSError, UnicodeError) as error:
         metrics.REDIS_DISRUPTIONS.add()
+        if _is_fault(error):
+            raise StorageFault(
+                f"Redis could not {operation}: {_reason(error)}",
+                remedy="Redis answers, so this is a fault of Parley's, or its data was damaged: please report it.",
+            ) from error
         raise StorageError(
             f"Redis could not {operation}: {_reason(error)}",
             remedy="Check that Redis runs and has memory and disk left; without REDIS_URL it is Parley's own.",
         ) from error
+
+
+AWAY = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MISCONF", "OOM", "NOREPLICAS", "BUSY")
+"""What a server says that cannot do its work now, and will be able to, or can be made to."""
+REFUSED = ("NOAUTH", "NOPERM", "WRONGPASS", "DENIED")
+"""What a server says that does not let us in, or not do that."""
+
+
+_NOT_NOW = rf"(?:^ ?|error: \(['\"]|: -)(?:{'|'.join((*AWAY, *REFUSED))})\b"
+"""One of those: alone, as a pipeline repeats it, or as a script of an older Redis does."""
+
+
+def _is_fault(error: Exception) -> bool:
+    """Whether Redis is there and able, and cannot do what it was asked."""
+    if isinstance(error, (UnicodeError, DataError)):
+        return True
+    if not isinstance(error, ResponseError) or isinstance(error, (ReadOnlyError, OutOfMemoryError, AuthorizationError)):
+        return False
+    return not re.search(_NOT_NOW, f"{getattr(error, 'status_code', '')} {error}")
 
 
 def _client(url: str, **options: Any) -> Redis:
@@ -158,8 +201,7 @@ def _client(url: str, **options: Any) -> Redis:
 
 async def _look(url: str, place: str) -> None:
     """Raise whatever is wrong with the server, at the first try."""
-    # A health check would be a PING before HELLO, which a server that is loading does not answer.
-    quick = {"socket_timeout": 2, "socket_connect_timeout": 2, "health_check_interval": 0}
+    quick = {"socket_timeout": 2, "socket_connect_timeout": 2}
     client: Any = _client(url, retry=Retry(NoBackoff(), 0), **quick)
     try:
         # INFO would tell as well, but a user without @dangerous may not ask.
@@ -198,7 +240,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, (RedisConnectionError, RedisTimeoutError, OSError)):
         return f"{name}: {error}".removesuffix(": ")
     code = re.match(r"[A-Z]{3,}\b", str(error)) if type(error) is ResponseError else None
-    return code[0] if code else name
+    line = re.search(r"\buser_script:(\d+)", str(error)) if isinstance(error, ResponseError) else None
+    return (code[0] if code else name) + (f" in line {line[1]} of a script" if line else "")
 
 
 def _place(url: str) -> str:

@@ -13,14 +13,23 @@ from core import commands, metrics
 from core.assistant import Answer, Assistant
 from core.delivery import deliver
 from core.draft import Draft
-from core.errors import MessageGone, ParleyError, PlatformError, StorageError
+from core.errors import (
+    MessageGone,
+    NotAllowed,
+    ParleyError,
+    PlatformError,
+    PlatformUnauthorized,
+    StorageError,
+    StorageFault,
+)
 from core.failpoints import reach, swallow
-from core.jobs import TRIES, Job, Note, Seal, StoredJob
+from core.jobs import MOST_TOKENS, Job, Note, Seal, StoredJob
 from core.lease import Lease, LeaseEditor, LeaseLost
 from core.memory import Exchange
 from core.policy import Venue
 from core.queue import TurnQueue
-from core.surface import Surface
+from core.stored import whole_number
+from core.surface import PrivateSurface, Surface
 from core.tags import tag, turn_fields
 from core.timings import Timing, Timings
 from core.tokens import estimate
@@ -34,6 +43,12 @@ PAUSED = Outcome(Ending.INTERRUPTED, "I'm restarting, and I'll finish this answe
 OVER = Outcome(
     Ending.INTERRUPTED, "This answer is incomplete: I can only write it for 15 minutes. Ask again for the rest."
 )
+NO_PLACE = (
+    "I couldn't reply where you asked: I'm not allowed to write there. "
+    "Ask me in a direct message, or ask whoever manages that channel to let me post."
+)
+NOT_SHOWN = "I couldn't show you my answer where you asked, because it was refused there. Please ask again."
+HERE_IT_IS = "This is what I would have posted:"
 LATER = 30.0
 """Seconds before a turn is taken again whose platform was away."""
 TOO_OLD = 3600.0
@@ -42,8 +57,13 @@ AGAIN_THERE = "again"
 """In a turn's place: a worker died with it, and may have left a sign there of being at work."""
 AGAIN = 1.0
 """Seconds before a turn is taken again after a fault of ours."""
+WHOLE = (Ending.COMPLETE, Ending.LENGTH)
+TELL_TIMEOUT = 10.0
+"""Seconds to reach a person apart from where they asked."""
 COMMIT_PAUSE = 0.5
 """Seconds between two tries to commit while Redis is away."""
+COMMIT_TRIES = 3
+"""Commits of one answer that Redis may fail at although it is there, before the turn is a dead letter."""
 
 
 class Reply:
@@ -87,30 +107,35 @@ class Reply:
         how = "left"
         try:
             seal, why = await self._answer()
-            await self._commit(seal, why)
-            if self._written:
+            why = await self._commit(seal, why)
+            if self._written and not why:
                 self._assistant.remembered(self._written)
             how = "dead" if why else seal.outcome.ending if seal else "gone"
         except LeaseLost:
             self.lease.lost = True
-            log.warning("left to another worker")
+            log.warning("answer left to another worker")
         except MessageGone as error:
             how = "gone"
-            log.info("no place to reply to", code=error.code)
+            log.info("reply target gone", code=error.code)
             await self._end(self._commit(None))
         except PlatformError as error:
-            log.error("a reply could not be shown", error=str(error), remedy=error.remedy)
-            if error.retryable and time.time() - max(job.turn.at, job.stored[-1].since) < TOO_OLD:
+            log.warning("reply not shown", error=str(error), code=error.code, remedy=error.remedy)
+            passes = error.retryable or isinstance(error, PlatformUnauthorized)  # a token can be put right
+            if passes and time.time() - max(job.turn.at, job.stored[-1].since) < TOO_OLD:
                 await self._end(self._release(LATER, failed=False))
             else:
-                how = "dead"
-                await self._end(self._commit(None, str(error)))
+                how = "gone" if isinstance(error, NotAllowed) else "dead"
+                await self._tell(job.turn, NO_PLACE if isinstance(error, NotAllowed) else NOT_SHOWN)
+                await self._end(self._commit(None, str(error) if how == "dead" else ""))
+        except StorageFault as error:
+            log.exception("internal error", error=str(error))
+            how = await self._fail(str(error))
         except StorageError as error:
-            log.warning("the queue is away", error=str(error))
+            log.warning("queue unavailable", error=str(error))
             await self._end(self._release(AGAIN, failed=False))
-        except Exception:
-            log.exception("a fault of ours")
-            await self._end(self._release(AGAIN, failed=True))
+        except Exception as error:
+            log.exception("internal error")
+            how = await self._fail(type(error).__name__)
         return how
 
     async def hand_over(self, *, say_so: bool) -> None:
@@ -121,6 +146,18 @@ class Reply:
         await self._end(self._release(0, failed=False))
         reach("released")
 
+    async def _tell(self, turn: Turn, why: str) -> None:
+        """Tell who asked, apart from the place where they did, that there is no reply, and what it would have said."""
+        if self.lease.lost or not isinstance(self._surface, PrivateSurface):
+            return
+        draft = self.lease.draft
+        whole = draft.text if draft and draft.outcome and draft.outcome.ending in WHOLE else ""
+        try:
+            async with asyncio.timeout(TELL_TIMEOUT):
+                await self._surface.tell(turn, f"{why} {HERE_IT_IS}\n\n{whole}" if whole else why)
+        except (PlatformError, TimeoutError) as error:
+            log.warning("asker not told", error=str(error))
+
     async def _note_times(self) -> None:
         """Write down how an answer of the model went, as far as it was ours; commands and dead letters are none."""
         editor, written, turn = self._editor, self._written, self.lease.job.turn
@@ -128,7 +165,7 @@ class Reply:
             return
         asked = self._begun if turn.attempt else turn.at  # one that is asked again is as old as its question
         first = round(max(0.0, editor.first_at - asked), 3) if editor.first_at else None
-        tokens = (written.usage.completion_tokens or estimate(written.text)) if written else 0
+        tokens = (whole_number(written.usage.completion_tokens) or estimate(written.text)) if written else 0
         writing = round(written.seconds, 3) if written else 0.0
         await self._timings.keep(
             Timing(time.time(), turn.key.platform, first, writing, tokens, editor.edits, editor.refused)
@@ -152,7 +189,7 @@ class Reply:
             draft.append(job.seal.text)
             draft.close(job.seal.outcome)
         elif job.hopeless:
-            draft, why = Draft(floor=job.text), f"{TRIES} workers died of it"
+            draft, why = Draft(floor=job.text), f"{job.tries - 1} workers died of it, or failed"
             draft.close(_given_up(job, venue))
         elif command := commands.find(turn.text) or commands.find(self._typed()):
             draft, why = await self._obey(turn, command, venue), ""
@@ -185,7 +222,7 @@ class Reply:
         understood = await self._surface.understand(turn)
         for stored, note in zip(self.lease.job.stored, self.lease.notes, strict=True):
             if stored.turn.id == turn.id and note.text is not None:
-                understood = replace(understood, text=note.text)
+                understood = replace(understood, text=note.text, edited=note.edited or understood.edited)
         return understood
 
     def _typed(self) -> str:
@@ -242,8 +279,12 @@ class Reply:
         if text != before.turn.text:
             await self._queue.correct_kept(before.turn.key, before.turn.id, text)
 
-    async def _commit(self, seal: Seal | None, dead: str = "") -> None:
-        """End the job and remember what was said, as it reads by then. Raises LeaseLost."""
+    async def _commit(self, seal: Seal | None, dead: str = "") -> str:
+        """End the job and remember what was said, as it reads by then. Returns why it is a dead letter, if it is one.
+
+        What cannot be committed although Redis is there becomes one. Raises LeaseLost.
+        """
+        faults = 0
         while True:
             job = self.lease.job
             current = replace(seal, exchange=_as_it_reads(seal.exchange, job)) if seal else None
@@ -251,17 +292,41 @@ class Reply:
             try:
                 await self._correct_kept()
                 result = await self._queue.commit(job, current, dead=dead)
-            except StorageError as error:
-                log.warning("not committed yet", error=str(error))
+            except Exception as error:
+                known = isinstance(error, StorageError)
+                if not known or isinstance(error, StorageFault):
+                    faults += 1
+                    log.exception("internal error", error=type(error).__name__)
+                else:
+                    log.warning("commit failed; retrying", error=str(error))
                 self.lease.check()
+                if faults >= COMMIT_TRIES:
+                    why = f"its answer could not be stored: {str(error) if known else type(error).__name__}"
+                    await self._bury(why)
+                    return why
                 await asyncio.sleep(COMMIT_PAUSE)
                 continue
             if result == "done":
                 reach("committed")
-                return
+                return dead
             if result == "lost":
                 raise LeaseLost("another worker has this turn")
             self.lease.learn(result)
+
+    async def _fail(self, what: str) -> str:
+        """After a fault of ours: the job is tried again, or given up if it was tried too often."""
+        job = self.lease.job
+        if not job.hopeless:
+            await self._end(self._release(AGAIN, failed=True))
+            return "left"
+        await self._end(self._bury(f"it failed {job.tries} times, the last time with {what}"))
+        return "dead"
+
+    async def _bury(self, why: str) -> None:
+        """End a job that nothing else ends: it becomes a dead letter as it is stored, and its lane goes on."""
+        log.error("turn moved to the dead letters", turn=tag(self.lease.job.turn.id), why=why)
+        if not await self._queue.bury(self.lease.job, why):
+            raise LeaseLost("another worker has this turn")
 
     async def _release(self, wait: float, *, failed: bool) -> None:
         await self._queue.release(self.lease.job, wait=wait, failed=failed)
@@ -271,24 +336,26 @@ class Reply:
         try:
             await step  # type: ignore[misc]
         except (ParleyError, TimeoutError) as error:
-            log.warning("left to its lease", turn=tag(self.lease.job.turn.id), error=str(error))
+            log.warning("lease left to expire", turn=tag(self.lease.job.turn.id), error=str(error))
 
 
 def _sealed(answer: Answer) -> Seal:
-    tokens = (answer.usage.prompt_tokens or 0) + (answer.usage.completion_tokens or 0)
-    return Seal(answer.text, answer.outcome, answer.exchange, tokens)
+    # What a server says that it counted is only a claim.
+    counted = (whole_number(answer.usage.prompt_tokens), whole_number(answer.usage.completion_tokens))
+    return Seal(answer.text, answer.outcome, answer.exchange, min(sum(counted), MOST_TOKENS))
 
 
 def _given_up(job: Job, venue: Venue) -> Outcome:
-    note = venue.tell(f"I crashed on this question {TRIES} times and won't try it again. Tell {{contact}}; its id is ")
+    tries = job.tries - 1
+    note = venue.tell(f"I crashed on this question {tries} times and won't try it again. Tell {{contact}}; its id is ")
     note = f"{note}{job.turn.id}."
     return Outcome(Ending.INTERRUPTED if job.text else Ending.FAILED, note)
 
 
 def _named(exchange: Exchange | None, ref: MessageRef) -> Exchange | None:
     """An exchange whose answer bears the name of its first message, which was not known when it was sealed."""
-    if not exchange:
-        return None
+    if not exchange or exchange.messages[-1].role is not Role.ASSISTANT:
+        return exchange
     *before, said = exchange.messages
     return replace(exchange, messages=(*before, replace(said, id=ref.id)))
 
@@ -306,6 +373,6 @@ def _as_it_reads(exchange: Exchange | None, job: Job) -> Exchange | None:
                 return None
             continue
         if note and note.text is not None and note.text != message.text:
-            message = replace(message, text=note.text, tokens=0)  # noqa: PLW2901
+            message = replace(message, text=note.text, tokens=0, edited=note.edited)  # noqa: PLW2901
         messages.append(message)
     return replace(exchange, messages=tuple(messages))

@@ -10,7 +10,6 @@ step may be repeated, and done by several processes at once: whoever starts firs
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import structlog
@@ -20,7 +19,8 @@ from core.errors import StorageError
 from core.jobs import StoredJob, read_refs
 from core.keys import Keys
 from core.redis import redis_errors
-from core.scripts import script
+from core.scripts import Script
+from core.stored import Unreadable, list_in, read_record
 from core.types import Turn
 
 log = structlog.get_logger()
@@ -47,7 +47,7 @@ async def prepare(redis: Redis) -> int:
             changed = await _from_1(redis)
         await redis.set(Keys.SCHEMA, SCHEMA, ex=TTL)
     if changed:
-        log.info("the store was brought into today's form", schema=SCHEMA, before=there, changed=changed)
+        log.info("store migrated", schema=SCHEMA, before=there, changed=changed)
     return changed
 
 
@@ -60,16 +60,20 @@ def too_new(there: int) -> StorageError:
 
 
 def recast_kept(text: str) -> str:
-    """A kept turn in today's form: what stands there already is given back as it is."""
-    record = json.loads(text)
-    if not isinstance(record.get("turn"), str):
+    """A kept turn in today's form: what stands there already, or cannot be read, is given back as it is."""
+    try:
+        record = read_record(text)
+        if not isinstance(record.get("turn"), str):
+            return text
+        turn = Turn.from_record(read_record(record["turn"]))
+        return StoredJob(turn, read_refs(list_in(record, "refs"))).to_json()
+    except Unreadable:
         return text
-    return StoredJob(Turn.from_record(json.loads(record["turn"])), read_refs(record["refs"])).to_json()
 
 
 async def _from_1(redis: Redis) -> int:
     """Turns and kept turns, from form 1 to 2."""
-    recast = redis.register_script(script("recast"))
+    recast = Script(redis, "recast")
     changed = 0
     async for name in redis.scan_iter(match=Keys.turn("*"), count=1000):
         changed += int(await recast(keys=[name]))

@@ -218,7 +218,7 @@ class Settings(BaseSettings):
     worker_slots: int = Field(64, ge=1, le=10_000, examples=["64"])
     follow_up: Annotated[Literal["queue", "merge", "interrupt"], _in(str.lower)] = Field("queue", examples=["merge"])
     grace: float = Field(25, ge=0, le=3600, examples=["25"])
-    lease_seconds: float = Field(15, ge=1, le=600, examples=["15"])
+    lease_seconds: float = Field(15, ge=3, le=600, examples=["15"])
 
     # Who may ask how much
     quota_user: Limits = Field(NO_QUOTA, examples=[EXAMPLE])

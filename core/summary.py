@@ -16,6 +16,9 @@ import structlog
 from core.errors import GenerationError, StorageError
 from core.memory import MOST_BYTES, MOST_MESSAGES, RedisMemory
 from core.models import Manner, Models
+from core.priority import Preempted
+from core.prompts.speech import Voices
+from core.tasks import end_tasks
 from core.tokens import estimate
 from core.types import Conversation, ConversationKey, Delta, Done, Ending, Message, Role, Thinking
 
@@ -34,6 +37,11 @@ MOST_ROUNDS = 10
 AT_ONCE = 4
 """Summaries that one process has written at the same time: answers go first."""
 
+IDLE_SECONDS = 3.0
+"""A summary begins when nobody has asked its model for so long, and ends when somebody does."""
+GIVE_UP_SECONDS = 600.0
+"""After this it is left to the next answer in the conversation."""
+
 NOTHING = "(nothing of note)"
 INSTRUCTION = (
     "You keep the notes of a conversation. You are given the notes so far and what was said after them. Write the new "
@@ -44,10 +52,14 @@ INSTRUCTION = (
 
 
 class Summarizer:
-    """Folds conversations in the background; ``aclose`` ends what is under way, and nothing is lost by that."""
+    """Folds conversations in the background; ``aclose`` ends what is under way, and nothing is lost by that.
 
-    def __init__(self, memory: RedisMemory, models: Models, manner: Manner) -> None:
-        self._memory, self._models = memory, models
+    A summary never lets people wait: it begins ``idle`` seconds after the last question to its model in this process,
+    and the next question ends it. It is begun again then.
+    """
+
+    def __init__(self, memory: RedisMemory, models: Models, manner: Manner, *, idle: float = IDLE_SECONDS) -> None:
+        self._memory, self._models, self._idle = memory, models, idle
         self._manner = replace(
             manner, system=INSTRUCTION, temperature=0.0, top_p=None, max_new_tokens=MOST_TOKENS, model=""
         )
@@ -68,25 +80,34 @@ class Summarizer:
 
     async def aclose(self) -> None:
         """End what is under way."""
-        for task in list(self._tasks.values()):
-            task.cancel()
-        await self.settled()
+        await end_tasks(self._tasks.values())
 
     async def _fold(self, key: ConversationKey) -> None:
         try:
-            async with self._slots:
-                if not await self._memory.begin_folding(key, LEASE):
-                    return
-                try:
-                    rounds = 0
-                    while rounds < MOST_ROUNDS and await self._fold_once(key):
-                        rounds += 1
-                finally:
-                    await self._memory.end_folding(key)
+            async with asyncio.timeout(GIVE_UP_SECONDS):
+                while not await self._fold_while_idle(key):
+                    pass
         except (GenerationError, StorageError, TimeoutError) as error:
-            log.warning("no summary was written", error=str(error), kind=type(error).__name__)
+            log.warning("summary failed", error=str(error), kind=type(error).__name__)
         except Exception:
-            log.exception("a fault of ours")
+            log.exception("internal error")
+
+    async def _fold_while_idle(self, key: ConversationKey) -> bool:
+        """Fold all there is as soon as nobody asks; whether that came to its end."""
+        chosen = (await self._memory.load(key)).settings.model or ""
+        await self._models.idle(chosen, self._idle)
+        async with self._slots:
+            if not await self._memory.begin_folding(key, LEASE):
+                return True
+            try:
+                rounds = 0
+                while rounds < MOST_ROUNDS and await self._fold_once(key):
+                    rounds += 1
+            except Preempted:
+                return False
+            finally:
+                await self._memory.end_folding(key)
+        return True
 
     async def _fold_once(self, key: ConversationKey) -> bool:
         """Fold one passage; whether there is more to do."""
@@ -101,14 +122,14 @@ class Summarizer:
             return False
         notes = notes or conversation.summary or NOTHING
         stored = await self._memory.fold(conversation, notes, passage[-1].id)
-        log.info("summary", messages=len(passage), characters=len(notes), stored=stored)
+        log.info("summary written", messages=len(passage), characters=len(notes), stored=stored)
         return len(passage) < len(left) or not stored
 
     async def _write(self, question: Message, model: str) -> str | None:
         """The new notes; None if the model came to no end."""
         manner, text, ending = replace(self._manner, model=model), "", Ending.LENGTH
         nowhere = Conversation(ConversationKey("summary", "", ""))
-        stream = self._models.ask(nowhere, question, manner, aside=True)
+        stream = self._models.ask(nowhere, question, manner, background=True)
         async with asyncio.timeout(LEASE / 2), aclosing(stream):
             async for item in stream:
                 if isinstance(item, Delta):
@@ -147,11 +168,12 @@ def _passage(messages: list[Message]) -> list[Message]:
 
 
 def _transcript(summary: str, passage: list[Message]) -> str:
-    lines = [f"{_speaker(message)}: {message.text[: 3 * PASSAGE]}" for message in passage]
+    voices = Voices(message.author for message in passage if message.author)
+    lines = [f"{_speaker(message, voices)}: {message.text[: 3 * PASSAGE]}" for message in passage]
     return "\n\n".join([f"Notes so far:\n{summary or '(none)'}", "What was said after them:", *lines, "The new notes:"])
 
 
-def _speaker(message: Message) -> str:
+def _speaker(message: Message, voices: Voices) -> str:
     if message.role is Role.ASSISTANT:
         return "You said"
-    return message.author.name if message.author and message.author.name else "Somebody"
+    return (voices.name(message.author) if message.author else "") or "Somebody"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from core.pacing import Budget
 from core.policy import Venue
@@ -15,11 +15,14 @@ from core.types import Limits, Message, MessageRef, Outcome, Turn
 class MessageEditor(Protocol):
     """How one reply is written on a platform.
 
-    Every method may raise RateLimited (call again later), PlatformUnavailable (a passing fault), MessageGone (stop) or
-    another PlatformError (this call will never work).
+    Every method may raise RateLimited (call again later), PlatformUnavailable (a passing fault), MessageGone (stop),
+    NotAllowed (this place will not take it, whatever the text) or another PlatformError (this call will never work).
     """
 
-    limits: Limits
+    @property
+    def limits(self) -> Limits:
+        """What a message can hold, as things stand."""
+        ...
 
     def working(self) -> AbstractAsyncContextManager[None]:
         """A sign of life while inside: typing, or a status. Entering does not wait; never raises PlatformError."""
@@ -50,6 +53,18 @@ class MessageEditor(Protocol):
 
     async def find(self, part: int) -> MessageRef | None:
         """What was posted as ``part`` of this reply by somebody who could not say so any more; None if nothing was."""
+        ...
+
+
+@runtime_checkable
+class FallbackEditor(Protocol):
+    """A MessageEditor that can write in other ways when the platform refuses the usual one for good."""
+
+    def fall_back(self, *, anew: bool = False) -> bool:
+        """Write plainer from now on; or ``anew``: in new messages, since those that are there cannot be changed.
+
+        ``limits`` may differ afterwards. Returns False if there is no such way.
+        """
         ...
 
 
@@ -94,4 +109,17 @@ class Surface(Protocol):
 
     def pace(self, turn: Turn) -> Pace:
         """The budgets that the reply draws from."""
+        ...
+
+
+@runtime_checkable
+class PrivateSurface(Protocol):
+    """A Surface that can reach a person apart from the place where they asked."""
+
+    async def tell(self, turn: Turn, text: str) -> None:
+        """Tell who asked, and nobody else, what they could not be told where they asked. ``text`` is Markdown.
+
+        Raises:
+            PlatformError: they cannot be reached.
+        """
         ...

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from core.errors import StorageError
 from core.keys import Keys
 from core.redis import redis_errors
+from core.stored import count_in, read_record, readable, text_in, time_in
 
 log = structlog.get_logger()
 
@@ -49,9 +50,17 @@ class Timing:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what was stored; fields of a newer version are passed over."""
-        record = json.loads(text)
-        return cls(**{name: record[name] for name in cls.__slots__ if name in record})
+        """Read what was stored; fields of a newer version are passed over. Raises Unreadable."""
+        record = read_record(text)
+        return cls(
+            time_in(record, "at"),
+            text_in(record, "platform"),
+            None if record.get("first") is None else time_in(record, "first"),
+            time_in(record, "writing"),
+            count_in(record, "tokens"),
+            count_in(record, "edits"),
+            count_in(record, "refused", 0),
+        )
 
 
 class Timings:
@@ -71,10 +80,10 @@ class Timings:
                         pipe.expire(Keys.TIMINGS, TTL)
                         await pipe.execute()
         except (StorageError, TimeoutError) as error:
-            log.info("how an answer went was not kept", error=str(error))
+            log.info("answer timing not stored", error=str(error))
 
     async def last(self) -> list[Timing]:
         """Those that are kept, oldest first. Raises StorageError."""
         with redis_errors("read how answers went"):
             kept: Any = await self._redis.lrange(Keys.TIMINGS, 0, -1)
-        return [Timing.from_json(timing) for timing in kept]
+        return readable(Timing.from_json, kept)[0]

@@ -16,6 +16,7 @@ from typing import Protocol
 from core.errors import SettingsError
 from core.guard import guard
 from core.types import Message
+from core.version import how_to_install
 
 OVERHEAD = 8
 """Tokens for what a template writes around one message: role, separators, line ends."""
@@ -84,7 +85,8 @@ def read_tokenizer(path: Path, setting: str = "TOKENIZER") -> TokenCounter:
         from tokenizers import Tokenizer
     except ImportError:
         raise SettingsError(
-            f"{setting}: needs a package that is not installed. Example: pip install 'parley[tokenizer]'"
+            f"{setting}: needs a package that is not installed",
+            remedy=how_to_install("tokenizer"),
         ) from None
     if path.is_dir():
         path /= "tokenizer.json"
@@ -92,9 +94,9 @@ def read_tokenizer(path: Path, setting: str = "TOKENIZER") -> TokenCounter:
     try:
         tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(f"{setting}: {path} cannot be read ({error.strerror})", remedy=remedy) from None
+        raise SettingsError(f"{setting}: '{path}' cannot be read ({error.strerror})", remedy=remedy) from None
     except Exception:  # the package raises nothing more special
-        raise SettingsError(f"{setting}: {path} is no model's tokenizer.json", remedy=remedy) from None
+        raise SettingsError(f"{setting}: '{path}' is not a model's tokenizer.json", remedy=remedy) from None
 
     def count(text: str) -> int:
         return len(tokenizer.encode(text.encode("utf-8", "replace").decode(), add_special_tokens=False).ids)

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Self
 from urllib.parse import quote, unquote
+
+from core.stored import Unreadable, choice_in, count_in, flag_in, read_record, text_in, texts_in, time_in
 
 FORMAT = 1
 """Version ``v`` of every stored record."""
@@ -57,7 +59,8 @@ class Message:
     """One thing that was said.
 
     ``id`` is the platform's identity of a person's message; an answer has the id of its first posted
-    message, and ``reply_to`` names the question. ``tokens`` is counted once, when it is stored.
+    message, and ``reply_to`` names the question. ``tokens`` is counted once, when it is stored. ``edited`` is when its
+    author last edited it, by the platform's clock, 0 for never.
     """
 
     role: Role
@@ -68,6 +71,7 @@ class Message:
     tokens: int = 0
     reply_to: str = ""
     ending: Ending = Ending.COMPLETE
+    edited: float = 0.0
 
     def to_json(self) -> str:
         """Compact JSON, as kept in Redis; what has its default is left out."""
@@ -86,23 +90,26 @@ class Message:
             record["reply_to"] = self.reply_to
         if self.ending is not Ending.COMPLETE:
             record["ending"] = self.ending
+        if self.edited:
+            record["edited"] = self.edited
         # Half a surrogate pair, which JSON can bring in, is no text that could be stored.
         return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace").decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read what ``to_json`` wrote; fields of a newer version are passed over."""
-        record = json.loads(text)
-        author = Author(record["uid"], record.get("name", "")) if "uid" in record else None
+        """Read what ``to_json`` wrote; fields of a newer version are passed over. Raises Unreadable."""
+        record = read_record(text)
+        author = Author(text_in(record, "uid"), text_in(record, "name", "")) if "uid" in record else None
         return cls(
-            role=Role(record["role"]),
-            text=record["text"],
-            id=record.get("id", ""),
+            role=choice_in(record, "role", Role),
+            text=text_in(record, "text"),
+            id=text_in(record, "id", ""),
             author=author,
-            at=float(record.get("at", 0.0)),
-            tokens=int(record.get("tokens", 0)),
-            reply_to=record.get("reply_to", ""),
-            ending=Ending(record.get("ending", Ending.COMPLETE)),
+            at=time_in(record, "at", 0.0),
+            tokens=count_in(record, "tokens", 0),
+            reply_to=text_in(record, "reply_to", ""),
+            ending=choice_in(record, "ending", Ending, Ending.COMPLETE),
+            edited=time_in(record, "edited", 0.0),
         )
 
 
@@ -160,9 +167,31 @@ class ConversationSettings:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read what ``to_json`` wrote; fields of a newer version are passed over."""
-        record = json.loads(text) if text else {}
-        return cls(**{one.name: record[one.name] for one in fields(cls) if one.name in record})
+        """Read what ``to_json`` wrote; fields of a newer version are passed over, and so are values of other types."""
+        try:
+            record = read_record(text) if text else {}
+        except Unreadable:
+            record = {}
+        return cls(**{name: record[name] for name, fits in _CHOSEN.items() if name in record and fits(record[name])})
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(least: float, most: float) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+
+
+_CHOSEN: Mapping[str, Callable[[object], bool]] = {
+    "system": _is_text,
+    "persona": _is_text,
+    "temperature": _is_number(0, 2),
+    "top_p": _is_number(0.001, 1),
+    "max_new_tokens": lambda value: isinstance(value, int) and _is_number(1, 1_000_000)(value),
+    "model": _is_text,
+}
+"""What a conversation's settings can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +222,8 @@ class Turn:
     ``id`` is made of the platform's own identity of the message, so that a redelivery is the same turn.
     ``lane`` is what is answered in order: a thread, a direct message, or one person in a channel.
     ``root`` and ``root_at`` name the message on which a thread hangs. ``place`` is the platform's business:
-    whatever its adapter needs to reply there. ``attempt`` counts the times a person asked to try again.
+    whatever its adapter needs to reply there. ``attempt`` counts the times a person asked to try again. ``edited`` is
+    when its author last edited it, by the platform's clock, 0 for never.
     """
 
     id: str
@@ -206,6 +236,7 @@ class Turn:
     root_at: float = 0.0
     place: Mapping[str, str] = field(default_factory=dict)
     attempt: int = 0
+    edited: float = 0.0
 
     def record(self) -> dict[str, Any]:
         """As kept in Redis, ready for JSON."""
@@ -221,22 +252,24 @@ class Turn:
             "root_at": self.root_at,
             "place": dict(self.place),
             "attempt": self.attempt,
+            **({"edited": self.edited} if self.edited else {}),
         }
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
-        """Read what ``record`` gave; fields of a newer version are passed over."""
+        """Read what ``record`` gave; fields of a newer version are passed over. Raises Unreadable."""
         return cls(
-            id=record["id"],
-            key=ConversationKey.parse(record["key"]),
-            lane=record["lane"],
-            author=Author(record["uid"], record["name"]),
-            text=record["text"],
-            at=float(record["at"]),
-            root=record.get("root", ""),
-            root_at=float(record.get("root_at", 0.0)),
-            place=record.get("place") or {},
-            attempt=int(record.get("attempt", 0)),
+            id=text_in(record, "id"),
+            key=choice_in({"key": text_in(record, "key")}, "key", ConversationKey.parse),
+            lane=text_in(record, "lane"),
+            author=Author(text_in(record, "uid"), text_in(record, "name")),
+            text=text_in(record, "text"),
+            at=time_in(record, "at"),
+            root=text_in(record, "root", ""),
+            root_at=time_in(record, "root_at", 0.0),
+            place=texts_in(record, "place"),
+            attempt=count_in(record, "attempt", 0),
+            edited=time_in(record, "edited", 0.0),
         )
 
 
@@ -252,26 +285,34 @@ class MessageRef:
 class Outcome:
     """What a person is told under a finished reply: a plain ``note`` ("" for none), and whether Retry is offered.
 
-    ``remember`` is False where question and answer are to be forgotten with the message that asked. ``confirm`` is what
-    a Forget button under the reply is bound to (see ``core.commands.Confirmation``), "" for no such button.
+    ``remember`` is False where question and answer are to be forgotten with the message that asked. ``hand_on`` has the
+    question remembered although it was not answered: the next answer in its lane knows it. ``confirm`` is what a Forget
+    button under the reply is bound to (see ``core.commands.Confirmation``), "" for no such button.
     """
 
     ending: Ending
     note: str = ""
     retry: bool = False
     remember: bool = True
+    hand_on: bool = False
     confirm: str = ""
 
     def record(self) -> dict[str, Any]:
         """As kept in Redis, ready for JSON."""
         record = {"ending": self.ending, "note": self.note, "retry": self.retry, "remember": self.remember}
-        return record | ({"confirm": self.confirm} if self.confirm else {})
+        more = {"hand_on": True} if self.hand_on else {}
+        return record | more | ({"confirm": self.confirm} if self.confirm else {})
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
-        """Read what ``record`` gave."""
+        """Read what ``record`` gave. Raises Unreadable."""
         return cls(
-            Ending(record["ending"]), record["note"], record["retry"], record["remember"], record.get("confirm", "")
+            choice_in(record, "ending", Ending),
+            text_in(record, "note"),
+            flag_in(record, "retry"),
+            flag_in(record, "remember"),
+            flag_in(record, "hand_on", False),
+            text_in(record, "confirm", ""),
         )
 
 
@@ -355,10 +396,12 @@ class Delta:
 class Thinking:
     """The model reasons before it answers. What it reasons is shown to nobody; that it does is a sign of life.
 
-    With ``retract``, the text so far was reasoning that nobody could tell from an answer: it does not count.
+    With ``retract``, the text so far was reasoning that nobody could tell from an answer: it does not count. ``text``
+    is what a backend heard of it: the answer, if nothing else comes.
     """
 
     retract: bool = False
+    text: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,10 +414,14 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The end of a stream: how it ended (``COMPLETE`` or ``LENGTH``), and what it cost."""
+    """The end of a stream: how it ended (``COMPLETE`` or ``LENGTH``), and what it cost.
+
+    ``began_inside`` says that the text began in the middle of reasoning, which only a lone end tag told.
+    """
 
     ending: Ending = Ending.COMPLETE
     usage: Usage = Usage()
+    began_inside: bool = False
 
 
 Streamed = Delta | Thinking | Done

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import structlog
 
+from core import metrics
 from core.assistant import Assistant
-from core.errors import StorageError
+from core.errors import StorageError, StorageFault
 from core.failpoints import reach
 from core.lease import Lease
 from core.queue import RedisTurnQueue
 from core.reply import Reply
 from core.surface import Surface
-from core.tags import turn_fields
+from core.tags import tag, turn_fields
+from core.tasks import end_tasks
 from core.timings import Timings
 
 log = structlog.get_logger()
@@ -42,7 +45,11 @@ HAND_OVER = 5.0
 CANCEL_AGAIN = 1.0
 """Seconds that an answer which is cancelled gets to take back its status."""
 PAUSE = 1.0
-"""Seconds before Redis is tried again."""
+"""Seconds before a loop goes on after Redis was away, or after a fault."""
+SWEEP = 600.0
+"""Seconds between two looks for keys of the wrong kind; a fault of Redis's makes it look at once."""
+ENDED = float("-inf")
+"""When a loop last went on that has ended: so long ago that it counts as stuck at once."""
 
 
 class Worker:
@@ -70,7 +77,9 @@ class Worker:
         self._room = asyncio.Event()
         self._look = asyncio.Event()
         self._claiming: asyncio.Task[None] | None = None
-        self._loops: list[asyncio.Task[None]] = []
+        self._loops: dict[str, asyncio.Task[None]] = {}
+        self._damaged = asyncio.Event()
+        self._swept_at = ENDED
 
     @property
     def running(self) -> int:
@@ -80,8 +89,18 @@ class Worker:
     def start(self) -> None:
         """Begin to take turns, and be counted among the workers."""
         self._look.set()
-        self._claiming = asyncio.create_task(self._repeat(self._claim))
-        self._loops = [asyncio.create_task(self._repeat(step)) for step in (self._beat, self._listen, self._settle)]
+        self._claiming = asyncio.create_task(self._repeat("claims", self._claim))
+        others = {"beats": self._beat, "signals": self._listen, "housekeeping": self._settle}
+        self._loops = {name: asyncio.create_task(self._repeat(name, step)) for name, step in others.items()}
+
+    def progress(self) -> dict[str, Callable[[], float]]:
+        """When each of its loops last went on, on the monotonic clock. A loop that only listens does until it ends."""
+
+        def last(task: asyncio.Task[None] | None, at: Callable[[], float]) -> float:
+            return at() if self._stopping.is_set() or (task and not task.done()) else ENDED
+
+        others = {name: partial(last, task, time.monotonic) for name, task in self._loops.items()}
+        return {"claims": lambda: last(self._claiming, lambda: self.progressed_at), **others}
 
     async def drain(self, grace: float = GRACE, hurry: asyncio.Event | None = None) -> None:
         """Take nothing new, and let what runs end within ``grace`` seconds, or until ``hurry``; hand over the rest."""
@@ -97,16 +116,16 @@ class Worker:
             hurried.cancel()
             ended.cancel()
             await self._hand_over()
-        await _cancel(self._loops)
+        await end_tasks(self._loops.values(), within=HAND_OVER, cancel_again=CANCEL_AGAIN)
         try:
             await self._queue.leave()
         except StorageError as error:
-            log.info("left without a goodbye", error=str(error))
+            log.info("worker not unregistered", error=str(error))
 
     async def _hand_over(self) -> None:
         """Stop what did not end in time, and give it to others at once."""
         late = dict(self._replies)
-        await _cancel(late)
+        await end_tasks(late, within=HAND_OVER, cancel_again=CANCEL_AGAIN)
         left = [reply for task, reply in late.items() if task.cancelled() and not reply.lease.lost]
         if not left:
             return
@@ -114,9 +133,9 @@ class Worker:
             async with asyncio.timeout(HAND_OVER):
                 alone = not await self._queue.others()
                 await asyncio.gather(*(reply.hand_over(say_so=alone) for reply in left))
-            log.info("handed over", turns=len(left))
+            log.info("answers handed over", turns=len(left))
         except (StorageError, TimeoutError) as error:
-            log.warning("left to their leases", turns=len(left), error=str(error))
+            log.warning("leases left to expire", turns=len(left), error=str(error))
 
     async def _claim(self) -> None:
         """Take what there is room for, or wait until there is something."""
@@ -132,7 +151,11 @@ class Worker:
         claimed = await self._queue.claim(min(room, BATCH), idle=not self._replies)
         self._quarantine = claimed.quarantine
         for job in claimed.jobs:
-            self._begin(Lease(job, self._queue.lease, asked_at))
+            try:
+                self._begin(Lease(job, self._queue.lease, asked_at))
+            except Exception as error:
+                log.exception("a fault of ours", turn=tag(job.turn.id))
+                await self._queue.bury(job, f"it could not be begun: {type(error).__name__}")
         if not claimed.jobs:
             await self._until(self._queue.wait(POLL))
 
@@ -140,7 +163,7 @@ class Worker:
         """Answer one job, beside the others."""
         reach("claimed")
         say = log.info if lease.job.tries > 1 else log.debug
-        say("taken", **turn_fields(lease.job.turn), epoch=lease.job.epoch, tries=lease.job.tries)
+        say("turn claimed", **turn_fields(lease.job.turn), epoch=lease.job.epoch, tries=lease.job.tries)
         surface = self._surfaces[lease.job.turn.key.platform]
         reply = Reply(lease, self._queue, self._assistant, surface, self._timings)
         task = asyncio.create_task(reply.run())
@@ -184,22 +207,42 @@ class Worker:
 
     async def _settle(self) -> None:
         """Mend what no script of ours did."""
+        if time.monotonic() - self._swept_at >= SWEEP or self._damaged.is_set():
+            self._damaged.clear()
+            if moved := await self._queue.sweep():
+                log.warning("keys of the wrong kind put aside", stored=moved)
+            self._swept_at = time.monotonic()
         if found := await self._queue.settle():
-            log.warning("lanes stood nowhere", lanes=found)
-        await asyncio.sleep(SETTLE)
+            log.warning("orphaned lanes requeued", lanes=found)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE):
+                await self._damaged.wait()
 
-    async def _repeat(self, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Do something again and again until we stop; where Redis is away, after a pause."""
+    async def _repeat(self, name: str, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do something again and again until we stop, whatever it raises; after a pause, where it does."""
         broken = False
-        while not (self._stopping.is_set() and step == self._claim):
+        while not (self._stopping.is_set() and name == "claims"):
             try:
                 await step()
                 broken = False
-            except StorageError as error:
-                if not broken:
-                    log.warning("Redis is away; trying again", error=str(error), remedy=error.remedy)
-                broken = True
+            except (asyncio.CancelledError, Exception) as error:
+                if isinstance(error, asyncio.CancelledError) and self._is_cancelled():
+                    raise
+                if isinstance(error, StorageError) and not isinstance(error, StorageFault):
+                    if not broken:
+                        log.warning("Redis unavailable; retrying", error=str(error), remedy=error.remedy)
+                    broken = True
+                else:
+                    self._damaged.set()
+                    metrics.LOOP_FAULTS.add(kind=name)
+                    log.exception("internal error", what=name)
                 await asyncio.sleep(PAUSE)
+
+    @staticmethod
+    def _is_cancelled() -> bool:
+        """Whether this loop is to end: a call that was cancelled from elsewhere does not end it."""
+        task = asyncio.current_task()
+        return bool(task and task.cancelling())
 
     async def _until(self, wait: Coroutine[Any, Any, Any]) -> None:
         """Wait for something, but not when we are asked to stop."""
@@ -213,17 +256,3 @@ class Worker:
             for task in (waiting, stopping):
                 task.cancel()
             await asyncio.gather(waiting, stopping, return_exceptions=True)
-
-
-async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel tasks, and wait for them for ``HAND_OVER`` seconds at the most.
-
-    They are cancelled again and again: before Python 3.12 asyncio.wait_for, in which Redis's client awaits every call,
-    loses a cancellation that comes as its future completes.
-    """
-    pending = set(tasks)
-    deadline = time.monotonic() + HAND_OVER
-    while pending and time.monotonic() < deadline:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN)

@@ -13,6 +13,7 @@ import contextvars
 import json
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from email.utils import parsedate_to_datetime
 from enum import IntEnum
 from types import SimpleNamespace
 from typing import Any
@@ -33,6 +34,8 @@ FORBIDDEN = 60.0
 """Seconds for which a channel that we may not write to is left alone: somebody may give us the right meanwhile."""
 PER_SECOND = 50
 """Calls of one bot, whatever they are (docs.discord.com, topics/rate-limits, "Global Rate Limit")."""
+COARSE = 2.0
+"""Seconds by which a ``Date``, which counts whole ones, may differ although the clocks agree."""
 SECOND = 1.02
 """Seconds for which a call counts after its answer: a little more than one, for clocks that do not agree."""
 
@@ -99,6 +102,30 @@ def trace() -> aiohttp.TraceConfig:
     return config
 
 
+class Clock:
+    """Discord's clock: ages of messages are told by the clock that named them, whatever ours says."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+        """Seconds that ours is ahead of it, as the ``Date`` of its answers tells; 0 while they agree."""
+
+    def learn(self, headers: Mapping[str, str]) -> None:
+        """Discord answered, just now."""
+        try:
+            ahead = time.time() - parsedate_to_datetime(headers.get("Date", "")).timestamp()
+        except (ValueError, TypeError, OverflowError):
+            return
+        self.ahead = ahead if abs(ahead) > COARSE else 0.0
+
+    def now(self) -> float:
+        """The time, as Discord has it."""
+        return time.time() - self.ahead
+
+    def age(self, snowflake: str | int) -> float:
+        """Seconds since something was named."""
+        return self.now() - discord.utils.snowflake_time(int(snowflake)).timestamp()
+
+
 class Calls:
     """Makes calls, and turns what goes wrong into PlatformErrors.
 
@@ -109,6 +136,7 @@ class Calls:
 
     def __init__(self, client: discord.Client, *, deadline: float = DEADLINE, budget: Budget | None = None) -> None:
         self.client = client
+        self.clock = Clock()
         self.budget = budget or Budget(PER_SECOND, seconds=SECOND)
         self._deadline = deadline
         self._left: set[asyncio.Task[Any]] = set()
@@ -183,6 +211,7 @@ class Calls:
         finally:
             arrival.cancel()
         if answered.arrived.is_set():
+            self.clock.learn(answered.headers)
             self._leave(task, cancel=not answered.ok)
             if answered.ok:
                 return answered
@@ -219,4 +248,4 @@ class Calls:
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._left.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            log.debug("what was left of a call", error=type(error).__name__)
+            log.debug("abandoned call failed", error=type(error).__name__)

@@ -28,11 +28,16 @@ LONGEST = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What became of a message: it reads ``text`` now, or was deleted if that is None."""
+    """What became of a message: it reads ``text`` now, or was deleted if that is None.
+
+    ``at`` is when it was edited, by Discord's clock, 0 where that is not known; ``early`` says that it is for us.
+    """
 
     message: str
     keys: tuple[ConversationKey, ...]
     text: str | None = None
+    at: float = 0.0
+    early: bool = False
 
 
 class Changes:
@@ -47,10 +52,11 @@ class Changes:
     def add(self, change: Change) -> None:
         """Make a change as soon as it can be made."""
         earlier = self._waiting.pop(change.message, None)
-        self._waiting[change.message] = earlier if earlier and earlier.text is None else change
+        newer = not earlier or change.text is None or (earlier.text is not None and change.at >= earlier.at)
+        self._waiting[change.message] = change if newer or not earlier else earlier
         if len(self._waiting) > MOST:
             given_up = self._waiting.pop(next(iter(self._waiting)))
-            log.error("a message's change is given up: too many wait", turn=tag(given_up.message))
+            log.error("message change dropped: too many queued", turn=tag(given_up.message))
         if not self._task or self._task.done():
             self._task = asyncio.create_task(self._make_all())
 
@@ -67,14 +73,14 @@ class Changes:
             try:
                 await self._make(change)
             except StorageError as error:
-                log.warning("a message's change waits", turn=tag(change.message), error=str(error))
+                log.warning("message change delayed; retrying", turn=tag(change.message), error=str(error))
                 await asyncio.sleep(wait)
                 wait = min(LONGEST, 2 * wait)
                 if self._waiting.get(change.message) is change:  # to the end: another one may be possible
                     self._waiting[change.message] = self._waiting.pop(change.message)
                 continue
             except Exception:
-                log.exception("a message's change could not be made", turn=tag(change.message))
+                log.exception("message change failed", turn=tag(change.message))
             wait = 0.5
             if self._waiting.get(change.message) is change:
                 del self._waiting[change.message]
@@ -84,10 +90,10 @@ class Changes:
         if change.text is None:
             await self._queue.stop(change.message, WITHDRAWN)
         else:
-            await self._queue.amend(change.message, text=change.text)
+            await self._queue.amend(change.message, text=change.text, at=change.at, early=change.early)
         for key in change.keys:
             if change.text is None:
                 await self._memory.withdraw(key, change.message)
             else:
-                await self._memory.correct(key, change.message, change.text)
-            await self._queue.correct_kept(key, change.message, change.text)
+                await self._memory.correct(key, change.message, change.text, at=change.at)
+            await self._queue.correct_kept(key, change.message, change.text, at=change.at)

@@ -20,8 +20,8 @@ from core.errors import PlatformError, PlatformUnauthorized
 from core.settings import Settings
 
 GET_KEY = (
-    "Make an application at discord.com/developers > New Application; on its page Bot, Reset Token gives the token for "
-    "DISCORD_TOKEN."
+    "Create an application at discord.com/developers > New Application. On its page Bot, press Reset Token, and copy "
+    "the token into DISCORD_TOKEN."
 )
 CONTENT_FLAGS = 1 << 18 | 1 << 19
 """Message Content is switched on: as reviewed, or for a bot that reaches few people."""
@@ -47,10 +47,10 @@ async def examine_discord(settings: Settings, wrong: Collection[str], say: Say) 
             return
         except PlatformError as error:
             where = URL(settings.discord_api_url or "https://discord.com").host
-            remedy = "Check this machine's way to it; a proxy is taken from HTTPS_PROXY."
+            remedy = "Check this machine's network access to it; set HTTPS_PROXY if it needs a proxy."
             say(Check(name, "error", tried, f"Discord cannot be reached at {where} ({error})", remedy, ms(began)))
             return
-        say(Check(name, "ok", tried, f"@{client.user} of the application {client.application_id}", ms=ms(began)))
+        say(Check(name, "ok", tried, f"@{client.user}, application {client.application_id}", ms=ms(began)))
         say(_intents(settings, client))
         say(await _commands(calls))
         await _servers(settings, calls, say)
@@ -61,11 +61,11 @@ def _intents(settings: Settings, client: discord.Client) -> Check:
     name, tried = "discord.intents", "Discord, intents"
     on = bool(client.application_flags.value & CONTENT_FLAGS)
     if not settings.discord_message_content:
-        found = "mentions, replies, direct messages and commands; no privileged one is needed"
+        found = "enough for mentions, replies, direct messages and commands"
         return Check(name, "ok", tried, found)
     if on:
-        return Check(name, "ok", tried, "Message Content is switched on: threads that Parley opened need no mention")
-    return Check(name, "error", tried, "the Message Content Intent is not switched on", INTENT)
+        return Check(name, "ok", tried, "Message Content is on, so threads that Parley opened need no mention")
+    return Check(name, "error", tried, "the Message Content Intent is off", INTENT)
 
 
 async def _commands(calls: Calls) -> Check:
@@ -81,7 +81,9 @@ async def _commands(calls: Calls) -> Check:
     if shape(wanted) == shape(there):
         return Check(name, "ok", tried, f"all {len(wanted)} are registered")
     missing = sorted({one["name"] for one in wanted} - {one["name"] for one in there})
-    found = f"not registered: {', '.join(missing)}" if missing else "registered as another version had them"
+    found = (
+        f"not registered: {', '.join(missing)}" if missing else "out of date: another version of Parley registered them"
+    )
     return Check(name, "warning", tried, found, "`parley run` registers them; so does `parley discord sync --force`.")
 
 
@@ -92,10 +94,10 @@ async def _servers(settings: Settings, calls: Calls, say: Say) -> None:
         answer = await calls("read servers", lambda: calls.client.http.get_guilds(200, None, None))
         guilds = [guild["id"] for guild in answer.json]
         if not guilds:
-            remedy = "Open what `parley discord invite` prints, and choose a server."
-            say(Check("discord.servers", "warning", tried, "the bot is on none yet", remedy))
+            remedy = "Open the link that `parley discord invite` prints, and choose a server."
+            say(Check("discord.servers", "warning", tried, "the bot is in none yet", remedy))
             return
-        say(Check("discord.servers", "ok", tried, f"the bot is on {len(guilds)}"))
+        say(Check("discord.servers", "ok", tried, f"the bot is in {len(guilds)}"))
         lacking: list[str] = []
         for guild in guilds[:MOST_GUILDS]:
             lacking += await _lacking(settings, calls, int(guild))
@@ -104,10 +106,10 @@ async def _servers(settings: Settings, calls: Calls, say: Say) -> None:
         return
     tried = "Discord, permissions"
     if not lacking:
-        say(Check("discord.permissions", "ok", tried, "all that it needs, in every channel that it may see"))
+        say(Check("discord.permissions", "ok", tried, "all that Parley needs, in every channel it can see"))
         return
-    remedy = "Give Parley's role these rights, in the channel's settings > Permissions."
-    say(Check("discord.permissions", "warning", tried, "\n".join(["without some of them:", *lacking]), remedy))
+    remedy = "Give Parley's role these permissions in the channel's settings > Permissions."
+    say(Check("discord.permissions", "warning", tried, "\n".join(["some are missing:", *lacking]), remedy))
 
 
 async def _lacking(settings: Settings, calls: Calls, guild: int) -> list[str]:

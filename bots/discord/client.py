@@ -62,7 +62,7 @@ class _Events:
             self.gateway.heard(event)
 
     async def on_error(self, name: str, *_: Any, **__: Any) -> None:
-        log.exception("an event could not be handled", what=name)  # noqa: LOG004 - discord.py is handling one
+        log.exception("event handler failed", what=name)  # noqa: LOG004 - discord.py is handling one
 
 
 class _One(_Events):

@@ -120,7 +120,7 @@ class Tree(app_commands.CommandTree):
     async def on_error(self, interaction: discord.Interaction, error: app_commands.AppCommandError) -> None:
         """Say so to who used the command."""
         name = interaction.command.name if interaction.command else ""
-        log.error("a command failed", command=name, kind=type(error.__cause__ or error).__name__)
+        log.error("command failed", command=name, kind=type(error.__cause__ or error).__name__)
         if not interaction.response.is_done():
             await _listener(interaction).whisper(interaction, ParleyError.plain)
 
@@ -250,7 +250,7 @@ class Commands:
             async with in_time():
                 return await work
         except StorageError as error:
-            log.warning("a command came to nothing", error=str(error))
+            log.warning("command dropped", error=str(error))
             return None
 
 
@@ -263,7 +263,7 @@ def question(interaction: discord.Interaction, text: str, *, private: bool, seco
         "channel": where.id,
         "app": str(interaction.application_id),
         "token": interaction.token,
-        "until": f"{at + seconds:.3f}",
+        "until": f"{time.time() + seconds:.3f}",  # by our own clock, which is asked for it later
         "bot": "1" if not private and _bot_may_write(interaction) else "",
         "private": "1" if private else "",
         SHARED: "1" if interaction.context.private_channel is True and not private else "",

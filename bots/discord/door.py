@@ -33,7 +33,7 @@ class Door:
         """
         settings, author = self._settings, message.author
         if self._calls.is_forbidden(where.id):
-            log.info("not answered where we may not write", **turn_fields(turn))
+            log.info("not answered: no permission to write", **turn_fields(turn))
             return None
         bot = author.bot or bool(message.webhook_id)
         if bot and not (str(author.id) in settings.discord_allow_bots and self._names_us(message)):
@@ -71,6 +71,6 @@ class Door:
         except PlatformError as error:
             if error.retryable:
                 raise
-            log.warning("whose roles are not known is not answered", code=error.code, remedy=error.remedy)
+            log.warning("not answered: roles unknown", code=error.code, remedy=error.remedy)
             return None
         return Asker(asker.user, asker.guild, asker.channels, [str(role) for role in answer.data.get("roles", ())])

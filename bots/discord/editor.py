@@ -6,6 +6,9 @@ answer goes on through the other door. Where only the interaction's door is ther
 app that only its user installed) the reply is one message, with the rest as a file, and ends in time.
 
 Nothing that is sent can ring anybody or show a preview of a link.
+
+What Discord refuses for good is written plainer: without links, and then as a file; without a file, where none is
+allowed; without a reference to the question, where we may not read it.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ import io
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from enum import IntEnum
 from typing import Any
 
 import discord
@@ -27,11 +32,19 @@ from discord.webhook.async_ import async_context
 from bots.discord.budgets import learn
 from bots.discord.buttons import Handle, confirming, finished, growing
 from bots.discord.calls import Answered, Calls, Rank
-from bots.discord.errors import ARCHIVED, FORBIDDEN, INVALID_WEBHOOK_TOKEN, THREAD_EXISTS, UNKNOWN_MESSAGE
-from bots.discord.text import cut, shown, shown_units
+from bots.discord.errors import (
+    ARCHIVED,
+    FORBIDDEN,
+    INVALID_WEBHOOK_TOKEN,
+    NO_HISTORY,
+    RIGHTS,
+    THREAD_EXISTS,
+    UNKNOWN_MESSAGE,
+)
+from bots.discord.text import cut, shown, shown_units, without_links
 from bots.discord.typing import Typing, Typists
 from core import commands
-from core.errors import MessageGone, PlatformError, PlatformUnavailable
+from core.errors import MessageGone, NotAllowed, PlatformError, PlatformUnauthorized, PlatformUnavailable
 from core.pacing import Budget
 from core.types import Ending, Limits, MessageRef, Outcome, Turn
 
@@ -55,12 +68,22 @@ LOADING = 1 << 7
 NOBODY = discord.AllowedMentions.none()
 QUIET = discord.MessageFlags(suppress_embeds=True)
 WHOLE = "The whole answer is in the file."
+NO_FILE = "The rest of the answer would be in a file, and I'm not allowed to attach files here."
+IN_FILE = "Discord didn't take this answer as a message, so it's in the file."
 EARLY = "10015"
 """Discord's code for a token whose interaction was not answered yet: the acknowledgement is on its way."""
 EARLY_FOR = 5.0
 """Seconds after the question for which that is believed: three later nobody can answer the interaction any more."""
 DEAD = {str(INVALID_WEBHOOK_TOKEN), EARLY}
 """What is said of a token that opens nothing."""
+
+
+class Form(IntEnum):
+    """How a reply is written, from what reads best to what is taken if nothing else is."""
+
+    MARKDOWN = 0
+    WITHOUT_LINKS = 1
+    FILE = 2
 
 
 class DiscordEditor:
@@ -86,6 +109,12 @@ class DiscordEditor:
         self._typing: Typing | None = None
         self._begun = False
         self._paid = False
+        self._form = Form.MARKDOWN
+        self._anew = 0
+        self._may_attach = True
+        self._attachment_refused = False
+        self._may_refer = True
+        self._posted_at: dict[str, float] = {}
         alone = not self._bot
         self.limits = Limits(
             size=LIMITS.size,
@@ -95,6 +124,21 @@ class DiscordEditor:
             until=self._until if alone else 0.0,
             thinking=LIMITS.thinking,
         )
+
+    def fall_back(self, *, anew: bool = False) -> bool:
+        """See ``core.surface.FallbackEditor``."""
+        if anew:
+            self._anew += self._bot
+            return self._bot
+        if self._attachment_refused:
+            self._attachment_refused, self._may_attach = False, False
+            self._form = min(self._form, Form.WITHOUT_LINKS)
+            self.limits = replace(self.limits, messages=0 if self._bot else 1)
+            return True
+        if self._form is (Form.FILE if self._may_attach else Form.WITHOUT_LINKS):
+            return False
+        self._form = Form(self._form + 1)
+        return True
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
@@ -119,16 +163,17 @@ class DiscordEditor:
 
     async def post(self, text: str, part: int, *, growing: bool) -> MessageRef:
         """Post under the question; of an interaction, the first message is there already and says "thinking"."""
-        return await self._post(text, part, self._buttons(part, growing), self._first_rank)
+        return await self._post(*self._written(text), part, self._buttons(part, growing), self._first_rank)
 
     async def edit(self, ref: MessageRef, text: str, *, growing: bool) -> None:
         """Put the newer text in place. A message from long ago stays as it is, and a new one takes its place."""
-        age = time.time() - discord.utils.snowflake_time(int(ref.id)).timestamp()
+        posted_at = self._posted_at.get(ref.id)
+        age = self._calls.clock.age(ref.id) if posted_at is None else time.monotonic() - posted_at
         if age > OLD:
-            raise MessageGone("edit a message: it is too old", code="too_old")
+            raise NotAllowed("edit a message: it is too old", code="too_old")
         self._rest()
         rank = Rank.PREVIEW if growing else Rank.BEGINNING
-        await self._edit(ref, shown(text), self._buttons(0, growing), rank)
+        await self._edit(ref, *self._written(text), self._buttons(0, growing), rank)
 
     async def finish(
         self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome, *, whole: str = ""
@@ -142,14 +187,18 @@ class DiscordEditor:
         if not refs and outcome.ending is Ending.STOPPED and not outcome.remember:
             raise MessageGone("answer a question: it was withdrawn", code="withdrawn")
         last = max(len(parts), 1) - 1
-        text = _with_note(parts[-1] if parts else "", outcome, whole)
+        text, file = self._written(parts[-1] if parts else "")
+        if whole and self._may_attach:
+            file = whole
+        why = "" if not whole else WHOLE if self._may_attach else NO_FILE
+        text = _with_note(text, " ".join(filter(None, (why, outcome.note))))
         view = confirming(Handle.of(self._turn, int(outcome.confirm))) if outcome.confirm else None
         if outcome.retry or (_went_well(outcome) and not self._command):
             view = finished(Handle.of(self._turn, last), retry=outcome.retry, answered=bool(parts))
         if len(refs) > last:
-            await self._edit(refs[last], text, view, Rank.END, whole)
+            await self._edit(refs[last], text, file, view, Rank.END)
             return tuple(refs)
-        return (*refs, await self._post(text, last, view, Rank.END, whole))
+        return (*refs, await self._post(text, file, last, view, Rank.END))
 
     async def remove(self, ref: MessageRef) -> None:
         """Delete a message of an earlier reply."""
@@ -171,9 +220,9 @@ class DiscordEditor:
                 "read messages", lambda: http.logs_from(int(self._channel), SEARCHED, after=after.id)
             )
         except PlatformError as error:
-            if error.retryable:
+            if error.retryable or isinstance(error, PlatformUnauthorized):
                 raise
-            log.warning("cannot look for a message whose receipt was lost", code=error.code, remedy=error.remedy)
+            log.warning("search for lost message failed", code=error.code, remedy=error.remedy)
             return None
         for message in answer.json:
             ids = [one.get("custom_id", "") for row in message["components"] for one in row.get("components", [])]
@@ -199,40 +248,61 @@ class DiscordEditor:
         """Whether the answer is written with the interaction's token; without another, until it is refused."""
         return bool(self._token) and (not self._bot or time.time() < self._until)
 
-    async def _post(self, text: str, part: int, view: View | None, rank: Rank, whole: str = "") -> MessageRef:
-        if self._alive and part == 0:
+    def _written(self, text: str) -> tuple[str, str]:
+        """What a message shows of a text, and what is in the file beside it."""
+        body = shown(text)
+        if self._form is Form.FILE:
+            return (IN_FILE, text) if body else ("", "")
+        return (without_links(body) if self._form is Form.WITHOUT_LINKS else body), ""
+
+    async def _post(self, body: str, file: str, part: int, view: View | None, rank: Rank) -> MessageRef:
+        if self._alive and part == 0 and not self._anew:
             try:
-                answer = await self._through_webhook(ORIGINAL, shown(text), view, whole)
+                answer = await self._through_webhook(ORIGINAL, body, view, file)
             except MessageGone as error:
                 if error.code not in DEAD or not self._bot:
                     raise
                 self._token = ""
             else:
-                return MessageRef(answer.data["channel_id"], answer.data["id"])
+                return _ref(answer)
         if not self._bot:
             raise MessageGone("answer an interaction: its time is over", code="expired")
         await self._open_thread()
         self._rest()
-        body = shown(text)
-        sending = self._sending(body, part, view, whole)
-        try:
-            answer = await self._calls("post a message", sending, rank, paid=self._spend())
-        except MessageGone as error:
-            if error.code in {str(code) for code in FORBIDDEN}:
-                log.warning("we may not write there", code=error.code, remedy=error.remedy)
-                self._calls.forbid(self._channel)
-            raise
+        answer = await self._send(body, file, part, view, rank)
         self._begun = True
         self._learn(0, answer)
-        ref = MessageRef(answer.data["channel_id"], answer.data["id"])
+        ref = _ref(answer)
+        self._posted_at[ref.id] = time.monotonic()
         if answer.data.get("content", body) != body:  # the nonce gave us what was posted before its answer was lost
-            await self._edit(ref, body, view, rank, whole)
+            await self._edit(ref, body, file, view, rank)
         return ref
 
-    async def _edit(self, ref: MessageRef, text: str, view: View | None, rank: Rank, whole: str = "") -> None:
+    async def _send(self, body: str, file: str, part: int, view: View | None, rank: Rank) -> Answered:
+        """Post with the bot's token."""
+        try:
+            return await self._calls("post a message", self._sending(body, part, view, file), rank, paid=self._spend())
+        except NotAllowed as error:
+            if error.code == str(NO_HISTORY) and self._may_refer:
+                log.warning("reply reference refused", code=error.code, remedy=error.remedy)
+                self._may_refer = False
+                return await self._send(body, file, part, view, rank)
+            self._may_be_the_file(error, file)
+            if error.code in {str(code) for code in FORBIDDEN}:
+                log.warning("no permission to write", code=error.code, remedy=error.remedy)
+                self._calls.forbid(self._channel)
+            raise
+
+    def _may_be_the_file(self, error: NotAllowed, file: str) -> None:
+        """Raise another error where a refusal may be of the file and not of the message: it is tried without."""
+        if file and error.code in {str(code) for code in FORBIDDEN}:
+            self._attachment_refused = True
+            raise PlatformError(str(error), code=error.code, remedy=RIGHTS) from None
+
+    async def _edit(self, ref: MessageRef, text: str, file: str, view: View | None, rank: Rank) -> None:
         if self._alive:
             try:
-                await self._through_webhook(ref.id, text, view, whole)
+                await self._through_webhook(ref.id, text, view, file)
             except MessageGone as error:
                 if not self._bot or error.code not in {*DEAD, str(UNKNOWN_MESSAGE)}:
                     raise
@@ -242,15 +312,16 @@ class DiscordEditor:
                 return
         if not self._bot:
             raise MessageGone("edit an answer: its time is over", code="expired")
-        files = [_file(whole)] if whole else []
         message = self._message(ref)
 
         async def edit() -> Any:
+            files = [_file(file)] if file else []
             return await message.edit(content=text or None, view=view, attachments=files, allowed_mentions=NOBODY)
 
         try:
             answer = await self._calls("edit a message", edit, rank, paid=self._spend())
-        except PlatformError as error:
+        except NotAllowed as error:
+            self._may_be_the_file(error, file)
             if error.code != str(ARCHIVED):
                 raise
             await self._calls(
@@ -259,12 +330,12 @@ class DiscordEditor:
             answer = await self._calls("edit a message", edit, rank)
         self._learn(1, answer)
 
-    async def _through_webhook(self, message: str, text: str, view: View | None, whole: str) -> Answered:
+    async def _through_webhook(self, message: str, text: str, view: View | None, file: str) -> Answered:
         """Edit the answer to an interaction with its token."""
         with handle_message_parameters(
             content=text or None,
             view=view,
-            attachments=[_file(whole)] if whole else [],
+            attachments=[_file(file)] if file else [],
             flags=QUIET,
             allowed_mentions=NOBODY,
         ) as parameters:
@@ -283,24 +354,24 @@ class DiscordEditor:
             try:
                 answer = await self._calls("edit a response", edit, bound=False)
             except MessageGone as error:
-                if error.code != EARLY or time.time() > self._turn.at + EARLY_FOR:
+                if error.code != EARLY or self._calls.clock.now() > self._turn.at + EARLY_FOR:
                     raise
                 raise PlatformUnavailable(str(error), code=EARLY, retry_after=0.2) from None
         self._learn(1, answer)
         return answer
 
-    def _sending(self, text: str, part: int, view: View | None, whole: str) -> Callable[[], Coroutine[Any, Any, Any]]:
+    def _sending(self, text: str, part: int, view: View | None, file: str) -> Callable[[], Coroutine[Any, Any, Any]]:
         """Post into the channel; the same call again gives the same message."""
         channel = self._client.get_partial_messageable(int(self._channel))
         more: dict[str, Any] = {}
         replied = self._turn.place.get("reply_to")
-        if replied and part == 0:
+        if replied and part == 0 and self._may_refer:
             more["reference"] = discord.MessageReference(
                 message_id=int(replied), channel_id=int(self._channel), fail_if_not_exists=False
             )
             more["mention_author"] = False
-        if whole:
-            more["file"] = _file(whole)
+        if file:
+            more["file"] = _file(file)
         if view:
             more["view"] = view
         return lambda: channel.send(
@@ -309,7 +380,8 @@ class DiscordEditor:
 
     def _nonce(self, part: int) -> str:
         """The same for the same part of the same reply, from any process: at most 25 characters."""
-        name = f"{self._turn.id} {self._turn.attempt} {part}"
+        anew = f" anew {self._anew}" if self._anew else ""
+        name = f"{self._turn.id} {self._turn.attempt} {part}{anew}"
         return base64.b32encode(hashlib.sha256(name.encode()).digest())[:25].decode()
 
     async def _open_thread(self) -> None:
@@ -331,7 +403,7 @@ class DiscordEditor:
                 self._opens_thread = name
                 raise
             if error.code != str(THREAD_EXISTS):
-                log.warning("no thread could be opened", code=error.code, remedy=error.remedy)
+                log.warning("thread not opened", code=error.code, remedy=error.remedy)
                 return
         self._channel = str(question)
 
@@ -363,10 +435,8 @@ def _went_well(outcome: Outcome) -> bool:
     return outcome.remember and outcome.ending not in (Ending.INTERRUPTED, Ending.FAILED)
 
 
-def _with_note(text: str, outcome: Outcome, whole: str) -> str:
+def _with_note(body: str, note: str) -> str:
     """What a message shows in the end: the text, and under it in small print what there is to say about it."""
-    note = " ".join(filter(None, [WHOLE if whole else "", outcome.note]))
-    body = shown(text)
     if not note:
         return body or "…"
     if not body:
@@ -374,6 +444,10 @@ def _with_note(text: str, outcome: Outcome, whole: str) -> str:
     line = " ".join(note.split())
     gap = "" if body.endswith("\n") else "\n"
     return f"{body}{gap}-# {cut(line, ROOM - 6)}"
+
+
+def _ref(answer: Answered) -> MessageRef:
+    return MessageRef(str(answer.data["channel_id"]), str(answer.data["id"]))
 
 
 def _file(text: str) -> discord.File:

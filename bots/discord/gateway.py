@@ -11,8 +11,9 @@ import aiohttp
 import discord
 import structlog
 
+from bots.discord.calls import Calls
 from bots.discord.errors import ADVICE
-from core.errors import ParleyError, PlatformUnauthorized
+from core.errors import ParleyError, PlatformError, PlatformUnauthorized
 from core.settings import Settings
 
 log = structlog.get_logger()
@@ -25,11 +26,21 @@ MISSED_FOR = 3600.0
 """Seconds after which a question that was missed is not answered any more: it would surprise people."""
 UNNOTICED = 120.0
 """Seconds for which a connection may have been dead before that is noticed: the library waits for 60, looks each 41."""
-MOST_CHANNELS, MOST_MESSAGES = 100, 50
+MOST_CHANNELS, MOST_MESSAGES = 1000, 1000
+"""Of what was missed, so many channels, and messages of each, are looked through."""
+SEARCH_TIMEOUT = 60.0
+"""Seconds that one channel may take: ten pages, of which Discord gives one a second."""
+SEARCH_WAITS = (0.0, 1.0, 4.0)
+"""Seconds before each try to look through a channel."""
+FEW_IDENTIFIES = 20
+"""Connections that are left of the day's 1000 for an operator to put something right; Discord would reset the token."""
 INTENT = (
     "Switch the Message Content Intent on at discord.com/developers > your application > Bot, "
     "or set DISCORD_MESSAGE_CONTENT=false: then Parley hears what mentions it, and direct messages."
 )
+LONGEST_IDENTIFY_WAIT = 600.0
+"""Seconds before the limit is read again."""
+IDENTIFIES = "Find out in the log why Parley connects so often; it connects again when Discord allows it."
 HOPELESS = {
     4004: ("Discord does not accept the bot token", ADVICE),
     4010: ("Discord does not know that shard", "Check DISCORD_SHARD_COUNT and DISCORD_SHARD_IDS."),
@@ -53,11 +64,12 @@ class Hears(Protocol):
 class Gateway:
     """Keeps one client connected, on one connection or several: those are known by their number."""
 
-    def __init__(self, client: Any, listener: Hears, settings: Settings) -> None:
+    def __init__(self, client: Any, listener: Hears, settings: Settings, calls: Calls | None = None) -> None:
         self.let_in = asyncio.Event()
         """Discord has let us in, for the first time."""
         self._client = client
         self._listener = listener
+        self._calls = calls or Calls(client)
         self._silence = settings.discord_silence_seconds
         self._heard_at = time.monotonic()
         self._deaf = False
@@ -84,7 +96,7 @@ class Gateway:
         if kind in ("READY", "RESUMED"):
             self._deaf = False
             self.let_in.set()
-            log.info("in Discord", how=kind.lower(), bot=str(self._client.user))
+            log.info("connected to Discord", how=kind.lower(), bot=str(self._client.user))
 
     def lost(self, shard: int = 0) -> None:
         """A connection broke, and perhaps brought nothing for a while before."""
@@ -106,12 +118,12 @@ class Gateway:
 
     async def ready(self, shard: int = 0) -> None:
         """A connection that began anew knows its servers, so it can be looked for."""
-        log.info("servers are known", servers=len(self._client.guilds))
+        log.info("server list received", servers=len(self._client.guilds))
         self._told.add(shard)
         try:
             await self.keep_up()
         except ParleyError as error:
-            log.warning("what was missed could not be looked for", error=str(error))
+            log.warning("search for missed messages failed", error=str(error))
 
     async def keep_up(self) -> None:
         """Look for what was missed, if there may be something; then note that we have heard everything until now.
@@ -125,6 +137,8 @@ class Gateway:
                 try:
                     await self.stay()
                     if known := since or await self._listener.state.alive():
+                        if known < time.time() - MISSED_FOR:
+                            log.warning("missed messages too old", seconds=round(time.time() - known))
                         await self._look_for_missed(max(known, time.time() - MISSED_FOR), shard)
                 except BaseException:
                     self._behind[shard] = min(since, self._behind.get(shard, since))
@@ -140,6 +154,7 @@ class Gateway:
         """
         attempt = 0
         while True:
+            await self._spare_identifies()
             began = time.monotonic()
             try:
                 await self._client.connect()
@@ -156,8 +171,24 @@ class Gateway:
                 return
             attempt = 0 if time.monotonic() - began > 60 else attempt + 1
             wait = WAITS[min(attempt, len(WAITS)) - 1]
-            log.warning("the gateway is not connected", error=type(error).__name__, again_in=wait)
+            log.warning("gateway disconnected; reconnecting", error=type(error).__name__, again_in=wait)
             await asyncio.sleep(wait)
+
+    async def _spare_identifies(self) -> None:
+        """Wait for the next day rather than use up this one's connections: a process may be started again for ever."""
+        while True:
+            try:
+                answer = await self._calls("read connection limits", self._client.http.get_bot_gateway)
+            except PlatformError as error:
+                log.info("connection limits unknown", code=error.code)
+                return
+            limit = answer.data.get("session_start_limit")
+            left, wait = (limit.get("remaining"), limit.get("reset_after")) if isinstance(limit, dict) else (None, None)
+            if not (isinstance(left, int) and isinstance(wait, int | float) and left < FEW_IDENTIFIES and wait > 0):
+                return
+            seconds = min(wait / 1000, LONGEST_IDENTIFY_WAIT)
+            log.error("daily connections used up", remedy=IDENTIFIES, again_in=round(seconds))
+            await asyncio.sleep(seconds)
 
     async def hang_up(self) -> None:
         """Close the connection."""
@@ -195,7 +226,7 @@ class Gateway:
             except (TimeoutError, discord.DiscordException, ConnectionError):
                 if self._heard_at > asked_at:
                     continue
-                log.warning("the gateway is deaf; connecting anew", seconds=round(time.monotonic() - self._heard_at))
+                log.warning("gateway silent; reconnecting", seconds=round(time.monotonic() - self._heard_at))
                 self._deaf = True
                 for shard in self._live:
                     self._until[shard] = time.time() - (time.monotonic() - self._heard_at)
@@ -211,27 +242,43 @@ class Gateway:
 
     async def _look_for_missed(self, since: float, shard: int) -> None:
         """Read what was said since then where we may have been spoken to; what was answered is known as such."""
-        after = int(since * 1000 - 1_420_070_400_000) << 22
+        after = int((since - self._calls.clock.ahead) * 1000 - 1_420_070_400_000) << 22
         found = 0
         for channel in await self._channels(after, shard):
+            found += await self._search(channel, discord.Object(after))
+        log.info("missed messages searched", seconds=round(time.time() - since), messages=found)
+
+    async def _search(self, channel: Any, after: discord.Object) -> int:
+        """Hear what was said in one channel, to the end. Returns how many messages that were."""
+        said: list[discord.Message] = []
+        for wait in SEARCH_WAITS:
+            await asyncio.sleep(wait)
             try:
-                async with asyncio.timeout(15):
-                    said = [one async for one in channel.history(after=discord.Object(after), limit=MOST_MESSAGES)]
-            except (discord.DiscordException, TimeoutError, aiohttp.ClientError) as error:
-                log.info("a channel could not be looked through", error=type(error).__name__)
-                continue
-            found += len(said)
-            for message in said:
-                await self._listener.hear(message)
-        log.info("looked for what was missed", seconds=round(time.time() - since), messages=found)
+                async with asyncio.timeout(SEARCH_TIMEOUT):
+                    # The newest first, so that where there are too many, the oldest are left out.
+                    newest = channel.history(after=after, limit=MOST_MESSAGES, oldest_first=False)
+                    said = [one async for one in newest]
+                break
+            except (discord.Forbidden, discord.NotFound) as error:
+                log.info("channel not searched", error=type(error).__name__)
+                return 0
+            except (discord.DiscordException, TimeoutError, aiohttp.ClientError, OSError) as error:
+                failed: Exception = error
+        else:
+            log.warning("channel not searched", error=type(failed).__name__)
+        if len(said) == MOST_MESSAGES:
+            log.warning("missed messages left out", messages=MOST_MESSAGES)
+        for message in reversed(said):
+            await self._listener.hear(message)
+        return len(said)
 
     async def _channels(self, after: int, shard: int) -> list[Any]:
         """Channels of a connection in which something was said since, and the direct messages and threads in use."""
         channels: dict[int, Any] = {}
         for guild in self._client.guilds:
-            for channel in (*guild.text_channels, *guild.threads):
-                if guild.shard_id == shard and (channel.last_message_id or 0) > after:
-                    channels[channel.id] = channel
+            if guild.shard_id == shard:
+                places = (*guild.text_channels, *guild.voice_channels, *guild.stage_channels, *guild.threads)
+                channels |= {place.id: place for place in places if (place.last_message_id or 0) > after}
         for place in await self._listener.state.places():
             if int(place) not in channels:
                 known = self._client.get_channel(int(place))
@@ -242,7 +289,10 @@ class Gateway:
                 guild = getattr(known, "guild", None)
                 if (guild.shard_id if guild else 0) == shard:  # direct messages come on the first
                     channels[int(place)] = known
-        return list(channels.values())[:MOST_CHANNELS]
+        found = sorted(channels.values(), key=lambda one: getattr(one, "last_message_id", 0) or 0, reverse=True)
+        if len(found) > MOST_CHANNELS:
+            log.warning("channels left out of search")
+        return found[:MOST_CHANNELS]
 
 
 def _hopeless(code: int) -> PlatformUnauthorized:

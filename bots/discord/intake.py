@@ -111,7 +111,10 @@ class Intake:
         """Somebody edited a message: what is remembered of it, or is about to be, follows."""
         message, me = event.message, self._voice.me
         if event.data.get("content") and event.data.get("edited_timestamp") and message.author.id != me.id:
-            self._follow(event, event.message_id, text_of(message, me))
+            at = message.edited_at.timestamp() if message.edited_at else 0.0
+            self._follow(
+                event, event.message_id, text_of(message, me), at, early=me in message.mentions or not event.guild_id
+            )
 
     def follow_deletion(self, event: discord.RawMessageDeleteEvent) -> None:
         """Somebody deleted a message: so do we."""
@@ -146,7 +149,7 @@ class Intake:
         if not heard.let_in:
             why = await self._door.refuses(heard.message, turn, where)
             if why:
-                log.info("refused", **turn_fields(turn), why=why)
+                log.info("access denied", **turn_fields(turn), why=why)
                 metrics.EVENTS.add(platform="discord", type="question", outcome="denied")
                 if await self._queue.first(f"{turn.key}/{turn.author.id}/refused"):
                     self._voice.later(self._voice.say(where.id, REFUSED[why]))
@@ -192,14 +195,14 @@ class Intake:
             if not (bot or heard.deleted) and await self._door.refuses(heard.message, heard.turn, heard.where) == "":
                 self._voice.later(self._voice.say(heard.where.id, StorageError.plain))
 
-    def _follow(self, event: Any, message: int, text: str | None) -> None:
+    def _follow(self, event: Any, message: int, text: str | None, at: float = 0.0, *, early: bool = False) -> None:
         """Make a change: of a message that is still being taken, there."""
         name, keys = changed_keys(event.guild_id, self._channel(event), event.channel_id, message)
-        change = Change(name, tuple(keys), text)
+        change = Change(name, tuple(keys), text, at, early)
         heard = self._heard.get(name)
         if not heard:
             self._changes.add(change)
-        elif not heard.deleted:
+        elif not heard.deleted and not (heard.change and text is not None and at < heard.change.at):
             heard.change = change
 
     def _channel(self, event: Any) -> Any:
@@ -216,9 +219,9 @@ async def insist(work: Callable[[], Awaitable[None]], until: float) -> ParleyErr
             await work()
         except (StorageError, PlatformError) as error:
             if time.monotonic() > until:
-                log.error("an event came to nothing", error=str(error))
+                log.error("event dropped", error=str(error))
                 return error
-            log.warning("an event waits", error=str(error))
+            log.warning("event delayed; retrying", error=str(error))
             await asyncio.sleep(wait)
             wait = min(8.0, 2 * wait)
         else:

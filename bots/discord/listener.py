@@ -130,8 +130,8 @@ class DiscordListener(Voice):
                 return NOT_YOURS
             if why := self.refused(interaction):
                 return REFUSED[why]
-            age = time.time() - message.created_at.timestamp()
-            if message.flags.ephemeral and age > self.settings.discord_token_seconds:
+            age = interaction.created_at - message.created_at
+            if message.flags.ephemeral and age.total_seconds() > self.settings.discord_token_seconds:
                 return OVER
             if await self.queue.retry(handle.key, handle.turn, MessageRef(str(message.channel.id), str(message.id))):
                 return ""
@@ -146,7 +146,7 @@ class DiscordListener(Voice):
         async def keep() -> str:
             await self._feedback.rate(handle.turn, str(interaction.user.id), "up" if mark == "up" else "down")
             metrics.FEEDBACK.add(platform="discord", mark=mark)
-            log.info("feedback", turn=tag(handle.turn), mark=mark)
+            log.info("feedback received", turn=tag(handle.turn), mark=mark)
             return THANKS
 
         await self.press(interaction, keep())
@@ -157,7 +157,7 @@ class DiscordListener(Voice):
             async with in_time():
                 say = await work
         except StorageError as error:
-            log.warning("a button came to nothing", error=str(error))
+            log.warning("button press failed", error=str(error))
             say = StorageError.plain
         if say:
             await self.whisper(interaction, say)

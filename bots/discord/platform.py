@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 
@@ -32,6 +32,7 @@ from core.feedback import Feedback
 from core.memory import Memory
 from core.queue import RedisTurnQueue
 from core.settings import Settings
+from core.tasks import end_tasks
 
 log = structlog.get_logger()
 
@@ -67,6 +68,11 @@ class Discord:
         """Whether what people say reaches us."""
         return self._client.gateway is not None and self._client.gateway.hears
 
+    @property
+    def place(self) -> str:
+        """Discord, and the bot's name there."""
+        return f"Discord (@{self._client.user})"
+
     @asynccontextmanager
     async def listening(self, queue: RedisTurnQueue, memory: Memory, redis: Redis) -> AsyncIterator[None]:
         """Take what Discord sends while inside.
@@ -85,7 +91,7 @@ class Discord:
             feedback=Feedback(redis),
             typists=typists,
         )
-        gateway = Gateway(client, listener.intake, self._settings)
+        gateway = Gateway(client, listener.intake, self._settings, self.calls)
         client.add_dynamic_items(*PRESSES)
         tree = Tree(client)
         client.desk, client.gateway = listener, gateway
@@ -101,7 +107,7 @@ class Discord:
                 running.result()
         finally:
             client.desk = client.gateway = None
-            await _end(tasks)
+            await end_tasks(tasks)
             await listener.drain()
             await gateway.hang_up()
 
@@ -119,7 +125,7 @@ class Discord:
     def _gateway_ended(self, running: asyncio.Task[None]) -> None:
         """Discord will not have us any more: there is nothing left to listen to, and who runs us should know."""
         if not running.cancelled() and running.exception():
-            log.error("Discord ended the connection for good", error=str(running.exception()))
+            log.error("Discord closed the connection for good", error=str(running.exception()))
             self._stopping.ask()
 
     async def _sync(self, tree: Tree, state: DiscordState) -> None:
@@ -130,7 +136,7 @@ class Discord:
                 await register(self.calls, tree)
                 await state.sync(wanted)
         except ParleyError as error:
-            log.warning("commands could not be registered", error=str(error), remedy="Try `parley discord sync`.")
+            log.warning("command registration failed", error=str(error), remedy="Try `parley discord sync`.")
 
     async def _keep_house(self, state: DiscordState, memory: Memory) -> None:
         """Note that we hear everything, and forget the servers that we left, once we know on which we are."""
@@ -143,24 +149,11 @@ class Discord:
                     if gateway.caught_up and time.monotonic() - cleaned >= HOUR:
                         await gateway.stay()
                         if forgotten := await state.forget_left(memory, gateway.minds):
-                            log.info("forgot servers that were left", messages=forgotten)
+                            log.info("left servers forgotten", messages=forgotten)
                         cleaned = time.monotonic()
             except ParleyError as error:
-                log.warning("house was not kept", error=str(error))
+                log.warning("housekeeping failed", error=str(error))
             await asyncio.sleep(wait)
-
-
-async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel tasks until they end.
-
-    Before Python 3.12 asyncio.wait_for drops a cancellation that comes as its future completes, and both Redis's client
-    and discord.py wait with it.
-    """
-    pending = set(tasks)
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=0.2)
 
 
 @asynccontextmanager
@@ -222,7 +215,7 @@ async def insist(work: Callable[[], Awaitable[bool]], stopping: Stopping) -> boo
                 return task.result()
             except PlatformUnavailable as error:
                 wait = WAITS[min(attempt, len(WAITS) - 1)]
-                log.warning("Discord is not reachable", error=str(error), again_in=wait)
+                log.warning("Discord unreachable; retrying", error=str(error), again_in=wait)
                 await asyncio.wait({stop}, timeout=wait)
             if stop.done():
                 return False

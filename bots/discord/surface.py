@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
 import structlog
 
 from bots.discord.budgets import DiscordBudgets
-from bots.discord.buttons import identity
+from bots.discord.buttons import DMS, identity
 from bots.discord.calls import Calls
-from bots.discord.editor import DiscordEditor
-from bots.discord.text import readable
+from bots.discord.editor import MOST_MESSAGES, NOBODY, DiscordEditor
+from bots.discord.text import SIZE, readable, shown, shown_units
 from bots.discord.typing import Typists
 from bots.discord.venue import venue_of
 from core.errors import PlatformError
 from core.policy import Venue
+from core.splitting import split
 from core.surface import Pace
-from core.types import Author, Message, Role, Turn
+from core.types import Author, Limits, Message, Role, Turn
 from core.window import shorten
 
 log = structlog.get_logger()
@@ -66,7 +68,7 @@ class DiscordSurface:
                 "read a thread", lambda: http.logs_from(int(turn.key.thread), THREAD_MESSAGES, before=before)
             )
         except PlatformError as error:
-            log.warning("a thread could not be read", code=error.code, remedy=error.remedy)
+            log.warning("thread not read", code=error.code, remedy=error.remedy)
             return ()
         said = [self._message(turn, message) for message in reversed(answer.json)]
         return [message for message in said if message.text]
@@ -88,6 +90,17 @@ class DiscordSurface:
         """Posts and edits are counted for the channel, or for the interaction, and all together for the bot."""
         editor = self._open.get(turn.id)
         return Pace(*self._budgets.of(self._place(turn)), self._first_words, editor.ready if editor else None)
+
+    async def tell(self, turn: Turn, text: str) -> None:
+        """See ``core.surface.PrivateSurface``: in a direct message."""
+        client = self.calls.client
+        user: Any = turn.author.id  # Discord takes text as well as a number
+        opened = await self.calls("open a direct message", lambda: client.http.start_private_message(user))
+        channel = client.get_partial_messageable(int(opened.data["id"]))
+        about = f"<#{turn.place['channel']}>: " if turn.key.workspace != DMS else ""
+        for part in split(about + text, Limits(SIZE, measure=shown_units))[:MOST_MESSAGES]:
+            post = partial(channel.send, shown(part.text), suppress_embeds=True, allowed_mentions=NOBODY)
+            await self.calls("post a message", post)
 
     def _place(self, turn: Turn) -> str:
         own = turn.place.get("token") or turn.place.get("open_thread")

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import takewhile
 
+from bots.mentions import without_mentions_at_ends
 from core.fences import fence_lines
 from core.markdown import plain_links
 
@@ -57,9 +58,7 @@ def readable(text: str, names: Mapping[str, str]) -> str:
 
 def without_mention(text: str, user: str) -> str:
     """Drop a mention of ``user`` from the beginning and the end, where it only addresses."""
-    mention = rf"<@[!&]?{re.escape(user)}>"
-    text = re.sub(rf"^\s*(?:{mention}[\s,:]*)+", "", text)
-    return re.sub(rf"(?:\s*{mention})+\s*$", "", text).strip()
+    return without_mentions_at_ends(text, re.compile(rf"<@[!&]?{re.escape(user)}>"))
 
 
 def _word(token: re.Match[str], names: Mapping[str, str]) -> str:
@@ -85,6 +84,11 @@ _NAMED = {"user": ("@", "somebody"), "role": ("@", "a role"), "channel": ("#", "
 def shown(text: str) -> str:
     """Markdown as Discord can show it: tables in columns, headings in bold, no images, no links that lie."""
     return "".join(piece for piece, *_ in _pieces(plain_links(text)))
+
+
+def without_links(text: str) -> str:
+    """A text in which no address can be followed: for messages that are refused for one."""
+    return text.replace("://", "[:]//")
 
 
 def shown_units(text: str) -> int:
@@ -122,7 +126,7 @@ def _line(line: str) -> str:
     body = line.rstrip("\r\n")
     end = line[len(body) :]
     if (heading := _HEADING.fullmatch(body)) and heading["title"]:
-        title = heading["title"].replace("**", "")
+        title = plain_links(heading["title"].replace("**", ""))  # which may have kept a bracket from its address
         return f"**{title}**{end}" if title else line
     if end and _RULE.fullmatch(body):
         return "———" + end

@@ -64,12 +64,12 @@ class Voice(Errands):
                 await self.calls("respond", response, bound=False, deadline=until - time.monotonic())
             except PlatformError as error:
                 if error.code == str(ACKNOWLEDGED):
-                    log.info("an interaction was answered already", code=error.code)
+                    log.info("interaction already answered", code=error.code)
                     return True
                 if error.retryable and time.monotonic() + AGAIN < until:
                     await asyncio.sleep(AGAIN)
                     continue
-                log.warning("an interaction was not answered in time", code=error.code, error=str(error))
+                log.warning("interaction not answered in time", code=error.code, error=str(error))
                 return False
             return True
 

@@ -23,23 +23,21 @@ GET_BOT_KEY = (
     "Copy the Bot User OAuth Token (xoxb-…) from api.slack.com/apps > OAuth & Permissions into SLACK_BOT_TOKEN."
 )
 GET_APP_KEY = (
-    "Make an app-level token (xapp-…) with the scope connections:write at api.slack.com/apps > Basic Information, "
-    "and set SLACK_APP_TOKEN to it."
+    "Generate an app-level token (xapp-…) with the scope connections:write at api.slack.com/apps > Basic Information, "
+    "and copy it into SLACK_APP_TOKEN."
 )
-REINSTALL = (
-    "Paste what `parley slack manifest` prints at api.slack.com/apps > App Manifest, then install the app again."
-)
+REINSTALL = "Paste the output of `parley slack manifest` at api.slack.com/apps > App Manifest, then reinstall the app."
 SOCKET_MODE = "Turn Socket Mode on at api.slack.com/apps > Socket Mode."
 HUNG_UP = {
     "link_disabled": SOCKET_MODE,
-    "too_many_websockets": "An app may have ten connections: stop the Parleys that are too many.",
+    "too_many_websockets": "A Slack app can have ten connections: stop some of the Parley processes.",
 }
 """What to do about the reasons that Slack gives for closing a socket."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Half:
-    """What one of the two tokens brought to light; ``app`` is the app that it belongs to, where that is known."""
+    """What was found with one of the two tokens; ``app`` is the app that it belongs to, if known."""
 
     checks: list[Check]
     app: str = ""
@@ -64,7 +62,7 @@ async def examine_slack(settings: Settings, wrong: Collection[str], say: Say) ->
         say(check)
     ours, theirs = bot.result().app, app.result().app
     if ours and theirs and ours != theirs:
-        found = f"the bot token is of the app {ours}, the app token of {theirs}: no event would come"
+        found = f"the bot token is for app {ours}, the app token for app {theirs}, so no event would arrive"
         say(Check("slack.app", "error", "Slack, one app", found, "Take both tokens from the same app."))
 
 
@@ -91,7 +89,7 @@ def _scopes(me: AsyncSlackResponse) -> list[Check]:
     name, tried = "slack.scopes", "Slack, scopes"
     told = me.headers.get("x-oauth-scopes")
     if told is None:
-        return [Check(name, "warning", tried, "Slack does not tell which were granted")]
+        return [Check(name, "warning", tried, "Slack does not say which were granted")]
     granted = {scope.strip() for scope in told.split(",")}
     missing = [scope for scope in SCOPES if scope not in granted]
     if not missing:
@@ -105,7 +103,7 @@ def _scopes(me: AsyncSlackResponse) -> list[Check]:
 
 
 def _without(scopes: Collection[str]) -> str:
-    return "\n".join(["without these Parley cannot", *(f"  {SCOPES[scope]} ({scope})" for scope in scopes)])
+    return "\n".join(["some are missing, so Parley cannot", *(f"  {SCOPES[scope]} ({scope})" for scope in scopes)])
 
 
 async def _examine_app(
@@ -125,16 +123,18 @@ async def _examine_app(
             async with asyncio.timeout(DEADLINE):
                 hello = await _hello(session, client, str(opened.get("url")))
     except PlatformError as error:
-        found = f"Slack gave an address, but no connection came about ({error})"
-        remedy = "Let this machine open secure WebSockets (wss, port 443) to Slack; a proxy is taken from HTTPS_PROXY."
+        found = f"Slack gave an address, but connecting to it failed ({error})"
+        remedy = (
+            "Allow secure WebSockets (wss, port 443) from this machine to Slack; set HTTPS_PROXY if it needs a proxy."
+        )
         return _Half([Check(name, "error", tried, found, remedy, ms(began))])
     if hello.get("type") != "hello":
-        reason = str(hello.get("reason") or "it did not say hello")
+        reason = str(hello.get("reason") or "no hello")
         remedy = HUNG_UP.get(reason, "Try again in a minute.")
-        return _Half([Check(name, "error", tried, f"Slack hung up: {reason}", remedy, ms(began))])
+        return _Half([Check(name, "error", tried, f"Slack closed the connection: {reason}", remedy, ms(began))])
     others = int(hello.get("num_connections") or 1) - 1
-    beside = f"; {others} more open, each event goes to one of them" if others else ""
-    found = f"connected, and Slack said hello after {ms(began):,} ms{beside}"
+    beside = f"; {others} more open, and each event goes to one of them" if others else ""
+    found = f"connected, hello after {ms(began):,} ms{beside}"
     app = str((hello.get("connection_info") or {}).get("app_id") or "")
     return _Half([Check(name, "ok", tried, found, ms=ms(began))], app)
 
@@ -165,11 +165,11 @@ def _refusal(error: PlatformError, token: str, settings: Settings) -> tuple[str,
     """What Slack's refusal means to who sets it up, and the remedy; ``token`` says how to get the right one."""
     match error:
         case PlatformUnauthorized():
-            return f"Slack does not accept it ({error})", token
+            return f"Slack rejects it ({error})", token
         case RateLimited():
             return str(error), f"Try again in {error.retry_after or 1:g} s."
         case PlatformUnavailable():
-            remedy = "Check this machine's way to it; a proxy is taken from HTTPS_PROXY."
+            remedy = "Check this machine's network access to it; set HTTPS_PROXY if it needs a proxy."
             return f"Slack cannot be reached at {URL(settings.slack_api_url).host} ({error})", remedy
         case _:
             return str(error), error.remedy or SOCKET_MODE

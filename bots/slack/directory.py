@@ -67,7 +67,7 @@ class Directory:
             profile = person.get("profile", {})
             name = profile.get("display_name") or profile.get("real_name") or person.get("real_name") or person["name"]
         except PlatformError as error:
-            log.info("a name is not to be had", code=error.code)
+            log.info("name lookup failed", code=error.code)
         finally:
             del self._asking[user]
             if len(self._known) >= MOST:

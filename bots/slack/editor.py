@@ -3,22 +3,26 @@
 The text goes into a ``markdown`` block: it takes 12,000 characters where ``text`` of chat.update takes 4,000, it shows
 Markdown as such, and edits of blocks do not carry Slack's "(edited)". Limits are those of
 docs.slack.dev/reference/block-kit/blocks/markdown-block and docs.slack.dev/reference/methods/chat.update.
+
+What Slack refuses for good is written plainer: tables as blocks of code, and then as text without any blocks.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from enum import IntEnum
 from typing import Any
 
 import structlog
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bots.slack.errors import slack_errors
-from bots.slack.text import escape, fallback, safe_markdown
+from bots.slack.errors import NO_SCOPE, UNREADABLE, slack_errors
+from bots.slack.text import escape, fallback, plain, safe_markdown, tables_as_code
 from core.budgets import Budgets
-from core.errors import MessageGone, PlatformError, PlatformUnavailable
+from core.errors import MessageGone, NotAllowed, PlatformError, PlatformUnauthorized, PlatformUnavailable
 from core.reply import AGAIN_THERE
 from core.types import Limits, MessageRef, Outcome, Turn
 
@@ -38,10 +42,24 @@ RETRY = "parley_retry"
 STOP = "parley_stop"
 FORGET = "parley_forget"
 """``action_id`` of the buttons."""
+QUIET: dict[str, Any] = {"unfurl_links": False, "unfurl_media": False, "link_names": False, "parse": "none"}
+"""Everything off by which a text could reach out of its message."""
 MARK = "parley_reply"
 """``event_type`` of the metadata by which a message is found whose name was lost."""
 SEARCHED = 200
 """Messages of a thread that are looked through for a mark."""
+
+
+_NO_SUCH_METHOD = re.compile(rf"http_(?:[23]\d\d|4(?!08|29)\d\d|501)|{UNREADABLE}")
+"""What a proxy says that does not know a method, or has no JSON to say."""
+
+
+class Form(IntEnum):
+    """How a reply is written, from what reads best to what is taken if nothing else is."""
+
+    MARKDOWN = 0
+    TABLES_AS_CODE = 1
+    TEXT = 2
 
 
 class Signs:
@@ -83,12 +101,18 @@ class Signs:
                     SIGN_TIMEOUT,
                 )
         except PlatformError as error:
-            # A refusal for now, or in a place that is gone, is no reason to give up; "not_authorized",
-            # "feature_disabled" and the like are.
-            self._works = error.retryable or isinstance(error, MessageGone)
-            log.info("no status shown", code=error.code, again=self._works)
-            return isinstance(error, PlatformUnavailable) and not last
+            self._works = _may_work_later(error)
+            log.info("status not shown", code=error.code, again=self._works)
+            return self._works and isinstance(error, PlatformUnavailable) and not last
         return True
+
+
+def _may_work_later(error: PlatformError) -> bool:
+    """Whether a status may be shown another time: "not_authorized", "feature_disabled" and the like mean never."""
+    if _NO_SUCH_METHOD.fullmatch(error.code) or error.code in NO_SCOPE:
+        return False
+    # A refusal for now, in one place, or of a token that can be put right, is no reason to give up.
+    return error.retryable or isinstance(error, (MessageGone, NotAllowed, PlatformUnauthorized))
 
 
 class SlackEditor:
@@ -102,6 +126,20 @@ class SlackEditor:
         self._turn = turn
         self._channel = turn.place["channel"]
         self._thread = turn.place.get("thread") or None
+        self._form = Form.MARKDOWN
+        self._anew = 0
+        self._has_tables = False
+
+    def fall_back(self, *, anew: bool = False) -> bool:
+        """See ``core.surface.FallbackEditor``."""
+        if anew:
+            self._anew += 1
+            return True
+        if self._form is Form.TEXT:
+            return False
+        tables = self._has_tables and self._form is Form.MARKDOWN
+        self._form = Form.TABLES_AS_CODE if tables else Form.TEXT
+        return True
 
     def working(self) -> AbstractAsyncContextManager[None]:
         """A status in the thread; a direct message outside of one has none."""
@@ -109,11 +147,11 @@ class SlackEditor:
 
     async def post(self, text: str, part: int, *, growing: bool) -> MessageRef:
         """Post a message into the thread of the question."""
-        return await self._post(text, [*_blocks(text), *self._stop(growing)], part)
+        return await self._post(text, [*self._blocks(text), *self._stop(growing)], part)
 
     async def edit(self, ref: MessageRef, text: str, *, growing: bool) -> None:
         """Put the newer text in place."""
-        await self._update(ref, text, [*_blocks(text), *self._stop(growing)])
+        await self._update(ref, text, [*self._blocks(text), *self._stop(growing)])
 
     async def finish(
         self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome, *, whole: str = ""
@@ -121,8 +159,8 @@ class SlackEditor:
         """The last part as it was generated, then the note and, where it helps, a Retry button."""
         del whole  # any number of messages hold it
         text = parts[-1] if parts else ""
-        blocks = [*_blocks(text), *_footer(outcome, self._turn, alone=not text)]
-        shown = text or outcome.note
+        blocks = [*self._blocks(text), *_footer(outcome, self._turn, alone=not text)]
+        shown = "\n\n".join(filter(None, (text, outcome.note))) if self._form is Form.TEXT else text or outcome.note
         last = max(len(parts), 1) - 1
         if len(refs) > last:
             await self._update(refs[last], shown, blocks)
@@ -148,16 +186,19 @@ class SlackEditor:
                 with slack_errors("conversations.history"):
                     found = await self._client.conversations_history(include_all_metadata=True, **where)
         except PlatformError as error:
-            if error.retryable:
+            token = isinstance(error, PlatformUnauthorized) and error.code not in NO_SCOPE
+            if error.retryable or token:
                 raise
-            log.warning("cannot look for a message whose receipt was lost", code=error.code, remedy=error.remedy)
+            log.warning("search for lost message failed", code=error.code, remedy=error.remedy)
             return None
-        marked = [m["ts"] for m in found["messages"] if m.get("metadata") == self._mark(part)]
+        marked = [m["ts"] for m in found.get("messages") or () if m.get("metadata") == self._mark(part)]
         return MessageRef(self._channel, max(marked)) if marked else None
 
     def _mark(self, part: int) -> dict[str, Any]:
         """By which a message is found again; anybody in the workspace may read it, so it holds no text."""
-        payload = {"turn": self._turn.id, "attempt": self._turn.attempt, "part": part}
+        payload: dict[str, Any] = {"turn": self._turn.id, "attempt": self._turn.attempt, "part": part}
+        if self._anew:
+            payload["anew"] = self._anew
         return {"event_type": MARK, "event_payload": payload}
 
     def _stop(self, growing: bool) -> list[dict[str, Any]]:
@@ -168,28 +209,32 @@ class SlackEditor:
     async def _post(self, text: str, blocks: list[dict[str, Any]], part: int) -> MessageRef:
         with slack_errors("chat.postMessage"):
             response = await self._client.chat_postMessage(
-                channel=self._channel, thread_ts=self._thread, metadata=self._mark(part), **_content(text, blocks)
+                channel=self._channel, thread_ts=self._thread, metadata=self._mark(part), **self._content(text, blocks)
             )
-        return MessageRef(response["channel"], response["ts"])
+            return MessageRef(response["channel"], response["ts"])
 
     async def _update(self, ref: MessageRef, text: str, blocks: list[dict[str, Any]]) -> None:
         with slack_errors("chat.update"):
-            await self._client.chat_update(channel=ref.channel, ts=ref.id, **_content(text, blocks))
+            await self._client.chat_update(channel=ref.channel, ts=ref.id, **self._content(text, blocks))
+
+    def _content(self, text: str, blocks: list[dict[str, Any]]) -> dict[str, Any]:
+        """What a message shows, with everything off by which a text could reach out of it."""
+        if self._form is Form.TEXT:
+            return {"text": plain(text), **QUIET}
+        return {"text": fallback(text), "blocks": blocks, **QUIET}
+
+    def _blocks(self, text: str) -> list[dict[str, Any]]:
+        if not text.strip():
+            return []
+        in_code = tables_as_code(text)
+        self._has_tables = in_code != text
+        shown = in_code if self._form is Form.TABLES_AS_CODE else text
+        return [{"type": "markdown", "text": safe_markdown(shown)}]
 
 
 def own_message(text: str) -> dict[str, Any]:
     """What a message of our own shows that is no answer of a model."""
-    return _content(text, _blocks(text))
-
-
-def _content(text: str, blocks: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a message shows, with everything off by which a text could reach out of it."""
-    quiet = {"unfurl_links": False, "unfurl_media": False, "link_names": False, "parse": "none"}
-    return {"text": fallback(text), "blocks": blocks, **quiet}
-
-
-def _blocks(text: str) -> list[dict[str, Any]]:
-    return [{"type": "markdown", "text": safe_markdown(text)}] if text.strip() else []
+    return {"text": fallback(text), "blocks": [{"type": "markdown", "text": safe_markdown(text)}], **QUIET}
 
 
 def _footer(outcome: Outcome, turn: Turn, *, alone: bool) -> list[dict[str, Any]]:

@@ -3,22 +3,37 @@
 One mention arrives twice, as ``message`` and as ``app_mention``, with two event ids but one channel and ``ts``; so a
 turn's identity is workspace, channel and ``ts``. A mention in a channel belongs to the channel's conversation, and its
 reply stands in a thread under it; a message inside a thread belongs to the thread.
+
+Nothing in a payload is believed: a field of the wrong type is not there, and what lacks a field that is needed is
+dropped, with a warning.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import structlog
+
 from bots.slack.text import without_mention
 from core.keys import TURN_TTL
+from core.stored import finite
 from core.types import Author, ConversationKey, Turn
+
+log = structlog.get_logger()
 
 Event = Mapping[str, Any]
 
 SPEECH = {None, "file_share", "thread_broadcast"}
 """Subtypes of messages that a person wrote; the others are edits, joins, topics and the like."""
+
+TEXTS = {"bot_id", "channel", "channel_type", "deleted_ts", "event_ts", "subtype", "text", "thread_ts", "ts", "user"}
+STAMPS = {"deleted_ts", "event_ts", "thread_ts", "ts"}
+OBJECTS = {"edited", "message", "previous_message"}
+"""Fields of an event by their type: text, among them the names of messages, and objects."""
+STAMP = re.compile(r"[0-9]{1,12}[.][0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +49,27 @@ class Changed:
     """Somebody edited a message: it says ``text`` now; None if it was deleted.
 
     ``keys`` are the conversations that may hold it: a message on which a thread hangs belongs to its channel, and to
-    that thread as well if Parley was asked into it and read it.
+    that thread as well if Parley was asked into it and read it. ``at`` is when that was, by Slack's clock, 0 where it
+    does not say; ``direct`` says that it stands in a direct message.
     """
 
     keys: tuple[ConversationKey, ...]
     message: str
     text: str | None
+    at: float = 0.0
+    direct: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pressed:
+    """Somebody pressed a button under message ``ts``; ``names`` are what the button's value names, after ``key``."""
+
+    channel: str
+    user: str
+    ts: str
+    thread: str
+    key: ConversationKey
+    names: tuple[str, ...]
 
 
 def identity(workspace: str, channel: str, ts: str) -> str:
@@ -49,7 +79,9 @@ def identity(workspace: str, channel: str, ts: str) -> str:
 
 def workspace_of(body: Event) -> str:
     """The workspace (or the organisation) in which the app is installed that this event came to."""
-    installed = (body.get("authorizations") or [{}])[0]
+    authorizations = body.get("authorizations")
+    first = authorizations[0] if isinstance(authorizations, list) and authorizations else None
+    installed = _object(first)
     if installed.get("is_enterprise_install") and installed.get("enterprise_id"):
         return str(installed["enterprise_id"])
     return str(installed.get("team_id") or body.get("team_id") or "")
@@ -63,7 +95,9 @@ def conversation(workspace: str, channel: str, event: Event) -> ConversationKey:
 
 def read_question(body: Event, bot: str) -> Asked | None:
     """The turn in a ``message`` or ``app_mention`` event; None if nobody asks ``bot`` anything."""
-    event, workspace = body["event"], workspace_of(body)
+    event, workspace = event_of(body), workspace_of(body)
+    if event is None:
+        return None
     by_person = event.get("user") and not event.get("bot_id") and event.get("subtype") in SPEECH
     if not by_person or event["user"] == bot:
         return None
@@ -88,12 +122,14 @@ def read_question(body: Event, bot: str) -> Asked | None:
         # A mention in a channel is answered in a thread under it; a direct message where it stands.
         place={"channel": channel, "ts": ts, "thread": key.thread or ("" if direct else ts)},
     )
-    return Asked(turn, tuple(file.get("name") or "a file" for file in event.get("files") or ()))
+    listed = event.get("files")
+    files = [_object(file) for file in listed] if isinstance(listed, list) else []
+    return Asked(turn, tuple(str(file.get("name") or "a file") for file in files))
 
 
 def read_change(body: Event) -> Changed | None:
     """What was edited or deleted, in a ``message`` event with such a subtype."""
-    event, workspace = body["event"], workspace_of(body)
+    event, workspace = _checked(body.get("event")), workspace_of(body)
     before = event.get("previous_message") or {}
     if event.get("subtype") == "message_deleted":
         after, text = before, None
@@ -105,13 +141,54 @@ def read_change(body: Event) -> Changed | None:
         text = None if after.get("subtype") == "tombstone" else after.get("text") or ""
     else:
         return None
-    if not ts or before.get("bot_id") or after.get("bot_id"):
+    if not ts or "channel" not in event or before.get("bot_id") or after.get("bot_id"):
         return None
     key = conversation(workspace, event["channel"], before if before.get("ts") else after)
     keys = (key,) if key.thread else (key, replace(key, thread=ts))
-    return Changed(keys, identity(workspace, event["channel"], ts), text)
+    at = finite((after.get("edited") or {}).get("ts")) if text is not None else 0.0
+    return Changed(keys, identity(workspace, event["channel"], ts), text, at, event.get("channel_type") == "im")
 
 
 def is_external(body: Event) -> bool:
     """Whether people of another organisation are in the channel."""
     return bool(body.get("is_ext_shared_channel"))
+
+
+def event_of(body: Event) -> Event | None:
+    """The event in a payload, with fields of the type that they should have; None if it says not what and where."""
+    event = _checked(body.get("event"))
+    if event.get("channel") and (event.get("ts") or event.get("type") == "member_joined_channel"):
+        return event
+    log.warning("event dropped", why="no channel or ts")
+    return None
+
+
+def read_press(body: Event, action: Event, names: int) -> Pressed | None:
+    """A press of a button of ours whose value is a conversation and so many ``names``; None if it is none."""
+    channel, user = _object(body.get("channel")).get("id"), _object(body.get("user")).get("id")
+    message, value = _checked(body.get("message")), action.get("value")
+    key, *named = (value.split() if isinstance(value, str) else ()) or ("",)
+    try:
+        there = ConversationKey.parse(key)
+    except ValueError:
+        there = None
+    whole = there and there.platform == "slack" and len(named) >= names and message.get("ts")
+    if not (whole and there and isinstance(channel, str) and isinstance(user, str)):
+        log.warning("button press dropped", why="tampered with, or of another version")
+        return None
+    return Pressed(channel, user, message["ts"], message.get("thread_ts", ""), there, tuple(named[:names]))
+
+
+def _object(value: Any) -> Event:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _checked(value: Any) -> dict[str, Any]:
+    """An event or a message without fields of the wrong type."""
+    checked = {}
+    for name, said in _object(value).items():
+        if name in OBJECTS:
+            checked[name] = _checked(said)
+        elif name not in TEXTS or (isinstance(said, str) and (name not in STAMPS or STAMP.fullmatch(said))):
+            checked[name] = said
+    return checked

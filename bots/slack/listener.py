@@ -20,7 +20,16 @@ from slack_bolt.app.async_app import AsyncApp
 from bots.errands import Errands
 from bots.slack.editor import FORGET, RETRY, STOP, own_message
 from bots.slack.errors import slack_errors
-from bots.slack.events import Asked, Changed, is_external, read_change, read_question, workspace_of
+from bots.slack.events import (
+    Asked,
+    Changed,
+    event_of,
+    is_external,
+    read_change,
+    read_press,
+    read_question,
+    workspace_of,
+)
 from bots.slack.settings import SlackSettings, offer
 from bots.slack.surface import SlackSurface
 from bots.slack.text import escape, people, readable, without_mention
@@ -33,7 +42,7 @@ from core.queue import RedisTurnQueue, in_time
 from core.reply import STOPPED, WITHDRAWN
 from core.settings import Settings
 from core.tags import turn_fields
-from core.types import ConversationKey, MessageRef, Turn
+from core.types import MessageRef, Turn
 
 log = structlog.get_logger()
 
@@ -91,9 +100,11 @@ class SlackListener(Errands):
 
     async def greet(self, body: dict[str, Any]) -> None:
         """The bot was invited to a channel: say what it does, what it remembers, and how to make it forget."""
-        event = body["event"]
+        event = event_of(body)
+        if event is None:
+            return
         closed = self._refusal(event["channel"], "", direct=False, external=is_external(body))
-        if event["user"] != self._surface.bot or closed not in ("", PERSON):
+        if event.get("user") != self._surface.bot or closed not in ("", PERSON):
             return
         if await self._queue.first(f"slack:{workspace_of(body)}:{event['channel']}:joined:{event.get('event_ts', '')}"):
             kept = days(self._settings.retention_seconds)
@@ -106,52 +117,58 @@ class SlackListener(Errands):
 
     async def retry(self, ack: Callable[[], Awaitable[None]], body: dict[str, Any], action: dict[str, Any]) -> None:
         """The Retry button: the same turn again, over the same messages, for anybody who may ask here."""
-        channel, user, message = body["channel"]["id"], body["user"]["id"], body["message"]
-        name, turn = action["value"].split()[:2]
-        key, thread = ConversationKey.parse(name), message.get("thread_ts", "")
+        pressed = read_press(body, action, names=1)
+        if pressed is None:
+            return await ack()
+        channel, user, (turn,) = pressed.channel, pressed.user, pressed.names
         refusal = self._refusal(channel, user, direct=channel.startswith("D"), external=False)
 
         async def again() -> str:
             if refusal:
                 return REFUSED[refusal]
             # It may have been posted together with its button.
-            if await self._queue.retry(key, turn, MessageRef(channel, message["ts"])):
+            if await self._queue.retry(pressed.key, turn, MessageRef(channel, pressed.ts)):
                 return ""
             # Perhaps somebody else pressed it, and it is being answered.
             return "" if await self._queue.is_open(turn) else GONE
 
-        await self._press(ack, again(), channel, user, thread)
+        return await self._press(ack, again(), channel, user, pressed.thread)
 
     async def stop(self, ack: Callable[[], Awaitable[None]], body: dict[str, Any], action: dict[str, Any]) -> None:
         """The Stop button: the text so far stays. For who asked, and admins."""
-        channel, user, thread = body["channel"]["id"], body["user"]["id"], body["message"].get("thread_ts", "")
-        _, turn, asker = action["value"].split()
+        pressed = read_press(body, action, names=2)
+        if pressed is None:
+            return await ack()
+        turn, asker = pressed.names
 
         async def end() -> str:
-            if user not in {asker, *self._settings.admins}:
+            if pressed.user not in {asker, *self._settings.admins}:
                 return NOT_YOURS
             await self._queue.stop(turn, STOPPED)  # if it is done, its last edit is about to show that
             return ""
 
-        await self._press(ack, end(), channel, user, thread)
+        return await self._press(ack, end(), pressed.channel, pressed.user, pressed.thread)
 
     async def forget(self, ack: Callable[[], Awaitable[None]], body: dict[str, Any], action: dict[str, Any]) -> None:
         """The Forget button: for the person who was asked whether to forget, and admins."""
-        channel, user, message = body["channel"]["id"], body["user"]["id"], body["message"]
-        asked = read_confirmation(action["value"])
+        pressed = read_press(body, action, names=3)
+        if pressed is None:
+            return await ack()
+        channel, user = pressed.channel, pressed.user
+        asked = Confirmation(pressed.key, *pressed.names)
 
         async def confirm() -> str:
             if refusal := self._refusal(channel, user, direct=channel.startswith("D"), external=False):
                 return REFUSED[refusal]
-            if not asked or asked.key.channel != channel:
+            if asked.key.channel != channel:
                 return NOT_ASKED
             venue = await self._surface.venue_in(channel)
             done, say = await asked.give(user, self._queue, self._memory, venue, self._settings.policy)
             if done:
-                self.later(self._replace(channel, message["ts"], say))
+                self.later(self._replace(channel, pressed.ts, say))
             return "" if done else say
 
-        await self._press(ack, confirm(), channel, user, message.get("thread_ts", ""))
+        return await self._press(ack, confirm(), channel, user, pressed.thread)
 
     async def _accept(self, body: dict[str, Any], asked: Asked) -> None:
         """Store the message, so that it will be answered, or say why not."""
@@ -160,7 +177,7 @@ class SlackListener(Errands):
         direct = body["event"].get("channel_type") == "im"
         if refusal := self._refusal(channel, user, direct=direct, external=is_external(body)):
             if await self._queue.first(turn.id):
-                log.info("refused", **turn_fields(turn), why=refusal)
+                log.info("access denied", **turn_fields(turn), why=refusal)
                 metrics.EVENTS.add(platform="slack", type="question", outcome="denied")
                 self.later(self._whisper(channel, user, thread, REFUSED[refusal]))
             return
@@ -217,7 +234,7 @@ class SlackListener(Errands):
             async with in_time():
                 say = await work
         except StorageError as error:
-            log.warning("a button came to nothing", error=str(error))
+            log.warning("button press failed", error=str(error))
             say = StorageError.plain  # filled in by _whisper
         await ack()
         if say:
@@ -245,17 +262,20 @@ class SlackListener(Errands):
         """An edited or deleted message: what is remembered of it, or is about to be, follows."""
         if change.text is None:
             await self._queue.stop(change.message, WITHDRAWN)
-            for key in change.keys:
-                await self._memory.withdraw(key, change.message)
-                await self._queue.correct_kept(key, change.message, None)
+            withdrawn = [self._memory.withdraw(key, change.message) for key in change.keys]
+            await asyncio.gather(
+                *withdrawn, *(self._queue.correct_kept(key, change.message, None) for key in change.keys)
+            )
             return
         bot, raw = self._surface.bot, without_mention(change.text, self._surface.bot)
         # Only names that are known already: this is acknowledged when it is done.
         text = readable(raw, {**self._surface.directory.known(people(raw)), bot: self._surface.bot_name})
-        await self._queue.amend(change.message, text=text)
-        for key in change.keys:
-            await self._memory.correct(key, change.message, text)
-            await self._queue.correct_kept(key, change.message, raw)
+        # An edit that comes before its message is kept only if the message is for us.
+        early = change.direct or f"<@{bot}" in change.text
+        await self._queue.amend(change.message, text=text, at=change.at, early=early)
+        corrected = [self._memory.correct(key, change.message, text, at=change.at) for key in change.keys]
+        kept = [self._queue.correct_kept(key, change.message, raw, at=change.at) for key in change.keys]
+        await asyncio.gather(*corrected, *kept)
 
     async def _whisper(
         self, channel: str, user: str, thread: str, text: str, blocks: list[dict[str, Any]] | None = None
@@ -277,15 +297,6 @@ class SlackListener(Errands):
             await self._surface.client.chat_postMessage(
                 channel=channel, thread_ts=thread or None, text=text, unfurl_links=False, unfurl_media=False
             )
-
-
-def read_confirmation(value: str) -> Confirmation | None:
-    """What a Forget button is bound to; None for a value that we never wrote."""
-    try:
-        key, turn, asker, epoch = value.split()
-        return Confirmation(ConversationKey.parse(key), turn, asker, epoch)
-    except ValueError:
-        return None
 
 
 async def _ignore() -> None:

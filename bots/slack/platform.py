@@ -7,7 +7,6 @@ import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from itertools import count
 from typing import TypeVar
 
@@ -29,6 +28,7 @@ from core.errors import PlatformUnavailable, RateLimited, SettingsError
 from core.memory import Memory
 from core.queue import RedisTurnQueue
 from core.settings import Settings
+from core.version import parley_version
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -51,7 +51,7 @@ def open_client(settings: Settings, session: aiohttp.ClientSession | None = None
         session=session,
         retry_handlers=[],
         # Slack's own logs, and a proxy's, then tell which of our processes called.
-        user_agent_suffix=f"Parley/{version('parley')} (process {os.getpid()})",
+        user_agent_suffix=f"Parley/{parley_version()} (process {os.getpid()})",
     )
 
 
@@ -81,6 +81,11 @@ class Slack:
         """Whether what people say reaches us."""
         return self._socket is not None and self._socket.connected
 
+    @property
+    def place(self) -> str:
+        """The workspace, by its name."""
+        return f"Slack ({self._who['team']})"
+
     @asynccontextmanager
     async def listening(self, queue: RedisTurnQueue, memory: Memory, redis: Redis) -> AsyncIterator[None]:
         """Take what Slack sends while inside; afterwards nothing new comes, and what came was acknowledged.
@@ -107,7 +112,7 @@ class Slack:
         socket = self._socket = Socket(app, app_token)
         try:
             if await _insist(socket.open, self._stopping):
-                log.info("in Slack", workspace=self._who["team"], bot=self._who["user"])
+                log.info("connected to Slack", workspace=self._who["team"], bot=self._who["user"])
             yield
         finally:
             await socket.close()
@@ -150,7 +155,7 @@ async def _insist(work: Callable[[], Coroutine[None, None, T]], stopping: Stoppi
                 return task.result()
         except (PlatformUnavailable, RateLimited) as error:
             wait = error.retry_after or WAITS[min(attempt, len(WAITS) - 1)]
-            log.warning("Slack is not reachable", error=str(error), again_in=wait)
+            log.warning("Slack unreachable; retrying", error=str(error), again_in=wait)
             await asyncio.wait({stop}, timeout=wait)
         finally:
             stop.cancel()

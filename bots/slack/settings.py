@@ -146,7 +146,7 @@ class SlackSettings:
             with slack_errors("views.open"):
                 await self._surface.client.views_open(trigger_id=body["trigger_id"], view=form(key, chosen, choices))
         except ParleyError as error:
-            log.warning("no form for settings", error=str(error), remedy=error.remedy)
+            log.warning("settings form not opened", error=str(error), remedy=error.remedy)
             await self._tell(channel, user, thread, error.plain)
 
     async def save(self, ack: Callable[..., Awaitable[None]], body: Json, view: Json) -> None:
@@ -161,7 +161,7 @@ class SlackSettings:
             async with in_time():
                 wrong = await self._choose(key, filled, shown)
         except StorageError as error:
-            log.warning("settings were not stored", error=str(error))
+            log.warning("settings not stored", error=str(error))
             wrong = {first: StorageError.tell(await self._surface.venue_in(key.channel))}
         if wrong:
             await ack(response_action="errors", errors=wrong)

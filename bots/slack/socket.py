@@ -87,7 +87,7 @@ class Socket(AsyncSocketModeHandler):
             if response.status == 200:
                 metrics.INGRESS_ACK.observe(time.monotonic() - came_at, platform="slack")
         except ConnectionError:
-            log.info("the socket broke before an acknowledgement; Slack will deliver the event again")
+            log.info("event not acknowledged; Slack will redeliver it")
         finally:
             self._handling.discard(task)
 
@@ -101,5 +101,5 @@ class Socket(AsyncSocketModeHandler):
             await asyncio.sleep(2 * PING_INTERVAL)
             session = self.client.current_session
             if session is None or session.closed:
-                log.warning("the socket is not connected")
+                log.warning("socket disconnected; reconnecting")
                 self.client.wss_uri = None

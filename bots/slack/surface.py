@@ -14,7 +14,7 @@ from bots.slack.directory import Directory
 from bots.slack.editor import Signs, SlackEditor
 from bots.slack.errors import slack_errors
 from bots.slack.events import identity
-from bots.slack.text import people, readable
+from bots.slack.text import people, plain, readable
 from core.budgets import Budgets
 from core.errors import PlatformError
 from core.policy import Venue
@@ -91,7 +91,7 @@ class SlackSurface:
                 if not cursor:
                     break
         except PlatformError as error:
-            log.warning("a thread could not be read", code=error.code, remedy=error.remedy)
+            log.warning("thread not read", code=error.code, remedy=error.remedy)
         if len(said) > THREAD_MESSAGES:
             said = [said[0], *said[1 - THREAD_MESSAGES :]]
         mentioned = {user for message in said for user in (message.get("user", ""), *people(message["text"])) if user}
@@ -128,6 +128,25 @@ class SlackSurface:
         # answers are young, then one every two seconds (docs.slack.dev/apis/web-api/rate-limits, tier 3).
         edits = self._budgets.open(f"slack:{workspace}:chat.update", capacity=20, per_second=0.5)
         return Pace(posts, edits, self._first_words)
+
+    async def tell(self, turn: Turn, text: str) -> None:
+        """See ``core.surface.PrivateSurface``: where they asked, for their eyes only; else in a direct message."""
+        channel, user = turn.place["channel"], turn.author.id
+        for thread in dict.fromkeys((turn.key.thread or None, None)):
+            try:
+                with slack_errors("chat.postEphemeral"):
+                    await self.client.chat_postEphemeral(
+                        channel=channel, user=user, thread_ts=thread, text=plain(text), link_names=False
+                    )
+            except PlatformError as error:
+                log.info("ephemeral message refused", code=error.code)
+            else:
+                return
+        about = "" if channel.startswith("D") else f"<#{channel}>: "
+        with slack_errors("chat.postMessage"):
+            await self.client.chat_postMessage(
+                channel=user, text=about + plain(text), unfurl_links=False, unfurl_media=False, link_names=False
+            )
 
     def _message(self, turn: Turn, message: dict[str, Any], names: dict[str, str]) -> Message:
         """One message of a thread, as it is remembered."""

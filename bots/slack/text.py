@@ -10,12 +10,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from bots.mentions import without_mentions_at_ends
+from core.fences import fence_lines
+from core.links import certain_code
 from core.markdown import plain_links
 
 ENTITY = re.compile(r"<([^<>\s][^<>]*)>")
 _PERSON = re.compile(r"<@([UW][A-Z0-9]+)(?:\|[^<>]*)?>")
 _PING = re.compile(r"<(?=!(?:channel|here|everyone|group|subteam\b)|[@#][A-Z0-9])", re.IGNORECASE)
+_MENTION = re.compile(
+    r"<(?=!(?i:channel|here|everyone|group)(?:\|[^<>\n]*)?>|!subteam\^[^<>\n]*>|[@#][UWCG][A-Z0-9]+(?:\|[^<>\n]*)?>)"
+)
+"""The beginning of what Slack would show as a mention or a channel, and nothing that only begins like one."""
 _BROADCAST = re.compile(r"(?<!\w)@(?=(?:channel|here|everyone|group)\b)", re.IGNORECASE)
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 BREAK = "\u200b"
 """Zero-width space: breaks a mention, and is not seen."""
 FALLBACK = 300
@@ -43,21 +51,52 @@ def escape(text: str) -> str:
 
 
 def safe_markdown(text: str) -> str:
-    """Markdown that pings nobody and loads no image; text without mentions or images is unchanged."""
-    return _BROADCAST.sub("@" + BREAK, _PING.sub("<" + BREAK, plain_links(text)))
+    """Markdown that pings nobody and loads no image; text without mentions or images is unchanged.
+
+    In code, which people copy, there is no zero-width space: only what Slack would take for a whole mention is broken,
+    by a space.
+    """
+    text, parts, at = plain_links(text), list[str](), 0
+    for start, end in certain_code(text, html=False):
+        parts += [_without_pings(text[at:start]), _MENTION.sub("< ", text[start:end])]
+        at = end
+    return "".join([*parts, _without_pings(text[at:])])
+
+
+def _without_pings(prose: str) -> str:
+    return _BROADCAST.sub("@" + BREAK, _PING.sub("<" + BREAK, prose))
+
+
+def tables_as_code(text: str) -> str:
+    """Markdown whose tables are blocks of code: Slack takes one table in a message, and these in any number."""
+    turns = {line.start(): after for line, after in fence_lines(text)}
+    lines: list[str] = []
+    at, in_code, in_table = 0, False, False
+    for line in _LINE.findall(text):
+        in_code = turns[at] is not None if at in turns else in_code
+        row = not in_code and at not in turns and line.lstrip(" \t").startswith("|")
+        if row != in_table:
+            lines.append("```\n")
+        in_table = row
+        lines.append(line)
+        at += len(line)
+    return "".join(lines) + ("\n```" if in_table else "")
+
+
+def plain(text: str) -> str:
+    """All of a text as mrkdwn in which nothing is a mention, a link or a command: what Slack takes if nothing else."""
+    return _BROADCAST.sub("@" + BREAK, escape(text))
 
 
 def fallback(text: str) -> str:
     """The beginning of a reply in mrkdwn, for notifications and old clients."""
     short = text if len(text) <= FALLBACK else text[:FALLBACK].rstrip() + " …"
-    return _BROADCAST.sub("@" + BREAK, escape(short)) or "…"
+    return plain(short) or "…"
 
 
 def without_mention(text: str, user: str) -> str:
     """Drop a mention of ``user`` from the beginning and the end, where it only addresses."""
-    mention = rf"<@{re.escape(user)}(?:\|[^<>]*)?>"
-    text = re.sub(rf"^\s*(?:{mention}[\s,:]*)+", "", text)
-    return re.sub(rf"(?:\s*{mention})+\s*$", "", text)
+    return without_mentions_at_ends(text, re.compile(rf"<@{re.escape(user)}(?:\|[^<>]*)?>"))
 
 
 def _entity(inside: str, names: Mapping[str, str]) -> str:

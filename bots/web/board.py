@@ -18,7 +18,8 @@ from redis.asyncio import Redis
 
 from core.keys import Keys
 from core.redis import redis_errors
-from core.scripts import script
+from core.scripts import Script
+from core.stored import choice_in, count_in, flag_in, read_record, readable, record_in, text_in, time_in
 from core.types import FORMAT, Author, ConversationKey, Turn
 
 MOST_ENTRIES = 100
@@ -66,10 +67,20 @@ class Entry:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what ``to_json`` wrote; fields of a newer version are passed over."""
-        record = json.loads(text)
-        known = {name: record[name] for name in cls.__slots__ if name in record}
-        return cls(**{**known, "author": Author(**record["author"]), "stage": Stage(record["stage"])})
+        """Read what ``to_json`` wrote; fields of a newer version are passed over. Raises Unreadable."""
+        record = read_record(text)
+        author = record_in(record, "author")
+        return cls(
+            text_in(record, "turn"),
+            Author(text_in(author, "id"), text_in(author, "name")),
+            text_in(record, "question"),
+            time_in(record, "at"),
+            count_in(record, "attempt", 0),
+            choice_in(record, "stage", Stage),
+            text_in(record, "answer", ""),
+            text_in(record, "note", ""),
+            flag_in(record, "retry", False),
+        )
 
 
 def shown(text: str) -> str:
@@ -86,7 +97,7 @@ class Boards:
         """Keep a board for ``retention`` seconds after it last changed."""
         self._redis = redis
         self._retention = retention
-        self._show = redis.register_script(script("show"))
+        self._show = Script(redis, "show")
 
     async def ask(self, key: ConversationKey, entry: Entry) -> None:
         """Show a question, unless its answer is there already."""
@@ -112,14 +123,15 @@ class Boards:
     async def find(self, key: ConversationKey, turn: str) -> Entry | None:
         """What is shown of a turn."""
         with redis_errors("look at a board"):
-            entry = await self._redis.hget(Keys.board(key), turn)
-        return Entry.from_json(entry) if isinstance(entry, str) else None
+            entry: Any = await self._redis.hget(Keys.board(key), turn)
+        found, _ = readable(Entry.from_json, [entry] if entry else [])
+        return found[0] if found else None
 
     async def entries(self, key: ConversationKey) -> list[Entry]:
         """All that is shown, oldest first."""
         with redis_errors("read a board"):
             entries: Any = await self._redis.hvals(Keys.board(key))
-        return sorted(map(Entry.from_json, entries), key=lambda entry: entry.at)
+        return sorted(readable(Entry.from_json, entries)[0], key=lambda entry: entry.at)
 
     async def changes(self) -> AsyncIterator[tuple[str, str]]:
         """The name of a board, and the turn that changed there ("" for all of it), as it happens.

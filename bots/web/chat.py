@@ -148,7 +148,7 @@ class ChatDesk:
             async with in_time():
                 receipt = await self._queue.submit(turn)
         except StorageError as error:
-            log.warning("a message was not taken", error=str(error), remedy=error.remedy)
+            log.warning("message not queued", error=str(error), remedy=error.remedy)
             gr.Warning(self.tell(StorageError.plain))
             return text
         if receipt.note:
@@ -158,7 +158,7 @@ class ChatDesk:
         try:
             await self._gallery.boards.ask(key, Entry.of(turn))
         except StorageError as error:
-            log.info("a question shows with its answer", turn=tag(turn.id), error=str(error))
+            log.info("question not shown before its answer", turn=tag(turn.id), error=str(error))
         return ""
 
     async def stop(self, channel: str, request: gr.Request) -> None:

@@ -12,6 +12,7 @@ from bots.web.login import check_login
 from bots.web.port import listen
 from core.errors import SettingsError
 from core.settings import Settings
+from core.version import how_to_install
 
 
 async def examine_page(settings: Settings, wrong: Collection[str], say: Say) -> None:
@@ -20,7 +21,7 @@ async def examine_page(settings: Settings, wrong: Collection[str], say: Say) -> 
         say(Check("page", "warning", "Page", f"not checked, because {unknown[-1].upper()} is wrong"))
         return
     if importlib.util.find_spec("gradio") is None:
-        say(Check("page", "ok", "Page", "not set up: Gradio is not installed", "`make setup` installs it."))
+        say(Check("page", "ok", "Page", "not set up: Gradio is not installed", how_to_install("web")))
         return
     try:
         check_login(settings)
@@ -36,9 +37,9 @@ async def examine_page(settings: Settings, wrong: Collection[str], say: Say) -> 
         taken = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE
         say(_refused("page.port", "warning" if taken else "error", "Page, port", error))
         return
-    who = "a login" if settings.web_user else "a proxy that knows people" if settings.web_auth_header else ""
+    who = "a login" if settings.web_user else "your proxy's login" if settings.web_auth_header else ""
     where = f"{settings.web_host}:{settings.web_port}"
-    said = f"can be opened at {where}, {f'behind {who}' if who else 'for this machine alone'}"
+    said = f"can be opened at {where}, {f'with {who}' if who else 'from this machine only'}"
     say(Check("page", "ok", "Page", said))
 
 

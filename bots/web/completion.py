@@ -63,5 +63,5 @@ class Completion:
                             counted = f"{count} token{'s' * (count != 1)}" if count is not None else "tokens unknown"
                             self.line = f"Done: {REASONS[ending]}. {counted}, {time.monotonic() - began:.1f} s."
         except GenerationError as error:
-            log.warning("a completion broke off", error=str(error), remedy=error.remedy)
+            log.warning("completion interrupted", error=str(error), remedy=error.remedy)
             self.line = error.plain

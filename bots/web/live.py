@@ -11,6 +11,7 @@ import structlog
 from bots.web.board import Boards, Entry
 from core.errors import StorageError
 from core.keys import Keys
+from core.tasks import end_tasks
 from core.types import ConversationKey
 
 log = structlog.get_logger()
@@ -99,9 +100,7 @@ class Gallery:
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end_tasks(tasks)
 
     async def _follow(self) -> None:
         """Notice which boards change; after a connection was lost, any may have."""
@@ -128,7 +127,7 @@ class Gallery:
                 await step()  # type: ignore[operator]
             except StorageError as error:
                 if self.reachable:
-                    log.warning("boards are out of date", error=str(error), remedy=error.remedy)
+                    log.warning("page updates interrupted", error=str(error), remedy=error.remedy)
                     self.reachable = False
                     self.wake()
                 await asyncio.sleep(PAUSE)

@@ -85,7 +85,7 @@ class Page:
             css_paths=CSS,
             head='<meta name="color-scheme" content="light dark">',
         )
-        return Door(app, local=not (password or header), cookie=not header)
+        return Door(app, local=not (password or header), cookie=not header, password=bool(password))
 
     def close(self) -> None:
         """Let go of the browsers that watch."""

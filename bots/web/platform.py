@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-import sys
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,6 +22,7 @@ from core.errors import SettingsError
 from core.memory import Memory
 from core.queue import RedisTurnQueue
 from core.settings import Settings
+from core.version import how_to_install
 
 log = structlog.get_logger()
 
@@ -36,6 +36,8 @@ class Web:
         self.surface = WebSurface(self._boards, contact_in(core.settings))
         self.connected = False
         """Whether the page is being served."""
+        self.place = "the page"
+        """Its address, while it is served."""
 
     @asynccontextmanager
     async def listening(self, queue: RedisTurnQueue, memory: Memory, redis: Redis) -> AsyncIterator[None]:
@@ -57,9 +59,8 @@ class Web:
             page = Page(self._core, queue, gallery)
             async with gallery.open(), serving(page.app(), listener):
                 address = _address(settings, listener.getsockname()[1])
-                log.info("the page is open", address=address)
-                if sys.stderr.isatty():
-                    print(f"\n  Parley is at {address}\n  Ctrl-C ends it.\n", file=sys.stderr)  # noqa: T201
+                log.info("page open", address=address)
+                self.place = address.rstrip("/")
                 self.connected = True
                 try:
                     yield
@@ -87,10 +88,7 @@ def import_gradio() -> None:
     try:
         importlib.import_module("gradio")
     except ImportError:
-        raise SettingsError(
-            "The page needs a package that is not installed. In a clone: make setup; elsewhere: "
-            "pip install 'parley[web]'"
-        ) from None
+        raise SettingsError("The page needs a package that is not installed", remedy=how_to_install("web")) from None
 
 
 def _address(settings: Settings, port: int) -> str:

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+import structlog
 import uvicorn
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bots.web.attempts import LoginAttempts
 from bots.web.login import is_local
+from bots.web.logout import log_out
 from bots.web.people import COOKIE
 
+log = structlog.get_logger()
+
+FIRST_ERROR = 400
+"""The lowest status of HTTP that says that something went wrong."""
 MOST_BODY = 8 * 1024 * 1024
 """Bytes of one request; what people write is far below that."""
 TOO_LARGE = "That is too large."
@@ -73,13 +81,16 @@ class Door:
     """What every request must get past: it comes from the page itself, is not huge, and uploads nothing.
 
     Without a login, the page answers only under names of this machine: a site elsewhere could have its own name lead
-    here (DNS rebinding). A browser that comes for the first time gets its cookie with the page.
+    here (DNS rebinding). A browser that comes for the first time gets its cookie with the page. With a ``password``,
+    guessing it is slowed down and logged, and logging out takes a form. Nothing redirects to another site.
     """
 
-    def __init__(self, app: ASGIApp, *, local: bool, cookie: bool) -> None:
+    def __init__(self, app: ASGIApp, *, local: bool, cookie: bool, password: bool) -> None:
         self._app = app
         self._local = local
         self._cookie = cookie
+        self._password = password
+        self._attempts = LoginAttempts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -98,20 +109,38 @@ class Door:
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                said = MutableHeaders(scope=message)
-                said["Content-Security-Policy"] = POLICY
-                said["X-Content-Type-Options"] = "nosniff"
-                said["Referrer-Policy"] = "same-origin"
-                for name in [name for name in said if name.startswith("access-control-")]:
-                    del said[name]
+                protect(MutableHeaders(scope=message), headers)
                 if fresh:
                     secure = "; Secure" if scope["scheme"] == "https" else ""
-                    said.append(
+                    MutableHeaders(scope=message).append(
                         "Set-Cookie", f"{COOKIE}={fresh}; Max-Age={YEAR}; Path=/; HttpOnly; SameSite=Lax{secure}"
                     )
             await counted.send(message)
 
-        await self._app(scope, counted.receive, answer)
+        path = scope["path"].rstrip("/")
+        if self._password and path.endswith("/logout"):
+            await log_out(self._app, scope, counted.receive, answer)
+        elif self._password and path.endswith("/login") and scope["method"] == "POST":
+            await self._log_in(scope, counted.receive, answer)
+        else:
+            await self._app(scope, counted.receive, answer)
+
+    async def _log_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on somebody's try to log in, once it is its turn, and note how it went."""
+        address = scope["client"][0] if scope.get("client") else ""
+        if not await self._attempts.admit(address):
+            await PlainTextResponse("Too many wrong passwords. Try again in a minute.", 429)(scope, receive, send)
+            return
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                if message["status"] < FIRST_ERROR:
+                    self._attempts.succeeded(address)
+                else:
+                    log.warning("page login failed", tries=self._attempts.failed(address))
+            await send(message)
+
+        await self._app(scope, receive, answer)
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         """Why a request is refused."""
@@ -120,9 +149,8 @@ class Door:
         if self._local and not is_local(name):
             return 421, "This page answers on this machine only. WEB_USER and WEB_PASSWORD open it for others."
         origin = headers.get("origin", "").partition("://")[2]
-        # A link may lead here from anywhere, but not out: that would end the login of everybody who shares it.
-        leads_in = headers.get("sec-fetch-mode") == "navigate" and not scope["path"].rstrip("/").endswith("/logout")
-        abroad = headers.get("sec-fetch-site") == "cross-site" and not leads_in
+        followed = headers.get("sec-fetch-mode") == "navigate" and scope["method"] == "GET"
+        abroad = headers.get("sec-fetch-site") == "cross-site" and not followed
         if abroad or (origin and origin not in (host, headers.get("x-forwarded-host"))):
             return 403, "Another site asked for this."
         if scope["path"].endswith("/upload"):
@@ -131,6 +159,26 @@ class Door:
         if not length.isdigit() or int(length) > MOST_BODY:
             return 413, TOO_LARGE
         return None
+
+
+def protect(answer: MutableHeaders, asked: Headers) -> None:
+    """Let an answer fetch from and lead to nowhere else, whatever the app says."""
+    answer["Content-Security-Policy"] = POLICY
+    answer["X-Content-Type-Options"] = "nosniff"
+    answer["Referrer-Policy"] = "same-origin"
+    for name in [name for name in answer if name.startswith("access-control-")]:
+        del answer[name]
+    if leads_elsewhere(answer.get("location", ""), (asked.get("host"), asked.get("x-forwarded-host"))):
+        answer["location"] = "/"
+
+
+def leads_elsewhere(location: str, hosts: Collection[str | None]) -> bool:
+    """Whether a redirect leaves these ``hosts``, as browsers read it: they pass over tabs and turn backslashes."""
+    plain = re.sub(r"[\x00-\x20]", "", location).replace("\\", "/")
+    if not plain.startswith("//") and not re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:", plain):
+        return False
+    scheme, _, rest = plain.partition("//")
+    return scheme not in ("", "http:", "https:") or re.split(r"[/?#]", rest)[0] not in hosts
 
 
 class _Counted:

@@ -6,16 +6,15 @@ import re
 from collections.abc import Sequence
 
 from bots.web.board import Entry, Stage
-from core.fences import fence_lines
-from core.links import plain_links
+from core.links import certain_code, plain_links
 
 MOST_VISIBLE = 40
 """Entries in the chat window; what is older is in the memory."""
 CURSOR = " ▍"
 THINKING = "*thinking …*"
 _SIGNS = re.compile(r"([\\`*_{}\[\]<>()#+!|~-])")
-_CODE = re.compile(r"(`+)(?!`)(?:(?!\n[ \t]*\n).)+?(?<!`)\1(?!`)|<https?://[^\s<>]*>", re.DOTALL)
-_TAG = re.compile(r"<(?=[a-zA-Z/!?])")
+_TAG = re.compile(r"<(?!https?://[^\s<>`]*>)(?=[a-zA-Z/!?])")
+"""What may begin a tag; an address in angle brackets does not."""
 
 
 def markdown(text: str) -> str:
@@ -24,29 +23,15 @@ def markdown(text: str) -> str:
 
 
 def _show_tags(text: str) -> str:
-    """``text`` with tags outside of code as text."""
+    """``text`` with every tag as text, except where it is code to every reader of Markdown."""
     if "<" not in text:
         return text
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     parts: list[str] = []
     at = 0
-    for line, fence in fence_lines(text):
-        if fence:
-            parts.append(_outside_blocks(text[at : line.start()]))
-            at = line.start()
-        else:
-            parts.append(text[at : line.end()])
-            at = line.end()
-    rest = text[at:]
-    return "".join(parts) + (rest if rest.lstrip().startswith(("```", "~~~")) else _outside_blocks(rest))
-
-
-def _outside_blocks(text: str) -> str:
-    """What is no code block, with tags as text outside of inline code."""
-    parts: list[str] = []
-    at = 0
-    for code in _CODE.finditer(text):
-        parts += [_TAG.sub("&lt;", text[at : code.start()]), code[0]]
-        at = code.end()
+    for start, end in certain_code(text, html=False):
+        parts += [_TAG.sub("&lt;", text[at:start]), text[start:end]]
+        at = end
     return "".join([*parts, _TAG.sub("&lt;", text[at:])])
 
 

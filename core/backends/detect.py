@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Literal
@@ -13,7 +12,8 @@ import structlog
 
 from core.backends import Backend
 from core.backends.server import Server
-from core.errors import ModelUnavailable
+from core.backends.untrusted import TooLarge, parse
+from core.errors import GenerationError, ModelUnavailable
 from core.types import GenerationRequest, ModelLimits, Streamed
 
 log = structlog.get_logger()
@@ -32,6 +32,7 @@ async def detect(server: Server) -> Api:
 
     Raises:
         ModelUnavailable: it cannot be reached.
+        ModelRefused: it sends requests elsewhere.
     """
     path = server.url.path.rstrip("/")
     if path.endswith("/v1"):
@@ -44,34 +45,50 @@ async def detect(server: Server) -> Api:
     except (aiohttp.ClientError, OSError) as error:
         what = f"cannot be reached ({type(error).__name__})"
         raise server.error(ModelUnavailable, what) from None
+    except TooLarge as error:
+        raise server.error(ModelUnavailable, f"sent {error} where it should say what it is") from None
     return "tgi" if status in (404, 405) else "openai"
 
 
 def _is_tgi(body: bytes) -> bool:
     try:
-        info = json.loads(body)
+        info = parse(body)
     except ValueError:
         return False
     return isinstance(info, dict) and ("max_total_tokens" in info or "model_sha" in info)
 
 
 class DetectedBackend:
-    """A server that is asked what it speaks before it is asked anything else; ``api`` says it once that is known."""
+    """A server that is asked what it speaks before it is asked anything else; ``api`` says it once that is known.
+
+    All who wait for that wait for the same answer: nobody waits longer because others came before.
+    """
 
     def __init__(self, server: Server, open_as: Callable[[Api], Backend]) -> None:
         self.api: Api | None = None
         self._server, self._open_as = server, open_as
         self._backend: Backend | None = None
-        self._asking = asyncio.Lock()
+        self._detecting: asyncio.Task[Backend] | None = None
 
     async def known(self) -> Backend:
-        """The backend for what it speaks. Raises ModelUnavailable until the server can be reached."""
-        async with self._asking:
-            if self._backend is None:
-                self.api = await detect(self._server)
-                self._backend = self._open_as(self.api)
-                log.info("asked the model's server what it speaks", model_api=self.api, server=self._server.where)
+        """The backend for what it speaks. Raises GenerationError until the server can be reached."""
+        if self._backend:
+            return self._backend
+        if self._detecting is None:
+            self._detecting = asyncio.create_task(self._detect())
+            self._detecting.add_done_callback(self._detected)
+        return await asyncio.shield(self._detecting)
+
+    async def _detect(self) -> Backend:
+        self.api = await detect(self._server)
+        self._backend = self._open_as(self.api)
+        log.info("model API detected", model_api=self.api, server=self._server.where)
         return self._backend
+
+    def _detected(self, task: asyncio.Task[Backend]) -> None:
+        self._detecting = None
+        if not task.cancelled():
+            task.exception()  # whoever still waits has it; nobody may be left
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Streamed, None]:
         """See ``Backend.stream``."""
@@ -87,10 +104,12 @@ class DetectedBackend:
         """See ``Backend.healthy``."""
         try:
             return await (await self.known()).healthy()
-        except ModelUnavailable:
+        except GenerationError:
             return False
 
     async def aclose(self) -> None:
         """Let go of connections."""
+        if self._detecting:
+            self._detecting.cancel()
         if self._backend:
             await self._backend.aclose()

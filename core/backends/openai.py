@@ -2,9 +2,9 @@
 
 Read with aiohttp and not with a client library: per token that costs a fraction, and the servers differ where a client
 library is strict. An answer is whole when a choice has a finish reason or ``[DONE]`` came; a stream that ends with
-neither is broken. A top-level ``error`` may come in any event, as a text or an object. Token counts may come on any
-chunk, also on one without choices. Reasoning has a field of its own (``reasoning_content``, later ``reasoning``), or
-stands in the text, which is the business of ``core.generation``.
+neither is broken. An error may come in any event, in many shapes. Token counts may come on any chunk, also on one
+without choices. Reasoning has a field or a part of its own, or stands in the text, which is the business of
+``core.generation``. What a server refuses is left out or put in other words, where it says so (``refusals``).
 
 A prompt with ``chat()`` goes to ``/chat/completions``, where the server's own template writes it down, any other as
 text to ``/completions``.
@@ -14,38 +14,67 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
+import structlog
 
-from core.backends.openai_stream import Lines, Reader, next_chunk
+from core.backends.openai_stream import FILTERED, TOOLS, AnswerFault, Event, Reader, StrangeEvent, events_of
+from core.backends.refusals import BUSY, NO_CHAT, NO_KEY, NO_MODEL, TOO_LONG, Dialect, remedy
 from core.backends.server import CONNECT_TIMEOUT, Auth, Server, seconds
-from core.errors import GenerationError, ModelOverloaded, ModelTimeout, ModelUnavailable, PromptTooLong
-from core.prompts.speech import Said, folded
-from core.types import Done, GenerationRequest, ModelLimits, Role, Streamed
+from core.backends.untrusted import TooLarge, count, parse, read_some, said
+from core.errors import (
+    AnswerCutOff,
+    AnswerFiltered,
+    GenerationError,
+    ModelOverloaded,
+    ModelTimeout,
+    ModelUnauthorized,
+    ModelUnavailable,
+    PromptTooLong,
+    ToolWanted,
+)
+from core.types import Done, GenerationRequest, ModelLimits, Streamed
 
-LARGEST_EVENT = 8_000_000
-"""Bytes of one event; more is no answer."""
-TAIL = 1.0
-"""Seconds to wait for token counts and ``[DONE]`` after the answer itself has ended."""
+log = structlog.get_logger()
 
-# As vLLM, SGLang, llama.cpp, TGI, Ollama and OpenAI put it.
-_TOO_LONG = re.compile(
-    r"context[ _](length|size|window)|exceed_context_size|maximum model length|max_model_len|too many tokens"
-    r"|inputs\W* (tokens|must have less than \d+ tokens)|prompt is too long|input (length|is too long)",
+MOST_ASKED = 8
+"""Times that one request is sent, each time in other words."""
+LONGEST_MODEL_NAME = 200
+
+_NO_CHAT_NAME = re.compile(
+    r"embed|rerank|whisper|\btts\b|bge-|\be5-|gte-|minilm|clip\b|moderation|guard|dall-e|diffusion|flux|speech|bark"
+    r"|transcribe|parakeet|colbert|nomic-bert|jina-(colbert|clip|embed)|realtime|image-\d",
     re.IGNORECASE,
 )
-_BUSY = re.compile(r"overload|rate.?limit|too many requests|queue is full", re.IGNORECASE)
-_NO_SYSTEM = re.compile(
-    r"system role (is )?not supported|system (message|prompt)s? (is|are) not supported|roles? must alternate"
-    r"|only user and assistant roles|no system role",
-    re.IGNORECASE,
-)
-_WANTS_MODEL = re.compile(r"\bmodel\b", re.IGNORECASE)
-_OPTIONAL = ("stream_options", "seed", "top_p")
-"""Fields that an answer can do without, where a strict server does not know them."""
+"""Names of models that cannot chat."""
+_NO_CHAT_TYPES = ("embed", "rerank", "audio", "image", "moderation", "speech", "transcri", "asr", "tts")
+
+
+class _Again(Exception):
+    """The server refused the request, and would take it in other words."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        super().__init__("asked again")
+        self.dialect = dialect
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One try at a request: in which words, and what came of it so far. After a ``last`` one there is no other."""
+
+    body: Mapping[str, Any]
+    dialect: Dialect
+    last: bool
+    reader: Reader = field(default_factory=Reader)
+
+    @property
+    def words(self) -> str:
+        """All that people wrote in it."""
+        return str(self.body.get("prompt", "")) or "\n".join(message["content"] for message in self.body["messages"])
 
 
 class OpenAIBackend:
@@ -71,36 +100,68 @@ class OpenAIBackend:
         if self._server.url.path == "/":
             self._server.url = self._server.url.with_path("/v1", keep_query=True)
         self.model = model
-        self._listed = ""
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=idle_timeout)
         self._idle = idle_timeout
-        self._unknown: set[str] = set()
-        self._folds = False
+        self._names: list[str] = []
+        self._dialect = Dialect()
         self._session: aiohttp.ClientSession | None = None
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Streamed, None]:
         """Answer one request; see ``Backend.stream``."""
-        reader = Reader()
-        body = await self._body(request)
-        while True:
-            body = {name: value for name, value in body.items() if name not in self._unknown}
+        wanted = await self._body(request)
+        known = dialect = self._dialect
+        for tries in range(1, MOST_ASKED + 1):
+            body = dialect.body(wanted)
             if prompt := request.prompt.chat:
-                body["messages"] = self._messages(prompt())
+                body["messages"] = dialect.messages(prompt())
+            if model := self.model or self._first(dialect):
+                body["model"] = model
+            asked = _Request(body, dialect, last=tries == MOST_ASKED)
             try:
-                async with self._post(body) as response:
-                    if response.status != 200:
-                        await self._refuse(response, body)
-                        continue
-                    async with aclosing(self._read(response, reader, body)) as items:
-                        async for item in items:
+                async with aclosing(self._ask(asked)) as items:
+                    async for item in items:
+                        yield item
+            except _Again as again:
+                dialect = again.dialect
+            else:
+                break
+        if dialect is not known:
+            self._dialect = replace(dialect, once=frozenset())
+        for item in asked.reader.end():
+            yield item
+        yield self._done(asked.reader)
+
+    async def _ask(self, asked: _Request) -> AsyncGenerator[Streamed, None]:
+        """Ask once. Raises _Again where that helps."""
+        reader = asked.reader
+        try:
+            async with self._post(asked.body) as response:
+                if 300 <= response.status < 400:
+                    raise self._server.redirected(response)
+                if response.status != 200:
+                    raise await self._refused(response, asked)
+                async with aclosing(events_of(response, reader)) as events:
+                    async for event in events:
+                        for item in self._understood(asked, event):
                             yield item
-            except (aiohttp.ClientError, OSError) as error:
-                if not reader.finished:
-                    raise self._explain(error, reader) from None
-            break
+        except (aiohttp.ClientError, OSError) as error:
+            if not reader.finished:
+                raise self._explain(error, reader) from None
+        except (TooLarge, StrangeEvent) as strange:
+            raise self._server.broken(f"sent {strange} in place of an answer", spoke=reader.spoke) from None
         if not reader.finished:
             raise self._server.broken("closed the stream before the answer was complete", spoke=reader.spoke)
-        yield Done(reader.ending, reader.usage)
+
+    def _done(self, reader: Reader) -> Done:
+        """The end that the server gave as its reason. Raises GenerationError for what is no whole answer."""
+        if ending := reader.ending:
+            return Done(ending, reader.usage)
+        if reader.reason in FILTERED:
+            raise self._server.error(AnswerFiltered, f"ended the answer with finish_reason {reader.reason}")
+        if reader.reason in TOOLS:
+            raise self._server.error(ToolWanted, f"ended the answer with finish_reason {reader.reason}")
+        shown = reader.reason[:40] if re.fullmatch(r"[\w.-]+", reader.reason) else "…"
+        raise self._server.error(AnswerCutOff, f"ended the answer with an unknown finish_reason: {shown}")
 
     async def limits(self) -> ModelLimits | None:
         """Context length, from wherever it is told: vLLM and SGLang list it, llama.cpp, TGI and LM Studio have a page.
@@ -109,10 +170,11 @@ class OpenAIBackend:
             GenerationError: the server is away, or refuses.
         """
         listed = _dicts(await self._list())
-        name = self.model or self._listed
+        name = self.model or self._first(self._dialect)
         entry = next((entry for entry in listed if entry.get("id") == name), {})
-        if total := _number(entry.get("max_model_len")):
-            return ModelLimits(total - 1, total, name)
+        for key in ("max_model_len", "context_length", "context_window", "max_context_length"):
+            if total := _number(entry.get(key)):
+                return ModelLimits(total - 1, total, name)
         for page, path in _ELSEWHERE:
             try:
                 told = await self._server.tells(self._beside(page))
@@ -135,7 +197,8 @@ class OpenAIBackend:
         told = await self._server.tells(self._beside("props"))
         if not isinstance(told, dict) or not isinstance(source := told.get("chat_template"), str) or not source:
             return None
-        return source, str(told.get("bos_token") or ""), str(told.get("eos_token") or "")
+        bos, eos = (token if isinstance(token := told.get(key), str) else "" for key in ("bos_token", "eos_token"))
+        return source, bos, eos
 
     async def healthy(self) -> bool:
         """Whether ``/health`` says so or, where there is none, whether models are listed. Never raises."""
@@ -149,7 +212,8 @@ class OpenAIBackend:
 
     async def models(self) -> list[str]:
         """The names of the models that the server lists; none where it does not. Raises GenerationError."""
-        return [str(entry["id"]) for entry in _dicts(await self._list()) if entry.get("id")]
+        await self._list()
+        return list(self._names)
 
     async def aclose(self) -> None:
         """Close what is open."""
@@ -167,7 +231,9 @@ class OpenAIBackend:
         page = self._server.page("completions" if "prompt" in body else "chat/completions")
         # Half a surrogate pair cannot be sent, and servers refuse the whole request for an escaped one.
         data = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
-        return self._session.post(page, data=data, headers={"Content-Type": "application/json"})
+        headers = {"Content-Type": "application/json"}
+        # A redirect would carry what people wrote to another server.
+        return self._session.post(page, data=data, headers=headers, allow_redirects=False)
 
     async def _body(self, request: GenerationRequest) -> dict[str, Any]:
         """Only what is in use: strict servers refuse what they do not know."""
@@ -180,8 +246,8 @@ class OpenAIBackend:
         }
         if prompt.chat is None:
             body["prompt"] = prompt.text()
-        if model := self.model or await self._first():
-            body["model"] = model
+        if not self.model and not self._names:
+            await self._try_list()
         if prompt.stops:
             body["stop"] = list(prompt.stops)
         if request.top_p is not None and request.top_p < 1 and request.temperature > 0:
@@ -190,52 +256,25 @@ class OpenAIBackend:
             body["seed"] = request.seed
         return body
 
-    def _messages(self, said: Sequence[Said]) -> list[dict[str, str]]:
-        """What was said, as the API has it; without a system role where the server's template has none."""
-        if self._folds and said and said[0][0] is Role.SYSTEM:
-            said = folded(said[0][1], said[1:])
-        return [{"role": str(role), "content": words} for role, words in said]
-
-    async def _first(self) -> str:
-        """The first model that the server lists, asked once; "" where it lists none."""
-        if not self._listed:
-            try:
-                await self._list()
-            except GenerationError:
-                return ""
-        return self._listed
+    def _first(self, dialect: Dialect) -> str:
+        """The first listed model that can chat, and did not refuse to; "" if none is listed."""
+        return next((name for name in self._names if name not in dialect.skipped), "")
 
     async def _list(self) -> Any:
         told = await self._server.tells("models")
-        names = [str(entry["id"]) for entry in _dicts(told) if entry.get("id")]
-        self._listed = names[0] if names else ""
+        entries = [entry for entry in _dicts(told) if _name(entry)]
+        self._names = [_name(entry) for entry in sorted(entries, key=_cannot_chat)]
         return told
+
+    async def _try_list(self) -> None:
+        try:
+            await self._list()
+        except GenerationError as error:
+            log.info("models not listed", error=str(error))
 
     def _beside(self, page: str) -> str:
         """A page that stands beside ``/v1``, not below it."""
         return f"{self._server.url.path.rstrip('/').removesuffix('/v1')}/{page}"
-
-    async def _read(
-        self, response: aiohttp.ClientResponse, reader: Reader, body: Mapping[str, Any]
-    ) -> AsyncGenerator[Streamed, None]:
-        """What a stream says, up to its end; errors in it are raised."""
-        if response.content_type == "application/json":  # a server that does not stream
-            for item in self._understood(reader, await response.read(), body):
-                yield item
-            return
-        lines = Lines()
-        # The next chunk is awaited with a deadline of its own only where the answer has ended.
-        while chunk := await next_chunk(response.content, TAIL if reader.finished else None):
-            for data in lines.feed(chunk):
-                for item in self._understood(reader, data, body):
-                    yield item
-            if reader.done:
-                return
-            if len(lines.rest) > LARGEST_EVENT:
-                raise self._server.broken("sent an event that has no end", spoke=reader.spoke)
-        for data in lines.feed(b"\n"):
-            for item in self._understood(reader, data, body):
-                yield item
 
     def _explain(self, error: Exception, reader: Reader) -> GenerationError:
         """The typed error for a connection that failed."""
@@ -248,88 +287,109 @@ class OpenAIBackend:
             return server.error(ModelUnavailable, f"cannot be reached ({name})")
         return server.broken(f"dropped the connection ({name})", spoke=reader.spoke)
 
-    def _understood(self, reader: Reader, data: bytes, body: Mapping[str, Any]) -> list[Streamed]:
+    def _understood(self, asked: _Request, event: Event) -> list[Streamed]:
         """What one event says; an error in it is raised."""
         try:
-            text = data.decode().strip()
-            if not text or text == "[DONE]":
-                reader.done = text == "[DONE]" or reader.done
-                reader.finished = reader.finished or reader.done
-                return []
-            event = json.loads(text)
-            if not isinstance(event, dict):
-                raise TypeError
-            if error := event.get("error"):
-                raise self._reported(error, reader, body)
-            return reader.take(event)
-        except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
-            what = f"sent what is not OpenAI's protocol ({type(error).__name__})"
-            raise self._server.broken(what, spoke=reader.spoke) from None
+            return asked.reader.read(event)
+        except AnswerFault as fault:
+            raise self._reported(fault.error, asked) from None
+        except StrangeEvent as strange:
+            what = f"sent {strange}, which is not OpenAI's protocol"
+            what = what if not self._server.quote(what, asked.words).count("…") else "sent an unknown object"
+        except ValueError as strange:
+            what = f"sent what is not OpenAI's protocol ({type(strange).__name__})"
+        raise self._server.broken(what, spoke=asked.reader.spoke)
 
-    def _reported(self, error: Any, reader: Reader, body: Mapping[str, Any]) -> GenerationError:
-        """The typed error for an ``error`` inside a stream."""
-        said, code = _said({"error": error}), error.get("code") if isinstance(error, dict) else None
-        quoted = self._server.quote(said, _words(body))
-        if _TOO_LONG.search(said):
-            return self._server.error(PromptTooLong, f"refused the request{quoted}")
-        if _BUSY.search(f"{said} {error}"):
-            return self._server.error(ModelOverloaded, f"refused the request{quoted}")
-        if isinstance(code, int) and 400 <= code < 500 and not reader.spoke:
-            return self._server.refusal(code, f"refused the request{quoted}")
-        return self._server.broken(f"reported a fault{quoted}", spoke=reader.spoke)
+    def _reported(self, error: Any, asked: _Request) -> Exception:
+        """The error for one that came inside a stream."""
+        refusal, param, spoke = said(error), _param(error), asked.reader.spoke
+        what = "refused the request" + self._server.quote(refusal, asked.words)
+        kind = next((kind for pattern, kind in _BY_WORDS if pattern.search(refusal)), None)
+        if kind and not (spoke and kind is ModelUnauthorized):
+            return self._server.error(kind, what)
+        if not spoke and (other := self._other(asked, refusal, param)):
+            return _Again(other)
+        status = next((found for key in ("code", "status", "error_code") if (found := _status(error, key))), 0)
+        if not spoke and (400 <= status < 500 or NO_MODEL.search(refusal)):
+            advice = remedy(refusal, param, status or 400, self._names)
+            return self._server.refusal(status or 400, what, remedy=advice)
+        return self._server.broken(what.replace("refused the request", "reported a fault", 1), spoke=spoke)
 
-    async def _refuse(self, response: aiohttp.ClientResponse, body: Mapping[str, Any]) -> None:
-        """Raise the typed error for a refusal; return if the request should be sent without what was not understood."""
-        raw = (await response.read()).decode("utf-8", "replace")
+    async def _refused(self, response: aiohttp.ClientResponse, asked: _Request) -> Exception:
+        """The error for a refusal; _Again if the request should be sent in other words."""
+        raw, told = await read_some(response), None
         try:
-            said = _said(json.loads(raw))
+            told = parse(raw)
+            refusal = said(told)
         except ValueError:
-            said = "" if raw.lstrip().startswith("<") else raw
-        what = f"answered HTTP {response.status} {response.reason or ''}".rstrip()
-        what += self._server.quote(said, _words(body))
-        too_long = bool(_TOO_LONG.search(said))
-        if _NO_SYSTEM.search(said) and not self._folds and "messages" in body:
-            self._folds = True
-            return
-        if response.status in (400, 422) and not too_long:
-            unknown = {name for name in _OPTIONAL if name in body and name in said}
-            if unknown:
-                self._unknown |= unknown
-                return
-        remedy = ""
-        if response.status in (400, 404, 422) and _WANTS_MODEL.search(said):
-            remedy = "Set MODEL_NAME to one of the models that the server lists at /v1/models."
-        elif response.status in (404, 405):
-            remedy = "Check MODEL_URL: it ends in /v1 on most servers. Does the server speak OpenAI's API?"
-        after = seconds(response.headers.get("Retry-After"))
-        raise self._server.refusal(response.status, what, too_long=too_long, remedy=remedy, retry_after=after)
+            text = raw.decode("utf-8", "replace").strip()
+            refusal = "" if text.startswith("<") else text[:2000]
+        param, status = _param(told), response.status
+        what = self._server.answered(response) + self._server.quote(refusal, asked.words)
+        if status not in _FINAL and (other := self._other(asked, refusal, param)):
+            return _Again(other)
+        if status in (400, 422) and NO_KEY.search(refusal):
+            return self._server.error(ModelUnauthorized, what)
+        if not self._names and (NO_MODEL.search(refusal) or NO_CHAT.search(refusal)) and status not in _FINAL:
+            await self._try_list()
+        advice = remedy(refusal, param, status, self._names)
+        after, too_long = seconds(response.headers.get("Retry-After")), bool(TOO_LONG.search(refusal))
+        return self._server.refusal(status, what, too_long=too_long, remedy=advice, retry_after=after)
+
+    def _other(self, asked: _Request, refusal: str, param: str) -> Dialect | None:
+        """How to ask again after a refusal; None if asking again does not help."""
+        if asked.last:
+            return None
+        if not self.model and (NO_CHAT.search(refusal) or NO_MODEL.search(refusal)):
+            model = str(asked.body.get("model", ""))
+            skips = replace(asked.dialect, skipped=asked.dialect.skipped | {model})
+            if self._first(skips):
+                return skips
+        return asked.dialect.after(refusal, param, asked.body)
 
 
-def _said(body: Any) -> str:
-    """What a refusal says, whatever its shape: an error as text or object, ``detail`` as text or list, ``message``."""
-    if isinstance(body, str):
-        return body
-    if isinstance(body, list):
-        return "; ".join(filter(None, map(_said, body)))
-    if not isinstance(body, dict):
-        return ""
-    found = [body.get(name) for name in ("error", "detail", "message", "msg", "type", "loc")]
-    return " ".join(filter(None, map(_said, found)))
+_FINAL = (401, 402, 403, 407, 429)
+"""Statuses of refusals that no other words would change."""
+_BY_WORDS = ((TOO_LONG, PromptTooLong), (BUSY, ModelOverloaded), (NO_KEY, ModelUnauthorized))
 
 
-def _words(body: Mapping[str, Any]) -> str:
-    """All that people wrote in a request."""
-    return str(body.get("prompt", "")) or "\n".join(message["content"] for message in body["messages"])
+def _status(error: Any, key: str) -> int:
+    found = count(error.get(key)) if isinstance(error, dict) else None
+    return found if found and 300 <= found < 600 else 0
+
+
+def _param(error: Any) -> str:
+    """The field that a refusal names."""
+    error = error.get("error", error) if isinstance(error, dict) else error
+    found = error.get("param") if isinstance(error, dict) else None
+    return found if isinstance(found, str) else ""
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    name = entry.get("id") or entry.get("name")
+    return name if isinstance(name, str) and len(name) <= LONGEST_MODEL_NAME else ""
+
+
+def _cannot_chat(entry: Mapping[str, Any]) -> bool:
+    """Whether a listed model is no chat model, by what the server tells of it, or else by its name."""
+    capabilities = entry.get("capabilities")
+    if isinstance(capabilities, dict) and isinstance(chats := capabilities.get("completion_chat"), bool):
+        return not chats
+    kind = entry.get("type") or entry.get("task") or entry.get("model_type")
+    if isinstance(kind, str) and any(word in kind.lower() for word in _NO_CHAT_TYPES):
+        return True
+    return bool(_NO_CHAT_NAME.search(_name(entry)))
 
 
 def _dicts(told: Any) -> list[dict[str, Any]]:
     """The entries of a list of models; none of what is not one."""
-    entries = told.get("data") if isinstance(told, dict) else None
+    entries = (told.get("data") or told.get("models")) if isinstance(told, dict) else told
     return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
 def _number(value: Any) -> int:
-    return value if isinstance(value, int) and value > 1 else 0
+    found = count(value)
+    return found if found and found > 1 else 0
 
 
 def _at(told: Any, path: tuple[str, ...]) -> Any:

@@ -6,16 +6,20 @@ An error names the server and what it did. It repeats neither our key nor anybod
 from __future__ import annotations
 
 import base64
-import json
+import math
 import re
 import time
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Any, Literal
 
 import aiohttp
 from yarl import URL
 
+from core.backends.untrusted import TooLarge, parse, read
 from core.errors import (
+    AnswerCutOff,
+    AnswerFiltered,
     GenerationError,
     ModelOverloaded,
     ModelRefused,
@@ -25,6 +29,7 @@ from core.errors import (
     PromptTooLong,
     SettingsError,
     StreamBroken,
+    ToolWanted,
 )
 
 CONNECT_TIMEOUT = 10.0
@@ -45,6 +50,25 @@ _BY_STATUS: dict[int, type[GenerationError]] = {
 _QUOTED = re.compile(r"""(['"`])(.+?)(\1|$)""")
 LONGEST_ECHO = 16
 """Characters that a server may say as people did: in any language there are words that both need."""
+_WORD = re.compile(r"\w+")
+_SERVERS_WORDS = frozenset(
+    _WORD.findall(
+        """
+    a an and any are as at be been both but by can cannot could does doesn t don during exceed exceeded exceeds exist
+    exists expected fail failed field fields for found from given got greater has have if in input inputs instead
+    internal invalid is isn it large larger least length less level limit loaded loading long longer many max maximum
+    message messages min minimum missing model models more most must no none not number of on one only or other out
+    output over parameter parameters please prompt provided range rate reached reason received reduce refused request
+    requests required role roles s server should short size stop stream supported system than that the there this time
+    timeout to token tokens too try type unable unexpected unknown unsupported up use used user users assistant valid
+    value values was were when which while with without wrong you your context window chat completion completions
+    template temperature seed top_p max_tokens max_new_tokens max_completion_tokens stop_sequences sequences sequence
+    again available allowed api key bad body busy cuda memory error errors exception forbidden generation gpu http
+    incorrect json load method overloaded permitted queue full read result status unauthorized access authentication
+        """
+    )
+)
+"""Words that servers need to say what is wrong. Any other is passed on only if nobody asked with it."""
 _REMEDIES: dict[type[GenerationError], str] = {
     ModelUnavailable: "Check that the server runs, that its model is loaded, and that MODEL_URL is its address.",
     ModelOverloaded: "Try again later, or let the server take more requests at once (--max-concurrent-requests).",
@@ -53,6 +77,9 @@ _REMEDIES: dict[type[GenerationError], str] = {
     PromptTooLong: "Lower MAX_NEW_TOKENS or CONTEXT_TOKENS, or start the server with a longer context.",
     ModelRefused: "Check that MODEL_API is what the server at MODEL_URL speaks.",
     StreamBroken: "Look into the log of the server, and of a proxy before it.",
+    AnswerCutOff: "Look into the log of the server for why it ended the answer.",
+    AnswerFiltered: "Look into the settings of the server's content filter.",
+    ToolWanted: "Start the server without tools: Parley offers the model none.",
 }
 
 
@@ -80,7 +107,10 @@ class Server:
         token = _token(api_key or "", auth)
         self.url = address.with_user(None)
         self.where = str(self.url.with_query(None))
-        self.headers = {"Authorization": f"{auth} {token}"} if token else {}
+        # What is not compressed cannot swell.
+        self.headers = {"Accept-Encoding": "identity"}
+        if token:
+            self.headers["Authorization"] = f"{auth} {token}"
         self._secrets = {secret for secret in (api_key, token) if secret}
 
     def page(self, path: str) -> URL:
@@ -89,13 +119,15 @@ class Server:
         return page.with_query(self.url.query)
 
     async def get(self, path: str, *, timeout: float = CONNECT_TIMEOUT) -> tuple[int, bytes]:
-        """Status and body of one of its own pages. Raises what aiohttp raises, and TimeoutError."""
+        """Status and body of one of its own pages. Raises aiohttp's errors, TimeoutError, TooLarge, GenerationError."""
         limit = aiohttp.ClientTimeout(total=timeout)
         async with (
             aiohttp.ClientSession(headers=self.headers, timeout=limit) as session,
-            session.get(self.page(path)) as response,
+            session.get(self.page(path), allow_redirects=False) as response,
         ):
-            return response.status, await response.read()
+            if 300 <= response.status < 400:
+                raise self.redirected(response)
+            return response.status, await read(response)
 
     async def tells(self, path: str) -> Any:
         """What one of its pages says, as JSON; None where there is none.
@@ -108,6 +140,8 @@ class Server:
         except TimeoutError:
             what = f"did not answer GET {self.page(path).path} within {CONNECT_TIMEOUT:g} s"
             raise self.error(ModelTimeout, what) from None
+        except TooLarge as error:
+            raise self.error(ModelRefused, f"sent {error} to GET {self.page(path).path}") from None
         except (aiohttp.ClientError, OSError) as error:
             raise self.error(ModelUnavailable, f"cannot be reached ({type(error).__name__})") from None
         if status in (404, 405, 501):
@@ -115,7 +149,7 @@ class Server:
         if status != 200:
             raise self.refusal(status, f"answered HTTP {status} to GET {self.page(path).path}")
         try:
-            return json.loads(body)
+            return parse(body)
         except ValueError:
             return None
 
@@ -127,6 +161,23 @@ class Server:
         if too_long and kind is ModelRefused:
             kind = PromptTooLong
         return self.error(kind, what, remedy, retry_after=retry_after)
+
+    def answered(self, response: aiohttp.ClientResponse) -> str:
+        """What a status says, in our own words: a server may write anything beside its number."""
+        try:
+            return f"answered HTTP {response.status} {HTTPStatus(response.status).phrase}"
+        except ValueError:
+            return f"answered HTTP {response.status}"
+
+    def redirected(self, response: aiohttp.ClientResponse) -> GenerationError:
+        """The error for a redirect: it would carry what people wrote, and the key, to wherever a server says."""
+        try:
+            target = str(URL(response.headers.get("Location", "")).with_user(None).with_query(None).with_fragment(None))
+        except ValueError:
+            target = ""
+        remedy = "Set MODEL_URL to the server's own address; Parley follows no redirect."
+        where = f" to {target[:200]}" if target and not any(secret in target for secret in self._secrets) else ""
+        return self.error(ModelRefused, f"answered HTTP {response.status}: it redirects{where}", remedy)
 
     def broken(self, what: str, *, spoke: bool) -> GenerationError:
         """A stream that broke: in the middle of an answer, or before there was any."""
@@ -149,7 +200,15 @@ class Server:
         pieces = (said[start : start + LONGEST_ECHO] for start in range(len(said) - LONGEST_ECHO + 1))
         if not said or any(secret in said for secret in self._secrets) or any(piece in prompt for piece in pieces):
             return ""
-        return f": {said}"
+        asked = {word.lower() for word in _WORD.findall(prompt)}
+        return f": {_WORD.sub(lambda found: found[0] if _is_ours(found[0], asked, prompt) else '…', said)}"
+
+
+def _is_ours(word: str, asked: set[str], prompt: str) -> bool:
+    """Whether a word that a server says need not come from people: it is one of servers, or is not in the prompt."""
+    if word.isascii():
+        return word.lower() in _SERVERS_WORDS or word.lower() not in asked
+    return set(word.lower()).isdisjoint(prompt.lower())
 
 
 def _folded(text: str) -> str:
@@ -158,15 +217,15 @@ def _folded(text: str) -> str:
 
 
 def seconds(retry_after: str | None) -> float | None:
-    """``Retry-After`` in seconds, from a number or a date; None for anything else."""
+    """``Retry-After`` in seconds, from a number or a date; None for anything else, such as infinity."""
     try:
-        return max(0.0, float(retry_after or ""))
+        found = float(retry_after or "")
     except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(retry_after or "").timestamp() - time.time())
-    except ValueError:
-        return None
+        try:
+            found = parsedate_to_datetime(retry_after or "").timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    return max(0.0, found) if math.isfinite(found) else None
 
 
 def _token(key: str, auth: str) -> str:

@@ -1,9 +1,9 @@
 """Text Generation Inference, through its own client: ``text_generation.AsyncClient``.
 
 The client speaks the protocol; what it leaves open is closed here. Its timeout is total, so it is replaced by one for
-silence. A stream that a proxy cuts off ends without an error, so an answer counts only with its final event. Its errors
-share no base, and half of all faults leave it as ``KeyError``, ``JSONDecodeError`` and the like, without status or
-``Retry-After``: these are read off the response that it had in hand when it raised.
+silence. It follows redirects and reads refusals whole, so its connections are opened with a middleware that does
+neither. A stream that a proxy cuts off ends without an error, so an answer counts only with its final event. Its errors
+share no base, and half of all faults leave it as ``KeyError``, ``JSONDecodeError`` and the like.
 """
 
 from __future__ import annotations
@@ -16,8 +16,20 @@ from typing import Any
 
 import aiohttp
 
+from core.backends.refusals import NO_KEY
 from core.backends.server import CONNECT_TIMEOUT, Auth, Server, seconds
-from core.errors import GenerationError, ModelOverloaded, ModelRefused, ModelTimeout, ModelUnavailable, PromptTooLong
+from core.backends.untrusted import Halves, count, described, parse, read_some, said
+from core.controls import ends_turn
+from core.errors import (
+    GenerationError,
+    ModelOverloaded,
+    ModelRefused,
+    ModelTimeout,
+    ModelUnauthorized,
+    ModelUnavailable,
+    PromptTooLong,
+)
+from core.thoughts import is_mark
 from core.types import Delta, Done, Ending, GenerationRequest, ModelLimits, Usage
 
 _TOO_LONG = re.compile(r"inputs\W* (tokens|must have less than \d+ tokens)")
@@ -26,6 +38,29 @@ _BY_BASE: tuple[tuple[type[Exception], type[GenerationError], str], ...] = (
     (TimeoutError, ModelTimeout, "sent nothing for {idle:g} s"),
     (aiohttp.ClientConnectorError, ModelUnavailable, "cannot be reached ({name})"),
 )
+
+
+class _Refused(Exception):
+    """The server answered with something other than a stream, and this is the beginning of it."""
+
+    def __init__(self, response: aiohttp.ClientResponse, body: bytes) -> None:
+        super().__init__(response.status)
+        self.response, self.body = response, body
+
+
+async def _only_streams(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Let nothing but a stream through: no redirect is followed, and no refusal read for longer than it needs."""
+    response = await handler(request)
+    if response.status != 200:
+        body = await read_some(response)
+        response.close()
+        raise _Refused(response, body)
+    return response
+
+
+def _open_session(**options: Any) -> aiohttp.ClientSession:
+    """The session of the client, which opens one for each request."""
+    return aiohttp.ClientSession(**options, middlewares=(_only_streams,))
 
 
 class TgiBackend:
@@ -47,8 +82,9 @@ class TgiBackend:
         idle_timeout: float = 60.0,
     ) -> None:
         # Costs a second or two, which only who talks to such a server should pay.
-        from text_generation import AsyncClient
+        from text_generation import AsyncClient, client
 
+        client.ClientSession = _open_session
         self._server = Server(url, api_key=api_key, auth=auth)
         self._idle = idle_timeout
         self._client = AsyncClient(str(self._server.url), headers=self._server.headers)
@@ -59,7 +95,7 @@ class TgiBackend:
         # JSON cannot carry half a surrogate pair, and servers refuse the whole request for one.
         prompt = request.prompt.text().encode("utf-8", "replace").decode()
         sampling = request.temperature > 0
-        spoke, done = False, None
+        spoke, done, halves = False, None, Halves()
         async with aclosing(
             self._client.generate_stream(
                 prompt,
@@ -73,11 +109,13 @@ class TgiBackend:
         ) as events:
             try:
                 async for event in events:
-                    # Special tokens (end of text and the like) are for the machine.
-                    token = event.token
-                    if token.text and not token.special:
-                        spoke = True
-                        yield Delta(token.text)
+                    # Special tokens are for the machine, but for those that say where an answer begins or ends.
+                    token, final = event.token, event.generated_text is not None
+                    if token.special and (final or not (ends_turn(token.text) or is_mark(token.text))):
+                        token.text = ""
+                    if text := halves.feed(token.text):
+                        spoke = spoke or not token.special
+                        yield Delta(text)
                     if event.generated_text is not None:
                         done = _done(event, events)
                         break
@@ -86,6 +124,8 @@ class TgiBackend:
                 raise self._explain(error, spoke, prompt) from None
         if done is None:
             raise self._server.broken("closed the stream without the final event", spoke=spoke)
+        if text := halves.flush():
+            yield Delta(text)
         yield done
 
     async def limits(self) -> ModelLimits | None:
@@ -98,9 +138,10 @@ class TgiBackend:
         try:
             # Before TGI 2, and in LoRAX, the first has its older name.
             most = info["max_input_tokens"] if "max_input_tokens" in info else info["max_input_length"]
-            return ModelLimits(int(most), int(info["max_total_tokens"]), str(info.get("model_id") or ""))
+            most, total, name = count(most), count(info["max_total_tokens"]), info.get("model_id")
         except (ValueError, TypeError, KeyError):
             return None
+        return ModelLimits(most, total, name if isinstance(name, str) else "") if most and total else None
 
     async def healthy(self) -> bool:
         """Whether ``/health`` says that a model is loaded and answers. Never raises."""
@@ -115,29 +156,43 @@ class TgiBackend:
 
     def _explain(self, error: Exception, spoke: bool, prompt: str = "") -> GenerationError:
         """The typed error for what the client raised; ``spoke`` says that text had come before."""
-        response, server = _response(error), self._server
-        name = type(error).__name__
-        said = str(error) if type(error).__module__ == "text_generation.errors" else ""
-        quoted = server.quote(said, prompt)
-        too_long = bool(_TOO_LONG.search(said))
-        remedy = "Lower MAX_NEW_TOKENS." if "max_new_tokens" in said and not too_long else ""
-        if response is not None and response.status != 200:
-            what = f"answered HTTP {response.status} {response.reason or ''}".rstrip() + quoted
-            after = seconds(response.headers.get("Retry-After"))
-            return server.refusal(response.status, what, too_long=too_long, remedy=remedy, retry_after=after)
+        server, name = self._server, type(error).__name__
+        if isinstance(error, _Refused):
+            return self._refusal(error, prompt)
+        refusal = str(error) if type(error).__module__ == "text_generation.errors" else ""
+        quoted = server.quote(refusal, prompt)
         for base, kind, what in _BY_BASE:
             if isinstance(error, base):
                 return server.error(kind, what.format(name=name, idle=self._idle))
-        if said and name in ("OverloadedError", "ValidationError"):
-            refused = PromptTooLong if too_long else ModelRefused
-            kind = ModelOverloaded if name == "OverloadedError" else refused
-            return server.error(kind, f"refused the request{quoted}", remedy)
+        if refusal and name in ("OverloadedError", "ValidationError"):
+            kind = ModelOverloaded if name == "OverloadedError" else ModelRefused
+            too_long = bool(_TOO_LONG.search(refusal))
+            return server.error(PromptTooLong if too_long else kind, f"refused the request{quoted}", _advice(refusal))
         if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError)):
             return server.broken(f"dropped the connection ({name})", spoke=spoke)
-        if response is None:
+        if not _listened(error):
             return server.error(ModelUnavailable, f"could not be asked ({name})")
-        what = f"reported a fault{quoted}" if said else f"sent what is not TGI's protocol ({name})"
+        what = f"reported a fault{quoted}" if refusal else f"sent {_seen(error)}, which is not TGI's protocol ({name})"
         return server.broken(what, spoke=spoke)
+
+    def _refusal(self, refused: _Refused, prompt: str) -> GenerationError:
+        """The typed error for a status other than 200."""
+        response, server = refused.response, self._server
+        if 300 <= response.status < 400:
+            return server.redirected(response)
+        try:
+            refusal = said(parse(refused.body))
+        except ValueError:
+            refusal = ""
+        what = server.answered(response) + server.quote(refusal, prompt)
+        if response.status in (400, 422) and NO_KEY.search(refusal):
+            return server.error(ModelUnauthorized, what)
+        after, too_long = seconds(response.headers.get("Retry-After")), bool(_TOO_LONG.search(refusal))
+        return server.refusal(response.status, what, too_long=too_long, remedy=_advice(refusal), retry_after=after)
+
+
+def _advice(refusal: str) -> str:
+    return "Lower MAX_NEW_TOKENS." if "max_new_tokens" in refusal and not _TOO_LONG.search(refusal) else ""
 
 
 def _done(event: Any, events: Any) -> Done:
@@ -145,15 +200,26 @@ def _done(event: Any, events: Any) -> Done:
     if event.details is None:
         return Done()
     # The client drops `input_length`; the event as it came is still in its frame.
-    raw = events.ag_frame.f_locals.get("json_payload", {}) if events.ag_frame else {}
+    raw = events.ag_frame.f_locals.get("json_payload") if events.ag_frame else None
+    details = raw.get("details") if isinstance(raw, dict) else None
+    read = count(details.get("input_length")) if isinstance(details, dict) else None
     ending = Ending.LENGTH if event.details.finish_reason == "length" else Ending.COMPLETE
-    return Done(ending, Usage(raw.get("details", {}).get("input_length"), event.details.generated_tokens))
+    return Done(ending, Usage(read, count(event.details.generated_tokens)))
 
 
-def _response(error: Exception) -> aiohttp.ClientResponse | None:
-    """The response that the client was reading when it raised; None if it had none."""
+def _frame(error: Exception) -> dict[str, Any]:
+    """What the client had in hand when it raised."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_globals.get("__name__") == "text_generation.client":
-            response: aiohttp.ClientResponse | None = frame.f_locals.get("resp")
-            return response
-    return None
+            return frame.f_locals
+    return {}
+
+
+def _listened(error: Exception) -> bool:
+    return "resp" in _frame(error)
+
+
+def _seen(error: Exception) -> str:
+    """What the client read last."""
+    seen = _frame(error)
+    return described(seen["json_payload"]) if isinstance(error, KeyError) and "json_payload" in seen else "something"

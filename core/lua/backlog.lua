@@ -11,13 +11,14 @@ local function look(lanes, attended)
     waiting = waiting + redis.call("LLEN", inbox_of(lane))
     if attended then
       -- What is being answered does not wait.
-      waiting = waiting - tonumber(redis.call("HGET", state_of(lane), "count") or "0")
+      waiting = waiting - math.min(count_in(state_of(lane), "count"), redis.call("LLEN", inbox_of(lane)))
     elseif most > 0 then
       most = most - 1
       local head = redis.call("LINDEX", inbox_of(lane), 0)
-      local turn = head and cjson.decode(head).turn
-      if turn and turn.attempt == 0 then -- one that is asked again is as old as its question
-        oldest = math.max(oldest, time / 1000 - turn.at)
+      local turn = head and job_in(head).turn
+      local at = turn and number_in(turn.at, 0)
+      if turn and turn.attempt == 0 and at > 0 then -- one that is asked again is as old as its question
+        oldest = math.max(oldest, time / 1000 - at)
       end
     end
   end
@@ -25,10 +26,10 @@ end
 
 for index = 2, #ARGV do
   local platform = ARGV[index]
-  local held = P .. "held:" .. platform
-  look(redis.call("ZRANGE", P .. "ready:" .. platform, 0, -1), false)
-  look(redis.call("ZRANGE", P .. "suspects:" .. platform, 0, -1), false)
+  local held = lanes_at("held", platform)
+  look(redis.call("ZRANGE", lanes_at("ready", platform), 0, -1), false)
+  look(redis.call("ZRANGE", lanes_at("suspects", platform), 0, -1), false)
   look(redis.call("ZRANGEBYSCORE", held, "-inf", time), false)
   look(redis.call("ZRANGEBYSCORE", held, "(" .. time, "+inf"), true)
 end
-return { waiting, string.format("%.3f", oldest), redis.call("LLEN", KEYS[1]) }
+return { waiting, string.format("%.3f", oldest), redis.call("LLEN", of_kind("list", KEYS[1])) }

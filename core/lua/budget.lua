@@ -18,7 +18,7 @@
 -- returns  waiting ones served, spares granted, ms to wait (-1: nobody waits), calls free before this (text),
 --          ms for which the platform refuses, calls counted for the process, calls reserved for it, and for each
 --          further one that is served in a moment, in how many ms
-local budget, me = KEYS[1], "of:" .. ARGV[1]
+local budget, me = of_kind("hash", KEYS[1]), "of:" .. ARGV[1]
 local capacity, per_ms, window = tonumber(ARGV[2]), tonumber(ARGV[3]) / 1000, tonumber(ARGV[4])
 local asked, made, untold, known = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local held, passed, refused = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
@@ -27,7 +27,9 @@ local sliding = window > 0
 local TIE = 20 -- who began to wait within so many ms of each other began at once: times are told over a network
 local GRACE = 1000 -- a process keeps its place in line for so many ms after it should have come
 local EARLY = 500 -- calls of a window are granted so many ms before they are free
+local MOST_LATE = 100000 -- calls by which a call to this script may come late
 local SLACK = 1000 -- a call to this script may take so many ms longer than the one before
+local LONGEST_REFUSAL = 3600000 -- no platform refuses for more ms than that
 local DUST = 1e-6 -- less than this of a call is rounding
 
 local time = redis.call("TIME")
@@ -40,7 +42,7 @@ for index = 1, #fields, 2 do
   elseif fields[index] == "past" then
     past = fields[index + 1]
   else
-    state[fields[index]] = tonumber(fields[index + 1])
+    state[fields[index]] = number_in(fields[index + 1])
   end
 end
 
@@ -50,32 +52,37 @@ if passed >= 0 then
   elapsed = math.min(elapsed, passed + SLACK)
 end
 local clock = (state.clock or 0) + elapsed
-local blocked = state.blocked or 0
+local blocked = math.min(state.blocked or 0, clock + LONGEST_REFUSAL)
 
 local counted, latest
 local elsewhere, ahead = 0, {}
 for name, record in pairs(others) do
   local number, calls, reserved, seen, since, due = string.match(record, "(%S+) (%S+) (%S+) (%S+) (%S+) (%S+)")
-  if name == me then
-    latest, counted = tonumber(number), tonumber(calls)
+  number, calls, reserved, seen = number_in(number), number_in(calls), number_in(reserved), number_in(seen)
+  if not (number and calls and reserved and seen) or seen > clock or reserved < 0 or reserved > 2 * capacity then
+    redis.call("HDEL", budget, name) -- nothing that this script wrote
+  elseif name == me then
+    latest, counted = number, calls
   elseif clock - seen > life then
     redis.call("HDEL", budget, name)
   else
     elsewhere = elsewhere + reserved
-    if since ~= "-" and clock <= tonumber(due) then
-      ahead[#ahead + 1] = tonumber(since)
+    since, due = number_in(since), number_in(due, 0)
+    if since and clock <= due then
+      ahead[#ahead + 1] = since
     end
   end
 end
-if latest and asked < latest then
+if latest and asked < latest and latest - asked < MOST_LATE then
   return { 0, 0, -1, "0", 0, 0, 0, {} } -- late, and nobody waits for the answer
 end
 
 -- The calls that a window remembers, oldest first: when, and how many.
 local times, counts, used = {}, {}, 0
 for at, calls in string.gmatch(past, "(%d+):(%d+)") do
-  if clock - at <= window then
-    times[#times + 1], counts[#counts + 1], used = tonumber(at), tonumber(calls), used + calls
+  at, calls = number_in(at, -window), number_in(calls, 0)
+  if at <= clock and clock - at <= window then
+    times[#times + 1], counts[#counts + 1], used = at, calls, used + calls
   end
 end
 

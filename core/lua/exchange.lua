@@ -8,20 +8,20 @@
 --       this conversation's name if it is a thread, messages…
 -- returns  1 if added, 0 if the conversation was forgotten meanwhile
 local function append(keys, values)
-  local messages, state, forks = keys[1], keys[2], keys[3]
+  local messages, state, forks = of_kind("list", keys[1]), of_kind("hash", keys[2]), of_kind("set", keys[3])
   local epoch, cut, ttl = values[1], values[2], values[3]
   local most, most_bytes, question, newest = tonumber(values[4]), tonumber(values[5]), values[6], tonumber(values[7])
   local name, first = values[8], 9
 
-  if (redis.call("HGET", state, "epoch") or "0") ~= epoch then
+  if epoch_in(state) ~= epoch then
     return 0
   end
 
-  local bytes = tonumber(redis.call("HGET", state, "bytes") or "0")
+  local bytes = number_in(redis.call("HGET", state, "bytes"), 0)
   local replaced = { [question] = true }
   for index = first, #values do
-    local message = cjson.decode(values[index])
-    if message.id ~= "" and not message.reply_to then
+    local message = decode(values[index]) or {}
+    if type(message.id) == "string" and message.id ~= "" and not message.reply_to then
       replaced[message.id] = true
     end
   end
@@ -34,8 +34,8 @@ local function append(keys, values)
   end
   for _, entry in ipairs(redis.call("LRANGE", messages, 0, -1)) do
     if names_one(entry) then
-      local message = cjson.decode(entry)
-      if replaced[message.id] or message.reply_to == question then
+      local message = decode(entry) or {}
+      if message.id and replaced[message.id] or message.reply_to == question then
         bytes = bytes - #entry * redis.call("LREM", messages, 1, entry)
       end
     end
@@ -49,7 +49,7 @@ local function append(keys, values)
     bytes = bytes - #redis.call("LPOP", messages)
     count = count - 1
   end
-  redis.call("HSET", state, "bytes", bytes, "cut", cut, "stranger", "0")
+  redis.call("HSET", state, "bytes", string.format("%.0f", math.max(0, bytes)), "cut", cut, "stranger", "0")
   if name ~= "" then
     redis.call("SADD", forks, name)
   end

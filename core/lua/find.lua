@@ -3,8 +3,9 @@
 -- KEYS  messages, state, forks of the channel
 -- ARGV  text ("" for all messages), the conversation's name if it is a thread
 -- returns  messages as stored
-if redis.call("EXISTS", KEYS[1], KEYS[2]) == 0 then
-  redis.call("SREM", KEYS[3], ARGV[2])
+of_kind("list", KEYS[1])
+if redis.call("EXISTS", KEYS[1], of_kind("hash", KEYS[2])) == 0 then
+  redis.call("SREM", of_kind("set", KEYS[3]), ARGV[2])
   return {}
 end
 local found = {}

@@ -1,31 +1,23 @@
--- Forget a conversation and the threads that branched off it, with what they copied from it. The epoch stays and moves
--- on, so that an answer that is being written while this happens is not stored afterwards.
+-- Forget one conversation. The epoch stays and moves on, so that an answer that is being written while this happens is
+-- not stored afterwards. A thread that is no more is taken off its channel's list.
 --
--- KEYS  messages, state, forks, retries, board
--- ARGV  prefix of conversations' keys, seconds to live of what stays, channel on which changed boards are told
+-- KEYS  messages, state, forks of the channel, retries, board
+-- ARGV  seconds to live of what stays, channel on which changed boards are told, the conversation's name if it is forgotten
+--       with its channel
 -- returns  number of messages forgotten
-local prefix, ttl, forgotten = ARGV[1], ARGV[2], 0
-
-local function forget(messages, state, retries, board)
-  forgotten = forgotten + redis.call("LLEN", messages)
-  local epoch = tonumber(redis.call("HGET", state, "epoch") or "0")
-  if redis.call("DEL", board) == 1 then
-    redis.call("PUBLISH", ARGV[3], board)
-  end
-  redis.call("DEL", messages, state, retries)
-  redis.call("HSET", state, "epoch", epoch + 1)
-  redis.call("EXPIRE", state, ttl)
+local messages, state, forks = of_kind("list", KEYS[1]), of_kind("hash", KEYS[2]), of_kind("set", KEYS[3])
+if ARGV[3] ~= "" and redis.call("EXISTS", messages, state) == 0 then
+  redis.call("SREM", forks, ARGV[3])
+  return 0
 end
-
-for _, fork in ipairs(redis.call("SMEMBERS", KEYS[3])) do
-  local messages, state = prefix .. fork .. ":messages", prefix .. fork .. ":state"
-  if redis.call("EXISTS", messages, state) > 0 then
-    forget(messages, state, prefix .. fork .. ":retries", prefix .. fork .. ":board")
-  else
-    redis.call("SREM", KEYS[3], fork) -- it has expired
-  end
+local forgotten = redis.call("LLEN", messages)
+local epoch = tonumber(epoch_in(state))
+if redis.call("UNLINK", KEYS[5]) == 1 then
+  redis.call("PUBLISH", ARGV[2], KEYS[5])
 end
-forget(KEYS[1], KEYS[2], KEYS[4], KEYS[5])
+redis.call("UNLINK", messages, state, KEYS[4])
+redis.call("HSET", state, "epoch", string.format("%d", epoch + 1))
+redis.call("EXPIRE", state, ARGV[1])
 -- The threads live on, and what is said there from now on is reached by the next time.
-redis.call("EXPIRE", KEYS[3], ttl)
+redis.call("EXPIRE", forks, ARGV[1])
 return forgotten

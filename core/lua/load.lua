@@ -8,41 +8,46 @@
 -- ARGV  "1" if there is a parent, id and time of the thread's root, seconds to live, this conversation's name
 -- returns  messages, cut, epoch, "1" if the thread began without us and nothing of it has been stored yet, settings,
 --          summary, id of the last message in it, number of changes
-local messages, state, parent, forks = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local has_parent, root, root_at, ttl, name = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local messages, state = of_kind("list", KEYS[1]), of_kind("hash", KEYS[2])
+local parent, forks, parent_state = of_kind("list", KEYS[3]), of_kind("set", KEYS[4]), of_kind("hash", KEYS[5])
+local has_parent, root, root_at, ttl, name = ARGV[1], ARGV[2], number_in(ARGV[3], 0), ARGV[4], ARGV[5]
 
 if has_parent == "1" and redis.call("EXISTS", messages, state) == 0 then
   local known, until_root, before = redis.call("LRANGE", parent, 0, -1), 0, {}
   local copied, bytes = {}, 0
   for index, entry in ipairs(known) do
-    local message = cjson.decode(entry)
-    if message.id == root or message.reply_to == root then
+    local message = decode(entry) or {}
+    local id, reply_to = text_in(message.id, ""), text_in(message.reply_to)
+    if id == root or reply_to == root then
       until_root = index
     end
     -- A question is older than the root by its time, an answer with its question.
-    if message.reply_to and before[message.reply_to] ~= nil then
-      before[message.id] = before[message.reply_to]
+    if reply_to and before[reply_to] ~= nil then
+      before[id] = before[reply_to]
     else
-      before[message.id] = message.at <= root_at
+      before[id] = number_in(message.at, root_at + 1) <= root_at
     end
-    if before[message.id] then
+    if before[id] then
       copied[#copied + 1] = entry
     end
   end
   if until_root > 0 then
-    copied = { unpack(known, 1, until_root) }
+    copied = {}
+    for index = 1, until_root do
+      copied[index] = known[index]
+    end
   end
   for _, entry in ipairs(copied) do
     redis.call("RPUSH", messages, entry)
     bytes = bytes + #entry
   end
   redis.call("HSET", state, "bytes", bytes, "stranger", until_root > 0 and "0" or "1")
-  local summed = redis.call("HMGET", KEYS[5], "summary", "folded")
+  local summed = redis.call("HMGET", parent_state, "summary", "folded")
   if summed[1] and summed[2] then
     -- Only if all that it is about was said before the thread began: it is copied, or no longer stored.
     local here, there = false, false
     for index, entry in ipairs(known) do
-      if cjson.decode(entry).id == summed[2] then
+      if (decode(entry) or {}).id == summed[2] then
         there, here = true, copied[index] == entry
       end
     end
@@ -56,8 +61,9 @@ if has_parent == "1" and redis.call("EXISTS", messages, state) == 0 then
   redis.call("EXPIRE", forks, ttl)
 end
 
-local settings = redis.call("GET", KEYS[6]) and KEYS[6] or KEYS[7]
+local settings = redis.call("GET", of_kind("string", KEYS[6])) and KEYS[6] or of_kind("string", KEYS[7])
 redis.call("EXPIRE", settings, ttl)
+epoch_in(state)
 local kept = redis.call("HMGET", state, "cut", "epoch", "stranger", "summary", "folded", "changes")
 return {
   redis.call("LRANGE", messages, 0, -1), kept[1] or "", kept[2] or "0", kept[3] or "0",

@@ -10,8 +10,8 @@ if redis.call("HGET", state, "epoch") ~= epoch then
   return 0
 end
 redis.call("HSET", state, unpack(ARGV, 6))
-redis.call("ZADD", P .. "held:" .. platform_of(lane), now() + lease, lane)
+redis.call("ZADD", lanes_at("held", platform_of(lane)), now() + lease, lane)
 if kept ~= "" then
-  keep(KEYS[1], turn, kept)
+  keep(of_kind("hash", KEYS[1]), turn, kept)
 end
 return 1

@@ -14,7 +14,7 @@ if #ARGV == 0 then
   redis.call("PEXPIRE", key, ttl > 0 and ttl or 86400000)
   return 1
 end
-if redis.call("HGET", key, ARGV[1]) ~= ARGV[2] then
+if redis.call("HGET", of_kind("hash", key), ARGV[1]) ~= ARGV[2] then
   return 0
 end
 redis.call("HSET", key, ARGV[1], ARGV[3])

@@ -9,12 +9,14 @@ if redis.call("HGET", state, "epoch") ~= epoch then
   return 0
 end
 redis.call("HSET", state, "epoch", "0", "owner", "")
-if not failed then
-  redis.call("HINCRBY", state, "tries", -1)
+local tries = math.max(0, count_in(state, "tries") - (failed and 0 or 1))
+redis.call("HSET", state, "tries", tries)
+if failed and tries >= FAULTS then
+  redis.call("HSET", state, "limit", "0") -- it is given up
 end
 if wait > 0 then
-  redis.call("ZADD", P .. "held:" .. platform_of(lane), now() + wait, lane)
-elseif tonumber(redis.call("HGET", state, "tries")) >= COMPANY then
+  redis.call("ZADD", lanes_at("held", platform_of(lane)), now() + wait, lane)
+elseif tries >= COMPANY then
   suspect(lane)
 else
   make_ready(lane, true)

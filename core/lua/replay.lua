@@ -2,13 +2,17 @@
 --
 -- KEYS  dead letters
 -- ARGV  the letter as it stands, token, "1" to put its turn back into its lane
--- returns  1; 0 if it is gone
-local letter, token = ARGV[1], ARGV[2]
-if redis.call("LREM", KEYS[1], 1, letter) == 0 then
+-- returns  1; 0 if it is gone, or cannot be answered
+local letter, token, again = ARGV[1], ARGV[2], ARGV[3] == "1"
+local at = string.find(letter, ',"job":', 1, true)
+local job = at and string.sub(letter, at + 7, -2)
+if again and not (job and answerable(job)) then
   return 0
 end
-if ARGV[3] == "1" then
-  local at = string.find(letter, '"job":', 1, true)
-  put_back(string.sub(letter, at + 6, -2), token)
+if redis.call("LREM", of_kind("list", KEYS[1]), 1, letter) == 0 then
+  return 0
+end
+if again then
+  put_back(job, token)
 end
 return 1

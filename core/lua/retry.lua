@@ -5,7 +5,8 @@
 -- ARGV  turn's id, token, channel and id of the message whose button was pressed
 -- returns  1 if it is on its way; 0 if it is not kept any more
 local turn, token, channel, pressed = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-if redis.call("HGET", KEYS[2], "token") == token then
+of_kind("hash", KEYS[1])
+if redis.call("HGET", of_kind("hash", KEYS[2]), "token") == token then
   return 1
 end
 local kept = redis.call("HGET", KEYS[1], turn)
@@ -13,15 +14,21 @@ if not kept then
   return 0
 end
 redis.call("HDEL", KEYS[1], turn)
-local job = cjson.decode(kept)
+if not answerable(kept) then
+  add_unreadable("it cannot be read as a job", KEYS[1], "")
+  return 0
+end
+local job = job_in(kept)
 local refs, posted_with_it = {}, true
-for index, ref in ipairs(job.refs) do
-  refs[index] = cjson.encode(ref)
-  posted_with_it = posted_with_it and ref[2] ~= pressed
+for _, ref in ipairs(type(job.refs) == "table" and job.refs or {}) do
+  if type(ref) == "table" and type(ref[1]) == "string" and type(ref[2]) == "string" then
+    refs[#refs + 1] = cjson.encode(ref)
+    posted_with_it = posted_with_it and ref[2] ~= pressed
+  end
 end
 if posted_with_it then
   refs[#refs + 1] = cjson.encode({ channel, pressed })
 end
-kept = string.gsub(kept, '"since":[%d.]+', string.format('"since":%.3f', now() / 1000), 1)
+kept = string.gsub(kept, '"since":[-+.%w]+', string.format('"since":%.3f', now() / 1000), 1)
 put_back(with_refs(kept, "[" .. table.concat(refs, ",") .. "]"), token)
 return 1

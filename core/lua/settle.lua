@@ -9,12 +9,19 @@ local head = redis.call("LINDEX", inbox_of(lane), 0)
 if not head or stands(lane) then
   return 0
 end
-local root = cjson.decode(head).turn.root
-if root ~= "" and redis.call("SISMEMBER", turn_of(root) .. "/waiting", lane) == 1 then
-  if redis.call("HGET", turn_of(root), "status") == "open" then
-    return 0
+local root = job_in(head).turn.root
+if root ~= "" and redis.call("SISMEMBER", waiting_for(root), lane) == 1 then
+  local known = redis.call("HMGET", turn_of(root), "status", "lane")
+  if known[1] == "open" and known[2] then
+    for _, job in ipairs(redis.call("LRANGE", inbox_of(known[2]), 0, -1)) do
+      if job_in(job).turn.id == root then
+        return 0
+      end
+    end
+    close_turn(root) -- it is in no lane any more: nobody will
+    return 1
   end
-  redis.call("SREM", turn_of(root) .. "/waiting", lane)
+  redis.call("SREM", waiting_for(root), lane)
 end
 make_ready(lane)
 return 1

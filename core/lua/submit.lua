@@ -7,10 +7,10 @@
 --          {-2, number of the quota, "turns" | "tokens" | "queued", seconds until it works again}
 local token, turn, lane, job, most, follow_up = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
 
-local known = redis.call("HMGET", KEYS[1], "token", "before")
+local known = redis.call("HMGET", of_kind("hash", KEYS[1]), "token", "before")
 if known[1] then
   -- The same call, sent again because a connection broke, gets the same answer.
-  return known[1] == token and { 1, tonumber(known[2]) } or { 0, 0 }
+  return known[1] == token and { 1, number_in(known[2], 0) } or { 0, 0 }
 end
 
 local inbox = inbox_of(lane)
@@ -20,48 +20,55 @@ if before >= most then
 end
 
 local time = now()
-local today = P .. "quota:" .. "%s" .. ":tokens:" .. math.floor(time / 86400000)
+local today = "tokens:" .. math.floor(time / 86400000)
 for index = 8, #ARGV, 4 do
   local scope, turns, tokens, queued = ARGV[index], tonumber(ARGV[index + 1]), tonumber(ARGV[index + 2]), tonumber(ARGV[index + 3])
   local number = (index - 8) / 4
-  if queued and redis.call("ZCARD", P .. "quota:" .. scope .. ":open") >= queued then
+  if queued and redis.call("ZCARD", quota_of(scope, "open")) >= queued then
     return { -2, number, "queued", 0 }
   end
-  if tokens and tonumber(redis.call("GET", string.format(today, scope)) or "0") >= tokens then
+  if tokens and number_in(redis.call("GET", quota_of(scope, today)), 0) >= tokens then
     return { -2, number, "tokens", math.ceil((86400000 - time % 86400000) / 1000) }
   end
   if turns then
-    local recent = P .. "quota:" .. scope .. ":turns"
+    local recent = quota_of(scope, "turns")
     redis.call("ZREMRANGEBYSCORE", recent, "-inf", time - 60000)
+    redis.call("ZREMRANGEBYSCORE", recent, "(" .. string.format("%.0f", time + 60000), "+inf")
     if redis.call("ZCARD", recent) >= turns then
-      local oldest = redis.call("ZRANGE", recent, 0, 0, "WITHSCORES")
-      return { -2, number, "turns", math.max(1, math.ceil((oldest[2] + 60000 - time) / 1000)) }
+      local oldest = number_in(redis.call("ZRANGE", recent, 0, 0, "WITHSCORES")[2], time)
+      return { -2, number, "turns", math.min(60, math.max(1, math.ceil((oldest + 60000 - time) / 1000))) }
     end
   end
 end
 for index = 8, #ARGV, 4 do
-  local scope = P .. "quota:" .. ARGV[index]
   if ARGV[index + 1] ~= "" then
-    redis.call("ZADD", scope .. ":turns", time, turn)
-    redis.call("EXPIRE", scope .. ":turns", 60)
+    local recent = quota_of(ARGV[index], "turns")
+    redis.call("ZADD", recent, time, turn)
+    redis.call("EXPIRE", recent, 60)
   end
   if ARGV[index + 3] ~= "" then
-    redis.call("ZADD", scope .. ":open", time, turn)
-    redis.call("EXPIRE", scope .. ":open", TTL)
+    local open = quota_of(ARGV[index], "open")
+    redis.call("ZADD", open, time, turn)
+    redis.call("EXPIRE", open, TTL)
   end
 end
 
+local heard_before = decode(redis.call("HGET", KEYS[1], "note")) -- it was edited, and that came first
+redis.call("HDEL", KEYS[1], "note")
 open_turn(turn, lane, cjson.decode(job).id, token, before)
 redis.call("RPUSH", inbox, job)
 redis.call("EXPIRE", inbox, TTL)
 if not stands(lane) then
   make_ready(lane)
 end
+if heard_before then
+  add_note(lane, turn, heard_before)
+end
 if follow_up == "interrupt" then
   local author = cjson.decode(job).turn.uid
   for _, older in ipairs(redis.call("LRANGE", inbox, 0, -2)) do
-    local earlier = cjson.decode(older).turn
-    if earlier.uid == author then
+    local earlier = job_in(older).turn
+    if earlier.uid == author and earlier.id ~= "" then
       add_note(lane, earlier.id, { stop = cjson.decode(ARGV[7]) })
     end
   end

@@ -4,7 +4,7 @@
 -- KEYS  messages, state
 -- ARGV  pairs: message as stored, message to stand there instead ("" for none)
 -- returns  number of messages changed
-local messages, state, changed, bytes = KEYS[1], KEYS[2], 0, 0
+local messages, state, changed, bytes = of_kind("list", KEYS[1]), of_kind("hash", KEYS[2]), 0, 0
 local instead = {}
 for pair = 1, #ARGV, 2 do
   instead[ARGV[pair]] = ARGV[pair + 1]
@@ -22,7 +22,7 @@ for index, entry in ipairs(redis.call("LRANGE", messages, 0, -1)) do
       changed, bytes = changed + 1, bytes + #new - #entry
     end
   end
-  if folded and cjson.decode(entry).id == folded then
+  if folded and (decode(entry) or {}).id == folded then
     folded = nil -- what comes after it is not part of the summary
   end
 end
@@ -33,7 +33,9 @@ for old, new in pairs(instead) do
   end
 end
 if changed > 0 then
-  redis.call("HINCRBY", state, "bytes", bytes)
-  redis.call("HINCRBY", state, "changes", 1) -- whoever is writing a summary begins again
+  local known = redis.call("HMGET", state, "bytes", "changes")
+  bytes = math.max(0, number_in(known[1], 0) + bytes)
+  redis.call("HSET", state, "bytes", string.format("%.0f", bytes))
+  redis.call("HSET", state, "changes", string.format("%.0f", number_in(known[2], 0) + 1)) -- whoever is writing a summary begins again
 end
 return changed

@@ -36,7 +36,7 @@ def open_template(name: str, setting: str = "PROMPT_TEMPLATE") -> PromptTemplate
 
         return HuggingFaceTemplate.read(path, setting)
     raise SettingsError(
-        f"{setting}: there is no family and no file called {name[:200]}",
+        f"{setting}: no template family and no file '{name[:200]}'",
         remedy=f"The families are {', '.join(FAMILIES)}. A path may name a model's chat_template.jinja.",
     )
 

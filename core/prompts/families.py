@@ -5,6 +5,7 @@ The formats are those that the models' makers document. BOS is left to the serve
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -84,6 +85,19 @@ class ChatTemplate:
             return ((Role.SYSTEM, system), *turns) if system else tuple(turns)
 
         return Prompt(window.messages, (), lambda: "\n".join(words for _, words in chat()), chat)
+
+
+def family_of(model: str) -> str:
+    """The family of a model that was trained to chat, by its name; ``falcon``, whose lines any model reads, otherwise.
+
+    >>> family_of("tiiuae/Falcon3-7B-Instruct")
+    'falcon3'
+    """
+    name = model.rpartition("/")[2].lower().removeprefix("meta-")
+    if not re.search(r"instruct|chat|-it\b", name):
+        return "falcon"
+    begins = [family for family in FAMILIES if name.replace("-", "").startswith(family)]
+    return max(begins, key=len, default="falcon")
 
 
 @cache

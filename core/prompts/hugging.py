@@ -67,7 +67,7 @@ class HuggingFaceTemplate:
         source = source or _default(config.get("chat_template"))
         if not source:
             raise SettingsError(
-                f"{setting}: there is no chat template in {path}",
+                f"{setting}: there is no chat template in '{path}'",
                 remedy="Name the model's chat_template.jinja, its tokenizer_config.json, or the folder they are in.",
             )
         added = config.get("added_tokens_decoder")
@@ -122,7 +122,7 @@ def _config(place: Path, setting: str) -> dict[str, Any]:
 
 def _unreadable(setting: str, path: Path, error: Exception) -> SettingsError:
     what = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else "cannot be read as what it is called"
-    return SettingsError(f"{setting}: {path} {what}", remedy="Is it the model's own file?")
+    return SettingsError(f"{setting}: '{path}' {what}", remedy="Is it the model's own file?")
 
 
 def _default(template: Any) -> str:

@@ -24,7 +24,7 @@ def list_personas(folder: Path | None) -> list[str]:
 def read_personas(folder: Path | None, variables: Mapping[str, str]) -> dict[str, str]:
     """All personas of a folder, by name. Raises SettingsError as ``read_persona`` does, and if there is no folder."""
     if folder and not folder.is_dir():
-        raise SettingsError(f"PERSONAS: there is no folder {folder}. Example: PERSONAS=personas")
+        raise SettingsError(f"PERSONAS: there is no folder '{folder}'. Example: PERSONAS=personas")
     return {name: read_persona(folder, name, variables) for name in list_personas(folder)}
 
 
@@ -57,16 +57,16 @@ def read_persona(folder: Path | None, name: str, variables: Mapping[str, str]) -
     if name not in known or folder is None:
         there = f"there are {', '.join(known)}" if known else "there are none"
         raise SettingsError(
-            f"there is no persona called {name[:64]!r}; {there}",
+            f"no persona {name[:64]!r}; {there}",
             remedy="A persona is a Markdown file in the folder that PERSONAS names.",
         )
     path = folder / f"{name}.md"
     try:
         if path.stat().st_size > LARGEST:
-            raise SettingsError(f"the persona {name} is larger than {LARGEST:,} bytes", remedy="Make it shorter.")
+            raise SettingsError(f"the persona '{name}' is larger than {LARGEST:,} bytes", remedy="Make it shorter.")
         text = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the persona {name} cannot be read ({type(error).__name__})") from None
+        raise SettingsError(f"the persona '{name}' cannot be read ({type(error).__name__})") from None
     return fill(text, variables, what=f"the persona {name}")
 
 

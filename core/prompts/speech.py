@@ -1,17 +1,20 @@
 """What each message says in a prompt, whatever the family: who speaks, and on which day.
 
-A person's words begin with their name, so that several people in one conversation are told apart. The date stands
+A person's words begin with their name, so that several people in one conversation are told apart: two who are called
+the same, or whose names the platform doesn't tell, get a name from their id. The date stands
 with the first message of each day: it depends on nothing but that message and the one before it, so a
 prompt's beginning stays the same from turn to turn.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from hashlib import sha256
 
-from core.guard import guard, name
-from core.types import Role, Window
+from core.guard import MARK, guard, name
+from core.types import Author, Role, Window
 
 Said = tuple[Role, str]
 """Who speaks in a prompt, and what."""
@@ -19,16 +22,46 @@ Said = tuple[Role, str]
 
 def spoken(window: Window, controls: tuple[str, ...] = ()) -> Iterator[Said]:
     """Role and words of each message, guarded against forged roles and control tokens, ``controls`` among them."""
-    last = ""
+    last, voices = "", Voices(message.author for message in window.messages if message.author)
     for message in window.messages:
         words = guard(message.text, controls)
         if message.role is Role.USER:
-            if message.author and message.author.name:
-                words = f"{guard(name(message.author.name), controls)}: {words}"
+            if message.author and (voice := voices.name(message.author)):
+                words = f"{guard(voice, controls)}: {words}"
             today = day(message.at)
             if today and today != last:
                 last, words = today, f"({today}) {words}"
         yield message.role, words
+
+
+class Voices:
+    """Names that tell the people of one conversation apart: no two share one, however they call themselves.
+
+    Args:
+        authors: Everybody who speaks, in order. Whoever has a name first keeps it as it is, so that what a prompt
+            begins with does not change when a namesake comes.
+    """
+
+    def __init__(self, authors: Iterable[Author]) -> None:
+        authors = list(authors)
+        self._names = {author.id: author.name for author in authors if author.id and author.name}
+        self._several = len({author.id or author.name for author in authors}) > 1
+        self._owners: dict[str, str] = {}
+
+    def name(self, author: Author) -> str:
+        """A name as it may stand in a prompt; "" for one who is alone and has none."""
+        called = author.name or self._names.get(author.id, "")
+        if not (called or (self._several and author.id)):
+            return ""
+        person, plain = author.id or called, name(called) if called else ""
+        digest = sha256(person.encode("utf-8", "replace")).hexdigest()
+        labels = [f"{name(called, 30) if called else 'Person'} {digest[:length]}" for length in (4, 8, len(digest))]
+        return next((one for one in (plain, *map(name, labels)) if one and self._belongs(one, person)), digest)
+
+    def _belongs(self, label: str, person: str) -> bool:
+        """Whether nobody else has a name that people would read as this one."""
+        read = unicodedata.normalize("NFKC", label.replace(MARK, "")).casefold()
+        return self._owners.setdefault(read, person) == person
 
 
 def strictly(said: Iterable[Said]) -> list[Said]:

@@ -91,7 +91,7 @@ def test_a_wrong_setting_is_marked(tmp_path: Path) -> None:
     """The others are shown all the same; the exit code says that there is one."""
     result = CliRunner().invoke(cli, ["config"], env=environment(tmp_path, TEMPERATURE="canary", COLUMNS="200"))
     assert result.exit_code == 1
-    assert "environment, wrong: the default counts" in result.output
+    assert "environment, wrong: default used" in result.output
     assert "canary" not in result.output
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from bots.discord.editor import LIMITS
 from bots.discord.text import cut, readable, shown, shown_units, units, without_mention
 from core.markdown import fences_balanced, heal, split
+from tests.core.test_links import PIECES, fetches, flat, links
 
 ADA, PARLEY = "300000000000000001", "900000000000000001"
 MARKDOWN = st.lists(
@@ -54,6 +56,17 @@ def test_headings_and_rules_that_discord_lacks() -> None:
 def test_images_become_links() -> None:
     """Nothing is fetched because a model wrote it."""
     assert shown("![x](https://a.example/p.png)") == "[x](https://a.example/p.png)"
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.sampled_from((*PIECES, "#### ", "###### ", "**", "]**(", "\n#### [https://good.com")), max_size=20))
+@example(["#### [https://good.com]**(https://evil.com)"])
+@example(["#### !**[x](https://evil.com)"])
+def test_what_discord_lacks_is_rewritten_without_making_a_lie(pieces: list[str]) -> None:
+    """A whole parser finds nothing to fetch, and no link that shows another address than its own."""
+    parsed = MarkdownIt("commonmark", {"html": True}).parse(shown("".join(pieces)))
+    assert not [token for token in flat(parsed) if fetches(token)]
+    assert not [label for label, target in links(parsed) if "://" in label and not target.startswith(label)]
 
 
 @given(st.text(), st.integers(1, 50))

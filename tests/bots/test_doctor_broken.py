@@ -55,7 +55,7 @@ def in_slack(slack: SlackDouble, redis_url: str) -> Settings:
 async def test_1_a_wrong_token(tmp_path: Path, in_slack: Settings) -> None:
     """And where to find the right one."""
     report = await listed(tmp_path, in_slack | {"SLACK_BOT_TOKEN": "xoxb-canary-of-another"})
-    found(report, "slack.bot", "does not accept", "api.slack.com/apps > OAuth & Permissions", "SLACK_BOT_TOKEN")
+    found(report, "slack.bot", "rejects it", "api.slack.com/apps > OAuth & Permissions", "SLACK_BOT_TOKEN")
 
 
 async def test_2_a_missing_scope(tmp_path: Path, slack: SlackDouble, in_slack: Settings) -> None:
@@ -225,5 +225,5 @@ async def test_it_ends_with_what_to_do(tmp_path: Path) -> None:
     *_, head, first, second, empty, last = report.text.splitlines()
     assert head == "What to do, in this order:"
     assert first.startswith("  1. Redis: Check that it runs")
-    assert second.startswith("  2. Model, one token: Check that the server runs")
+    assert second.startswith("  2. Model, test question: Check that the server runs")
     assert (empty, last) == ("", "2 things to fix. Begin with Redis, then run `parley doctor` again.")

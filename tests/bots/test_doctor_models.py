@@ -16,9 +16,9 @@ async def test_what_a_server_speaks_is_said(tmp_path: Path, redis_url: str) -> N
         report = await listed(tmp_path, {"REDIS_URL": redis_url, "MODEL_URL": server.url})
     assert report.code == 0
     found = {name: check["found"] for name, check in report.checks.items()}
-    assert found["model"].startswith(f"openai, as it turned out, at {server.url}")
-    assert found["model.answer"].endswith("written as its server does it")
-    assert found["model.context"].startswith("4,096 tokens, as the server says")
+    assert found["model"] == f"{server.url} (OpenAI API, detected) is ready"
+    assert found["model.answer"].endswith("; chat template: applied by the server")
+    assert found["model.context"] == "4,096 tokens (from the server)"
     assert "model.name" not in found
 
 
@@ -28,12 +28,31 @@ async def test_a_choice_of_models_is_pointed_out(tmp_path: Path, redis_url: str)
         server.models = ["llama3", "qwen3"]
         settings = {"REDIS_URL": redis_url, "MODEL_API": "openai", "MODEL_URL": server.api}
         report = await listed(tmp_path, settings)
-        assert "the first is asked, llama3" in report.checks["model.name"]["found"]
+        assert "first model is used: llama3" in report.checks["model.name"]["found"]
         report = await listed(tmp_path, {**settings, "MODEL_NAME": "qwen4"})
-        assert report.checks["model.name"]["found"] == "the server does not list qwen4"
-        assert report.checks["model.name"]["remedy"] == "It lists llama3, qwen3."
+        assert report.checks["model.name"]["found"] == "the server has no model 'qwen4'"
+        assert report.checks["model.name"]["remedy"] == "Choose one that it has: llama3, qwen3."
         report = await listed(tmp_path, {**settings, "MODEL_NAME": "qwen3"})
         assert "model.name" not in report.checks
+
+
+async def test_a_model_that_reads_nothing_of_the_prompt_is_found(tmp_path: Path, redis_url: str) -> None:
+    """Its server took the name of a chat template for the template, and answers all the same."""
+    async with OpenAIDouble(SERVERS["llama.cpp"]) as server:
+        server.count = lambda text: 3
+        report = await listed(tmp_path, {"REDIS_URL": redis_url, "MODEL_URL": server.url})
+    assert report.code == 1
+    assert "counted 3 tokens" in report.checks["model.answer"]["found"]
+    assert "chat template" in report.checks["model.answer"]["remedy"]
+
+
+async def test_a_busy_server_is_a_warning(tmp_path: Path, redis_url: str) -> None:
+    """It answers, and has too much to do at the moment."""
+    async with OpenAIDouble(SERVERS["vllm"]) as server:
+        server.fault("429", times=99)
+        report = await listed(tmp_path, {"REDIS_URL": redis_url, "MODEL_URL": server.url})
+    assert report.checks["model.answer"]["level"] == "warning"
+    assert report.code == 0
 
 
 async def test_each_model_of_a_table_is_looked_at(tmp_path: Path, redis_url: str, unused_tcp_port: int) -> None:
@@ -43,8 +62,8 @@ async def test_each_model_of_a_table_is_looked_at(tmp_path: Path, redis_url: str
         dead = f'[models.large]\nurl = "http://127.0.0.1:{unused_tcp_port}"\n'
         table.write_text(f'{dead}[models.small]\nurl = "{tgi.url}"\ntemplate = "zephyr"\n', encoding="utf-8")
         report = await listed(tmp_path, {"REDIS_URL": redis_url, "MODELS_FILE": str(table)})
-        assert "Model large, one token" in report.text
-        assert "written as zephyr (PROMPT_TEMPLATE) does it" in report.text
+        assert "Model large, test question" in report.text
+        assert "chat template: zephyr (PROMPT_TEMPLATE)" in report.text
         assert report.code == 1
     table.write_text("[models.a]\n", encoding="utf-8")
     report = await listed(tmp_path, {"REDIS_URL": redis_url, "MODELS_FILE": str(table)})
@@ -81,8 +100,8 @@ async def test_a_wrong_setting_of_a_model_is_said_in_plain_words_with_what_to_do
     table = tmp_path / "models.toml"
     url = 'url = "http://localhost:1"\n'
     for text, found, remedy in (
-        (f'[models.b]\n{url}template = "foo"\n', "MODELS_FILE: models.b.template: there is no family", "falcon3"),
-        (f'[models.b]\n{url}tokenizer = "nope"\n', "MODELS_FILE: models.b.tokenizer: nope cannot be", "Name the"),
+        (f'[models.b]\n{url}template = "foo"\n', "MODELS_FILE: models.b.template: no template family", "falcon3"),
+        (f'[models.b]\n{url}tokenizer = "nope"\n', "MODELS_FILE: models.b.tokenizer: 'nope' cannot be", "Name the"),
         (f"[models.b]\n{url}colour = 1\n", "MODELS_FILE: models.b.colour: is not known here", "context_tokens"),
         ("[models]\nb = 1\n", "MODELS_FILE: models.b: should be a table", "[models.NAME]"),
         ("", "MODELS_FILE: models: is missing", "[models.NAME]"),
@@ -98,7 +117,7 @@ async def test_a_wrong_setting_of_a_model_is_said_in_plain_words_with_what_to_do
         assert found in chat.err
         assert remedy in chat.err
     text = (await doctor(tmp_path, {"REDIS_URL": redis_url, "MODELS_FILE": "nope"})).text
-    assert "✗ Model: MODELS_FILE: nope cannot be read (No such file or directory)\n" in text
+    assert "✗ Model: MODELS_FILE: 'nope' cannot be read (No such file or directory)\n" in text
     assert "What to do, in this order:\n  1. Model: For example: MODELS_FILE=models.toml\n" in text
     check = (await listed(tmp_path, {"REDIS_URL": redis_url, "TOKENIZER": "nope"})).checks["model"]
-    assert check["found"] == "TOKENIZER: nope cannot be read (No such file or directory)"
+    assert check["found"] == "TOKENIZER: 'nope' cannot be read (No such file or directory)"

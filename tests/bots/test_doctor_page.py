@@ -52,7 +52,7 @@ async def test_a_port_that_is_taken_is_doubtful(tmp_path: Path, redis_url: str) 
 async def test_who_may_come_in_is_said(tmp_path: Path, redis_url: str) -> None:
     """Where all is well; and what is not known is not checked."""
     settings = {"REDIS_URL": redis_url, "WEB_HOST": "0.0.0.0", "WEB_USER": "team", "WEB_PASSWORD": "canary"}
-    assert (await listed(tmp_path, settings)).checks["page"]["found"] == "can be opened at 0.0.0.0:0, behind a login"
+    assert (await listed(tmp_path, settings)).checks["page"]["found"] == "can be opened at 0.0.0.0:0, with a login"
     found = (await listed(tmp_path, {**settings, "WEB_PORT": "many"})).checks["page"]["found"]
     assert found == "not checked, because WEB_PORT is wrong"
 

@@ -71,11 +71,11 @@ async def test_a_process_that_starts_is_alive_and_not_ready() -> None:
     async with visited(health) as visitor:
         assert (await visitor.look("/livez"))[0] == 200
         assert (await visitor.look("/readyz"))[0] == 503
-        assert await visitor.wrong("/readyz") == {"process": "it is starting"}
+        assert await visitor.wrong("/readyz") == {"process": "starting"}
         health.started()
         assert (await visitor.look("/readyz")) == (200, {"status": "ok", "checks": []})
         health.stopping()
-        assert await visitor.wrong("/readyz") == {"process": "it is being stopped"}
+        assert await visitor.wrong("/readyz") == {"process": "stopping"}
         assert (await visitor.look("/livez"))[0] == 200
 
 
@@ -87,7 +87,7 @@ async def test_a_loop_that_does_nothing_is_stuck() -> None:
             assert (await visitor.look("/livez"))[0] == 200
             last -= 5
             assert (await visitor.look("/livez"))[0] == 503
-            assert await visitor.wrong("/livez") == {"claims": "nothing happened for 34 s"}
+            assert await visitor.wrong("/livez") == {"claims": "no progress for 34 s"}
         assert (await visitor.look("/livez"))[0] == 200
 
 
@@ -146,7 +146,7 @@ async def test_one_platform_that_is_connected_is_enough(health: Health) -> None:
         slack.connected = False
         status, body = await visitor.look("/readyz")
         assert (status, body["status"]) == (200, "degraded")
-        assert await visitor.wrong("/readyz") == {"slack": "it is not connected"}
+        assert await visitor.wrong("/readyz") == {"slack": "not connected"}
         discord.connected = False
         assert (await visitor.look("/readyz"))[0] == 503
 
@@ -194,10 +194,10 @@ async def test_the_page_of_metrics_is_up_to_date(health: Health) -> None:
 async def test_a_port_that_is_taken_is_named() -> None:
     """With what to do about it."""
     async with serve_health(Health(), "127.0.0.1", 0) as port:
-        with pytest.raises(SettingsError, match=f"HTTP_PORT: something else listens at 127.0.0.1:{port}. Choose"):
+        with pytest.raises(SettingsError, match=f"HTTP_PORT: another program uses 127.0.0.1:{port}. Choose"):
             async with serve_health(Health(), "127.0.0.1", port):
                 pass
-    with pytest.raises(SettingsError, match=r"HTTP_HOST: 192\.0\.2\.1 is no address of this machine"):
+    with pytest.raises(SettingsError, match=r"HTTP_HOST: this machine has no address 192\.0\.2\.1"):
         async with serve_health(Health(), "192.0.2.1", 0):
             pass
 

@@ -61,7 +61,7 @@ def test_a_secret_does_not_reach_the_log(lines: io.StringIO, secret: str) -> Non
     try:
         raise RuntimeError(secret)
     except RuntimeError:
-        structlog.get_logger().exception("a fault of ours")
+        structlog.get_logger().exception("internal error")
         logging.getLogger("slack_bolt").exception("a fault with %s", secret)
     text = lines.getvalue()
     assert not [hidden for hidden in HIDDEN if hidden in text]

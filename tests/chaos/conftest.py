@@ -14,7 +14,7 @@ from tests.nursery import Nursery
 Scene = Callable[[Fleet], Awaitable[None]]
 SCENES: dict[str, Scene] = {}
 AT_ONCE = 5
-LEASE = 1.5
+LEASE = 3.0
 """Seconds: short, and yet long enough for two cores on which five fleets sail."""
 
 

@@ -202,7 +202,7 @@ class Fleet:
         found = [
             Taken(line["at"], line["turn"], line["epoch"], line["tries"], member.pid)
             for member in self.members
-            for line in member.lines("taken")
+            for line in member.lines("turn claimed")
         ]
         return sorted(found, key=lambda taken: taken.epoch)
 
@@ -217,7 +217,7 @@ class Fleet:
 
 @asynccontextmanager
 async def sailing(
-    folder: Path, *, lease: float = 1.0, tiers: bool = False, nursery: Nursery | None = None, **settings: str
+    folder: Path, *, lease: float = 3.0, tiers: bool = False, nursery: Nursery | None = None, **settings: str
 ) -> AsyncIterator[Fleet]:
     """A fleet without members. Its model writes answers of about a second, and its Slack redelivers soon."""
     async with AsyncExitStack() as stack:

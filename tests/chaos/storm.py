@@ -106,7 +106,7 @@ class Storm:
         if self._dice.random() < 0.15:
             chosen.freeze()
             self.frozen += 1
-            task = asyncio.create_task(self._thaw(chosen, self._dice.uniform(0.2, 3.5)))
+            task = asyncio.create_task(self._thaw(chosen, self._dice.uniform(0.2, 5.0)))
             self._thawing.add(task)
             task.add_done_callback(self._thawing.discard)
         else:

@@ -52,7 +52,7 @@ async def crew(nursery: Nursery, folder: Path, settings: dict[str, str]) -> Asyn
 
 def busy(members: list[Member]) -> list[Member]:
     """Those that took something, and run."""
-    return [one for one in members if one.running and not one.killed_at and one.lines("taken")]
+    return [one for one in members if one.running and not one.killed_at and one.lines("turn claimed")]
 
 
 async def nothing_waits(server: Server) -> bool:
@@ -70,11 +70,11 @@ async def test_workers_die_while_people_watch_in_discord(nursery: Nursery, tmp_p
         scribe = Scribe(tgi)
         for channel in CHANNELS:
             discord.add_channel(channel, f"c{channel}")
-        settings = {**tokens(discord, tgi), "REDIS_URL": server.url, "LEASE_SECONDS": "1.5", "LOG_LEVEL": "debug"}
+        settings = {**tokens(discord, tgi), "REDIS_URL": server.url, "LEASE_SECONDS": "3", "LOG_LEVEL": "debug"}
         log = tmp_path / "listener.log"
         given = environment(tmp_path, **settings)
         listener = Member("listener", await nursery.start(("run", "discord", "--no-worker"), given, tmp_path, log), log)
-        await wait_until(lambda: discord.gateway.connected and "in Discord" in listener.text, timeout=20)
+        await wait_until(lambda: discord.gateway.connected and "connected to Discord" in listener.text, timeout=20)
         asked: list[Posted] = []
         async with crew(nursery, tmp_path, settings) as members:
             for _ in range(ROUNDS):

@@ -80,7 +80,7 @@ async def _die(fleet: Fleet, people: People, heir: Member, channel: str, point: 
         doomed = await fleet.worker(PARLEY_CRASH_AT=point, GRACE="0.1")
         asking = asyncio.create_task(ask_thrice(people, channel))
         if point in LEAVING:
-            await fleet.until(lambda: doomed.lines("taken"))
+            await fleet.until(lambda: doomed.lines("turn claimed"))
             heir.thaw()
             doomed.signal(signal.SIGTERM)
         await doomed.wait(15)

@@ -204,7 +204,7 @@ REFUSED: dict[str, type[GenerationError]] = {
     "400": ModelRefused, "401": ModelUnauthorized, "403": ModelUnauthorized, "404": ModelRefused, "422": ModelRefused,
     "424": ModelUnavailable, "429": ModelOverloaded, "500": ModelUnavailable, "502": ModelUnavailable,
     "503": ModelUnavailable, "504": ModelTimeout, "no_answer": ModelUnavailable, "html": ModelUnavailable,
-    "echo": ModelRefused, "echo_key": ModelRefused, "echo_too_long": PromptTooLong,
+    "echo": ModelRefused, "echo_key": ModelRefused, "echo_too_long": PromptTooLong, "redirect": ModelRefused,
 }  # fmt: skip
 
 
@@ -378,6 +378,36 @@ async def test_special_tokens_are_not_shown(tgi: TgiDouble) -> None:
     assert await collect(TgiBackend(tgi.url), ask("hi")) == (" a b", Done(Ending.COMPLETE, Usage(3, 4)))
 
 
+async def test_special_tokens_that_end_a_turn_end_the_answer(tgi: TgiDouble) -> None:
+    """The server does not stop there, since its model's settings name another end."""
+    tgi.answer, tgi.special = [" Seven", ".", "<|eot_id|>", *[" and"] * 900], {"<|eot_id|>", "<|endoftext|>"}
+    tgi.rate = 200
+    async with aclosing(generate(TgiBackend(tgi.url), ask("hi"), Deadlines())) as stream:
+        heard = [item async for item in stream]
+    assert "".join(item.text for item in heard if isinstance(item, Delta)) == "Seven."
+    await wait_until(lambda: not tgi.running, description="the server to stop")
+    assert tgi.requests[0].tokens_sent < 100
+
+
+async def test_special_tokens_that_mark_reasoning_do(tgi: TgiDouble) -> None:
+    """Magistral's are special; what stands between them is no answer."""
+    tgi.answer, tgi.special = ["[THINK]", "Hm", ".", "[/THINK]", "Seven", "."], {"[THINK]", "[/THINK]", "<|endoftext|>"}
+    async with aclosing(generate(TgiBackend(tgi.url), ask("hi"), Deadlines())) as stream:
+        heard = [item async for item in stream]
+    assert "".join(item.text for item in heard if isinstance(item, Delta)) == "Seven."
+
+
+async def test_a_redirect_is_not_followed(tgi: TgiDouble) -> None:
+    """It would carry what people wrote, and the key, to wherever the server says."""
+    async with TgiDouble() as other:
+        tgi.elsewhere = f"{other.url}/generate_stream"
+        tgi.fault("redirect")
+        _, error = await collect(TgiBackend(tgi.url, api_key=KEY), ask(SECRET))
+        assert not other.targets
+    assert "MODEL_URL" in check(error, ModelRefused, tgi.url).remedy
+    assert other.url in str(error)
+
+
 @pytest.mark.parametrize(
     ("key", "auth", "token"),
     [
@@ -430,9 +460,12 @@ def test_what_is_no_address_is_a_wrong_setting(url: str) -> None:
         ({"model_id": None, "max_input_tokens": None, "max_input_length": 1000}, ModelLimits(1000, 4096)),
         ({"max_total_tokens": None}, None),
         ({"max_total_tokens": "many"}, None),
+        ({"max_total_tokens": float("inf")}, None),
+        ({"max_input_tokens": 10**30}, None),
+        ({"model_id": ["m"]}, ModelLimits(4095, 4096)),
         (404, None),
     ],
-    ids=["TGI 3", "TGI 1", "missing", "nonsense", "no such page"],
+    ids=["TGI 3", "TGI 1", "missing", "nonsense", "infinite", "huge", "a list", "no such page"],
 )
 async def test_limits_are_what_the_server_tells(
     tgi: TgiDouble, info: dict[str, object] | int, limits: ModelLimits | None

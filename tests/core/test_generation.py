@@ -12,15 +12,15 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from core.errors import GenerationError, ModelTimeout, ModelUnavailable, StreamBroken
-from core.generation import ENDLESS, Deadlines, StopTrimmer, generate
-from core.types import Delta, Done, Ending, GenerationRequest, ModelLimits, Prompt, Usage
+from core.generation import CHARACTERS_BEYOND, CHARACTERS_PER_TOKEN, ENDLESS, Deadlines, StopTrimmer, generate
+from core.types import Delta, Done, Ending, GenerationRequest, ModelLimits, Prompt, Streamed, Thinking, Usage
 from tests.waiting import wait_until
 
 FALCON = ("\nUser:", "<|endoftext|>")
 PATIENT = Deadlines()
 DONE = Done(usage=Usage(3, 4))
 
-Step = str | float | Done | Exception
+Step = str | float | Done | Thinking | Exception
 
 
 class Scripted:
@@ -31,7 +31,7 @@ class Scripted:
         self.played = 0
         self.closed = False
 
-    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Delta | Done, None]:
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Streamed, None]:
         """Play the steps."""
         try:
             for step in self.steps:
@@ -39,7 +39,7 @@ class Scripted:
                 match step:
                     case str():
                         yield Delta(step)
-                    case Done():
+                    case Done() | Thinking():
                         yield step
                     case Exception():
                         raise step
@@ -258,3 +258,65 @@ async def test_cancelling_closes_the_backend() -> None:
 async def test_nothing_follows_the_end() -> None:
     """One Done, and it is the last."""
     assert await collect(Scripted("a", DONE, "b", DONE)) == (["a"], DONE)
+
+
+# Reasoning and turn marks.
+
+
+async def test_reasoning_that_comes_apart_is_no_part_of_the_answer() -> None:
+    """However much of it there is."""
+    pieces, end = await collect(Scripted(Thinking(text="They want"), Thinking(text=" one."), "Teal.", DONE))
+    assert (pieces, end) == (["Teal."], DONE)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (Thinking(text="Paris is"), Thinking(text=" the capital."), DONE),
+        ("<think>Paris is", " the capital.", DONE),
+        ("analysis", "Paris is the capital.", DONE),
+        (Thinking(text="<|im_start|>assistant\nParis is the capital.<|im_end|>"), DONE),
+        ("Paris is the capital.</think>", DONE),
+    ],
+    ids=["apart", "no end", "harmony", "turn marks in it", "nothing after it"],
+)
+async def test_reasoning_is_the_answer_if_nothing_else_comes(steps: tuple[Step, ...]) -> None:
+    """Some servers take all of an answer for reasoning, and some models never say where it ends."""
+    pieces, end = await collect(Scripted(*steps))
+    assert ("".join(pieces), end) == ("Paris is the capital.", DONE)
+
+
+@pytest.mark.parametrize("steps", [(Thinking(text="Paris is"),), ("<think>Paris is",)])
+async def test_reasoning_that_was_cut_off_is_no_answer(steps: tuple[Step, ...]) -> None:
+    """The model was not done with it."""
+    assert await collect(Scripted(*steps, Done(Ending.LENGTH))) == ([], Done(Ending.LENGTH))
+
+
+@pytest.mark.parametrize("mark", ["<|im_end|>", "<end_of_turn>", "<|eot_id|>", "\n<|im_start|>user\n", "<|user|>"])
+async def test_a_turn_mark_ends_the_answer_and_frees_the_server(mark: str) -> None:
+    """Whatever it would write after it, and in whatever pieces it comes."""
+    for pieces in ([mark], [*mark]):
+        backend = Scripted("Seven.", *pieces, " More.", 60.0, DONE)
+        shown, end = await collect(backend)
+        assert ("".join(shown), end) == ("Seven.", Done())
+        assert backend.closed
+
+
+async def test_what_was_taken_back_is_so_where_the_answer_ends_at_once() -> None:
+    """All of it in one piece, with the turn's end behind it."""
+    backend = Scripted("hm", "\n</think>\nSeven.<|im_end|> More.", 60.0, DONE)
+    async with aclosing(generate(backend, ask(), PATIENT)) as stream:
+        heard = [item async for item in stream]
+    assert heard == [Delta("hm"), Thinking(retract=True), Delta("Seven."), Done(began_inside=True)]
+
+
+@pytest.mark.parametrize("step", ["word " * 50, Thinking(text="word " * 50)], ids=["text", "reasoning"])
+async def test_a_server_that_ignores_the_limit_is_cut_off(step: str | Thinking) -> None:
+    """An answer of 100 tokens has so many characters at most, and so has its reasoning; the end says so."""
+    backend = Scripted(*[step] * 1000, DONE)
+    pieces, end = await collect(backend)
+    most = CHARACTERS_PER_TOKEN * 100 + CHARACTERS_BEYOND
+    assert len("".join(pieces)) <= most
+    assert end == Done(Ending.LENGTH)
+    assert backend.closed
+    assert backend.played <= most / 250 + 1

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from itertools import pairwise
 
 import pytest
 import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.guard import MARK, ROLES, guard, name
+from core.guard import MARK, ROLES, MarkRemover, guard, name
 
 CONTROL = (
     *("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|start_header_id|>", "<|eot_id|>", "<|user|>", "<|", "|>"),
@@ -115,6 +116,44 @@ def test_nothing_but_marks_is_added_and_nothing_is_lost(text: str) -> None:
     cleaned = re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "", text.replace("\r\n", "\n").replace("\r", "\n"))
     cleaned = re.sub(r"[\ud800-\udfff]", "\ufffd", cleaned)
     assert guard(text).replace(MARK, "") == cleaned.replace(MARK, "")
+
+
+def quoted(pieces: list[str]) -> str:
+    """What people see of an answer that came in these pieces."""
+    marks = MarkRemover()
+    return "".join([*map(marks.feed, pieces), marks.flush()])
+
+
+@settings(deadline=None, max_examples=200)
+@given(traps | st.text(), st.data())
+def test_an_answer_that_quotes_guarded_text_shows_it_without_marks(text: str, data: st.DataObject) -> None:
+    """In whatever pieces the model writes it."""
+    text = text.replace(MARK, "")
+    guarded = guard(text)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(guarded)), max_size=8)))
+    pieces = [guarded[start:end] for start, end in pairwise([0, *cuts, len(guarded)])]
+    cleaned = re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "", text.replace("\r\n", "\n").replace("\r", "\n"))
+    assert quoted(pieces) == re.sub(r"[\ud800-\udfff]", "\ufffd", cleaned)
+
+
+@pytest.mark.parametrize(
+    ("code", "controls"),
+    [
+        ("services:\n  web:\n    user: root\n    system: true\n", ()),
+        ("[INST] and <s> and <|im_start|>user\n", ("<|im_start|>",)),
+        ("{user: 1}\nassistant : x\nHuman\uff1a y", ()),
+    ],
+)
+def test_code_that_a_model_repeats_can_be_copied(code: str, controls: tuple[str, ...]) -> None:
+    """Byte for byte as the person wrote it, letter by letter as well."""
+    assert guard(code, controls) != code
+    assert quoted([guard(code, controls)]) == quoted(list(guard(code, controls))) == code
+
+
+def test_other_zero_width_spaces_of_an_answer_stay() -> None:
+    """Khmer and Thai break their lines at them."""
+    for text in ("\u1781\u17d2\u1789\u17bb\u17c6\u200b\u1793\u17b9\u1784", f"a{MARK}", f"{MARK}b{MARK}{MARK}c"):
+        assert quoted([text]) == quoted(list(text)) == text
 
 
 @pytest.mark.parametrize(

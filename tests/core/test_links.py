@@ -12,6 +12,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from core.links import plain_links
+from core.markdown import heal
 
 # Words without anything that Markdown, HTML or an address is made of.
 words = st.text(st.characters(categories=["L", "N", "Zs"], include_characters=".,;?\n"), max_size=60)
@@ -60,6 +61,21 @@ def test_what_would_be_fetched_is_only_named(text: str, plain: str) -> None:
         ("[https://good.com](https://good.com.evil.com)", "https://good.com.evil.com"),
         ("[log in at https://good.com](https://evil.com)", "https://evil.com"),
         ("[https://evil.com or https://good.com](https://evil.com)", "https://evil.com"),
+        ('[https://good.com](https://evil.com "a \\" quote")', "https://evil.com"),
+        ("[https://good.com](https://evil.com 'it\\'s')", "https://evil.com"),
+        ("[https://good.com](https://evil.com (a \\) there))", "https://evil.com"),
+        ("[good.io](https://evil.com)", "https://evil.com"),
+        ("[good.co.uk/login](https://evil.com)", "https://evil.com"),
+        ("[sign in at bank.example.dev](https://evil.com)", "https://evil.com"),
+        ("[good\\.app](https://evil.com)", "https://evil.com"),
+        ("[g*oo*d.zip](https://evil.com/good.zip)", "https://evil.com/good.zip"),
+        ("[b\u00fccher.\u4e2d\u56fd](https://evil.com)", "https://evil.com"),
+        ("[xn--bcher-kva.xn--fiqs8s](https://evil.com)", "https://evil.com"),
+        ("[good.com:8443](https://evil.com)", "https://evil.com"),
+        ("[127.0.0.1](https://evil.com)", "https://evil.com"),
+        ("[localhost:3000](https://evil.com)", "https://evil.com"),
+        ("[ops@good.com](mailto:ops@evil.com)", "mailto:ops@evil.com"),
+        ("[README.md](https://evil.com/README.md)", "https://evil.com/README.md"),
         ("[https://good.com][1]\n\n[1]: https://evil.com", "https://good.com[1]\n\n[1]: https://evil.com"),
         (
             "[https://good.com]\n\n[https://good.com]: https://evil.com",
@@ -80,7 +96,9 @@ def test_a_label_that_lies_gives_way_to_the_target(text: str, plain: str) -> Non
         "[a.com](https://www.a.com/page?q=1)",
         "[http://a.org](https://a.org/#top)",
         "[https://en.wikipedia.org/wiki/A_(b)](https://en.wikipedia.org/wiki/A_(b))",
-        "[README.md](https://a.org/blob/main/README.md), [ASP.NET](https://a.org)",
+        "[`os.path.join`](https://docs.python.org/3/), [Node.js](https://nodejs.org), [config.yaml](https://a.org/c)",
+        "[Version 1.2.3 of v2.10](https://a.org), e.g. [i.e. this](https://a.org), [So.This is it](https://a.org)",
+        "[ada@a.org](mailto:ada@a.org), [README.md](README.md), [socket.io](https://socket.io/docs)",
         "<https://a.org> and a[0](x), x < a, List<int>, <abbr> and 3! [sic]",
         "- [ ] one\n- [x] two\n",
     ],
@@ -134,6 +152,16 @@ def test_a_whole_parser_finds_nothing_to_fetch_and_no_lie(text: str) -> None:
     """Whatever is nested in whatever, even for a reader that passes HTML on."""
     plain = plain_links(text)
     parsed = MarkdownIt("commonmark", {"html": True}).enable("table").parse(plain)
+    assert not [token for token in flat(parsed) if fetches(token)]
+    assert not [label for label, target in links(parsed) if "://" in label and not target.startswith(label)]
+
+
+@settings(deadline=None, max_examples=200)
+@given(traps, st.data())
+def test_a_preview_is_as_strict_as_the_end(text: str, data: st.DataObject) -> None:
+    """Wherever the answer has got to, its healed beginning fetches nothing and holds no lie."""
+    beginning = text[: data.draw(st.integers(0, len(text)))]
+    parsed = MarkdownIt("commonmark", {"html": True}).enable("table").parse(plain_links(heal(beginning)))
     assert not [token for token in flat(parsed) if fetches(token)]
     assert not [label for label, target in links(parsed) if "://" in label and not target.startswith(label)]
 

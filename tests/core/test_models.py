@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core import models as core_models
 from core.backends.detect import DetectedBackend, detect
 from core.backends.openai import OpenAIBackend
 from core.backends.server import Server
@@ -22,13 +23,14 @@ from core.errors import (
     GenerationError,
     ModelOverloaded,
     ModelRefused,
+    ModelTimeout,
     ModelUnavailable,
     PromptTooLong,
     SettingsError,
     StreamBroken,
 )
 from core.generation import Deadlines
-from core.models import Manner, Model, Models, always, one_model
+from core.models import INSIDE_BEFORE_WAITING, Manner, Model, Models, always, one_model
 from core.modeltable import open_models, read_table
 from core.prompts.falcon import FalconTemplate
 from core.prompts.families import ChatTemplate
@@ -63,10 +65,12 @@ class Says:
     def __init__(self, text: str, *errors: GenerationError, after: str = "") -> None:
         self.text, self.errors, self.after = text, list(errors), after
         self.asked: list[GenerationRequest] = []
+        self.together = asyncio.Barrier(1)
         self.usage: Callable[[GenerationRequest], Usage] = lambda request: Usage()
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Streamed, None]:
         self.asked.append(request)
+        await self.together.wait()
         if self.errors:
             if self.after:
                 yield Delta(self.after)
@@ -84,15 +88,23 @@ class Says:
         return None
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tries follow one another without a long pause."""
+    monkeypatch.setattr(core_models, "BACKOFF", 0.02)
+
+
 def models(*backends: Says) -> Models:
     """Models that are asked in this order."""
     return Models([Model(backend, always(FalconTemplate()), name=backend.text) for backend in backends])
 
 
-async def ask(models: Models, manner: Manner = MANNER, *said: Message, aside: bool = False) -> tuple[str, list[Fit]]:
+async def ask(
+    models: Models, manner: Manner = MANNER, *said: Message, background: bool = False
+) -> tuple[str, list[Fit]]:
     """What comes out, and the windows that were fitted."""
     text, fits = "", []
-    async with aclosing(models.ask(Conversation(NOBODY, said), QUESTION, manner, aside=aside)) as stream:
+    async with aclosing(models.ask(Conversation(NOBODY, said), QUESTION, manner, background=background)) as stream:
         async for item in stream:
             match item:
                 case Fit():
@@ -143,6 +155,7 @@ async def test_if_nobody_answers_the_first_one_says_why() -> None:
 
 async def test_a_busy_server_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """When it says, and a little later each time; three times in all."""
+    monkeypatch.setattr(core_models, "BACKOFF", 0.5)
     busy = Says("yes", ModelOverloaded("busy", retry_after=0.05), ModelOverloaded("busy"))
     began = time.monotonic()
     assert (await ask(models(busy)))[0] == "yes"
@@ -159,6 +172,47 @@ async def test_who_wants_to_be_left_alone_for_long_is(unused_tcp_port: int) -> N
     with pytest.raises(ModelOverloaded):
         await ask(models(hour))
     assert (await ask(models(Says("a", ModelOverloaded("busy", retry_after=7)), Says("b"))))[0] == "b"
+
+
+async def test_a_server_that_is_gone_for_a_moment_is_asked_again() -> None:
+    """Where no other model can answer; a person sees nothing of its restart."""
+    alone = Says("yes", ModelUnavailable("refused"), ModelUnavailable("closed"))
+    assert (await ask(models(alone)))[0] == "yes"
+    assert len(alone.asked) == 3
+    gone, other = Says("a", ModelUnavailable("refused")), Says("b")
+    assert (await ask(models(gone, other)))[0] == "b"
+    assert len(gone.asked) == 1
+
+
+async def test_nothing_is_asked_again_once_it_has_spoken() -> None:
+    """Its first words would stand there twice."""
+    cut = Says("yes", ModelUnavailable("gone"), after="some")
+    with pytest.raises(ModelUnavailable):
+        await ask(models(cut))
+    assert len(cut.asked) == 1
+
+
+async def test_a_long_answer_is_no_failure_of_its_server() -> None:
+    """A timeout after the first token keeps nobody else from asking."""
+    slow = Says("yes", *[ModelTimeout("too long in all")] * 2 * FAILURES, after="some")
+    one = models(slow)
+    for _ in range(2 * FAILURES):
+        with pytest.raises(ModelTimeout):
+            await ask(one)
+    assert (await ask(one))[0] == "yes"
+
+
+async def test_questions_that_fail_together_are_one_outage() -> None:
+    """Seven askers find the server dead at once; it is asked again as soon as after one."""
+    now = 0.0
+    dead = Says("dead", *[ModelTimeout("silent")] * 7)
+    dead.together = asyncio.Barrier(7)
+    one = models(dead)
+    one.models[0].breaker = Breaker(lambda: now)
+    found = await asyncio.gather(*(ask(one) for _ in range(7)), return_exceptions=True)
+    assert [type(error) for error in found] == [ModelTimeout] * 7
+    now, dead.together = 11.0, asyncio.Barrier(1)
+    assert (await ask(one))[0] == "dead"
 
 
 async def test_a_dead_server_costs_a_new_turn_nothing() -> None:
@@ -184,45 +238,44 @@ async def test_a_dead_server_costs_a_new_turn_nothing() -> None:
 async def test_a_model_that_was_not_needed_is_asked_when_it_is() -> None:
     """It was dead, and is back; that the first one answers meanwhile does not shut it out."""
     now = 0.0
-    gone = [ModelUnavailable("gone")] * FAILURES
+    gone = [ModelTimeout("gone")] * FAILURES
     first, second = Says("first", *gone), Says("second", *gone)
     both = models(first, second)
     for model in both.models:
         model.breaker = Breaker(lambda: now)
     for _ in range(FAILURES):
-        with pytest.raises(ModelUnavailable):
+        with pytest.raises(ModelTimeout):
             await ask(both)
     for _ in range(10):
         now += 5
         with suppress(ModelUnavailable):
             assert (await ask(both))[0] == "first"
-    first.errors = [ModelUnavailable("gone")]
+    first.errors = [ModelTimeout("gone")]
     assert (await ask(both))[0] == "second"
 
 
 async def test_where_all_are_dead_a_person_is_told_at_once() -> None:
     """In words that say so."""
-    dead = models(Says("dead", *[ModelUnavailable("gone")] * 9))
+    dead = models(Says("dead", *[ModelUnavailable("gone")] * 3 * FAILURES))
     for _ in range(FAILURES):
         with pytest.raises(ModelUnavailable):
             await ask(dead)
-    with pytest.raises(ModelUnavailable, match="none is asked again yet") as raised:
+    with pytest.raises(ModelUnavailable, match="none is asked again yet"):
         await ask(dead)
-    assert raised.value.plain.startswith("I can't reach the model right now.")
 
 
 async def test_what_nobody_waits_for_shuts_nobody_out() -> None:
     """Summaries that fail keep no answer back; and none is asked of a server that is in doubt."""
-    frail = Says("an answer", *[ModelUnavailable("gone")] * 2 * FAILURES)
+    frail = Says("an answer", *[ModelTimeout("gone")] * 2 * FAILURES)
     one = models(frail)
     for _ in range(FAILURES):
-        with pytest.raises(ModelUnavailable, match="gone"):
-            await ask(one, aside=True)
+        with pytest.raises(ModelTimeout, match="gone"):
+            await ask(one, background=True)
     for _ in range(FAILURES):
-        with pytest.raises(ModelUnavailable, match="gone"):
+        with pytest.raises(ModelTimeout, match="gone"):
             await ask(one)
     with pytest.raises(ModelUnavailable, match="none is asked again yet"):
-        await ask(one, aside=True)
+        await ask(one, background=True)
     assert len(frail.asked) == 2 * FAILURES
 
 
@@ -283,20 +336,36 @@ def test_a_tokenizer_counts_as_the_model_does(tmp_path: Path) -> None:
 # Reasoning.
 
 
-async def test_a_model_that_was_seen_to_reason_first_is_waited_for() -> None:
-    """Once it took something back, nothing of its next answer is shown before its reasoning is over."""
+async def heard_from(one: Models) -> list[Fit | Streamed]:
+    """All that comes out of one question."""
+    async with aclosing(one.ask(Conversation(NOBODY), QUESTION, MANNER)) as stream:
+        return [item async for item in stream]
+
+
+async def test_a_model_that_keeps_beginning_in_its_reasoning_is_waited_for() -> None:
+    """Once several answers in a row took something back, nothing of the next is shown before its reasoning is over."""
     async with OpenAIDouble(SERVERS["vllm"]) as server:
         server.habits = type(server.habits)(reasoning="open")
         server.thoughts, server.answer = [" they", " want"], " yes"
         backend = OpenAIBackend(server.api)
         one = one_model(backend, ChatTemplate())
-        for _ in range(2):
-            heard = []
-            async with aclosing(one.ask(Conversation(NOBODY), QUESTION, MANNER)) as stream:
-                heard = [item async for item in stream]
+        for _ in range(INSIDE_BEFORE_WAITING):
+            assert Thinking(retract=True) in await heard_from(one)
+        heard = await heard_from(one)
         await backend.aclose()
     assert Thinking(retract=True) not in heard
     assert "".join(item.text for item in heard if isinstance(item, Delta)) == "yes"
+
+
+async def test_what_one_answer_did_holds_nobody_elses_back() -> None:
+    """Somebody had it write an end tag on a line of its own; the next answers stream as before."""
+    backend = Says("It ends so:\n</think>\nand then it answers.")
+    one = models(backend)
+    assert Thinking(retract=True) in await heard_from(one)
+    backend.text = "All is well."
+    for _ in range(2):
+        heard = await heard_from(one)
+        assert next(item for item in heard if not isinstance(item, Fit)) == Delta("All is well.")
 
 
 def test_a_prompt_that_opens_the_reasoning_says_so() -> None:
@@ -344,6 +413,40 @@ async def test_a_server_that_is_away_is_asked_again_later(unused_tcp_port: int) 
         assert await backend.healthy()
         assert backend.api == "tgi"
     await backend.aclose()
+
+
+@pytest.mark.parametrize(
+    ("model", "family"),
+    [
+        ("tiiuae/Falcon3-7B-Instruct", "falcon3"),
+        ("tiiuae/falcon-7b-instruct", "falcon"),
+        ("meta-llama/Meta-Llama-3-8B-Instruct", "llama3"),
+        ("meta-llama/Llama-2-7b-chat-hf", "llama2"),
+        ("google/gemma-2-9b-it", "gemma"),
+        ("microsoft/Phi-3-mini-4k-instruct", "phi3"),
+        ("/data/models/Falcon3-1B-Instruct", "falcon3"),
+        ("tiiuae/Falcon3-7B-Base", "falcon"),  # not trained to chat
+        ("NousResearch/Hermes-3-Llama-3.1-8B", "falcon"),  # a Llama that was taught another template
+        ("somebody/finetune-7", "falcon"),
+        ("", "falcon"),
+    ],
+)
+async def test_tgi_is_written_to_in_the_template_of_its_model_s_family(tgi: TgiDouble, model: str, family: str) -> None:
+    """By the name that it tells; the lines of `falcon` where that says nothing."""
+    tgi.info = {"model_id": model}
+    found = open_models(load_settings(model_url=tgi.url, model_api="tgi"))
+    assert (await found.models[0].template()).name == family
+    await found.aclose()
+
+
+async def test_a_tgi_that_does_not_tell_its_model_is_asked_again_when_it_is_back(tgi: TgiDouble) -> None:
+    """While it is away, nothing is decided."""
+    tgi.info = 503
+    found = open_models(load_settings(model_url=tgi.url, model_api="tgi"))
+    assert (await found.models[0].template()).name == "falcon"
+    tgi.info = {"model_id": "tiiuae/Falcon3-7B-Instruct"}
+    assert (await found.models[0].template()).name == "falcon3"
+    await found.aclose()
 
 
 async def test_without_a_template_each_server_gets_what_suits_it(tgi: TgiDouble) -> None:
@@ -398,7 +501,7 @@ async def test_a_table_names_models_in_order(tmp_path: Path, tgi: TgiDouble, unu
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ("[models.a", "is no TOML"),
+        ("[models.a", "is not TOML"),
         ("", "models"),
         ("[models.a]\napi = 'tgi'", "models.a has no url"),
         ("[models.a]\nurl = 'ftp://x'", "models.a.url: should begin with http"),
@@ -420,7 +523,7 @@ def test_a_wrong_table_says_where(tmp_path: Path, table: str, said: str) -> None
 
 def test_a_table_that_is_not_there_is_a_wrong_setting(tmp_path: Path) -> None:
     """Named by its path."""
-    with pytest.raises(SettingsError, match=r"nothing\.toml cannot be read"):
+    with pytest.raises(SettingsError, match=r"nothing\.toml' cannot be read"):
         read_table(tmp_path / "nothing.toml")
 
 

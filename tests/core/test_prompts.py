@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from core.prompts.falcon import FalconTemplate
+from core.prompts.speech import Voices
 from core.types import Author, Message, Role, Window
 
 ADA, BOB = Author("U1", "Ada"), Author("U2", "Bob")
@@ -36,6 +42,48 @@ def test_people_are_told_apart_by_name() -> None:
     """Several speak in one conversation."""
     text = render(Message(Role.USER, "I like tea.", author=ADA), Message(Role.USER, "I like coffee.", author=BOB))
     assert "User: Ada: I like tea.\nUser: Bob: I like coffee.\n" in text
+
+
+def names(*authors: Author) -> list[str]:
+    """What each of them is called in a prompt, in which they speak one after another."""
+    said = render(*(Message(Role.USER, "hi", author=author) for author in authors), system="")
+    return [line.removeprefix("User: ").removesuffix("hi").rstrip(": ") for line in said.splitlines()[:-1]]
+
+
+def test_people_without_a_name_stay_apart() -> None:
+    """They are called after their ids, always the same; who is alone needs no name."""
+    first, second = Author("U7", ""), Author("U8", "")
+    called = names(first, second, first)
+    assert called[0] == called[2] != called[1]
+    assert all(re.fullmatch("Person [0-9a-f]{4}", one) for one in called)
+    assert names(second, first)[1] == called[0]
+    assert names(first, first) == ["", ""]
+
+
+@pytest.mark.parametrize("namesake", ["Ada", "ADA", "\uff21da", "A\u200bda", " Ada "])
+def test_namesakes_stay_apart(namesake: str) -> None:
+    """The first keeps the name, so that the prompt's beginning stays as it is; however the other one writes it."""
+    called = names(ADA, Author("U9", namesake), ADA, BOB)
+    assert (called[0], called[2], called[3]) == ("Ada", "Ada", "Bob")
+    assert re.fullmatch(r"(?i)\w+ [0-9a-f]{4}", called[1])
+
+
+def test_a_name_that_was_not_known_at_first_is_used_for_all_that_somebody_said() -> None:
+    """One person is one voice."""
+    assert names(Author("U1", ""), BOB, ADA) == ["Ada", "Bob", "Ada"]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.builds(Author, st.sampled_from("abcd"), st.sampled_from(["", "Ada", "ada", "\u200b", "Person 3e23"])))
+)
+def test_no_two_become_one_voice(authors: list[Author]) -> None:
+    """Whatever they call themselves."""
+    voices = Voices(authors)
+    owners: dict[str, str] = {}
+    for author in authors:
+        if called := voices.name(author):
+            assert owners.setdefault(called, author.id) == author.id
 
 
 def test_nobody_can_forge_a_line() -> None:

@@ -28,6 +28,7 @@ LANES = st.sampled_from(NAMES)
 WORKERS = st.integers(0, 2)
 PLACES = ("ready", "held", "suspects")
 STOP = Outcome(Ending.STOPPED)
+UNREADABLE = ["", "no JSON", "[]", "{}", '{"v":1}', '{"v":NaN,"turn":{}}', '{"v":1,"id":7,"turn":{"lane":"LANE"}}']
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -53,6 +54,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.quarantined: dict[int, bool] = defaultdict(bool)
         self.lost: list[Job] = []
         self.epochs: list[int] = []
+        self.spoiled: set[str] = set()
 
     def teardown(self) -> None:
         """Whatever happened: when it is quiet again, all that was accepted comes to its end."""
@@ -61,15 +63,19 @@ class QueueMachine(RuleBasedStateMachine):
         self.crash_all()
         for _ in range(1000):
             claimed = self.do(self.queues[0].claim(16, idle=True))
+            self.do(self.queues[0].settle())
             for job in claimed.jobs:
                 self.take(job)
                 self.end(self.queues[0], job, dead="it kills" if job.hopeless else "")
             if not claimed.jobs and not any(self.redis.llen(Keys.inbox(lane)) for lane in self.asked):
                 break
         self.all_in_order()
-        dead = {json.loads(str(letter))["job"]["turn"]["id"] for letter in self.redis.lrange(Keys.DEAD, 0, -1)}
+        letters = [json.loads(str(letter)) for letter in self.redis.lrange(Keys.DEAD, 0, -1)]
+        dead = {letter["job"].get("turn", {}).get("id") for letter in letters if "job" in letter}
+        assert all(letter["why"] for letter in letters)
         for lane, turns in self.asked.items():
-            assert set(turns) == {*self.ended[lane], *(name for name in turns if name in dead)}
+            assert set(turns) == {*self.ended[lane], *(name for name in turns if name in dead | self.spoiled)}
+        assert len(letters) >= len(self.spoiled), "what cannot be read is found by an operator"
         self.do(self.client.aclose())
         self.redis.close()
         self.runner.close()
@@ -121,9 +127,33 @@ class QueueMachine(RuleBasedStateMachine):
         for job in claimed.jobs:
             self.take(job)
         self.held[worker] += claimed.jobs
-        if any(job.tries > 2 for job in self.held[worker]):
-            assert len(self.held[worker]) == 1, "a suspect is alone"
+        suspects = [job for job in self.held[worker] if job.tries > 2]
+        assert not suspects or len(suspects) == len(self.held[worker]), "suspects are among themselves"
+        if any(job.hopeless for job in suspects):
+            assert len(suspects) == 1, "what kills for certain is alone"
         self.come_too_late()
+
+    @rule(lane=LANES, index=st.integers(0, 2), text=st.sampled_from(UNREADABLE))
+    def spoil(self, lane: str, index: int, text: str) -> None:
+        """An entry is changed into something that cannot be read, unless a worker has it."""
+        jobs = self.redis.lrange(Keys.inbox(lane), 0, -1)
+        held = any(job.lane == lane and self.holds(job) for jobs_ in self.held.values() for job in jobs_)
+        if index < len(jobs) and not (held and index == 0):
+            name = next((name for name in self.asked[lane] if f'"id":"{name}#0"' in jobs[index]), "")
+            if name:
+                self.redis.lset(Keys.inbox(lane), index, text.replace("LANE", lane))
+                self.spoiled.add(name)
+
+    @rule(worker=WORKERS)
+    def bury(self, worker: int) -> None:
+        """A worker cannot commit something, whatever it tries."""
+        for job in self.held[worker][:1]:
+            self.held[worker].remove(job)
+            if self.do(self.queues[worker].bury(job, "it cannot be committed")):
+                assert not self.do(self.queues[worker].bury(job, "it cannot be committed"))
+                if job.turn.id not in self.ended[job.lane]:
+                    self.ended[job.lane].append(job.turn.id)
+            self.lost.append(job)
 
     @rule(worker=WORKERS)
     def beat(self, worker: int) -> None:
@@ -178,7 +208,8 @@ class QueueMachine(RuleBasedStateMachine):
     def stop(self, lane: str) -> None:
         """Somebody stops the newest turn."""
         for name in self.asked[lane][-1:]:
-            assert self.do(self.queues[2].stop(name, STOP)) == self.waits(lane, name)
+            stopped = self.do(self.queues[2].stop(name, STOP))
+            assert stopped == self.waits(lane, name) or name in self.spoiled
 
     def waits(self, lane: str, name: str) -> bool:
         """Whether a turn stands in its lane."""
@@ -240,7 +271,9 @@ class QueueMachine(RuleBasedStateMachine):
             scores = [("ZSCORE", Keys.lanes(place, platform), lane) for place in PLACES]
             *places, turns = self.ask([*scores, ("LLEN", Keys.inbox(lane))])
             places = [place for place in places if place is not None]
-            assert len(places) + hanging.count(lane) == bool(turns), (lane, places, hanging)
+            # The root of a turn that cannot be read any more is not known: its lane is ready, and may be told again.
+            told = hanging.count(lane) if not (places and self.spoiled & set(self.asked[lane])) else 0
+            assert len(places) + told == bool(turns), (lane, places, hanging)
 
     @invariant()
     def what_stands_in_a_lane_is_open(self) -> None:
@@ -249,7 +282,7 @@ class QueueMachine(RuleBasedStateMachine):
             names = [(lane, name) for lane, turns in self.asked.items() for name in turns]
             states = self.ask([("HGET", Keys.turn(name), "status") for _, name in names])
             for (lane, name), status in zip(names, states, strict=True):
-                assert (status == "open") == self.waits(lane, name), name
+                assert (status == "open") == self.waits(lane, name) or name in self.spoiled, name
 
     @invariant()
     def whoever_waits_is_woken(self) -> None:
@@ -262,8 +295,8 @@ class QueueMachine(RuleBasedStateMachine):
     def all_in_order(self) -> None:
         """Turns of a lane end in the order in which they were asked, each once."""
         for lane, turns in self.ended.items() if hasattr(self, "ended") else ():
-            known = [name for name in self.asked[lane] if name in turns or not self.waits(lane, name)]
-            assert [name for name in known if name in turns] == turns
+            ended = [name for name in turns if name not in self.spoiled]
+            assert [name for name in self.asked[lane] if name in ended] == ended
 
     @invariant()
     def every_key_dies(self) -> None:

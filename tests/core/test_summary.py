@@ -47,14 +47,25 @@ class Reader:
         self.prompts: list[str] = []
         self.notes: list[str] = []
         self.held: asyncio.Event | None = None
+        self.left = 0
+        """Notes that were ended while they waited."""
         self.broken = False
+
+    @property
+    def writing(self) -> int:
+        """How many notes wait to be released."""
+        return len(self.notes) - self.left
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Streamed, None]:
         text = request.prompt.text()
         if INSTRUCTION[:40] in text:
             self.notes.append(text)
             if self.held:
-                await self.held.wait()
+                try:
+                    await self.held.wait()
+                except asyncio.CancelledError:
+                    self.left += 1
+                    raise
             if self.broken:
                 raise StreamBroken("gone")
             yield Delta("\n".join(f"- the {name} code is {code}" for name, code in dict(FACT.findall(text)).items()))
@@ -83,7 +94,7 @@ class Talk:
         self.reader = Reader()
         self.memory = RedisMemory(client, retention=3600)
         models = one_model(self.reader, FalconTemplate())
-        self.summarizer = Summarizer(self.memory, models, MANNER)
+        self.summarizer = Summarizer(self.memory, models, MANNER, idle=0)
         self.assistant = Assistant(self.memory, models, MANNER, summarizer=self.summarizer if notes else None)
         self.said = 0
         self.platform = Platform()
@@ -163,13 +174,13 @@ async def test_nobody_waits_for_notes(talk: Talk) -> None:
     talk.reader.held = asyncio.Event()
     await talk.say("the door code is A7X.")
     await talk.chatter(40)
-    await wait_until(lambda: talk.reader.notes)
-    assert len(talk.reader.notes) == 1
     assert await talk.say("hello") == "Noted."
-    other = Summarizer(talk.memory, talk.assistant.models, MANNER)  # another process
+    await wait_until(lambda: talk.reader.writing == 1)
+    begun = len(talk.reader.notes)
+    other = Summarizer(talk.memory, talk.assistant.models, MANNER, idle=0)  # another process
     other.after(await talk.memory.load(CHANNEL), (await talk.memory.load(CHANNEL)).cut)
     await other.settled()
-    assert len(talk.reader.notes) == 1
+    assert len(talk.reader.notes) == begun
     talk.reader.held.set()
     assert (await talk.kept()).folded
 
@@ -251,3 +262,31 @@ def test_a_large_window_does_not_keep_the_memory_from_being_summed_up() -> None:
     assert [left[0].id, left[-1].id] == ["m0", "m84"]
     assert not pending(Conversation(CHANNEL, messages, folded="m84"))
     assert not pending(Conversation(CHANNEL, messages[:100]))
+
+
+async def test_a_question_ends_the_notes_that_are_being_written(talk: Talk) -> None:
+    """Nobody waits behind them: the model is free at once, and the notes are begun again when nobody asks."""
+    talk.reader.held = asyncio.Event()
+    await talk.say("the blue code is 4711.")
+    await talk.chatter(12)
+    await wait_until(lambda: talk.reader.writing == 1, description="notes that are being written")
+    begun = len(talk.reader.notes)
+    await talk.say("Are you there?")
+    talk.reader.held.set()
+    kept = await talk.kept()
+    assert talk.reader.left == begun
+    assert len(talk.reader.notes) > begun
+    assert "4711" in kept.summary
+
+
+async def test_notes_begin_when_nobody_has_asked_for_a_while(client: redis.asyncio.Redis) -> None:
+    """Not between two questions of a lively channel."""
+    talk = Talk(client)
+    talk.summarizer._idle = 60
+    await talk.chatter(12)
+    assert not talk.reader.notes
+    talk.summarizer._idle = 0
+    await talk.summarizer.aclose()
+    await talk.say("One more.")
+    assert (await talk.kept()).summary
+    await talk.summarizer.aclose()

@@ -177,7 +177,7 @@ def test_a_template_may_be_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "chat_template.jinja").write_text(family_source("chatml"), encoding="utf-8")
     assert open_template("~/chat_template.jinja").name == "chat_template.jinja"
     for name in ("~nobody-here/a.jinja", "a" * 5000):
-        with pytest.raises(SettingsError, match="no family and no file"):
+        with pytest.raises(SettingsError, match="no template family and no file"):
             open_template(name)
 
 
@@ -187,7 +187,7 @@ def test_a_template_may_be_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("a.jinja", "{% if %}", "cannot be read"),
         ("tokenizer_config.json", "{}", "no chat template"),
         ("tokenizer_config.json", "nonsense", "cannot be read"),
-        ("nothing", None, "no family and no file"),
+        ("nothing", None, "no template family and no file"),
     ],
 )
 def test_what_is_no_template_is_a_wrong_setting(tmp_path: Path, file: str, text: str | None, said: str) -> None:

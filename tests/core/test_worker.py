@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
 import redis.asyncio
+from structlog.testing import capture_logs
 
+from bots.health import Health
 from core.assistant import Assistant, Manner
 from core.backends.tgi import TgiBackend
-from core.errors import PlatformError, PlatformUnavailable
-from core.memory import RedisMemory
+from core.errors import PlatformError, PlatformUnavailable, StorageFault
+from core.memory import Exchange, RedisMemory
+from core.meters import apart as metrics_apart
 from core.models import one_model
+from core.operator import Operator
 from core.policy import Venue
 from core.prompts.falcon import FalconTemplate
 from core.queue import FollowUp, RedisTurnQueue
@@ -289,6 +294,34 @@ async def test_a_newer_message_interrupts_the_older_answer_where_that_is_set(
     assert town.ending("other") is None
 
 
+async def test_a_question_that_is_interrupted_is_handed_on(office: Office, town: Town, tgi: TgiDouble) -> None:
+    """Whoever adds to a question before there was a word of an answer is answered with both in mind."""
+    tgi.first_after = 30.0
+    office.hire("interrupt")
+    await office.submit(ask("t1"))
+    await wait_until(lambda: [seen for seen in tgi.requests if seen.inputs])
+    tgi.first_after = 0.0
+    await office.submit(ask("t2"))
+    await wait_until(lambda: town.ending("t2") is Ending.COMPLETE)
+    await wait_until(lambda: not office.workers[0].running)
+    asked = [seen.inputs for seen in tgi.requests if seen.inputs][-1]
+    assert asked.index("question t1") < asked.index("question t2")
+    assert [text for text in await office.said() if text.startswith("question")] == ["question t1", "question t2"]
+
+
+async def test_questions_that_wait_are_handed_on_too(office: Office, town: Town, tgi: TgiDouble) -> None:
+    """They are interrupted before anybody began to answer them; one that was deleted meanwhile is not."""
+    office.queue = office.open_queue("interrupt")
+    await office.submit(ask("t1"), ask("t2"), ask("t3"), ask("t4"))
+    await office.queue.stop("t2", WITHDRAWN)
+    office.hire("interrupt")
+    await wait_until(lambda: town.ending("t4") is Ending.COMPLETE)
+    await wait_until(lambda: not office.workers[0].running)
+    asked = [seen.inputs for seen in tgi.requests if seen.inputs]
+    assert len(asked) == 1, "only the last is asked"
+    assert [name for name in ("t1", "t2", "t3", "t4") if f"question {name}" in asked[0]] == ["t1", "t3", "t4"]
+
+
 async def test_a_turn_whose_platform_refuses_for_good_is_a_dead_letter(
     office: Office, town: Town, client: redis.asyncio.Redis
 ) -> None:
@@ -329,6 +362,114 @@ async def test_a_retry_writes_over_the_reply_and_replaces_the_pair(office: Offic
     kept = (await office.memory.load(CHANNEL)).messages
     assert [message.role for message in kept] == [Role.USER, Role.ASSISTANT]
     assert len(town.platforms["t1"].history) == 1
+
+
+@pytest.mark.parametrize("loop", ["claim", "beat", "signals", "settle", "wait"])
+@pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError, RecursionError, StorageFault])
+async def test_a_loop_survives_whatever_it_meets(
+    office: Office, town: Town, monkeypatch: pytest.MonkeyPatch, loop: str, error: type[BaseException]
+) -> None:
+    """It is counted, and the loop goes on: whoever asks afterwards is answered, and what was stopped is."""
+    queue, failures = RedisTurnQueue, 0
+    real = getattr(queue, loop)
+
+    def fail(self: RedisTurnQueue, *args: object, **named: object) -> object:
+        nonlocal failures
+        failures += 1
+        if failures <= 2:
+            raise error("whatever it is")
+        return real(self, *args, **named)
+
+    monkeypatch.setattr("core.worker.PAUSE", 0.01)
+    monkeypatch.setattr("core.worker.SETTLE", 0.01)
+    monkeypatch.setattr(queue, loop, fail)
+    with metrics_apart() as values:
+        worker = office.hire()
+        await wait_until(lambda: failures > 2, description="it went on")
+        await office.submit(ask("t1"))
+        await wait_until(lambda: town.ending("t1") is Ending.COMPLETE)
+        kind = {"beat": "beats", "signals": "signals", "settle": "housekeeping"}.get(loop, "claims")
+        assert values.numbers["parley_loop_faults_total"] == {(kind,): 2.0}
+    assert all(last() > 0 for last in worker.progress().values())
+
+
+async def test_a_loop_that_has_ended_is_seen(office: Office) -> None:
+    """Whatever ended it, /livez knows at once."""
+    worker = office.hire()
+    health = Health()
+    with ExitStack() as stack:
+        for name, last in worker.progress().items():
+            stack.enter_context(health.progressing(name, last))
+        assert [finding.state for finding in health.live()] == ["ok"] * 5
+        task = worker._loops["beats"]
+        for _ in range(3):  # before Python 3.12 a cancellation can be lost
+            task.cancel()
+            await asyncio.wait({task}, timeout=1)
+        [wrong] = [finding for finding in health.live() if finding.state != "ok"]
+        assert (wrong.name, wrong.found) == ("beats", "it has ended")
+
+
+async def test_a_turn_that_no_surface_can_answer_is_a_dead_letter(office: Office, town: Town) -> None:
+    """What was claimed beside it is answered."""
+    key = ConversationKey("teams", "T1", "C1")
+    await office.submit(ask("t1", key=key), ask("t2"), ask("t3", "slack:b"))
+    office.hire()
+    await wait_until(lambda: town.ending("t2") and town.ending("t3"))
+    [letter] = await Operator(office.client).letters()
+    assert (letter.name, letter.why) == ("t1", "it could not be begun: KeyError")
+
+
+@pytest.mark.parametrize("broken", ["core.lua.commit", "a value that cannot be sent", "an exchange of somebody's"])
+async def test_what_cannot_be_committed_is_a_dead_letter(
+    office: Office, town: Town, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """Its reason says so, people see the answer, the lane goes on, and nobody says that Redis is away."""
+    real = RedisMemory.arguments
+
+    def arguments(self: RedisMemory, exchange: Exchange) -> tuple[list[str], list[object]]:
+        keys, values = real(self, exchange)
+        if exchange.question == "t1":
+            match broken:
+                case "core.lua.commit":
+                    values[2] = "no number of seconds"
+                case "a value that cannot be sent":
+                    values[1] = {}
+                case _:
+                    raise TypeError(exchange)
+        return keys, values
+
+    monkeypatch.setattr("core.reply.COMMIT_PAUSE", 0.01)
+    monkeypatch.setattr(RedisMemory, "arguments", arguments)
+    await office.submit(ask("t1"), ask("t2"))
+    with capture_logs() as logs:
+        office.hire()
+        await wait_until(lambda: town.ending("t2") is Ending.COMPLETE)
+    assert town.ending("t1") is Ending.COMPLETE
+    [letter] = await Operator(office.client).letters()
+    assert letter.name == "t1"
+    assert letter.why.startswith("its answer could not be stored")
+    assert not [line for line in logs if "away" in line["event"]]
+    assert not await office.queue.is_open("t1")
+
+
+async def test_a_turn_that_fails_again_and_again_is_a_dead_letter_and_its_lane_goes_on(
+    office: Office, town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where nobody can be told."""
+    monkeypatch.setattr("core.reply.AGAIN", 0.0)
+    real = town.open_editor
+
+    def open_editor(turn: Turn) -> Platform:
+        if turn.id == "t1":
+            raise KeyError("channel")
+        return real(turn)
+
+    monkeypatch.setattr(town, "open_editor", open_editor)
+    await office.submit(ask("t1"), ask("t2"))
+    office.hire()
+    await wait_until(lambda: town.ending("t2") is Ending.COMPLETE)
+    [letter] = await Operator(office.client).letters()
+    assert (letter.name, letter.why) == ("t1", "it failed 4 times, the last time with KeyError")
 
 
 async def test_a_worker_is_counted_from_its_start(office: Office) -> None:

@@ -269,6 +269,10 @@ class DiscordDouble(World):
         """Refuse the next calls of a route (``POST /channels/:id/messages``); ``after`` it was done all the same."""
         self.rest.limits.faults.append(Fault(route, times, status, code, after=after, **more))
 
+    def block(self, word: str, status: int = 400, code: int = 200000) -> None:
+        """Take no message that holds a word: AutoMod, or a harmful link."""
+        self._messages.blocked[word] = (status, code)
+
     def slow(self, route: str, seconds: float, *, times: int = 1_000_000) -> None:
         """Let a route take its time."""
         self.rest.limits.faults.append(Fault(route, times, delay=seconds))

@@ -57,6 +57,8 @@ class Messages:
     def __init__(self, world: World, limits: Limits) -> None:
         self.world = world
         self.limits = limits
+        self.blocked: dict[str, tuple[int, int]] = {}
+        """Words that no message may hold, with status and code of the refusal: AutoMod, harmful links."""
         self._nonces: dict[tuple[str, str], tuple[float, Posted]] = {}
 
     def place(self, channel: str, *needed: str) -> Channel:
@@ -87,6 +89,8 @@ class Messages:
         if "before" in query:
             known = [m for m in known if int(m.id) < int(query["before"])]
         limit = int(query.get("limit", 50))
+        if not 1 <= limit <= 100:
+            raise Refusal(400, 50035, "Invalid Form Body", errors={"limit": {}})
         if "after" in query:
             known = [m for m in known if int(m.id) > int(query["after"])][:limit]
         return [self._read(message, place) for message in known[::-1][:limit]]
@@ -112,6 +116,7 @@ class Messages:
             if known and time.monotonic() - at < NONCE_SECONDS:
                 return self.world.message_json(known)
         check(body, files)
+        self._moderate(body)
         if place.locked:
             raise Refusal(403, 160005, "Thread is locked")
         reference = body.get("message_reference") or {}
@@ -145,20 +150,26 @@ class Messages:
 
     def edit(self, channel: str, message: str, body: Json, files: Files, **_: Any) -> Json:
         """Edit the bot's own message."""
-        place = self.place(channel)
+        place = self.place(channel, *(["ATTACH_FILES"] if files else []))
         known = self.message(place, message)
         if known.author != APP:
             raise Refusal(403, 50005, "Cannot edit a message authored by another user")
         if place.archived:
             raise Refusal(400, 50083, "Thread is archived")
-        age = time.time() - ((int(known.id) >> 22) + 1_420_070_400_000) / 1000
+        age = self.world.clock.now() - self.world.clock.seconds(known.id)
         if age > 3600:
             self.limits.count_old(channel)
         check(body, files, before=known)
+        self._moderate(body)
         if "flags" in body:
             known.flags = known.flags & ~SUPPRESS_EMBEDS | body["flags"] & SUPPRESS_EMBEDS
         self.world.change(known, revised(known, body, files, via="bot"))
         return self.world.message_json(known)
+
+    def _moderate(self, body: Json) -> None:
+        for word, (status, code) in self.blocked.items():
+            if word in (body.get("content") or ""):
+                raise Refusal(status, code, "Message was blocked")
 
     def delete(self, channel: str, message: str, **_: Any) -> None:
         """Delete the bot's own message, or another's with permission."""

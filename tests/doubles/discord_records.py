@@ -207,10 +207,21 @@ class Clock:
     """Snowflakes that grow, and the time."""
 
     def __init__(self) -> None:
+        self.behind = 0.0
+        """Seconds that Discord's clock is behind everybody else's."""
         self._last = 0
+
+    def now(self) -> float:
+        """The time, as Discord has it."""
+        return time.time() - self.behind
 
     def snowflake(self) -> str:
         """A new id."""
-        wanted = (int(time.time() * 1000) - EPOCH_MS) << 22
+        wanted = (int(self.now() * 1000) - EPOCH_MS) << 22
         self._last = max(self._last + 1, wanted)
         return str(self._last)
+
+    @staticmethod
+    def seconds(snowflake: str) -> float:
+        """When something was made, by its id."""
+        return ((int(snowflake) >> 22) + EPOCH_MS) / 1000

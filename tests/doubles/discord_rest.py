@@ -7,6 +7,8 @@ import json
 import re
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Any
 
 from aiohttp import BodyPartReader, web
@@ -136,7 +138,9 @@ class RestApi:
     def _respond(self, status: int, body: Any, headers: dict[str, str]) -> web.Response:
         # Exactly this content type: discord.py takes anything longer for text.
         data = b"" if body is None else json.dumps(body).encode()
-        return web.Response(status=status, body=data, headers={"Content-Type": "application/json", **headers})
+        date = format_datetime(datetime.fromtimestamp(self.world.clock.now(), UTC), usegmt=True)
+        base = {"Content-Type": "application/json", "Date": date}
+        return web.Response(status=status, body=data, headers={**base, **headers})
 
     async def _be_unkind(self, fault: Fault, request: web.Request) -> None:
         if fault.delay:
@@ -181,11 +185,14 @@ class RestApi:
     application_flags = 0
 
     def _gateway(self, **_: Any) -> Json:
-        limit = {"total": 1000, "remaining": 999, "reset_after": 0, "max_concurrency": 1}
+        limit = {"total": 1000, "remaining": self.identifies_left, "reset_after": self.reset_after_ms}
+        limit["max_concurrency"] = 1
         return {"url": self.gateway_url, "shards": 1, "session_start_limit": limit}
 
+    identifies_left, reset_after_ms = 999, 0
+
     def _dm(self, body: Json, **_: Any) -> Json:
-        return self.world.channel_json(self.world.dm_with(body["recipient_id"]))
+        return self.world.channel_json(self.world.dm_with(str(body["recipient_id"])))
 
     def _guild(self, guild: str, **_: Any) -> Json:
         known = self.world.guilds.get(guild)

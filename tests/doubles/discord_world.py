@@ -14,7 +14,7 @@ from tests.doubles.discord_records import EPHEMERAL, Clock, Interaction, Json, P
 APP, GUILD, GENERAL, RANDOM = "900000000000000001", "100000000000000001", "200000000000000001", "200000000000000002"
 ADA, BOB, CLEO, OTHER_BOT = "300000000000000001", "300000000000000002", "300000000000000003", "300000000000000009"
 MODERATORS = "400000000000000001"
-TEXT, DM, GROUP, THREAD = 0, 1, 3, 11
+TEXT, DM, VOICE, GROUP, THREAD, STAGE = 0, 1, 2, 3, 11, 13
 
 PERMISSIONS = {
     "VIEW_CHANNEL": 1 << 10,
@@ -105,9 +105,9 @@ class World:
         self.guilds[guild] = Guild(guild, name, members, installed=installed)
         return self.guilds[guild]
 
-    def add_channel(self, channel: str, name: str, guild: str = GUILD) -> Channel:
-        """A text channel."""
-        self.channels[channel] = Channel(channel, guild, name)
+    def add_channel(self, channel: str, name: str, guild: str = GUILD, *, kind: int = TEXT) -> Channel:
+        """A text channel; or one to speak in, with a chat beside it."""
+        self.channels[channel] = Channel(channel, guild, name, kind)
         return self.channels[channel]
 
     def dm_with(self, user: str) -> Channel:
@@ -234,6 +234,8 @@ class World:
                 },
             }
         else:
+            if channel.kind in (VOICE, STAGE):
+                data |= {"bitrate": 64_000, "user_limit": 0, "rtc_region": None, "video_quality_mode": 1}
             denied = sum(PERMISSIONS[name] for name in channel.denied)
             overwrite = {"id": APP, "type": 1, "allow": "0", "deny": str(denied)}
             data["permission_overwrites"] = [overwrite] if denied else []
@@ -296,7 +298,7 @@ class World:
             "unavailable": False,
             "member_count": len(guild.members),
             "members": [self.member_json(guild.id, APP)],
-            "channels": [self.channel_json(c) for c in places if c.kind == TEXT],
+            "channels": [self.channel_json(c) for c in places if c.kind in (TEXT, VOICE, STAGE)],
             "threads": [self.channel_json(c) for c in places if c.kind == THREAD and not c.archived],
             "presences": [],
             "voice_states": [],

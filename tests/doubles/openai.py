@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, cycle, islice
@@ -73,15 +73,17 @@ RAW = {
 """Faults that are some bytes, after which the stream ends."""
 ENDS = frozenset({"drop", "reset", "silent", "stall"}) | RAW.keys()
 ODD = frozenset({"split_utf8", "comments", "huge", "slow", "endless", "endless_space", "crlf", "no_stream", "hang"})
-INSTEAD = frozenset({"no_answer", "html", "echo", "echo_key", "too_long", "no_model", "plain", "empty"})
+INSTEAD = frozenset({"no_answer", "html", "echo", "echo_key", "too_long", "no_model", "plain", "empty", "redirect"})
 
 
 class OpenAIDouble(TgiDouble):
     """``async with OpenAIDouble() as server`` listens on ``server.url``; the API is at ``server.api``.
 
-    ``thoughts`` are the tokens that it reasons before it answers; ``refused`` are requests with fields that it does not
-    know. For the rest see ``TgiDouble``; of a request, ``inputs`` is what its last message says, and ``parameters`` its
-    whole body.
+    ``thoughts`` are the tokens that it reasons before it answers. ``refused`` are requests that it did not take: for
+    fields that it does not know, or by one of ``refusals`` (whether it is for a request, a status, a body). ``body`` is
+    what it sends in place of a stream of its own, in pieces, as ``kind``. ``about`` is what it lists of a model. For
+    the rest see ``TgiDouble``; of a request, ``inputs`` is what its last message says, and ``parameters`` its whole
+    body.
     """
 
     def __init__(self, habits: Habits = SERVERS["vllm"], **options: Any) -> None:
@@ -92,6 +94,10 @@ class OpenAIDouble(TgiDouble):
         self.models = ["tests/double"]
         self.template = ""
         self.refused: list[Seen] = []
+        self.refusals: list[tuple[Callable[[dict[str, Any]], bool], int, Any]] = []
+        self.body: Iterable[bytes] | None = None
+        self.kind, self.elsewhere = "text/event-stream", ""
+        self.about: dict[str, dict[str, Any]] = {}
 
     @property
     def api(self) -> str:
@@ -124,13 +130,16 @@ class OpenAIDouble(TgiDouble):
                 seen.inputs = request["messages"][-1]["content"] if "messages" in request else request["prompt"]
                 seen.parameters = request
                 unknown = [name for name in self.habits.strict if name in request]
-                (self.refused if unknown else self.requests).append(seen)
+                refusal = next(((status, said) for refuses, status, said in self.refusals if refuses(request)), None)
+                (self.refused if unknown or refusal else self.requests).append(seen)
                 if self.api_key and seen.headers.get("authorization") != f"{self.auth} {self.api_key}":
                     said = {"error": {"message": "Incorrect API key provided", "code": "invalid_api_key"}}
                     writer.write(_response("401 Unauthorized", said))
                 elif unknown:
                     detail = [{"loc": ["body", name], "msg": "Extra inputs are not permitted"} for name in unknown]
                     writer.write(_response("422 Unprocessable Entity", {"detail": detail}))
+                elif refusal:
+                    writer.write(_response(f"{refusal[0]} Refused", refusal[1]))
                 else:
                     self.running += 1
                     try:
@@ -143,7 +152,7 @@ class OpenAIDouble(TgiDouble):
 
     def _listed(self) -> Iterator[dict[str, Any]]:
         for name in self.models:
-            entry: dict[str, Any] = {"id": name, "object": "model"}
+            entry: dict[str, Any] = {"id": name, "object": "model"} | self.about.get(name, {})
             if self.habits.length == "max_model_len":
                 entry["max_model_len"] = self.max_total_tokens
             yield entry
@@ -151,10 +160,7 @@ class OpenAIDouble(TgiDouble):
     def _pieces(self, seen: Seen, tokens: Iterator[str]) -> Iterator[dict[str, Any]]:
         """One chunk for each token, with what stands around them."""
         habits, chat = self.habits, "messages" in seen.parameters
-        given, most = (
-            self.count(json.dumps(seen.parameters.get("messages", seen.inputs))),
-            seen.parameters["max_tokens"],
-        )
+        given, most = self.count(json.dumps(seen.parameters.get("messages", seen.inputs))), _most(seen)
         stops = seen.parameters.get("stop") or []
 
         def chunk(reason: str | None = None, **delta: Any) -> dict[str, Any]:
@@ -191,7 +197,7 @@ class OpenAIDouble(TgiDouble):
             yield {"id": "c", "choices": [], "usage": usage}
 
     def _too_long(self, seen: Seen) -> str:
-        given, wanted = self.count(seen.inputs), seen.parameters["max_tokens"]
+        given, wanted = self.count(seen.inputs), _most(seen)
         if given + wanted <= self.max_total_tokens:
             return ""
         return (
@@ -209,6 +215,8 @@ class OpenAIDouble(TgiDouble):
             return writer.write(instead)
         if name == "no_answer":
             return None
+        if self.body is not None:
+            return await self._send(self.body, writer)
         tokens = iter(self._answer(seen.inputs))
         if name == "no_stream":
             message = {"role": "assistant", "content": "".join(tokens)}
@@ -235,6 +243,13 @@ class OpenAIDouble(TgiDouble):
             wire.raw(b"data: [DONE]\n\n")
         return wire.end()
 
+    async def _send(self, body: Iterable[bytes], writer: asyncio.StreamWriter) -> None:
+        wire = Wire(writer, chunked=True, split=False, odd=False, kind=self.kind)
+        for piece in body:
+            wire.raw(piece)
+            await writer.drain()
+        wire.end()
+
     def _instead(self, name: str, seen: Seen) -> bytes:
         """A whole response in place of a stream; none if there is one."""
         too_long = self._too_long(seen)
@@ -254,6 +269,8 @@ class OpenAIDouble(TgiDouble):
                 return _response("400 Bad Request", "something is wrong")
             case "empty":
                 return _response("500 Internal Server Error", b"")
+            case "redirect":
+                return _response("307 Temporary Redirect", b"", location=self.elsewhere)
             case "html":
                 return _response("200 OK", "<html>\n<h1>Welcome</h1>\n</html>\n")
         return b""
@@ -276,6 +293,12 @@ class OpenAIDouble(TgiDouble):
         elif name in RAW:
             wire.raw(RAW[name])
         return None if name in ("drop", "silent") else wire.end()
+
+
+def _most(seen: Seen) -> int:
+    """Tokens of an answer, by either name of the limit."""
+    most = seen.parameters.get("max_tokens") or seen.parameters.get("max_completion_tokens")
+    return int(most) if most else 1000
 
 
 async def main() -> None:

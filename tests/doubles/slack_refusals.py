@@ -28,6 +28,9 @@ TEXT_OBJECT, FIELD, HEADER, LABEL, VALUE, IDENTIFIER, ADDRESS = 3_000, 2_000, 15
 KINDS = "actions alert auth_provider call card carousel container context context_actions divider file header image"
 KINDS += " input markdown plan rich_text section table task_card video"
 
+# Reported by people: one table in the markdown blocks of a message. What stands in code is none.
+TABLE = re.compile(r"^[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)+\|?[ \t]*$", re.MULTILINE)
+CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 # What `link_names` and `parse=full` make of plain text.
 LINKED = re.compile(r"(?<![\w.])@(channel|here|everyone|group)\b", re.IGNORECASE)
 
@@ -71,6 +74,8 @@ def content(args: Json) -> tuple[str | None, list[Json] | None]:
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
         refuse("invalid_blocks_format")
     _check_blocks(blocks)
+    if sum(len(TABLE.findall(CODE.sub("", block["text"]))) for block in blocks if block["type"] == "markdown") > 1:
+        refuse("invalid_blocks", "only_one_table_allowed")
     if sum(len(block["text"]) for block in blocks if block["type"] == "markdown") > MARKDOWN:
         refuse("msg_blocks_too_long")
     if len(json.dumps({"text": text or "", "blocks": blocks}, ensure_ascii=False)) > PAYLOAD:
@@ -201,6 +206,13 @@ class Fault:
     silent: bool = False
     cut: bool = False
     applied: bool = False
+    channel: str = ""
+    holding: str = ""
+
+    def concerns(self, method: str, args: Json) -> bool:
+        """Whether it is about a call."""
+        where = not self.channel or self.channel == args.get("channel")
+        return self.method in {method, "*"} and where and self.holding in json.dumps(args, ensure_ascii=False)
 
 
 class Unkindness:
@@ -219,9 +231,9 @@ class Unkindness:
         """Answer 429, whatever the tiers say."""
         self.faults.append(Fault(method, times, error="ratelimited", status=429, retry_after=retry_after))
 
-    def fail(self, method: str, error: str, times: int | None = 1) -> None:
-        """Answer ``ok: false``."""
-        self.faults.append(Fault(method, times, error=error))
+    def fail(self, method: str, error: str, times: int | None = 1, *, channel: str = "", holding: str = "") -> None:
+        """Answer ``ok: false``: to every call, or to those about a channel, or whose arguments hold a text."""
+        self.faults.append(Fault(method, times, error=error, channel=channel, holding=holding))
 
     def break_(self, method: str, status: int = 503, times: int | None = 1, *, applied: bool = False) -> None:
         """Answer as a gateway in front of Slack does when it is in trouble: a status, and a page of HTML."""
@@ -239,11 +251,11 @@ class Unkindness:
         """Forget the faults of a method, or all."""
         self.faults = [fault for fault in self.faults if method and fault.method != method]
 
-    def take_faults(self, method: str) -> tuple[float, Fault | None]:
+    def take_faults(self, method: str, args: Json) -> tuple[float, Fault | None]:
         """The delay of one call, and what else goes wrong with it; the oldest fault first."""
         delay, found = 0.0, None
         for fault in list(self.faults):
-            if fault.method not in {method, "*"} or (found and not fault.delay):
+            if not fault.concerns(method, args) or (found and not fault.delay):
                 continue
             if fault.delay:
                 delay += fault.delay

@@ -60,7 +60,7 @@ class WebApi:
         if method is None:
             refuse("unknown_method")
         self._authorize(call, method)
-        delay, fault = self.faults.take_faults(call.method)
+        delay, fault = self.faults.take_faults(call.method, call.args)
         if fault and fault.retry_after is not None:
             raise Refused(fault.error, status=fault.status, retry_after=fault.retry_after)
         if self.methods.tiers and method.per_minute:

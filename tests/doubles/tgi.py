@@ -61,7 +61,7 @@ ENDS = frozenset({"drop", "reset", "silent", "half_event", "bad_utf8", "garbage"
 """Faults that end the stream in other ways, or never."""
 ODD = frozenset({"split_utf8", "comments", "huge", "too_huge", "slow", "endless", "endless_space"})
 """Odd behaviour of a whole stream; all but ``too_huge`` is legal."""
-INSTEAD = frozenset({"no_answer", "html", "echo", "echo_key", "echo_too_long"})
+INSTEAD = frozenset({"no_answer", "html", "echo", "echo_key", "echo_too_long", "redirect"})
 """Faults in place of a stream: a connection closed at once, a page, refusals that repeat the prompt or the key."""
 
 
@@ -111,8 +111,9 @@ class TgiDouble:
     """``async with TgiDouble() as tgi`` listens on ``tgi.url``; ``tgi.requests`` is what was asked, oldest first.
 
     ``answer`` is what it says: a text, a list of tokens, or a function of the inputs; ``enqueue`` scripts the next
-    answers. ``rate`` is tokens per second (0: flat out), ``first_after`` seconds before the first. ``info`` goes over
-    what /info says (None takes a field away), or is the HTTP status that it answers with.
+    answers. ``special`` are its special tokens. ``rate`` is tokens per second (0: flat out), ``first_after`` seconds
+    before the first. ``info`` goes over what /info says (None takes a field away), or is the HTTP status of it.
+    ``elsewhere`` is where a redirect leads.
     """
 
     def __init__(
@@ -124,7 +125,8 @@ class TgiDouble:
         self.max_input_tokens, self.max_total_tokens, self.max_concurrent_requests = 4095, 4096, 128
         self.count: Callable[[str], int] = lambda text: len(text.split())
         self.info: dict[str, Any] | int = {"model_id": "tests/double", "max_stop_sequences": 4, "version": "3.3.7"}
-        self.ready = True
+        self.ready, self.elsewhere = True, ""
+        self.special = {EOS}
         self.requests: list[Seen] = []
         self.targets: list[str] = []
         self.on_finished: Callable[[Seen], object] = lambda seen: None
@@ -273,7 +275,7 @@ class TgiDouble:
             details = {"finish_reason": reason, "generated_tokens": index, "seed": seen.parameters.get("seed")}
             yield {
                 "index": index,
-                "token": {"id": index, "text": token, "logprob": -0.5, "special": token == EOS},
+                "token": {"id": index, "text": token, "logprob": -0.5, "special": token in self.special},
                 "generated_text": text if reason else None,
                 "details": details | {"input_length": self.count(seen.inputs)} if reason else None,
             }
@@ -305,6 +307,8 @@ class TgiDouble:
         if name == "echo_too_long":
             said = f"`inputs` must have less than 5 tokens. Given: {seen.inputs}"
             return writer.write(_response("200 OK", f"data:{json.dumps({'error': said, 'error_type': 'validation'})}"))
+        if name == "redirect":
+            return writer.write(_response("307 Temporary Redirect", b"", location=self.elsewhere))
         if name == "html":
             return writer.write(_response("200 OK", "<html>\n<h1>Welcome</h1>\n</html>\n"))
         if name == "no_answer":
@@ -357,10 +361,12 @@ class TgiDouble:
 class Wire:
     """The body of one stream: chunked, or ended by closing the connection as HTTP/1.0 proxies do."""
 
-    def __init__(self, writer: asyncio.StreamWriter, *, chunked: bool, split: bool, odd: bool) -> None:
+    def __init__(
+        self, writer: asyncio.StreamWriter, *, chunked: bool, split: bool, odd: bool, kind: str = "text/event-stream"
+    ) -> None:
         self._writer, self._chunked, self._split, self._odd = writer, chunked, split, odd
         coding = "Transfer-Encoding: chunked\r\n" if chunked else ""
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n{coding}\r\n"
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nConnection: close\r\n{coding}\r\n"
         writer.write(head.encode())
 
     def event(self, event: dict[str, Any]) -> None:
@@ -388,12 +394,12 @@ class Wire:
         self._writer.transport.abort()
 
 
-def _response(status: str, body: Any, retry: bool = False) -> bytes:
+def _response(status: str, body: Any, retry: bool = False, location: str = "") -> bytes:
     """A whole response: bytes as they are, a str as a page, anything else as JSON."""
     kind = "text/html" if isinstance(body, str) else "application/json"
     data = b"" if not body else body.encode() if isinstance(body, str) else json.dumps(body).encode()
     kind = f"Content-Type: {kind}\r\n" if data else ""
-    after = "Retry-After: 7\r\n" if retry else ""
+    after = "Retry-After: 7\r\n" if retry else f"Location: {location}\r\n" if location else ""
     return f"HTTP/1.1 {status}\r\n{kind}{after}Content-Length: {len(data)}\r\nConnection: close\r\n\r\n".encode() + data
 
 

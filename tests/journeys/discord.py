@@ -39,7 +39,8 @@ async def in_discord(
             description="a socket",
         )
         await wait_until(
-            lambda: "in Discord" in parley.log or parley.process.returncode is not None, description="READY is read"
+            lambda: "connected to Discord" in parley.log or parley.process.returncode is not None,
+            description="READY is read",
         )
         assert discord.gateway.connected, parley.log
         yield parley

@@ -203,13 +203,13 @@ async def test_buttons_work_after_a_restart(discord: DiscordDouble, tgi: TgiDoub
 async def test_killed_in_the_middle_of_an_answer(discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path) -> None:
     """The next process goes on in the same message, and its button works."""
     tgi.answer, tgi.rate = STREAM, 30
-    async with in_discord(discord, tgi, tmp_path, LEASE_SECONDS="2") as parley:
+    async with in_discord(discord, tgi, tmp_path, LEASE_SECONDS="3") as parley:
         asked = discord.mention("tell me a story")
         posted = await reply(discord, asked, final=False)
         await wait_until(lambda: len(posted.shown) >= 2)
         await parley.stop(signal.SIGKILL)
     tgi.rate = 200
-    async with in_discord(discord, tgi, tmp_path, LEASE_SECONDS="2"):
+    async with in_discord(discord, tgi, tmp_path, LEASE_SECONDS="3"):
         await wait_until(lambda: is_done(posted))
         assert posted.text == STREAM
         assert discord.replies() == [posted]

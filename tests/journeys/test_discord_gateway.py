@@ -51,13 +51,13 @@ async def test_what_was_said_while_we_were_away_is_answered(
         await reply(discord, before)
         direct = discord.dm("before, too")
         await wait_until(lambda: any(map(is_done, discord.replies(channel=direct.channel))))
-        await wait_until(lambda: "servers are known" in parley.log)
+        await wait_until(lambda: "server list received" in parley.log)
     discord.say("nothing to you")
     missed, alone = discord.mention("missed", channel=RANDOM), discord.dm("missed, too")
     async with in_discord(discord, tgi, tmp_path) as parley:
         await reply(discord, missed)
         await wait_until(lambda: len(discord.replies(channel=alone.channel)) == 2)
-        await wait_until(lambda: "looked for what was missed" in parley.log)
+        await wait_until(lambda: "missed messages searched" in parley.log)
         await reply(discord, discord.mention("and now?"))
         assert len(discord.replies(before)) == 1
         assert len(tgi.requests) == 5
@@ -65,7 +65,7 @@ async def test_what_was_said_while_we_were_away_is_answered(
 
 async def test_an_invalid_session_is_begun_anew(discord: DiscordDouble, tgi: TgiDouble, parley: Parley) -> None:
     """And what was missed in between is looked for."""
-    await wait_until(lambda: "servers are known" in parley.log)
+    await wait_until(lambda: "server list received" in parley.log)
     await reply(discord, discord.mention("hello"))
     await discord.gateway.send_op(9, False)
     missed = discord.mention("between two sessions")
@@ -79,17 +79,17 @@ async def test_the_first_handshake_may_fail(discord: DiscordDouble, tgi: TgiDoub
     discord.gateway.refuse_handshakes = 1
     async with in_discord(discord, tgi, tmp_path) as parley:
         await reply(discord, discord.mention("hello"))
-        assert "the gateway is not connected" in parley.log
+        assert "gateway disconnected; reconnecting" in parley.log
 
 
 async def test_a_deaf_socket_is_noticed(discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path) -> None:
     """It answers heartbeats and brings no events."""
     async with in_discord(discord, tgi, tmp_path, DISCORD_SILENCE_SECONDS="1") as parley:
-        await wait_until(lambda: "servers are known" in parley.log)
+        await wait_until(lambda: "server list received" in parley.log)
         discord.gateway.deafen()
         asked = discord.mention("do you hear me?")
         await wait_until(lambda: discord.replies(asked))
-        assert "the gateway is deaf" in parley.log
+        assert "gateway silent; reconnecting" in parley.log
 
 
 @pytest.mark.parametrize(
@@ -102,11 +102,11 @@ async def test_a_deaf_socket_is_noticed(discord: DiscordDouble, tgi: TgiDouble, 
 async def test_what_cannot_work_ends_with_a_remedy(
     discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path, settings: dict[str, str], said: str
 ) -> None:
-    """A wrong token, or an intent that is not switched on: exit code 1, and what to do about it."""
+    """A wrong token, or an intent that is not switched on: exit code 2, and what to do about it."""
     async with run_parley(tmp_path, "run", **{**tokens(discord, tgi), **settings}) as parley:
         await asyncio.wait_for(parley.process.wait(), UNHURRIED)
         await parley.stop()
-        assert parley.process.returncode == 1
+        assert parley.process.returncode == 2
         assert said in parley.log
         assert "Traceback" not in parley.log
 
@@ -165,7 +165,7 @@ async def test_without_the_right_to_write(discord: DiscordDouble, tgi: TgiDouble
     discord.channels[RANDOM].denied.add("SEND_MESSAGES")
     discord.mention("hello", channel=RANDOM)
     await wait_until(lambda: any(call.code == 50013 and call.route == POST for call in discord.refused))
-    await wait_until(lambda: "we may not write there" in parley.log)
+    await wait_until(lambda: "no permission to write" in parley.log)
     discord.mention("hello again", channel=RANDOM)
     await reply(discord, discord.mention("hello"))
     assert discord.replies(channel=RANDOM) == []

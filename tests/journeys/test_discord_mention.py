@@ -258,7 +258,7 @@ async def test_people_and_places_that_are_not_allowed(discord: DiscordDouble, tg
 
 async def test_being_added_to_a_server(discord: DiscordDouble, tgi: TgiDouble, parley: Parley) -> None:
     """A welcome, once, that says how to make it forget."""
-    await wait_until(lambda: "servers are known" in parley.log)
+    await wait_until(lambda: "server list received" in parley.log)
     channel = discord.invite("100000000000000099")
     await wait_until(lambda: discord.replies(channel=channel))
     assert "/forget" in discord.replies(channel=channel)[0].text
@@ -272,7 +272,7 @@ async def test_a_server_that_was_left_is_forgotten(discord: DiscordDouble, tgi: 
         discord.kick(GUILD)
         await reply_in_dm(discord)
     async with in_discord(discord, tgi, tmp_path, DISCORD_LEAVE_DAYS="0") as parley:
-        await wait_until(lambda: "forgot servers that were left" in parley.log)
+        await wait_until(lambda: "left servers forgotten" in parley.log)
     discord.guilds[GUILD].installed = True
     async with in_discord(discord, tgi, tmp_path, DISCORD_LEAVE_DAYS="0"):
         await reply(discord, discord.mention("what is my colour?"))

@@ -43,7 +43,7 @@ async def workers(discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path) -> Asy
         await stack.enter_async_context(running_redis(tmp_path / "redis.sock"))
         listener = await stack.enter_async_context(run_parley(tmp_path, "run", "discord", "--no-worker", **settings))
         pair = [await stack.enter_async_context(run_parley(tmp_path, "run", "worker", **settings)) for _ in "12"]
-        await wait_until(lambda: "in Discord" in listener.log, description="a listener")
+        await wait_until(lambda: "connected to Discord" in listener.log, description="a listener")
         await wait_until(lambda: all('"starting"' in one.log for one in pair), description="workers")
         yield pair
 

@@ -41,7 +41,7 @@ async def deployment(slack: SlackDouble, tgi: TgiDouble, tmp_path: Path) -> Asyn
         "SLACK_API_URL": slack.url,
         "SLACK_BOT_TOKEN": slack.bot_token,
         "MODEL_URL": tgi.url,
-        "LEASE_SECONDS": "1.5",
+        "LEASE_SECONDS": "3",
     }
     listening = {**settings, "SLACK_APP_TOKEN": slack.app_token}
     async with (
@@ -70,7 +70,7 @@ async def test_another_worker_goes_on_in_the_same_message(
         doomed, heir = (first, second) if talks_to(first, tgi) else (second, first)
         doomed.process.kill()
         await wait_until(lambda: posted.text == STREAM and not posted.buttons)
-        assert "taken" in heir.log
+        assert "turn claimed" in heir.log
         assert len(slack.replies(GENERAL, ts)) == 1
         assert all(len(before) <= len(after) for before, after in pairwise(posted.shown))
         assert slack.pings == []
@@ -219,7 +219,7 @@ async def test_with_redis_away_a_button_says_so_and_a_message_is_delivered_again
     """A press is not delivered twice, so whoever pressed is told; a message is, so nobody has to be."""
     slack.retry_delays = (0.0, *[0.5] * 60)
     socket = tmp_path / "redis.sock"
-    settings = {"REDIS_URL": f"unix://{socket}", "LEASE_SECONDS": "1"}
+    settings = {"REDIS_URL": f"unix://{socket}", "LEASE_SECONDS": "3"}
     tgi.answer, tgi.rate = STREAM, 60
     tgi.fault("drop", after=10)
     async with running_redis(socket) as server, in_slack(slack, tgi, tmp_path, **settings) as parley:

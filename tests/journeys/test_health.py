@@ -31,7 +31,7 @@ async def test_a_turn_is_seen_on_the_page_and_in_the_log_and_names_nobody(
     """What it took, and that all is well; no person, channel, message or secret."""
     tgi.answer = "A canary sings."
     async with in_slack(slack, tgi, tmp_path, HTTP_PORT="0", LOG_LEVEL="debug") as parley:
-        await wait_until(lambda: '"in Slack"' in parley.log, description="a start")
+        await wait_until(lambda: '"connected to Slack"' in parley.log, description="a start")
         ts = await slack.mention(GENERAL, "what does a canary do?")
         await reply(slack, GENERAL, ts)
 
@@ -89,5 +89,5 @@ async def test_a_port_in_use_is_one_line_and_exit_code_2(tmp_path: Path) -> None
             assert await parley.process.wait() == 2
             await parley.stop()
         assert parley.log == (
-            f"HTTP_PORT: something else listens at 127.0.0.1:{port}. Choose another, for example HTTP_PORT={port + 1}\n"
+            f"HTTP_PORT: another program uses 127.0.0.1:{port}. Choose another port, for example HTTP_PORT={port + 1}\n"
         )

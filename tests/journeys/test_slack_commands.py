@@ -82,7 +82,9 @@ async def test_forgetting_what_others_said_asks_first(slack: SlackDouble, tgi: T
         value = next(button.value for button in question.buttons if button.action_id == FORGET)
         key, turn, asker, epoch = value.split()
         other = key.replace(GENERAL, "C0OTHER")
-        forgeries = ("", "x", f"{other} {turn} {asker} {epoch}", f"{key} {turn} U0BOB {epoch}", f"{key} {turn}")
+        for garbage in ("", "x", f"{key} {turn}"):
+            await (await slack.press(question, FORGET, value=garbage)).acked.wait()
+        forgeries = (f"{other} {turn} {asker} {epoch}", f"{key} {turn} U0BOB {epoch}", f"{key} {turn} {asker} 7")
         for forged in forgeries:
             seen = len(slack.ephemerals)
             await slack.press(question, FORGET, user="U0BOB" if "U0BOB" in forged else "U0ADA", value=forged)

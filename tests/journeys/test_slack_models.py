@@ -23,7 +23,7 @@ async def test_while_a_model_reasons_people_see_that_it_works_and_nothing_else(
             assert slack.statuses[-1].status == "processing"
             assert not slack.replies(GENERAL, ts)
             posted = await reply(slack, GENERAL, ts)
-            assert "asked the model's server what it speaks" in parley.log
+            assert "model API detected" in parley.log
     assert posted.text == "Hello there."
     assert all("think" not in text for text in posted.shown)
     said = server.requests[-1].parameters["messages"]

@@ -52,7 +52,7 @@ async def test_from_a_fresh_folder_to_a_restored_memory(slack: SlackDouble, tmp_
             )
             workers = [await running.enter_async_context(run_parley(tmp_path, "run", "worker", **old)) for _ in "12"]
             await wait_until(
-                lambda: slack.sockets and discord.gateway.connected and "in Discord" in listener.log,
+                lambda: slack.sockets and discord.gateway.connected and "connected to Discord" in listener.log,
                 timeout=40,
                 description="both platforms",
             )
@@ -71,7 +71,9 @@ async def test_from_a_fresh_folder_to_a_restored_memory(slack: SlackDouble, tmp_
         assert restored["written"] == 2
         async with run_parley(tmp_path, "run", **new) as whole:
             await wait_until(
-                lambda: slack.sockets and "in Discord" in whole.log, timeout=40, description="both platforms again"
+                lambda: slack.sockets and "connected to Discord" in whole.log,
+                timeout=40,
+                description="both platforms again",
             )
             again = await reply(slack, GENERAL, await slack.mention(GENERAL, "What is my name?"))
             assert "Your name is Ada" in again.text

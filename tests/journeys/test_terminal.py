@@ -87,12 +87,12 @@ class Window:
 
 
 @asynccontextmanager
-async def window(tmp_path: Path, **more: str) -> AsyncIterator[Window]:
-    """`parley chat` at a terminal."""
+async def window(tmp_path: Path, *args: str, **more: str) -> AsyncIterator[Window]:
+    """`parley chat`, or another command, at a terminal."""
     master, slave = os.openpty()
     termios.tcsetwinsize(slave, (24, 80))
     program = subprocess.Popen(  # noqa: ASYNC220 - starting it does not block
-        [sys.executable, "-c", AT_A_TERMINAL, PARLEY, "chat"],
+        [sys.executable, "-c", AT_A_TERMINAL, PARLEY, *(args or ("chat",))],
         stdin=slave,
         stdout=slave,
         stderr=slave,
@@ -148,7 +148,7 @@ def test_nothing_said_is_nothing_answered(tmp_path: Path) -> None:
     """An empty input is no failure, also for `parley run` without tokens; an unknown command is told so."""
     ended = piped(tmp_path, "\n/hlep\n", "run")
     assert (ended.returncode, ended.stdout) == (0, b"")
-    assert ended.stderr.startswith(b"There's no command `/hlep`. Did you mean `/help`?")
+    assert ended.stderr.startswith(b"No command `/hlep`. Did you mean `/help`?")
 
 
 def test_a_model_that_is_away_is_a_note_and_exit_code_1(tmp_path: Path) -> None:

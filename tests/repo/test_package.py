@@ -11,11 +11,13 @@ import tomllib
 import urllib.request
 import zipfile
 from email.parser import Parser
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import redis
 
+from core.version import DISTRIBUTION, parley_version
 from tests.journeys.process import environment
 
 ROOT = Path(__file__).parents[2]
@@ -74,8 +76,11 @@ def test_everything_that_parley_reads_is_in_the_wheel(wheel: Path) -> None:
 def test_the_version_stands_in_one_place(wheel: Path) -> None:
     """In pyproject.toml; whoever else says it has it from there. What may be added is named in the wheel."""
     with zipfile.ZipFile(wheel) as package:
-        about = Parser().parsestr(package.read(f"parley-{PROJECT['version']}.dist-info/METADATA").decode())
-    assert about["Version"] == PROJECT["version"]
+        folder = f"{DISTRIBUTION.replace('-', '_')}-{PROJECT['version']}.dist-info"
+        about = Parser().parsestr(package.read(f"{folder}/METADATA").decode())
+    assert (
+        (about["Name"], about["Version"]) == (DISTRIBUTION, PROJECT["version"]) == (PROJECT["name"], parley_version())
+    )
     assert set(about.get_all("Provides-Extra", [])) == set(PROJECT["optional-dependencies"])
     for name in run("git", "ls-files", "core", "bots").splitlines():
         path = ROOT / name
@@ -104,21 +109,22 @@ def test_it_works_where_nothing_else_is_installed(installed: Path, tmp_path: Pat
 
 
 @pytest.mark.timeout(180)
-def test_what_can_be_added_works_there_too(installed: Path, tmp_path: Path) -> None:
-    """The page, and a model's own tokens; without them each says how to add it."""
-    env = environment(tmp_path, PATH=f"{installed}:{os.defpath}", WEB_PORT="0")
+def test_what_can_be_added_works_there_too(installed: Path, tmp_path: Path, redis_url: str) -> None:
+    """The page, and a model's own tokens; without them each says how to add it, to this very environment."""
+    env = environment(tmp_path, REDIS_URL=redis_url, PATH=f"{installed}:{os.defpath}", WEB_PORT="0")
     tokens = "import sys, pathlib, core.tokens as t; print(t.read_tokenizer(pathlib.Path(sys.argv[1]))('a b a'))"
     tokenizer = tmp_path / "tokenizer.json"
     tokenizer.write_text(json.dumps(WORDS), encoding="utf-8")
     page = [str(installed / "parley"), "run", "web"]
-    for command in (page, [str(installed / "python"), "-c", tokens, str(tokenizer)]):
-        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
+    doctor = [str(installed / "parley"), "doctor"]
+    for command, package, settings in ((page, "gradio", {}), (doctor, "tokenizers", {"TOKENIZER": str(tokenizer)})):
+        done = subprocess.run(
+            command, cwd=tmp_path, env=env | settings, capture_output=True, text=True, timeout=60, check=False
+        )
         assert done.returncode
-        assert "pip install 'parley[" in done.stderr
-    pins = (ROOT / "requirements" / "dev.txt").read_text(encoding="utf-8")
-    pinned = tmp_path / "tokenizer.txt"
-    pinned.write_text(re.search(r"^tokenizers==(?:.*\\\n)*.*\n", pins, re.MULTILINE)[0], encoding="utf-8")  # type: ignore[index]
-    install(installed.parent, "--require-hashes", "-r", ROOT / "requirements" / "web.txt", "-r", pinned)
+        said = " ".join((done.stdout + done.stderr).split())
+        assert f"{installed / 'python'} -m pip install '{package}" in said
+    install(installed.parent, "--require-hashes", "-r", ROOT / "requirements" / "web.txt")
     assert run(installed / "python", "-c", tokens, tokenizer, cwd=tmp_path, **env) == "3\n"
     with subprocess.Popen(page, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
@@ -128,3 +134,71 @@ def test_what_can_be_added_works_there_too(installed: Path, tmp_path: Path) -> N
         process.terminate()
         process.communicate()
         assert process.returncode == 0
+
+
+def test_nothing_sends_people_to_the_other_parley_of_the_package_index() -> None:
+    """There, `parley` is a package of 2007 that has nothing to do with this one."""
+    for name in run("git", "ls-files", "--", ":!tests", ":!docs", ":!CHANGELOG.md").splitlines():
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert not re.search(r"pip install[^\n]* ['\"]?parley\b(?!-)|\bparley\[|version\(['\"]parley['\"]\)", text), (
+            name
+        )
+
+
+def test_the_pins_hold_a_gradio_without_known_holes_and_pip_can_resolve_what_is_published() -> None:
+    """The pins overrule text-generation's bound on huggingface-hub; the metadata does not, so pip finds an answer."""
+    pins = {
+        file: dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "requirements" / f"{file}.txt").read_text(), re.MULTILINE))
+        for file in ("run", "web", "dev")
+    }
+    for file in ("web", "dev"):
+        assert tuple(map(int, pins[file]["gradio"].split("."))) >= (6, 31)
+    assert {file: int(of["huggingface-hub"].split(".")[0]) for file, of in pins.items()} == dict.fromkeys(pins, 2)
+    for file in ("run", "web"):
+        assert pins[file].items() <= pins["dev"].items()
+    published = [
+        *PROJECT["dependencies"],
+        *(line for extra in PROJECT["optional-dependencies"].values() for line in extra),
+    ]
+    assert "gradio>=6.17,<7" in published  # the newest beside huggingface-hub < 1
+    assert not [line for line in published if line.startswith("huggingface")]
+    for file in ("run", "web", "dev", "build", "redis"):
+        assert "://" not in (ROOT / "requirements" / f"{file}.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("step", ["run", "web", "dev", "redis"])
+def test_the_set_up_says_how_much_each_step_brings(step: str) -> None:
+    """As it is on the disk here, within a quarter: platforms differ."""
+    command = [sys.executable, str(ROOT / "requirements" / "announce.py"), step]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = re.fullmatch(r"  \d/3 [\w ]+: (\d+) packages?, (\d+) MB\n", done.stderr)
+    assert found, done.stderr
+    assert not done.stdout
+    names = set(re.findall(r"^([\w.-]+)==", _pinned(step), re.MULTILINE))
+    names -= set(re.findall(r"^([\w.-]+)==", _pinned("run"), re.MULTILINE)) if step in ("web", "dev") else set()
+    if step == "redis":
+        sizes = [path.stat().st_size for path in Path(sys.prefix, "redis").rglob("*") if path.is_file()]
+        if not sizes:
+            pytest.skip("needs what `make setup` brings: there is no redis-server for this machine")
+        count = 1
+    else:
+        there = [package for package in metadata.distributions() if _normal(package.name) in names]
+        sizes = [size(package) for package in there]
+        count = len(sizes)
+    assert int(found[1]) == count
+    assert sum(sizes) / 1e6 == pytest.approx(int(found[2]), rel=0.25)
+
+
+def _pinned(step: str) -> str:
+    files = ("run", "build") if step == "run" else (step,)
+    return "".join((ROOT / "requirements" / f"{file}.txt").read_text(encoding="utf-8") for file in files)
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def size(package: metadata.Distribution) -> int:
+    """Bytes that an installed package takes."""
+    paths = (Path(str(package.locate_file(file))) for file in package.files or ())
+    return sum(path.stat().st_size for path in paths if path.is_file())

@@ -1,0 +1,125 @@
+"""No text makes the event loop stand: every pure function takes time in proportion to the length of what it reads.
+
+Measured in CPU time of this thread, and as a ratio: four times the text may take nine times as long, where a pattern
+that backtracks takes sixteen times and more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from bots import log, printing
+from bots.discord import text as discord
+from bots.slack import text as slack
+from bots.web import board, people
+from bots.web import text as web
+from core import commands, fences, guard, links, markdown, preferences, tokens
+from core.types import Limits
+
+SHORT = 8_000
+"""Characters; Slack delivers messages of up to 40,000."""
+QUICK_SECONDS = 0.008
+"""What takes no longer than this is not measured any further."""
+RATIO = 9
+TRIES = 3
+LIMITS = Limits(1_800)
+OURS = "123456789012345678"
+
+PURE: dict[str, Callable[[str], object]] = {
+    "guard": guard.guard,
+    "guard with control tokens of a template": partial(guard.guard, controls=("<|im_end|>", "[END]", "\nUser:")),
+    "name": guard.name,
+    "plain_links": links.plain_links,
+    "heal": markdown.heal,
+    "split": partial(markdown.split, limits=LIMITS),
+    "fences_balanced": fences.fences_balanced,
+    "estimate": tokens.estimate,
+    "find_command": commands.find,
+    "is_stop": commands.is_stop,
+    "find_setting": preferences.find_setting,
+    "slack.people": slack.people,
+    "slack.readable": partial(slack.readable, names={}),
+    "slack.safe_markdown": slack.safe_markdown,
+    "slack.fallback": slack.fallback,
+    "slack.without_mention": partial(slack.without_mention, user="U0123"),
+    "discord.readable": partial(discord.readable, names={}),
+    "discord.without_mention": partial(discord.without_mention, user=OURS),
+    "discord.shown": discord.shown,
+    "discord.shown_units": discord.shown_units,
+    "discord.cut": partial(discord.cut, most=2_000),
+    "web.markdown": web.markdown,
+    "web.literal": web.literal,
+    "web.shown": board.shown,
+    "channel_name": people.channel_name,
+    "person_name": people.person_name,
+    "printed": printing.plain,
+    "redact": log.redact,
+}
+UNITS = (
+    *(
+        " ",
+        "\n",
+        "\t",
+        " \n",
+        "\r",
+        "a",
+        "1",
+        ".",
+        "-",
+        "_",
+        "*",
+        "~",
+        "`",
+        "[",
+        "]",
+        "(",
+        "<",
+        ">",
+        "|",
+        "\\",
+        "#",
+        "@",
+    ),
+    *("](", "![", "[](", "[a](", "[a](b ", '[a](b "', "[x]: y\n", "[a.com](", "<a ", "<!--", "</", "<x>", "<think>"),
+    *("<|", "|>", "<|im_end|>", "user:", "user:\n", "```\n", "~~~\n", "``` ", "> ", "- ", "1. ", "| a ", "|-", "`a\n"),
+    *("a.", "a@", "www.", "http://", "https://a", "a.com ", "a://", "&lt;", "<@U0123>", "<@U0123> ", f"<@{OURS}>"),
+    *("Bearer ", "ticket=", "eyJ", "eyJaaaaaaaaaaaaaaaaaa.", "xoxb-", "sk-", "settings ", "e\u0301", "\u0301"),
+    *("\u200b", "\u200d", "\U0001f469\u200d", "\u202e", "\ud800", "\u6f22", "***\n", "- - -", "*a", "a\n\n"),
+)
+hostile_units = st.sampled_from(UNITS) | st.text(min_size=1, max_size=4)
+edges = st.sampled_from(("", "a", "\n", "[", "`", "```\n", "<@U0123>", f"<@{OURS}>", ")", " x"))
+
+
+def seconds(work: Callable[[str], object], text: str, *, times: int = 1) -> float:
+    """CPU time of this thread, the least of so many tries."""
+    taken = []
+    for _ in range(times):
+        began = time.thread_time()
+        work(text)
+        taken.append(time.thread_time() - began)
+    return min(taken)
+
+
+def grows_faster(work: Callable[[str], object], short: str, long: str) -> bool:
+    """Whether four times the text takes much more than four times as long, however often that is tried."""
+    if seconds(work, short) <= QUICK_SECONDS:
+        return False
+    return all(seconds(work, long, times=2) > RATIO * seconds(work, short, times=3) for _ in range(TRIES))
+
+
+@settings(deadline=None, max_examples=60)
+@given(hostile_units, edges, edges)
+@example(" ", "<@U0123>", "x")
+@example(" ", "a", "x")
+@example("`", "<@U0123>", "")
+@example("[](", "", "")
+@example("<@U0123> ", "a", "")
+def test_time_grows_with_the_length_and_no_faster(unit: str, before: str, after: str) -> None:
+    """A long run of whatever it is, with something before and after it."""
+    short, long = (before + (unit * (size // len(unit) + 1))[:size] + after for size in (SHORT, 4 * SHORT))
+    assert not [name for name, work in PURE.items() if grows_faster(work, short, long)]
