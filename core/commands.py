@@ -267,9 +267,10 @@ async def _forget(order: Order, *, sure: bool = False) -> Said:
 
 async def _explain_forget(order: Order) -> Said:
     """``forget?`` asks what the command does, so nothing is forgotten."""
-    extent = in_words(await order.memory.extent(order.turn.key))
-    reach = _reach(order.turn.key, order.venue)
-    return order.say(f"{{/forget}} makes me forget {reach}: {extent}. Nothing is forgotten yet.")
+    extent, reach = await order.memory.extent(order.turn.key), _reach(order.turn.key, order.venue)
+    if not extent.messages:
+        return order.say(f"{{/forget}} makes me forget {reach}, and there's nothing to forget yet.")
+    return order.say(f"{{/forget}} makes me forget {reach}: {in_words(extent)}. Nothing is forgotten yet.")
 
 
 async def _settings(order: Order) -> Said:
