@@ -10,7 +10,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from typing import Protocol
@@ -97,14 +97,18 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
     async with open_redis(url, settings.data_dir) as redis:
         await prepare(redis)
         models = open_models(settings)
+
+        async def label(chosen: str) -> str:
+            return await models.label(chosen) or settings.model_name
+
         memory = RedisMemory(
             redis,
             retention=settings.retention_seconds,
             count=counter(settings),
-            choices=choices(settings, models.names),
+            choices=replace(choices(settings, models.names), label=label),
         )
         summarizer = Summarizer(memory, models, manner(settings)) if settings.summary else None
-        assistant = Assistant(memory, models, manner(settings), summarizer=summarizer)
+        assistant = Assistant(memory, models, manner(settings), summarizer=summarizer, policy=settings.policy)
         try:
             yield Core(settings, redis, memory, models, assistant)
         finally:

@@ -95,8 +95,8 @@ def _masked(value: Any) -> Any:
             return _without_secret(secret) if "://" in secret else MASK
         case str() if "://" in value:
             return _without_secret(value)
-        case frozenset():
-            return sorted(value)
+        case frozenset() | tuple():
+            return sorted(value) if isinstance(value, frozenset) else list(value)
         case Path():
             return str(value)
         case _ if is_dataclass(value) and not isinstance(value, type):

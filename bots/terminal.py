@@ -24,6 +24,7 @@ from bots.startup import server
 from core import commands
 from core.assistant import Answer, Stop
 from core.pacing import Budget
+from core.policy import Venue
 from core.settings import Settings
 from core.surface import MessageEditor, Pace
 from core.types import Author, ConversationKey, Limits, MessageRef, Role, Turn
@@ -31,6 +32,8 @@ from core.types import Author, ConversationKey, Limits, MessageRef, Role, Turn
 LIMITS = Limits(size=10**9, interval=0.05, heals=False)
 """A terminal takes all of an answer as one message, a person sees no more than 20 frames per second, and what was
 printed cannot be taken back."""
+VENUE = Venue(prefix="/")
+"""One person is alone with Parley here, and begins a command with a slash."""
 COMMANDS = {
     "help": "this list",
     "memory": "what I remember of this conversation",
@@ -89,6 +92,7 @@ class Chat:
         self._author = Author(self.key.channel, "")
         self._assistant = core.assistant
         self._memory = core.memory
+        self._venue = replace(VENUE, contact=core.settings.contact)
         self._pace = Pace(Budget(_UNLIMITED, _UNLIMITED), Budget(_UNLIMITED, _UNLIMITED), first_words=0)
         self._last: Turn | None = None
 
@@ -114,7 +118,7 @@ class Chat:
 
     async def answer(self, turn: Turn, editor: MessageEditor, stop: Stop | None = None) -> Answer:
         """Answer a turn in ``editor``. Raises what the editor raises."""
-        return await self._assistant.answer(turn, editor, self._pace, stop=stop)
+        return await self._assistant.answer(turn, editor, self._pace, stop=stop, venue=self._venue)
 
     async def _obey(self, word: str, text: str) -> Turn | str | None:
         match word:
@@ -125,7 +129,7 @@ class Chat:
             case _ if word in _SETTINGS:
                 return await self._set(word, text)
             case "help":
-                return _help()
+                return await self._help()
             case _:
                 return await self._remembered(word)
 
@@ -151,16 +155,33 @@ class Chat:
         command = commands.find(f"settings {said}".strip())
         if not command:
             return f"No such setting. Choose from: {', '.join(f'`/{known}`' for known in _SETTINGS[1:])}."
-        return slashed(await command(self._turn(word), self._memory))
+        return await self._say(command, word)
 
     async def _remembered(self, word: str) -> str:
         """Do what the same word does on every platform."""
         command = commands.find(word)
         assert command  # noqa: S101 - `memory` and `forget` are there
-        said = await command(self._turn(word), self._memory)
+        said = await self._say(command, word)
         if word == "forget":
             self._last = None
-        return slashed(said)
+        return said
+
+    async def _say(self, command: commands.Command, word: str) -> str:
+        return (await command.obey(self._order(word))).text
+
+    def _order(self, word: str) -> commands.Order:
+        return commands.Order(self._turn(word), self._memory, self._venue, self._assistant.policy)
+
+    async def _help(self) -> str:
+        lines = [
+            "Write a message, and I answer it.",
+            "",
+            *(f"- `/{word}`: {what}" for word, what in COMMANDS.items()),
+            "",
+            "Alt-Enter begins a new line, and so does Enter after a backslash. Ctrl-C stops an answer.",
+            await commands.about(self._order("help")),
+        ]
+        return "\n".join(lines)
 
 
 def visible(text: str) -> str:
@@ -176,18 +197,6 @@ def slashed(text: str) -> str:
 def answer_ref() -> MessageRef:
     """A name for an answer, since a terminal gives it none."""
     return MessageRef("terminal", f"terminal:{uuid.uuid4().hex}")
-
-
-def _help() -> str:
-    return "\n".join(
-        [
-            "Write a message, and I answer it. I remember what is said here, and only here.",
-            "",
-            *(f"- `/{word}`: {what}" for word, what in COMMANDS.items()),
-            "",
-            "Alt-Enter starts a new line; so does Enter after a backslash. Ctrl-C stops an answer.",
-        ]
-    )
 
 
 def _model(settings: Settings) -> str:

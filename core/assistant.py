@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -18,6 +18,7 @@ from core.guard import MarkRemover
 from core.memory import Exchange, Memory, Thread
 from core.models import Manner as Manner  # noqa: PLC0414 - who builds an assistant needs both
 from core.models import Models
+from core.policy import Policy, Venue
 from core.summary import Summarizer
 from core.surface import MessageEditor, Pace
 from core.tags import tag
@@ -43,8 +44,8 @@ Stop = asyncio.Future[Outcome]
 ReadThread = Callable[[Turn], Awaitable[Sequence[Message]]]
 """Reads what people said in a thread before Parley was asked into it."""
 
-SILENT = "The model had nothing to say. Try again, or ask differently."
-THOUGHT = "The model used up all its words thinking and came to no answer. `settings max 4096` gives it more."
+SILENT = "The model's answer was empty. Try again, or ask differently."
+THOUGHT = "The model spent its whole answer on reasoning. {/settings max 4096} gives it more room."
 JOINED = "You were asked into this thread just now. The {count} messages before this line were read from it, once."
 
 
@@ -77,6 +78,7 @@ class _Writing:
     turn: Turn
     draft: Draft
     earlier: Sequence[Turn] = ()
+    venue: Venue = field(default_factory=Venue)
     conversation: Conversation | None = None
     heard: tuple[Message, ...] = ()
     question: Message | None = None
@@ -90,11 +92,20 @@ class _Writing:
 class Assistant:
     """Answers turns on one model, or the first of several that can, with one memory."""
 
-    def __init__(self, memory: Memory, models: Models, manner: Manner, *, summarizer: Summarizer | None = None) -> None:
+    def __init__(
+        self,
+        memory: Memory,
+        models: Models,
+        manner: Manner,
+        *,
+        summarizer: Summarizer | None = None,
+        policy: Policy | None = None,
+    ) -> None:
         self.memory = memory
         self.models = models
         self.manner = manner
         self.summarizer = summarizer
+        self.policy = policy or Policy()
 
     async def answer(
         self,
@@ -105,9 +116,12 @@ class Assistant:
         read_thread: ReadThread | None = None,
         refs: Sequence[MessageRef] = (),
         stop: Stop | None = None,
+        venue: Venue | None = None,
     ) -> Answer:
-        """Write an answer, and remember it: for a reply that nobody else would go on with. Raises as ``write`` does."""
-        answer = await self.write(turn, Draft(), editor, pace, read_thread=read_thread, refs=refs, stop=stop)
+        """Write an answer, and remember it: for a reply that no worker takes over. Raises as ``write`` does."""
+        answer = await self.write(
+            turn, Draft(), editor, pace, read_thread=read_thread, refs=refs, stop=stop, venue=venue
+        )
         if answer.exchange:
             try:
                 await self.memory.append(answer.exchange)
@@ -137,17 +151,18 @@ class Assistant:
         refs: Sequence[MessageRef] = (),
         stop: Stop | None = None,
         before_it_ends: BeforeItEnds | None = None,
+        venue: Venue | None = None,
     ) -> Answer:
         """Write an answer to a turn into ``draft``: the reply grows in ``editor`` meanwhile.
 
         ``earlier`` are turns that get no reply of their own, since this one answers them too. Whatever goes wrong with
-        the model or the memory is said in the reply, with the text so far kept.
+        the model or the memory is said in the reply, in words for ``venue``, with the text so far kept.
 
         Raises:
             PlatformError: the reply could not be shown.
         """
         begun = time.monotonic()
-        writing = _Writing(turn, draft, earlier)
+        writing = _Writing(turn, draft, earlier, venue or Venue())
 
         async def tell(refs: Sequence[MessageRef], outcome: Outcome) -> None:
             if before_it_ends:
@@ -202,13 +217,14 @@ class Assistant:
                 remedy=error.remedy,
                 kind=type(error).__name__,
             )
-            draft.close(_explain(error, so_far=draft.best))
+            draft.close(_explain(error, writing.venue, so_far=draft.best))
         except Exception:
-            draft.close(_explain(ParleyError("a fault of ours"), so_far=draft.best))
+            draft.close(_explain(ParleyError("a fault of ours"), writing.venue, so_far=draft.best))
             log.exception("internal error", turn=tag(turn.id))
         else:
             if not draft.text:
-                draft.close(Outcome(Ending.FAILED, THOUGHT if ending is Ending.LENGTH else SILENT, retry=True))
+                note = writing.venue.tell(THOUGHT if ending is Ending.LENGTH else SILENT)
+                draft.close(Outcome(Ending.FAILED, note, retry=True))
             else:
                 draft.close(Outcome(ending, _remark(ending, writing.shortened)))
 
@@ -307,18 +323,18 @@ def _end(draft: Draft, writer: asyncio.Task[None], stopped: Stop) -> None:
         writer.cancel()
 
 
-def _explain(error: ParleyError, *, so_far: str) -> Outcome:
+def _explain(error: ParleyError, venue: Venue, *, so_far: str) -> Outcome:
     """What a person reads when an answer breaks off."""
     if so_far:
-        return Outcome(Ending.INTERRUPTED, f"{error.plain} What is above is as far as it got.", retry=True)
-    return Outcome(Ending.FAILED, error.plain, retry=True)
+        return Outcome(Ending.INTERRUPTED, f"The answer above is incomplete. {error.tell(venue)}", retry=True)
+    return Outcome(Ending.FAILED, error.tell(venue), retry=True)
 
 
 def _remark(ending: Ending, shortened: bool) -> str:
     """What a person should know about an answer that came to its end."""
     remarks = []
     if ending is Ending.LENGTH:
-        remarks.append("I stopped here: that is as long as one answer may get. Say “continue” for more.")
+        remarks.append("I stopped at the longest answer allowed. Say “continue” for more.")
     if shortened:
-        remarks.append("Your message is longer than the model can read at once, so I left out its middle.")
+        remarks.append("Your message was too long for the model, so I left out its middle.")
     return " ".join(remarks)

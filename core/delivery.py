@@ -48,7 +48,7 @@ PATIENCE = 8.0
 """Seconds between two such calls at the most."""
 MOST_FALLBACKS = 6
 """Ways in which an end is shown at the most, one after the other, where each of them is refused."""
-REFUSED = Outcome(Ending.INTERRUPTED, "The rest of this answer cannot be shown here.", retry=True)
+REFUSED = Outcome(Ending.INTERRUPTED, "The rest of this answer can't be shown here. Try again.", retry=True)
 
 
 BeforeTheEnd = Callable[[Sequence[MessageRef], Outcome], Awaitable[None]]

@@ -25,9 +25,10 @@
         ├── PlatformUnavailable     it cannot be reached, or has a fault of its own
         └── PlatformUnauthorized    the token is wrong, or was revoked
 
-An error says three things: ``str(error)`` is what happened, for who runs Parley; ``remedy`` is what they can do;
-``plain`` is one sentence for the person who waits for an answer, with nothing in it that only an operator
-may know. ``retry_after`` is in seconds, where a server named it.
+An error says three things: ``str(error)`` is what happened, for the operator; ``remedy`` is what they can do;
+``plain`` is for the person who waits for an answer: what happened, what they can do and whom to ask, with nothing in it
+that only an operator may know. ``tell`` writes it for the place where that person is. ``retry_after`` is in seconds,
+where a server named it.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ import math
 from contextlib import suppress
 from typing import ClassVar
 
+from core.policy import Venue
+
 LONGEST_WAIT = 300.0
 """Seconds of a platform's ``Retry-After`` that are believed."""
 
@@ -43,13 +46,18 @@ LONGEST_WAIT = 300.0
 class ParleyError(Exception):
     """The base of all errors that Parley raises on purpose."""
 
-    plain: ClassVar[str] = "Something went wrong on my side."
+    plain: ClassVar[str] = "Something went wrong on my side. Try again; if it happens again, tell {contact}."
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, *, remedy: str = "", retry_after: float | None = None) -> None:
         super().__init__(message)
         self.remedy = remedy
         self.retry_after = retry_after
+
+    @classmethod
+    def tell(cls, venue: Venue) -> str:
+        """``plain``, as it is said in a place: with whom to ask, and commands as people write them there."""
+        return venue.tell(cls.plain)
 
 
 class SettingsError(ParleyError):
@@ -59,7 +67,7 @@ class SettingsError(ParleyError):
 class StorageError(ParleyError):
     """Redis is away, too old, or refuses."""
 
-    plain = "My memory is not reachable right now. Please try again in a minute."
+    plain = "I can't reach my memory right now. Try again in a minute; if that doesn't help, tell {contact}."
     retryable = True
 
 
@@ -74,59 +82,59 @@ class BackupError(ParleyError):
 class GenerationError(ParleyError):
     """The model gave no whole answer."""
 
-    plain = "The model could not answer."
+    plain = "The model couldn't answer. Try again; if it happens again, tell {contact}."
 
 
 class ModelUnavailable(GenerationError):
     """The model's server cannot be reached, or is not ready."""
 
-    plain = "The model is not reachable right now."
+    plain = "I can't reach the model right now. Try again in a minute; if that doesn't help, tell {contact}."
     retryable = True
 
 
 class ModelOverloaded(GenerationError):
     """The model's server asks us to come back later."""
 
-    plain = "The model has too much to do right now."
+    plain = "The model is too busy right now. Try again in a minute; if that doesn't help, tell {contact}."
     retryable = True
 
 
 class ModelTimeout(GenerationError):
     """The model was silent for too long, or took too long in all."""
 
-    plain = "The model took too long."
+    plain = "The model took too long to answer. Try again; if it happens again, tell {contact}."
     retryable = True
 
 
 class ModelUnauthorized(GenerationError):
     """The model's server does not accept our key."""
 
-    plain = "The model's server does not let me in. Whoever runs me has to look at its key."
+    plain = "The model server rejected my API key. Ask {contact} to check it."
 
 
 class ModelRefused(GenerationError):
     """The model's server does not accept our request."""
 
-    plain = "The model's server did not accept the request."
+    plain = "The model server refused the request. Try a shorter question; if that doesn't help, tell {contact}."
 
 
 class PromptTooLong(ModelRefused):
     """The prompt does not fit into the model's context."""
 
-    plain = "This conversation has become too long for the model. `forget` starts afresh."
+    plain = "This conversation is too long for the model. {/forget} starts a new one."
 
 
 class StreamBroken(GenerationError):
     """The model's stream ended in the middle of an answer."""
 
-    plain = "The model broke off in the middle of its answer."
+    plain = "The model stopped in the middle of its answer. Try again; if it happens again, tell {contact}."
     retryable = True
 
 
 class AnswerCutOff(GenerationError):
     """The model's server ended the answer, and not because it was whole."""
 
-    plain = "The model's server ended this answer early, for a reason I don't know."
+    plain = "The model's server ended this answer early, for a reason I don't know. Try again, or tell {contact}."
 
 
 class AnswerFiltered(AnswerCutOff):

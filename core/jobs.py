@@ -25,8 +25,8 @@ MOST_TOKENS = 1_000_000_000
 class Receipt:
     """What became of a message that was submitted.
 
-    ``before`` counts the turns that are answered before it. ``note`` is a line for its author alone, "" if there is
-    nothing to say.
+    ``before`` counts the turns that are answered before it. ``note`` is a line for its author alone, for
+    ``core.policy.Venue.tell``; "" if there is nothing to say.
     """
 
     status: Literal["accepted", "duplicate", "busy", "quota"]

@@ -95,6 +95,19 @@ class Remembered:
     summary: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What forgetting a conversation takes away: its messages and those of its threads, and who wrote them.
+
+    ``people`` has their ids, and "" for those whose messages only a summary tells of. ``epoch`` counts how often the
+    conversation was forgotten before.
+    """
+
+    messages: int
+    people: frozenset[str]
+    epoch: int
+
+
 class Memory(Protocol):
     """What was said under a key, and nothing that was said elsewhere."""
 
@@ -127,6 +140,10 @@ class Memory(Protocol):
 
     async def describe(self, key: ConversationKey) -> Remembered:
         """What is remembered, in numbers, and the summary of what was said earlier."""
+        ...
+
+    async def extent(self, key: ConversationKey) -> Extent:
+        """What forgetting a conversation would take away."""
         ...
 
     async def settings(self, key: ConversationKey) -> tuple[ConversationSettings, Choices]:
@@ -269,6 +286,27 @@ class RedisMemory:
         answers = sum(message.role is Role.ASSISTANT for message in messages)
         tokens = sum(message.tokens for message in messages)
         return Remembered(len(messages) - answers, answers, tokens, max(int(seconds), 0), summary or "")
+
+    async def extent(self, key: ConversationKey) -> Extent:
+        """See ``Memory.extent``."""
+        with redis_errors("look at what would be forgotten"):
+            forks: Any = await self._redis.smembers(Keys.forks(key))
+            conversations = [key, *map(ConversationKey.parse, sorted(forks))]
+            count, people = 0, set()
+            for start in range(0, len(conversations), AT_ONCE):
+                async with self._redis.pipeline(transaction=False) as pipe:
+                    for one in conversations[start : start + AT_ONCE]:
+                        pipe.lrange(Keys.messages(one), 0, -1)
+                        pipe.hexists(Keys.state(one), "summary")
+                    found = await pipe.execute()
+                for entries, summed_up in zip(found[::2], found[1::2], strict=True):
+                    messages = [Message.from_json(entry) for entry in entries]
+                    count += len(messages)
+                    people |= {message.author.id for message in messages if message.author} | (
+                        {""} if summed_up else set()
+                    )
+            epoch: Any = await self._redis.hget(Keys.state(key), "epoch")
+        return Extent(count, frozenset(people), int(epoch or 0))
 
     async def settings(self, key: ConversationKey) -> tuple[ConversationSettings, Choices]:
         """See ``Memory.settings``."""

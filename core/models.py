@@ -49,6 +49,8 @@ log = structlog.get_logger()
 
 LIMITS_TIMEOUT = 5.0
 """Seconds to wait for the server's word on its context length; the setting serves where it does not come."""
+LABEL_TIMEOUT = 0.7
+"""Seconds that `help` waits for the name of a model; Discord wants its answer within three."""
 LIMITS_PAUSE = 10.0
 """Seconds before a server that did not tell is asked again, so that turns do not wait for it one after another."""
 LIMITS_TTL = 600.0
@@ -127,6 +129,17 @@ class Model:
 
     async def budget(self, manner: Manner) -> Budget:
         """Tokens for prompt and answer: the server's word, where it can be had."""
+        told = await self._ask_limits()
+        most = min(manner.max_new_tokens, self.max_new_tokens or manner.max_new_tokens)
+        return share(told or self.limits or manner.limits, most)
+
+    async def label(self) -> str:
+        """What people call it: its name here, or as its server calls it; "" if the server does not tell."""
+        told = None if self.name else await self._ask_limits()
+        return self.name or (told.model if told else "")
+
+    async def _ask_limits(self) -> ModelLimits | None:
+        """The server's word on its context length, asked for from time to time; None if it can't be had."""
         async with self._asking:  # one asks for all
             if time.monotonic() > self._told_until:
                 try:
@@ -136,8 +149,7 @@ class Model:
                 except (GenerationError, TimeoutError) as error:
                     log.warning("model limits unknown", model=self.name, error=str(error))
                     self._told_until = time.monotonic() + LIMITS_PAUSE
-        most = min(manner.max_new_tokens, self.max_new_tokens or manner.max_new_tokens)
-        return share(self._told or self.limits or manner.limits, most)
+        return self._told
 
     @property
     def where(self) -> str:
@@ -174,6 +186,15 @@ class Models:
     def names(self) -> list[str]:
         """What people can choose from."""
         return [model.name for model in self.models if model.name]
+
+    async def label(self, chosen: str = "") -> str:
+        """What people call the model that is asked first where ``chosen`` was chosen; "" if nobody knows."""
+        model = next((one for one in self.models if one.name == chosen), self.models[0])
+        try:
+            async with asyncio.timeout(LABEL_TIMEOUT):
+                return await model.label()
+        except TimeoutError:
+            return ""
 
     async def aclose(self) -> None:
         """Let go of connections."""

@@ -20,7 +20,7 @@ from core.stored import Unreadable, count_in, finite, read_record, readable, rec
 from core.tags import tag
 from core.types import Ending, Outcome
 
-CANCELLED = Outcome(Ending.STOPPED, "Whoever runs me has stopped this.")
+CANCELLED = Outcome(Ending.STOPPED, "An operator stopped this answer.")
 PLACES = ("ready", "held", "suspects")
 
 

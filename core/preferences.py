@@ -1,38 +1,61 @@
-"""What people may choose for a conversation, in their own words: checked before it is stored."""
+"""What people can choose for a conversation, in their own words: checked before it is stored."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from core.policy import Venue
 from core.types import ConversationSettings
+from core.typos import nearest
 
+CHANGE = (
+    "{/settings temperature 0.2} changes one, {/settings temperature reset} takes that back, and "
+    "{/settings reset} restores the defaults."
+)
 LONGEST_SYSTEM = 8000
 """Characters of a system prompt that people write; a longer one leaves no room for the conversation."""
 MOST_TOKENS = 100_000
 
 NAMES: dict[str, str] = {
     "system": "who I am here and how I should answer",
-    "persona": "one of the system prompts that were prepared",
-    "temperature": "0 gives the same answer each time, 0.7 is lively; up to 2",
-    "top_p": "only the likeliest words, up to this share of all; 1 is all of them",
+    "persona": "a prepared system prompt",
+    "temperature": "0 gives the same answer each time, 0.7 varies it; up to 2",
+    "top_p": "use only the likeliest words, up to this share of all; 1 uses all",
     "max": "the longest answer, in tokens",
-    "model": "which model is asked first",
+    "model": "the model I ask first",
 }
 """What can be set, and what it means."""
 _FIELDS = {"max": "max_new_tokens"}
+_ALIASES = {"max_new_tokens": "max", "max_tokens": "max", "system_prompt": "system", "topp": "top_p"}
 _RESET = ("", "reset", "default")
+_NAME = re.compile(r"[`*]?([^\W\d][\w-]*)[`*]?(?:\s*[:=]\s*|\s+|$)(.*)", re.DOTALL)
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)?")
+LONGEST_VALUE = 3
+"""Words of a value that is no system prompt; more of them are a sentence about a setting."""
 
 
 class WrongChoice(ValueError):
-    """A value that cannot be chosen; the message says so to the person who chose it."""
+    """A value that cannot be chosen; the message says so to the person who chose it.
+
+    ``instead`` is what they may have meant, "" if nobody can tell.
+    """
+
+    def __init__(self, message: str, instead: str = "") -> None:
+        super().__init__(message)
+        self.instead = instead
+
+
+async def _own_name(model: str) -> str:
+    return model
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What there is to choose from, and what serves where nobody chose."""
+    """What there is to choose from, and the operator's defaults."""
 
     system: str = ""
     temperature: float = 0.7
@@ -41,6 +64,8 @@ class Choices:
     models: tuple[str, ...] = ()
     personas: Mapping[str, str] = field(default_factory=dict)
     persona: str = ""
+    label: Callable[[str], Awaitable[str]] = field(default=_own_name, compare=False)
+    """What people call the model that a conversation chose, "" being the first; "" if nobody knows."""
 
     def change(self, settings: ConversationSettings, name: str, value: str) -> ConversationSettings:
         """The settings with one changed; "" or ``reset`` is its default.
@@ -49,7 +74,7 @@ class Choices:
             WrongChoice: there is no such setting, or it cannot have that value.
         """
         if name not in NAMES:
-            raise WrongChoice(f"There is no setting called `{name[:40]}`. There are {_listed(NAMES)}.")
+            raise WrongChoice(f"No setting `{name[:40]}`. Choose: {_listed(NAMES)}.")
         value = value.strip()
         if name in ("system", "persona") and value.lower() not in _RESET:
             settings = replace(settings, system=None, persona=None)  # one takes the place of the other
@@ -64,29 +89,30 @@ class Choices:
             case "model":
                 chosen = _one_of(value, self.models, "model")
             case "temperature":
-                chosen = _number(value, 0, 2, "`temperature` is a number from 0 to 2")
+                chosen = _number(value, 0, 2, "`temperature` is a number from 0 to 2", self.temperature)
             case "top_p":
-                chosen = _number(value, 0.01, 1, "`top_p` is a number from 0.01 to 1")
+                chosen = _number(value, 0.01, 1, "`top_p` is a number from 0.01 to 1", self.top_p or 1)
             case _:
-                chosen = _whole(value, MOST_TOKENS, f"`max` is a whole number of tokens, from 1 to {MOST_TOKENS:,}")
+                says = f"`max` is a whole number of tokens, from 1 to {MOST_TOKENS:,}"
+                chosen = _whole(value, MOST_TOKENS, says, self.max_new_tokens)
         return replace(settings, **{_FIELDS.get(name, name): chosen})
 
     def resolved(self, settings: ConversationSettings) -> ConversationSettings:
-        """The same with the persona's text in its place; a persona that is no more is as if nobody had chosen it."""
+        """The same with the persona's text in its place; a persona that was removed counts as not chosen."""
         if settings.persona is None and (settings.system is not None or not self.persona):
             return settings
         return replace(settings, system=self.personas.get(settings.persona or self.persona))
 
-    def describe(self, settings: ConversationSettings) -> str:
+    def describe(self, settings: ConversationSettings, venue: Venue) -> str:
         """All settings of a conversation as Markdown, and how to change them."""
         lines = ["Settings of this conversation:", ""]
-        lines += [f"- `{name}`: {self._value(settings, name)}" for name in NAMES if self.offers(name)]
-        lines += [
-            "",
-            "Change one with `settings temperature 0.2`; `settings temperature reset` brings its default back, and "
-            "`settings reset` all of them.",
-        ]
+        lines += [self.line(settings, name) for name in NAMES if self.offers(name)]
+        lines += ["", venue.tell(CHANGE)]
         return "\n".join(lines)
+
+    def line(self, settings: ConversationSettings, name: str) -> str:
+        """One setting, as an item of a list."""
+        return f"- `{name}`: {self._value(settings, name)}"
 
     def offers(self, name: str) -> bool:
         """Whether there is anything to choose."""
@@ -97,54 +123,88 @@ class Choices:
         value = chosen if chosen is not None else getattr(self, _FIELDS.get(name, name), None)
         match name:
             case "system":
-                shown = f"“{_line(settings.system or self.system)}”" if not settings.persona else "that of the persona"
+                shown = "set by the persona" if settings.persona else f"“{_line(settings.system or self.system)}”"
             case "persona":
-                shown = f"{value or 'none'} (there are {_listed(self.personas)})"
+                shown = str(value or "none")
             case "model":
-                shown = f"{value or self.models[0]} (there are {_listed(self.models)})"
+                shown = str(value or self.models[0])
             case "max":
                 shown = f"{value:,} tokens"
             case _:
-                shown = "all words" if value is None else f"{value:g}"
-        return shown if chosen is not None else f"{shown}, the default"
+                shown = f"{1 if value is None else value:g}"
+        if chosen is None and not (name == "system" and settings.persona):
+            shown += " (default)"
+        names = tuple(self.personas) if name == "persona" else self.models if name == "model" else ()
+        return f"{shown}. Choose: {_listed(names)}" if names else shown
+
+
+def setting_name(word: str) -> str:
+    """The setting that a word names, in any case and with a hyphen or an underscore; "" if none."""
+    name = word.casefold().replace("-", "_")
+    name = _ALIASES.get(name, name)
+    return name if name in NAMES else ""
+
+
+def split_setting(text: str) -> tuple[str, str]:
+    """The first word of ``temperature = 0.2``, and what follows it; ("", "") if that is no word."""
+    found = _NAME.fullmatch(text.strip())
+    return (found[1], found[2].strip()) if found else ("", "")
 
 
 def find_setting(text: str) -> tuple[str, str] | None:
-    """The name and value in ``temperature 0.2``; ("", "") for ``reset``; None if a text is nothing of the kind."""
-    name, _, value = text.strip().partition(" ")
-    name = name.strip("`:=").lower()
-    if name == "reset" and not value.strip():
+    """The name and value in ``temperature 0.2``; ("", "") for ``reset``; None for a text about something else.
+
+    A value of more than a few words, or one that ends as a question does, is a sentence: ``model is slow, why?``. Only
+    a system prompt can be as long as it likes.
+    """
+    if text.strip().rstrip(".!").casefold() == "reset":
         return "", ""
-    name = "max" if name in ("max_new_tokens", "max-new-tokens") else name.replace("-", "_")
-    return (name, value.strip().removeprefix("=").strip()) if name in NAMES and value.strip() else None
+    word, value = split_setting(text)
+    name = setting_name(word)
+    if not name:
+        return None
+    if name != "system":
+        words = value.split()
+        if len(words) > LONGEST_VALUE or (len(words) > 1 and value.endswith("?")):
+            return None
+        value = value.strip("`").rstrip(".!?").strip("`")
+    return (name, value) if value else None
 
 
 def trace(value: str) -> str:
-    """By which a form that is sent tells whether a value is still the one it showed; there is no room for all of it."""
+    """A short hash of a value that a form shows, by which it is known whether somebody changed it in the form."""
     return hashlib.sha256("\n".join(value.split("\r\n")).strip().encode()).hexdigest()[:8]
 
 
-def _number(value: str, least: float, most: float, says: str) -> float:
+def _number(value: str, least: float, most: float, says: str, default: float) -> float:
     try:
         number = float(value.replace(",", "."))
     except ValueError:
-        raise WrongChoice(f"{says}, not “{_line(value, 40)}”.") from None
+        raise WrongChoice(f"{says}, not “{_line(value, 40)}”.", _meant(value, least, most, default)) from None
     if not least <= number <= most:
-        raise WrongChoice(f"{says}, not {value}.")
+        raise WrongChoice(f"{says}, not {value}.", f"{default:g}")
     return number
 
 
-def _whole(value: str, most: int, says: str) -> int:
-    number = _number(value.replace(",", ""), 1, most, says)
+def _meant(value: str, least: float, most: float, default: float) -> str:
+    """The only number in ``to 0.2``, if it can be chosen; else the default as an example."""
+    found = _NUMBER.findall(value)
+    if len(found) == 1 and least <= float(found[0].replace(",", ".")) <= most:
+        return str(found[0])
+    return f"{default:g}"
+
+
+def _whole(value: str, most: int, says: str, default: int) -> int:
+    number = _number(value.replace(",", ""), 1, most, says, default)
     if number != int(number):
-        raise WrongChoice(f"{says}, not {value}.")
+        raise WrongChoice(f"{says}, not {value}.", str(int(number)))
     return int(number)
 
 
 def _checked_system(value: str) -> str:
     if len(value) > LONGEST_SYSTEM:
         raise WrongChoice(
-            f"That system prompt has {len(value):,} characters; {LONGEST_SYSTEM:,} are the most, so that the "
+            f"That system prompt has {len(value):,} characters. It can have {LONGEST_SYSTEM:,}, so that the "
             "conversation still fits."
         )
     return value
@@ -153,8 +213,8 @@ def _checked_system(value: str) -> str:
 def _one_of(value: str, known: tuple[str, ...], what: str) -> str:
     found = next((name for name in known if name.casefold() == value.casefold()), None)
     if found is None:
-        there = f"There are {_listed(known)}." if known else f"There is no {what} to choose from here."
-        raise WrongChoice(f"There is no {what} called “{_line(value, 40)}”. {there}")
+        choose = f"Choose: {_listed(known)}." if known else f"There's no {what} to choose from here."
+        raise WrongChoice(f"No {what} “{_line(value, 40)}”. {choose}", nearest(value, known))
     return found
 
 

@@ -51,7 +51,7 @@ STORED_WITHIN = 1.5
 
 FollowUp = Literal["queue", "merge", "interrupt"]
 """What becomes of messages that come while an answer is under way: see ``Settings.follow_up``."""
-SUPERSEDED = Outcome(Ending.STOPPED, "Stopped, because you wrote again.", hand_on=True)
+SUPERSEDED = Outcome(Ending.STOPPED, "Stopped, because you sent a newer message.", hand_on=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,10 @@ class TurnQueue(Protocol):
 
     async def is_open(self, turn: str) -> bool:
         """Whether a turn waits or is being answered."""
+        ...
+
+    async def first(self, name: str) -> bool:
+        """Whether this is the first time in 24 hours, in any process, that something of that name happens."""
         ...
 
     async def claim(self, most: int, *, idle: bool) -> Claimed:
@@ -201,12 +205,10 @@ class RedisTurnQueue:
                 answer = await self._submit(keys=[Keys.turn(turn.id)], args=args)
         match [int(answer[0]), *answer[1:]]:
             case [1, before]:
-                note = f"I have {before} more to answer here first." if int(before) >= TELLS_PLACE else ""
+                note = f"You're in line: {before} questions are ahead of yours." if int(before) >= TELLS_PLACE else ""
                 return Receipt("accepted", int(before), note)
             case [-1, waiting]:
-                note = (
-                    f"I am busy: {waiting} messages wait here already, so I did not take yours. Please send it later."
-                )
+                note = f"I didn't take your message: {waiting} questions are waiting here already. Send it again later."
                 return Receipt("busy", int(waiting), note)
             case [-2, number, measure, seconds]:
                 assert self._quotas  # noqa: S101 - who set no limit reaches none
@@ -263,7 +265,7 @@ class RedisTurnQueue:
         return next((job.turn for job in found_jobs if job.turn.id == turn), None)
 
     async def first(self, name: str) -> bool:
-        """Whether this is the first time in 24 hours, in any process, that something of that name happens."""
+        """See ``TurnQueue.first``."""
         async with self._once(name) as token:
             with redis_errors("notice that something happens once"):
                 if await self._redis.set(Keys.seen(name), token, nx=True, ex=TURN_TTL):

@@ -64,6 +64,7 @@ class Quota:
 
 
 NO_QUOTA = Quota()
+MORE = "If you need more, ask {contact}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,10 @@ class Quotas:
         return [(_name(scope, turn), q.turns, q.tokens, q.queued) for scope, q in self._limits(turn)]
 
     def explain(self, number: int, measure: str, seconds: int, turn: Turn) -> str:
-        """What the author of a turn reads who reached ``measure`` of the scope of that number in ``scopes``."""
+        """What the author of a turn reads who reached ``measure`` of the scope of that number in ``scopes``.
+
+        It is for ``core.policy.Venue.tell``, which knows whom to ask.
+        """
         scope, quota = self._limits(turn)[number]
         found = next(name for name in get_args(Measure) if name == measure)
         return reached(scope, found, getattr(quota, found), seconds)
@@ -98,25 +102,21 @@ class Quotas:
 
 
 def reached(scope: Scope, measure: Measure, limit: int, seconds: int) -> str:
-    """What a person reads when a limit is reached; it works again in ``seconds``, where that can be said."""
-    who, most, whose = {
-        "user": ("You have", "one person", "your"),
-        "channel": ("This channel has", "one channel", "this channel's"),
-        "workspace": ("All of us here have", "all together", "everybody's"),
+    """What a person reads when a limit is reached, for ``Venue.tell``; it works again in ``seconds``, where known."""
+    who, already = {
+        "user": ("You've", "You already have"),
+        "channel": ("This channel has", "This channel already has"),
+        "workspace": ("All of us together have", "All of us together already have"),
     }[scope]
+    questions = f"{limit:,} question{'s' * (limit != 1)}"
     match measure:
         case "turns":
-            times = "once" if limit == 1 else f"{limit:,} times"
-            return f"{who} asked {times} in this minute, as often as {most} may here. Ask again in {_wait(seconds)}."
+            said = f"{who} reached the limit of {questions} a minute. Try again in {_wait(seconds)}."
         case "tokens":
-            return f"{who} used up the {limit:,} tokens that {most} may use in a day. Ask again in {_wait(seconds)}."
+            said = f"{who} reached the limit of {limit:,} tokens a day. Try again in {_wait(seconds)}."
         case "queued":
-            waits = "waits" if limit == 1 else "wait"
-            many = "One" if limit == 1 else f"{limit:,}"
-            return (
-                f"{many} of {whose} questions {waits} for an answer already, as many as {most} may have here. "
-                f"Ask again when one is answered."
-            )
+            said = f"{already} {questions} waiting, the most allowed. Try again when one is answered."
+    return f"{said} {MORE}"
 
 
 def _read(part: str) -> tuple[str, int]:

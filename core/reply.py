@@ -26,6 +26,7 @@ from core.failpoints import reach, swallow
 from core.jobs import MOST_TOKENS, Job, Note, Seal, StoredJob
 from core.lease import Lease, LeaseEditor, LeaseLost
 from core.memory import Exchange
+from core.policy import Venue
 from core.queue import TurnQueue
 from core.stored import whole_number
 from core.surface import PrivateSurface, Surface
@@ -36,11 +37,11 @@ from core.types import Ending, MessageRef, Outcome, Role, Turn
 
 log = structlog.get_logger()
 
-WITHDRAWN = Outcome(Ending.STOPPED, "Stopped: the message that asked for this was deleted.", remember=False)
+WITHDRAWN = Outcome(Ending.STOPPED, "Stopped, because the question was deleted.", remember=False)
 STOPPED = Outcome(Ending.STOPPED, "Stopped.", retry=True)
-PAUSED = Outcome(Ending.INTERRUPTED, "I am being restarted, and go on with this when I am back.")
+PAUSED = Outcome(Ending.INTERRUPTED, "I'm restarting, and I'll finish this answer afterwards.")
 OVER = Outcome(
-    Ending.INTERRUPTED, "This message can be changed for 15 minutes only, and they are over. Ask again for the rest."
+    Ending.INTERRUPTED, "This answer is incomplete: I can only write it for 15 minutes. Ask again for the rest."
 )
 NO_PLACE = (
     "I couldn't reply where you asked: I'm not allowed to write there. "
@@ -182,16 +183,16 @@ class Reply:
         editor = self._editor = LeaseEditor(self._surface.open_editor(turn), self._queue, self.lease)
         if editor.limits.until:
             self.lease.end_at(editor.limits.until, OVER)
-        pace = self._surface.pace(turn)
+        pace, venue = self._surface.pace(turn), await self._surface.venue(turn)
         if job.seal:
             draft, why = Draft(), ""
             draft.append(job.seal.text)
             draft.close(job.seal.outcome)
         elif job.hopeless:
             draft, why = Draft(floor=job.text), f"{job.tries - 1} workers died of it, or failed"
-            draft.close(_given_up(job))
-        elif command := commands.find(turn.text):
-            draft, why = await self._obey(turn, command), ""
+            draft.close(_given_up(job, venue))
+        elif command := commands.find(turn.text) or commands.find(self._typed()):
+            draft, why = await self._obey(turn, command, venue), ""
         else:
             swallow(turn.text)
             draft = self.lease.draft = Draft(floor=job.text)
@@ -205,6 +206,7 @@ class Reply:
                 refs=editor.refs,
                 stop=self.lease.stop,
                 before_it_ends=self._seal,
+                venue=venue,
             )
             self._written = answer
             return _sealed(answer), ""
@@ -223,15 +225,22 @@ class Reply:
                 understood = replace(understood, text=note.text, edited=note.edited or understood.edited)
         return understood
 
-    async def _obey(self, turn: Turn, command: commands.Command) -> Draft:
+    def _typed(self) -> str:
+        """The newest message as its author typed it, without what the platform adds: a quote, names of files."""
+        return (self.lease.turns() or [self.lease.job.turn])[-1].text
+
+    async def _obey(self, turn: Turn, command: commands.Command, venue: Venue) -> Draft:
         """Do what a message commands, and say so."""
         draft = Draft()
         try:
-            draft.append(await command(turn, self._assistant.memory))
-            draft.close(Outcome(Ending.COMPLETE))
+            said = await command(turn, self._assistant.memory, venue, self._assistant.policy)
+            if said.confirm:
+                await self._queue.first(commands.Confirmation.of(turn, said.confirm).name)
+            draft.append(said.text)
+            draft.close(Outcome(Ending.COMPLETE, confirm=said.confirm))
         except ParleyError as error:
             log.warning("command failed", error=str(error), remedy=error.remedy)
-            draft.close(Outcome(Ending.FAILED, error.plain))
+            draft.close(Outcome(Ending.FAILED, error.tell(venue)))
         assert draft.outcome and self._editor  # noqa: S101, PT018
         await self._editor.seal(Seal(draft.text, draft.outcome), (), None)
         return draft
@@ -336,8 +345,10 @@ def _sealed(answer: Answer) -> Seal:
     return Seal(answer.text, answer.outcome, answer.exchange, min(sum(counted), MOST_TOKENS))
 
 
-def _given_up(job: Job) -> Outcome:
-    note = f"I broke down on this {job.tries - 1} times, so I put it aside. Whoever runs me finds it as {job.turn.id}."
+def _given_up(job: Job, venue: Venue) -> Outcome:
+    tries = job.tries - 1
+    note = venue.tell(f"I crashed on this question {tries} times and won't try it again. Tell {{contact}}; its id is ")
+    note = f"{note}{job.turn.id}."
     return Outcome(Ending.INTERRUPTED if job.text else Ending.FAILED, note)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -19,6 +20,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from core.errors import SettingsError
+from core.policy import Policy
 from core.quotas import EXAMPLE, NO_QUOTA, Quota, Quotas
 
 SYSTEM_PROMPT = (
@@ -52,6 +54,11 @@ _PLAIN = {
 def _split_list(value: Any) -> Any:
     """``C1, C2`` as people write lists in an environment."""
     return frozenset(part for part in value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
+def _split_in_order(value: Any) -> Any:
+    """The same where the order means something: each once, the first of them first."""
+    return tuple(dict.fromkeys(value.replace(",", " ").split())) if isinstance(value, str) else value
 
 
 def _split_pairs(value: Any) -> Any:
@@ -106,6 +113,8 @@ def _check_prefix(*prefixes: str) -> AfterValidator:
 
 
 Names = Annotated[frozenset[str], NoDecode, BeforeValidator(_split_list)]
+OrderedNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_in_order)]
+Group = Annotated[Literal["anyone", "admins"], _in(str.lower)]
 Variables = Annotated[dict[str, str], NoDecode, BeforeValidator(_split_pairs)]
 HttpUrl = Annotated[str, AfterValidator(_check_url)]
 Limits = Annotated[Quota, NoDecode, BeforeValidator(_read_quota)]
@@ -215,7 +224,10 @@ class Settings(BaseSettings):
     quota_user: Limits = Field(NO_QUOTA, examples=[EXAMPLE])
     quota_channel: Limits = Field(NO_QUOTA, examples=["turns=60/min queued=20"])
     quota_workspace: Limits = Field(NO_QUOTA, examples=["tokens=5000000/day"])
-    admins: Names = Field(frozenset(), examples=["U0123,U0456"])
+    admins: OrderedNames = Field((), examples=["U0123,U0456"])
+    forget_by: Group = Field("anyone", examples=["admins"])
+    settings_by: Group = Field("anyone", examples=["admins"])
+    contact: str = Field("", max_length=100, examples=["@ops"])
 
     # The process
     http_port: int | None = Field(None, ge=0, le=65_535, examples=["9090"])
@@ -232,6 +244,13 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _admins_are_named(self) -> Self:
+        limited = [name for name in ("forget_by", "settings_by") if getattr(self, name) == "admins"]
+        if limited and not self.admins:
+            raise ValueError(f"ADMINS: is needed with {limited[0].upper()}=admins. Example: ADMINS=U0123,U0456")
+        return self
+
     @property
     def backend(self) -> Literal["tgi", "openai", "demo", "several", "detected"]:
         """Which backend answers: as MODEL_API says, else what the server speaks if MODEL_URL is set, else the demo."""
@@ -242,7 +261,16 @@ class Settings(BaseSettings):
     @property
     def quotas(self) -> Quotas:
         """Who may ask how much."""
-        return Quotas(self.quota_user, self.quota_channel, self.quota_workspace, self.admins)
+        return Quotas(self.quota_user, self.quota_channel, self.quota_workspace, frozenset(self.admins))
+
+    @property
+    def policy(self) -> Policy:
+        """Who can give which command."""
+        return Policy(frozenset(self.admins), self.forget_by, self.settings_by, self.retention_seconds)
+
+    def contact_among(self, ids: re.Pattern[str]) -> str:
+        """Whom people on a platform with such ids should ask: CONTACT, or the first admin there; "" if nobody."""
+        return self.contact or next((admin for admin in self.admins if ids.fullmatch(admin)), "")
 
     @property
     def retention_seconds(self) -> int:

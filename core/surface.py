@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from core.pacing import Budget
+from core.policy import Venue
 from core.types import Limits, Message, MessageRef, Outcome, Turn
 
 
@@ -96,6 +97,10 @@ class Surface(Protocol):
 
     async def read_thread(self, turn: Turn) -> Sequence[Message]:
         """What people said in the turn's thread before it, oldest first, bounded. Empty if it cannot be read."""
+        ...
+
+    async def venue(self, turn: Turn) -> Venue:
+        """The place where a turn was asked: how commands are written there, who else can speak. Never raises."""
         ...
 
     def open_editor(self, turn: Turn) -> MessageEditor:

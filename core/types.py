@@ -286,7 +286,8 @@ class Outcome:
     """What a person is told under a finished reply: a plain ``note`` ("" for none), and whether Retry is offered.
 
     ``remember`` is False where question and answer are to be forgotten with the message that asked. ``hand_on`` has the
-    question remembered although it was not answered: the next answer in its lane knows it.
+    question remembered although it was not answered: the next answer in its lane knows it. ``confirm`` is what a Forget
+    button under the reply is bound to (see ``core.commands.Confirmation``), "" for no such button.
     """
 
     ending: Ending
@@ -294,11 +295,13 @@ class Outcome:
     retry: bool = False
     remember: bool = True
     hand_on: bool = False
+    confirm: str = ""
 
     def record(self) -> dict[str, Any]:
         """As kept in Redis, ready for JSON."""
         record = {"ending": self.ending, "note": self.note, "retry": self.retry, "remember": self.remember}
-        return record | ({"hand_on": True} if self.hand_on else {})
+        more = {"hand_on": True} if self.hand_on else {}
+        return record | more | ({"confirm": self.confirm} if self.confirm else {})
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
@@ -309,6 +312,7 @@ class Outcome:
             flag_in(record, "retry"),
             flag_in(record, "remember"),
             flag_in(record, "hand_on", False),
+            text_in(record, "confirm", ""),
         )
 
 

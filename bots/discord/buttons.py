@@ -74,6 +74,10 @@ class Desk(Protocol):
         """End the answer."""
         ...
 
+    async def forget(self, interaction: discord.Interaction, handle: Handle) -> None:
+        """Forget the conversation, which somebody asked for."""
+        ...
+
     async def again(self, interaction: discord.Interaction, handle: Handle) -> None:
         """Answer once more."""
         ...
@@ -115,6 +119,20 @@ class Stop(_Press, template=rf"p1:stop:{_CODE}"):
         await self.desk(interaction).stop(interaction, self.handle)
 
 
+class Forget(_Press, template=rf"p1:forget:{_CODE}"):
+    """Confirms that a conversation is forgotten; the handle's ``part`` is its epoch."""
+
+    def __init__(self, handle: Handle) -> None:
+        button: Button[View] = Button(
+            label="Forget", style=discord.ButtonStyle.danger, custom_id=f"p1:forget:{handle.encode()}"
+        )
+        super().__init__(handle, button)
+
+    async def callback(self, interaction: discord.Interaction) -> None:
+        """See discord.py."""
+        await self.desk(interaction).forget(interaction, self.handle)
+
+
 class Again(_Press, template=rf"p1:again:{_CODE}"):
     """Answers once more, over the same messages."""
 
@@ -140,13 +158,18 @@ class Rate(_Press, template=rf"p1:(?P<mark>up|down):{_CODE}"):
         await self.desk(interaction).rate(interaction, self.handle, mark)
 
 
-PRESSES = (Stop, Again, Rate)
+PRESSES = (Stop, Forget, Again, Rate)
 """To be registered with a client that takes presses."""
 
 
 def growing(handle: Handle) -> View:
     """Under a message that may still get more text."""
     return _view(Stop(handle))
+
+
+def confirming(handle: Handle) -> View:
+    """Under the question whether a conversation is to be forgotten."""
+    return _view(Forget(handle))
 
 
 def finished(handle: Handle, *, retry: bool, answered: bool) -> View:

@@ -19,14 +19,17 @@ from discord import app_commands
 from discord.ui import Label, TextInput
 
 from bots.discord import forms, settings
+from bots.discord.buttons import Handle, confirming
 from bots.discord.calls import Calls, Rank
 from bots.discord.events import QUOTE, Place, make_turn
 from bots.discord.forms import Form
 from bots.discord.listener import DiscordListener
 from bots.discord.text import SIZE, cut, readable, shown
+from bots.discord.venue import SHARED
 from bots.discord.voice import NOTHING, REFUSED
 from core import commands, metrics
-from core.errors import StorageError
+from core.errors import ParleyError, StorageError
+from core.policy import Venue
 from core.queue import in_time
 from core.reply import WITHDRAWN
 from core.types import Turn
@@ -47,8 +50,7 @@ PERMISSIONS = discord.Permissions(
     attach_files=True,
 )
 """What Parley needs, and nothing more."""
-LATE = "I no longer have the message that you asked about. Please choose it again."
-FAULT = "Something went wrong on my side. Please try again."
+LATE = "I no longer have the message you asked about. Please choose it again."
 
 
 @app_commands.command(name="ask", description="Ask Parley something")
@@ -61,9 +63,10 @@ async def _ask(
     await _desk(interaction).ask(interaction, prompt, private=private)
 
 
-@app_commands.command(name="forget", description="Forget this conversation, and the threads that branched off it")
-async def _forget(interaction: discord.Interaction) -> None:
-    await _desk(interaction).obey(interaction, "forget", private=False)
+@app_commands.command(name="forget", description="Forget this conversation and its threads")
+@app_commands.describe(now="Don't ask me first whether others still need it")
+async def _forget(interaction: discord.Interaction, now: bool = False) -> None:
+    await _desk(interaction).obey(interaction, "forget now" if now else "forget", private=False)
 
 
 @app_commands.command(name="memory", description="What Parley remembers here, and for how long")
@@ -79,8 +82,8 @@ async def _models(interaction: discord.Interaction, typed: str) -> list[app_comm
     return await settings.suggest(_listener(interaction), interaction, "model", typed)
 
 
-@app_commands.command(name="settings", description="How Parley answers here: its system prompt, how lively, how long")
-@app_commands.describe(persona="One of the system prompts that were prepared", model="Which model is asked first")
+@app_commands.command(name="settings", description="How Parley answers here: system prompt, temperature, length, model")
+@app_commands.describe(persona="A prepared system prompt", model="The model to ask first")
 @app_commands.autocomplete(persona=_personas, model=_models)
 async def _settings(interaction: discord.Interaction, persona: str | None = None, model: str | None = None) -> None:
     values = {name: value for name, value in (("persona", persona), ("model", model)) if value is not None}
@@ -119,7 +122,7 @@ class Tree(app_commands.CommandTree):
         name = interaction.command.name if interaction.command else ""
         log.error("command failed", command=name, kind=type(error.__cause__ or error).__name__)
         if not interaction.response.is_done():
-            await interaction.response.send_message(FAULT, ephemeral=True)
+            await _listener(interaction).whisper(interaction, ParleyError.plain)
 
 
 async def take_form(interaction: discord.Interaction) -> None:
@@ -150,12 +153,12 @@ class Commands:
     async def ask_about(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """Ask what somebody wants to know of a message."""
         if why := self._listener.refused(interaction):
-            await self._listener.whisper(interaction, REFUSED.format(where=why))
+            await self._listener.whisper(interaction, REFUSED[why])
             return
         names = {str(user.id): user.display_name for user in message.mentions}
         quote = cut(readable(message.content, names), QUOTE)
         if not quote:
-            await self._listener.whisper(interaction, "There is no text in that message that I could read.")
+            await self._listener.whisper(interaction, "That message has no text that I can read.")
             return
         ours = message.author.id == self._listener.me.id
         aside = self._listener.state.put_aside(interaction.id, quote, "" if ours else message.author.display_name)
@@ -187,18 +190,29 @@ class Commands:
     async def obey(self, interaction: discord.Interaction, word: str, *, private: bool = True) -> None:
         """Do what people can also say: help, memory, forget."""
         if why := self._listener.refused(interaction):
-            await self._listener.whisper(interaction, REFUSED.format(where=why))
+            await self._listener.whisper(interaction, REFUSED[why])
             return
+        listener = self._listener
         turn = question(interaction, word, private=False, seconds=0)
-        command = commands.find(word)
-        assert command  # noqa: S101 - the words of core.commands
-        said = await self._in_time(command(turn, self._listener.memory))
+        said: commands.Said | None = await self._in_time(self._do(turn, listener.venue(interaction)))
+        if not said:
+            await self._listener.whisper(interaction, StorageError.plain)
+            return
+        view = confirming(Handle.of(turn, int(said.confirm))) if said.confirm else discord.utils.MISSING
         none = discord.AllowedMentions.none()
         await self._listener.respond(
             lambda: interaction.response.send_message(
-                cut(shown(said or StorageError.plain), SIZE), ephemeral=private or said is None, allowed_mentions=none
+                cut(shown(said.text), SIZE), ephemeral=private or said.private, allowed_mentions=none, view=view
             )
         )
+
+    async def _do(self, turn: Turn, venue: Venue) -> commands.Said:
+        listener, command = self._listener, commands.find(turn.text)
+        assert command  # noqa: S101 - the words of core.commands
+        said = await command(turn, listener.memory, venue, listener.settings.policy)
+        if said.confirm:
+            await listener.queue.first(commands.Confirmation.of(turn, said.confirm).name)
+        return said
 
     async def stop(self, interaction: discord.Interaction) -> None:
         """End the answers that are being written there for who says so: that which all see, and that which they see."""
@@ -215,7 +229,7 @@ class Commands:
         """Store a question, then say that we think about it; or say why not, to who asked alone."""
         listener = self._listener
         if why := listener.refused(interaction):
-            await listener.whisper(interaction, REFUSED.format(where=why))
+            await listener.whisper(interaction, REFUSED[why])
             return
         receipt = await self._in_time(listener.queue.submit(turn))
         if receipt is None:
@@ -252,6 +266,7 @@ def question(interaction: discord.Interaction, text: str, *, private: bool, seco
         "until": f"{time.time() + seconds:.3f}",  # by our own clock, which is asked for it later
         "bot": "1" if not private and _bot_may_write(interaction) else "",
         "private": "1" if private else "",
+        SHARED: "1" if interaction.context.private_channel is True and not private else "",
     }
     if private:  # a conversation of its own, of which the channel learns nothing
         where = Place(where.guild, where.id, str(user.id))

@@ -30,7 +30,7 @@ from discord.ui import View
 from discord.webhook.async_ import async_context
 
 from bots.discord.budgets import learn
-from bots.discord.buttons import Handle, finished, growing
+from bots.discord.buttons import Handle, confirming, finished, growing
 from bots.discord.calls import Answered, Calls, Rank
 from bots.discord.errors import (
     ARCHIVED,
@@ -192,7 +192,7 @@ class DiscordEditor:
             file = whole
         why = "" if not whole else WHOLE if self._may_attach else NO_FILE
         text = _with_note(text, " ".join(filter(None, (why, outcome.note))))
-        view = None
+        view = confirming(Handle.of(self._turn, int(outcome.confirm))) if outcome.confirm else None
         if outcome.retry or (_went_well(outcome) and not self._command):
             view = finished(Handle.of(self._turn, last), retry=outcome.retry, answered=bool(parts))
         if len(refs) > last:

@@ -152,7 +152,7 @@ class Intake:
                 log.info("access denied", **turn_fields(turn), why=why)
                 metrics.EVENTS.add(platform="discord", type="question", outcome="denied")
                 if await self._queue.first(f"{turn.key}/{turn.author.id}/refused"):
-                    self._voice.later(self._voice.say(where.id, REFUSED.format(where=why)))
+                    self._voice.later(self._voice.say(where.id, REFUSED[why]))
             if why != "" or not await self._door.counts(heard.message, where):
                 return
             heard.let_in = True

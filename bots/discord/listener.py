@@ -19,12 +19,14 @@ from bots.discord.events import Place
 from bots.discord.intake import INSIST, Intake, insist
 from bots.discord.state import DiscordState
 from bots.discord.typing import Typists
+from bots.discord.venue import contact_in, open_venue
 from bots.discord.voice import REFUSED, Voice
 from core import metrics
-from core.commands import days
+from core.commands import NOT_ASKED, Confirmation, days
 from core.errors import StorageError
 from core.feedback import Feedback
 from core.memory import Memory
+from core.policy import Venue
 from core.queue import RedisTurnQueue, in_time
 from core.reply import STOPPED
 from core.settings import Settings
@@ -34,13 +36,13 @@ from core.types import MessageRef
 log = structlog.get_logger()
 
 GONE = "I no longer have that question. Please ask it again."
-OVER = "The time in which Discord lets me change that message is over. Please ask again."
-NOT_YOURS = "Only who asked, or somebody who may manage messages, can do that."
+OVER = "Discord no longer lets me change that message. Please ask again."
+NOT_YOURS = "Only the person who asked, or somebody who can manage messages, can do that."
 THANKS = "Thank you, noted."
 WELCOME = (
     "Hello! Mention me (<@{bot}>) with a question, or use `/ask`. I answer with the team's own model.\n"
-    "I remember what is said to me in a channel for {kept} after the last time, and nothing of it leaves that "
-    "channel. `/forget` makes me forget it; `/help` says more."
+    "I remember what you say to me in a channel for {kept} after the last message, and use it nowhere else. "
+    "`/forget` deletes it; `/help` says more."
 )
 
 
@@ -58,7 +60,7 @@ class DiscordListener(Voice):
         feedback: Feedback,
         typists: Typists | None = None,
     ) -> None:
-        super().__init__(calls)
+        super().__init__(calls, contact_in(settings))
         self.settings = settings
         self.queue = queue
         self.memory = memory
@@ -90,6 +92,34 @@ class DiscordListener(Voice):
 
         await self.press(interaction, end())
 
+    async def forget(self, interaction: discord.Interaction, handle: Handle) -> None:
+        """See ``bots.discord.buttons.Desk``."""
+        message = interaction.message
+        assert message  # noqa: S101 - a button stands under one
+        asked = Confirmation(handle.key, handle.turn, str(handle.author), str(handle.part))
+
+        async def confirm() -> tuple[bool, str]:
+            if why := self.refused(interaction):
+                return False, REFUSED[why]
+            if Place.of(interaction.guild_id, interaction.channel).key != handle.key:
+                return False, NOT_ASKED
+            user, policy = str(interaction.user.id), self.settings.policy
+            return await asked.give(user, self.queue, self.memory, self.venue(interaction), policy)
+
+        try:
+            async with in_time():
+                done, say = await confirm()
+        except StorageError as error:
+            log.warning("a button came to nothing", error=str(error))
+            done, say = False, StorageError.plain
+        response = interaction.response
+        if not done:
+            await self.whisper(interaction, say)
+        elif message.flags.ephemeral:  # those who read along learn of it from a message of its own
+            await self.respond(lambda: response.send_message(say))
+        else:
+            await self.respond(lambda: response.edit_message(content=say, view=None))
+
     async def again(self, interaction: discord.Interaction, handle: Handle) -> None:
         """See ``bots.discord.buttons.Desk``."""
         message = interaction.message
@@ -99,7 +129,7 @@ class DiscordListener(Voice):
             if not self._may_manage(interaction, handle):
                 return NOT_YOURS
             if why := self.refused(interaction):
-                return REFUSED.format(where=why)
+                return REFUSED[why]
             age = interaction.created_at - message.created_at
             if message.flags.ephemeral and age.total_seconds() > self.settings.discord_token_seconds:
                 return OVER
@@ -140,6 +170,19 @@ class DiscordListener(Voice):
         """Why somebody may not use this here; "" if they may."""
         where = Place.of(interaction.guild_id, interaction.channel)
         return refusal(self.settings, where.asker(interaction.user))
+
+    def venue(self, interaction: discord.Interaction) -> Venue:
+        """The place where a button is pressed or a command given."""
+        server = interaction.guild_id is not None
+        shared = server or interaction.context.private_channel is True
+        return open_venue(self.me.display_name, self.contact, server=server, shared=shared)
+
+    def refuses_settings(self, interaction: discord.Interaction) -> str:
+        """Why somebody cannot change settings here; "" if they can."""
+        if why := self.refused(interaction):
+            return REFUSED[why]
+        shared = self.venue(interaction).shared
+        return self.settings.policy.refusal("settings", str(interaction.user.id), shared=shared)
 
     async def drain(self) -> None:
         """Let what was begun here come to its end."""

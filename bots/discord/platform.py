@@ -25,6 +25,7 @@ from bots.discord.listener import DiscordListener
 from bots.discord.state import DiscordState
 from bots.discord.surface import DiscordSurface
 from bots.discord.typing import Typists
+from bots.discord.venue import contact_in
 from core.budgets import Budgets
 from core.errors import ParleyError, PlatformUnauthorized, PlatformUnavailable, SettingsError
 from core.feedback import Feedback
@@ -55,7 +56,9 @@ class Discord:
         self.calls = Calls(client, budget=own.of_all_calls(settings.discord_calls_per_second))
         self.typists = Typists(self.calls)
         first_words = settings.first_words_ms / 1000
-        self.surface = DiscordSurface(self.calls, own, typists=self.typists, first_words=first_words)
+        self.surface = DiscordSurface(
+            self.calls, own, typists=self.typists, first_words=first_words, contact=contact_in(settings)
+        )
         self._settings = settings
         self._client = client
         self._stopping = stopping

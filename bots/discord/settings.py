@@ -13,7 +13,6 @@ from bots.discord.events import Place
 from bots.discord.forms import Form
 from bots.discord.listener import DiscordListener
 from bots.discord.text import SIZE, cut, shown
-from bots.discord.voice import REFUSED
 from core.errors import StorageError
 from core.preferences import Choices, WrongChoice, trace
 from core.queue import in_time
@@ -29,8 +28,8 @@ FIELDS = ("system", "persona", "temperature", "max", "model")
 
 async def open_form(listener: DiscordListener, interaction: discord.Interaction) -> None:
     """Show the form, filled with what is chosen here."""
-    if why := listener.refused(interaction):
-        await listener.whisper(interaction, REFUSED.format(where=why))
+    if why := listener.refuses_settings(interaction):
+        await listener.whisper(interaction, why)
         return
     key = _key(interaction)
     try:
@@ -44,8 +43,8 @@ async def open_form(listener: DiscordListener, interaction: discord.Interaction)
 
 async def change(listener: DiscordListener, interaction: discord.Interaction, values: dict[str, str]) -> None:
     """Change what is named, and say what holds now; what cannot be is said, and the rest is changed."""
-    if why := listener.refused(interaction):
-        await listener.whisper(interaction, REFUSED.format(where=why))
+    if why := listener.refuses_settings(interaction):
+        await listener.whisper(interaction, why)
         return
     key, wrong = _key(interaction), []
     try:
@@ -59,7 +58,8 @@ async def change(listener: DiscordListener, interaction: discord.Interaction, va
     except StorageError as error:
         await listener.whisper(interaction, error.plain)
         return
-    text = "\n".join([*wrong, "", choices.describe(chosen)]) if wrong else choices.describe(chosen)
+    about = choices.describe(chosen, listener.venue(interaction))
+    text = "\n".join([*wrong, "", about]) if wrong else about
     await listener.whisper(interaction, cut(shown(text.strip()), SIZE))
 
 
@@ -86,10 +86,10 @@ def form(chosen: ConversationSettings, choices: Choices) -> Form:
     }
     labels = {
         "system": ("System prompt", "Who I am here and how I should answer"),
-        "persona": ("Persona", f"Instead of a system prompt: {', '.join(choices.personas)}"),
-        "temperature": ("Temperature", "0 gives the same answer each time, 0.7 is lively; up to 2"),
+        "persona": ("Persona", f"Replaces the system prompt. Choose: {', '.join(choices.personas)}"),
+        "temperature": ("Temperature", "0 gives the same answer each time, 0.7 varies it; up to 2"),
         "max": ("Longest answer, in tokens", ""),
-        "model": ("Model", f"There is {', '.join(choices.models)}"),
+        "model": ("Model", f"Choose: {', '.join(choices.models)}"),
     }
     if not choices.personas:
         del labels["persona"]

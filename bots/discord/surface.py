@@ -16,7 +16,9 @@ from bots.discord.calls import Calls
 from bots.discord.editor import MOST_MESSAGES, NOBODY, DiscordEditor
 from bots.discord.text import SIZE, readable, shown, shown_units
 from bots.discord.typing import Typists
+from bots.discord.venue import venue_of
 from core.errors import PlatformError
+from core.policy import Venue
 from core.splitting import split
 from core.surface import Pace
 from core.types import Author, Limits, Message, Role, Turn
@@ -35,8 +37,12 @@ class DiscordSurface:
 
     regenerates = True
 
-    def __init__(self, calls: Calls, budgets: DiscordBudgets, *, typists: Typists, first_words: float) -> None:
+    def __init__(
+        self, calls: Calls, budgets: DiscordBudgets, *, typists: Typists, first_words: float, contact: str = ""
+    ) -> None:
+        """``contact`` is whom people can ask, as Discord shows it."""
         self.calls = calls
+        self._contact = contact
         self._budgets = budgets
         self._typists = typists
         self._first_words = first_words
@@ -66,6 +72,11 @@ class DiscordSurface:
             return ()
         said = [self._message(turn, message) for message in reversed(answer.json)]
         return [message for message in said if message.text]
+
+    async def venue(self, turn: Turn) -> Venue:
+        """See ``core.surface.Surface``."""
+        user = self.calls.client.user
+        return venue_of(turn, user.display_name if user else "Parley", self._contact)
 
     def open_editor(self, turn: Turn) -> DiscordEditor:
         """Where the reply to a turn is written."""

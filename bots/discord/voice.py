@@ -12,24 +12,34 @@ import structlog
 
 from bots.discord.calls import Calls
 from bots.discord.errors import ACKNOWLEDGED
+from bots.discord.venue import SLASH_COMMANDS
 from bots.errands import Errands
 from core.errors import PlatformError
+from core.policy import Venue
 
 log = structlog.get_logger()
 
 RESPONSE, AGAIN = 3.0, 0.2
 """Seconds in which Discord wants a first response, and after which one that failed is sent again."""
-UNREAD = "I can't read files yet, only what you write. I have not looked at {files}."
-REFUSED = "I am not set up to answer {where}. Whoever runs me decides that."
-NOTHING = "There is no answer of mine under way here that you could stop."
+UNREAD = "I can't read files yet, only text, so I haven't looked at {files}."
+REFUSED = {
+    "in direct messages": "I'm not enabled in direct messages. Ask {contact} to change that.",
+    "on this server": "I'm not enabled on this server. Ask {contact} to add it.",
+    "in this channel": "I'm not enabled in this channel. Ask {contact} to add it.",
+    "you": "I'm not enabled for you here. Ask {contact} to add you.",
+}
+"""What people read, by what ``bots.discord.access.refusal`` gives."""
+NOTHING = "I'm not writing an answer for you right now."
 
 
 class Voice(Errands):
     """Says something, where a refusal matters to nobody."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, contact: str = "") -> None:
+        """``contact`` is whom people can ask, as Discord shows it; it is filled into all that is said."""
         super().__init__()
         self.calls = calls
+        self.contact = contact
 
     @property
     def me(self) -> discord.ClientUser:
@@ -39,6 +49,7 @@ class Voice(Errands):
 
     async def whisper(self, interaction: discord.Interaction, text: str) -> None:
         """One line for one person, as the first response."""
+        text = self._told(text)
         none = discord.AllowedMentions.none()
         await self.respond(lambda: interaction.response.send_message(text, ephemeral=True, allowed_mentions=none))
 
@@ -64,6 +75,10 @@ class Voice(Errands):
 
     async def say(self, channel: str, text: str) -> None:
         """A message of our own."""
+        text = self._told(text)
         place = self.calls.client.get_partial_messageable(int(channel))
         none = discord.AllowedMentions.none()
         await self.calls("post a message", lambda: place.send(text, suppress_embeds=True, allowed_mentions=none))
+
+    def _told(self, text: str) -> str:
+        return Venue(spelled=SLASH_COMMANDS, contact=self.contact).tell(text)

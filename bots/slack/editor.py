@@ -40,7 +40,10 @@ SIGN_TIMEOUT = 3
 """Seconds that a status may take; nothing depends on it."""
 RETRY = "parley_retry"
 STOP = "parley_stop"
+FORGET = "parley_forget"
 """``action_id`` of the buttons."""
+QUIET: dict[str, Any] = {"unfurl_links": False, "unfurl_media": False, "link_names": False, "parse": "none"}
+"""Everything off by which a text could reach out of its message."""
 MARK = "parley_reply"
 """``event_type`` of the metadata by which a message is found whose name was lost."""
 SEARCHED = 200
@@ -156,7 +159,7 @@ class SlackEditor:
         """The last part as it was generated, then the note and, where it helps, a Retry button."""
         del whole  # any number of messages hold it
         text = parts[-1] if parts else ""
-        blocks = [*self._blocks(text), *_footer(outcome, f"{self._turn.key} {self._turn.id}", alone=not text)]
+        blocks = [*self._blocks(text), *_footer(outcome, self._turn, alone=not text)]
         shown = "\n\n".join(filter(None, (text, outcome.note))) if self._form is Form.TEXT else text or outcome.note
         last = max(len(parts), 1) - 1
         if len(refs) > last:
@@ -216,10 +219,9 @@ class SlackEditor:
 
     def _content(self, text: str, blocks: list[dict[str, Any]]) -> dict[str, Any]:
         """What a message shows, with everything off by which a text could reach out of it."""
-        quiet = {"unfurl_links": False, "unfurl_media": False, "link_names": False, "parse": "none"}
         if self._form is Form.TEXT:
-            return {"text": plain(text), **quiet}
-        return {"text": fallback(text), "blocks": blocks, **quiet}
+            return {"text": plain(text), **QUIET}
+        return {"text": fallback(text), "blocks": blocks, **QUIET}
 
     def _blocks(self, text: str) -> list[dict[str, Any]]:
         if not text.strip():
@@ -230,17 +232,26 @@ class SlackEditor:
         return [{"type": "markdown", "text": safe_markdown(shown)}]
 
 
-def _footer(outcome: Outcome, value: str, *, alone: bool) -> list[dict[str, Any]]:
-    """The note, small under an answer or in full size where there is none, and the button."""
+def own_message(text: str) -> dict[str, Any]:
+    """What a message of our own shows that is no answer of a model."""
+    return {"text": fallback(text), "blocks": [{"type": "markdown", "text": safe_markdown(text)}], **QUIET}
+
+
+def _footer(outcome: Outcome, turn: Turn, *, alone: bool) -> list[dict[str, Any]]:
+    """The note, small under an answer or in full size where there is none, and the buttons."""
+    value = f"{turn.key} {turn.id}"
     blocks: list[dict[str, Any]] = []
     if outcome.note:
         note = {"type": "mrkdwn", "text": escape(outcome.note)}
         blocks.append({"type": "section", "text": note} if alone else {"type": "context", "elements": [note]})
     if outcome.retry:
         blocks.append(_button(RETRY, "Retry", value))
+    if outcome.confirm:
+        blocks.append(_button(FORGET, "Forget", f"{value} {turn.author.id} {outcome.confirm}", style="danger"))
     return blocks
 
 
-def _button(action: str, label: str, value: str) -> dict[str, Any]:
+def _button(action: str, label: str, value: str, **more: str) -> dict[str, Any]:
     text = {"type": "plain_text", "text": label}
-    return {"type": "actions", "elements": [{"type": "button", "action_id": action, "text": text, "value": value}]}
+    button = {"type": "button", "action_id": action, "text": text, "value": value, **more}
+    return {"type": "actions", "elements": [button]}

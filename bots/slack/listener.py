@@ -18,7 +18,7 @@ import structlog
 from slack_bolt.app.async_app import AsyncApp
 
 from bots.errands import Errands
-from bots.slack.editor import RETRY, STOP
+from bots.slack.editor import FORGET, RETRY, STOP, own_message
 from bots.slack.errors import slack_errors
 from bots.slack.events import (
     Asked,
@@ -30,11 +30,11 @@ from bots.slack.events import (
     read_question,
     workspace_of,
 )
-from bots.slack.settings import SlackSettings, asks_for_settings, offer
+from bots.slack.settings import SlackSettings, offer
 from bots.slack.surface import SlackSurface
 from bots.slack.text import escape, people, readable, without_mention
 from core import metrics
-from core.commands import days, is_stop
+from core.commands import NOT_ASKED, Confirmation, days, is_settings, is_stop
 from core.errors import StorageError
 from core.failpoints import reach
 from core.memory import Memory
@@ -47,12 +47,18 @@ from core.types import MessageRef, Turn
 log = structlog.get_logger()
 
 
-UNREAD = "I can't read files yet, only what you write. I have not looked at {files}."
-REFUSED = "I am not set up to answer {where}. Whoever runs me decides that."
+UNREAD = "I can't read files yet, only text, so I haven't looked at {files}."
+EXTERNAL, CHANNEL, PERSON = "in channels that are shared with another organisation", "in this channel", "you"
+"""Why somebody is not answered."""
+REFUSED = {
+    EXTERNAL: "I'm not enabled in channels that are shared with another organization. Ask {contact} to change that.",
+    CHANNEL: "I'm not enabled in this channel. Ask {contact} to add it.",
+    PERSON: "I'm not enabled for you here. Ask {contact} to add you.",
+}
 GONE = "I no longer have that question. Please ask it again."
 FORM_OFFERED = "Change settings"
-NOTHING = "There is no answer of mine under way here that you could stop."
-NOT_YOURS = "Only who asked may stop an answer."
+NOTHING = "I'm not writing an answer for you right now."
+NOT_YOURS = "Only the person who asked can stop this answer."
 
 
 class SlackListener(Errands):
@@ -65,11 +71,7 @@ class SlackListener(Errands):
         self._queue = queue
         self._memory = memory
         self._accepting: dict[str, asyncio.Lock] = {}
-        self._form = SlackSettings(
-            surface.client,
-            memory,
-            lambda channel, user: self._refusal(channel, user, direct=channel.startswith("D"), external=False),
-        )
+        self._form = SlackSettings(surface, memory, self._refuses_settings, self._whisper)
 
     def attach(self, app: AsyncApp) -> None:
         """Register with Bolt."""
@@ -78,6 +80,7 @@ class SlackListener(Errands):
         app.event("member_joined_channel")(self.greet)
         app.action(RETRY)(self.retry)
         app.action(STOP)(self.stop)
+        app.action(FORGET)(self.forget)
         self._form.attach(app)
         # What is not ours is acknowledged too; Slack would deliver it again.
         app.event(re.compile(".*"))(_ignore)
@@ -101,14 +104,14 @@ class SlackListener(Errands):
         if event is None:
             return
         closed = self._refusal(event["channel"], "", direct=False, external=is_external(body))
-        if event.get("user") != self._surface.bot or closed not in ("", "you"):
+        if event.get("user") != self._surface.bot or closed not in ("", PERSON):
             return
         if await self._queue.first(f"slack:{workspace_of(body)}:{event['channel']}:joined:{event.get('event_ts', '')}"):
             kept = days(self._settings.retention_seconds)
             text = (
-                f"Hello! Mention me (<@{self._surface.bot}>) with a question: I answer in a thread under it, with the "
-                f"team's own model.\nI remember what is said to me in this channel for {kept} after the last time, "
-                f"and nothing of it leaves this channel. Mention me with `forget` and I forget it; `help` says more."
+                f"Hello! Mention me (<@{self._surface.bot}>) with a question, and I answer in a thread under it, with "
+                f"the team's own model.\nI remember what you say to me in this channel for {kept} after the last "
+                f"message, and use it nowhere else. Mention me with `forget` to delete it, or with `help` for more."
             )
             self.later(self._post(event["channel"], "", text))
 
@@ -122,7 +125,7 @@ class SlackListener(Errands):
 
         async def again() -> str:
             if refusal:
-                return REFUSED.format(where=refusal)
+                return REFUSED[refusal]
             # It may have been posted together with its button.
             if await self._queue.retry(pressed.key, turn, MessageRef(channel, pressed.ts)):
                 return ""
@@ -146,6 +149,27 @@ class SlackListener(Errands):
 
         return await self._press(ack, end(), pressed.channel, pressed.user, pressed.thread)
 
+    async def forget(self, ack: Callable[[], Awaitable[None]], body: dict[str, Any], action: dict[str, Any]) -> None:
+        """The Forget button: for the person who was asked whether to forget, and admins."""
+        pressed = read_press(body, action, names=3)
+        if pressed is None:
+            return await ack()
+        channel, user = pressed.channel, pressed.user
+        asked = Confirmation(pressed.key, *pressed.names)
+
+        async def confirm() -> str:
+            if refusal := self._refusal(channel, user, direct=channel.startswith("D"), external=False):
+                return REFUSED[refusal]
+            if asked.key.channel != channel:
+                return NOT_ASKED
+            venue = await self._surface.venue_in(channel)
+            done, say = await asked.give(user, self._queue, self._memory, venue, self._settings.policy)
+            if done:
+                self.later(self._replace(channel, pressed.ts, say))
+            return "" if done else say
+
+        return await self._press(ack, confirm(), channel, user, pressed.thread)
+
     async def _accept(self, body: dict[str, Any], asked: Asked) -> None:
         """Store the message, so that it will be answered, or say why not."""
         turn, channel, user = asked.turn, asked.turn.place["channel"], asked.turn.author.id
@@ -155,14 +179,14 @@ class SlackListener(Errands):
             if await self._queue.first(turn.id):
                 log.info("access denied", **turn_fields(turn), why=refusal)
                 metrics.EVENTS.add(platform="slack", type="question", outcome="denied")
-                self.later(self._whisper(channel, user, thread, REFUSED.format(where=refusal)))
+                self.later(self._whisper(channel, user, thread, REFUSED[refusal]))
             return
         if is_stop(turn.text):
             if not await self._end(turn):
                 self.later(self._whisper(channel, user, thread, NOTHING))
             return
         if files and await self._queue.first(f"{turn.id}:files"):
-            self.later(self._whisper(channel, user, thread, escape(UNREAD.format(files=files))))
+            self.later(self._whisper(channel, user, thread, UNREAD.format(files=files)))
         if not turn.text.strip() and await self._is_file_alone(turn, files):
             return
         reach("submit")
@@ -171,9 +195,10 @@ class SlackListener(Errands):
         if receipt.status == "duplicate" and files:
             # The same message came first as app_mention, which does not tell of files.
             await self._queue.amend(turn.id, files=files)
-        if receipt.note:
-            self.later(self._whisper(channel, user, thread, escape(receipt.note)))
-        if receipt.status != "duplicate" and asks_for_settings(turn.text):
+        # Both events of one message are refused where one is; its author is told once.
+        if receipt.note and (receipt.accepted or await self._queue.first(f"{turn.id}:refused")):
+            self.later(self._whisper(channel, user, thread, receipt.note))
+        if receipt.status != "duplicate" and is_settings(turn.text) and not self._refuses_settings(channel, user):
             self.later(self._whisper(channel, user, thread, FORM_OFFERED, offer(turn.key)))
 
     async def _end(self, asked: Turn) -> bool:
@@ -210,7 +235,7 @@ class SlackListener(Errands):
                 say = await work
         except StorageError as error:
             log.warning("button press failed", error=str(error))
-            say = StorageError.plain
+            say = StorageError.plain  # filled in by _whisper
         await ack()
         if say:
             self.later(self._whisper(channel, user, thread, say))
@@ -219,12 +244,19 @@ class SlackListener(Errands):
         """Why this person is not answered here; "" if they are."""
         settings = self._settings
         if external and not settings.slack_allow_external:
-            return "in channels that are shared with another organisation"
+            return EXTERNAL
         if not direct and settings.slack_allow_channels and channel not in settings.slack_allow_channels:
-            return "in this channel"
+            return CHANNEL
         if settings.slack_allow_users and user not in settings.slack_allow_users:
-            return "you"
+            return PERSON
         return ""
+
+    def _refuses_settings(self, channel: str, user: str) -> str:
+        """Why this person cannot change settings there, for ``Venue.tell``; "" if they can."""
+        direct = channel.startswith("D")
+        if refusal := self._refusal(channel, user, direct=direct, external=False):
+            return REFUSED[refusal]
+        return self._settings.policy.refusal("settings", user, shared=not direct)
 
     async def _follow(self, change: Changed) -> None:
         """An edited or deleted message: what is remembered of it, or is about to be, follows."""
@@ -248,11 +280,17 @@ class SlackListener(Errands):
     async def _whisper(
         self, channel: str, user: str, thread: str, text: str, blocks: list[dict[str, Any]] | None = None
     ) -> None:
-        """One line for one person, or blocks."""
+        """One line for one person, or blocks; placeholders in it are filled in for the channel."""
+        text = escape((await self._surface.venue_in(channel)).tell(text))
         with slack_errors("chat.postEphemeral"):
             await self._surface.client.chat_postEphemeral(
                 channel=channel, user=user, text=text, thread_ts=thread or None, blocks=blocks
             )
+
+    async def _replace(self, channel: str, ts: str, text: str) -> None:
+        """Put a text in the place of a message of ours, without its buttons."""
+        with slack_errors("chat.update"):
+            await self._surface.client.chat_update(channel=channel, ts=ts, **own_message(text))
 
     async def _post(self, channel: str, thread: str, text: str) -> None:
         with slack_errors("chat.postMessage"):

@@ -22,7 +22,7 @@ from bots.app import Stopping
 from bots.slack.errors import slack_errors
 from bots.slack.listener import SlackListener
 from bots.slack.socket import Socket
-from bots.slack.surface import SlackSurface
+from bots.slack.surface import PERSON, SlackSurface
 from core.budgets import Budgets
 from core.errors import PlatformUnavailable, RateLimited, SettingsError
 from core.memory import Memory
@@ -62,7 +62,14 @@ class Slack:
         self, settings: Settings, client: AsyncWebClient, who: dict[str, str], stopping: Stopping, budgets: Budgets
     ) -> None:
         first_words = settings.first_words_ms / 1000
-        self.surface = SlackSurface(client, who["user_id"], who["user"], budgets=budgets, first_words=first_words)
+        self.surface = SlackSurface(
+            client,
+            who["user_id"],
+            who["user"],
+            budgets=budgets,
+            first_words=first_words,
+            contact=settings.contact_among(PERSON),
+        )
         self._settings = settings
         self._client = client
         self._who = who

@@ -1,4 +1,4 @@
-"""Settings of a conversation as a form in Slack: a button that one person sees, a modal, and what it is sent back with.
+"""Settings of a conversation as a form in Slack: a button that one person sees, a modal, and what was filled in.
 
 The words `settings temperature 0.2` do the same; this only saves typing them.
 """
@@ -11,10 +11,10 @@ from typing import Any
 
 import structlog
 from slack_bolt.app.async_app import AsyncApp
-from slack_sdk.web.async_client import AsyncWebClient
 
 from bots.slack.errors import slack_errors
-from core.errors import ParleyError, StorageError
+from bots.slack.surface import SlackSurface
+from core.errors import ParleyError, PlatformError, StorageError
 from core.memory import Memory
 from core.preferences import MOST_TOKENS, NAMES, Choices, WrongChoice, trace
 from core.queue import in_time
@@ -39,18 +39,15 @@ LABELS = {
     "max": "Longest answer, in tokens",
     "model": "Model",
 }
-CUT = f"Only its first {LONGEST_INPUT:,} characters stand here: if you change them, the rest is gone."
+CUT = f"This shows its first {LONGEST_INPUT:,} characters. If you change them, the rest is lost."
 RANGES = {"temperature": ("0", "2"), "top_p": ("0.01", "1"), "max": ("1", str(MOST_TOKENS))}
 FIELDS = {"max": "max_new_tokens"}
 
 Json = dict[str, Any]
 Refuses = Callable[[str, str], str]
-"""Why a person is not answered in a channel; "" if they are."""
-
-
-def asks_for_settings(text: str) -> bool:
-    """Whether a message is the word alone."""
-    return text.strip().lstrip("/!").rstrip(".!?").casefold() == "settings"
+"""Why a person cannot change settings in a channel, for ``Venue.tell``; "" if they can."""
+Whisper = Callable[[str, str, str, str], Awaitable[None]]
+"""Says something to a person in a channel and a thread of it."""
 
 
 def offer(key: ConversationKey) -> list[Json]:
@@ -62,7 +59,7 @@ def offer(key: ConversationKey) -> list[Json]:
 def form(key: ConversationKey, chosen: ConversationSettings, choices: Choices) -> Json:
     """The modal, filled in with what was chosen; an empty field is its default."""
     blocks = [_field(name, chosen, choices) for name in NAMES if choices.offers(name)]
-    option = {"text": _plain("Take all changes back"), "value": RESET}
+    option = {"text": _plain("Reset to defaults"), "value": RESET}
     boxes = {"type": "checkboxes", "action_id": RESET, "options": [option]}
     reset = {"type": "input", "block_id": RESET, "optional": True, "label": _plain("Defaults"), "element": boxes}
     return {
@@ -86,7 +83,7 @@ def read_about(view: Json) -> tuple[ConversationKey, dict[str, str]]:
 
 
 def read_form(view: Json) -> dict[str, str]:
-    """What was filled in, by the names of settings; ``RESET`` alone if everything is to be taken back."""
+    """What was filled in, by the names of settings; ``RESET`` alone if all is to be reset."""
     values = view.get("state", {}).get("values", {})
     if values.get(RESET, {}).get(RESET, {}).get("selected_options"):
         return {RESET: ""}
@@ -127,8 +124,8 @@ def changed(
 class SlackSettings:
     """Opens the form and takes what was filled in."""
 
-    def __init__(self, client: AsyncWebClient, memory: Memory, refuses: Refuses) -> None:
-        self._client, self._memory, self._refuses = client, memory, refuses
+    def __init__(self, surface: SlackSurface, memory: Memory, refuses: Refuses, whisper: Whisper) -> None:
+        self._surface, self._memory, self._refuses, self._whisper = surface, memory, refuses, whisper
 
     def attach(self, app: AsyncApp) -> None:
         """Register with Bolt."""
@@ -138,30 +135,44 @@ class SlackSettings:
     async def open(self, ack: Callable[[], Awaitable[None]], body: Json, action: Json) -> None:
         """The button was pressed: show the form, while Slack still lets us."""
         await ack()
-        if self._refuses(body["channel"]["id"], body["user"]["id"]):
+        channel, user, thread = body["channel"]["id"], body["user"]["id"], body.get("message", {}).get("thread_ts", "")
+        if why := self._refuses(channel, user):
+            await self._tell(channel, user, thread, why)
             return
         key = ConversationKey.parse(action["value"])
         try:
             async with in_time():
                 chosen, choices = await self._memory.settings(key)
             with slack_errors("views.open"):
-                await self._client.views_open(trigger_id=body["trigger_id"], view=form(key, chosen, choices))
+                await self._surface.client.views_open(trigger_id=body["trigger_id"], view=form(key, chosen, choices))
         except ParleyError as error:
             log.warning("settings form not opened", error=str(error), remedy=error.remedy)
+            await self._tell(channel, user, thread, error.plain)
 
-    async def save(self, ack: Callable[..., Awaitable[None]], view: Json) -> None:
+    async def save(self, ack: Callable[..., Awaitable[None]], body: Json, view: Json) -> None:
         """The form was sent: store what changed, or say beside each field what is wrong with it."""
         (key, shown), filled = read_about(view), read_form(view)
+        first = next(iter(filled), RESET)
+        if why := self._refuses(key.channel, body["user"]["id"]):
+            wrong = {first: (await self._surface.venue_in(key.channel)).tell(why)}
+            await ack(response_action="errors", errors=wrong)
+            return
         try:
             async with in_time():
                 wrong = await self._choose(key, filled, shown)
         except StorageError as error:
             log.warning("settings not stored", error=str(error))
-            wrong = {next(iter(filled), RESET): StorageError.plain}
+            wrong = {first: StorageError.tell(await self._surface.venue_in(key.channel))}
         if wrong:
             await ack(response_action="errors", errors=wrong)
         else:
             await ack()
+
+    async def _tell(self, channel: str, user: str, thread: str, text: str) -> None:
+        try:
+            await self._whisper(channel, user, thread, text)
+        except PlatformError as error:
+            log.warning("could not be said", error=str(error), remedy=error.remedy)
 
     async def _choose(
         self, key: ConversationKey, filled: Mapping[str, str], shown: Mapping[str, str]
@@ -195,7 +206,7 @@ def _field(name: str, chosen: ConversationSettings, choices: Choices) -> Json:
         case _:
             element = {"type": "plain_text_input", "multiline": True, "max_length": LONGEST_INPUT}
             element |= {"initial_value": value} if value else {}
-            element["placeholder"] = _plain("As whoever runs me has set it.")
+            element["placeholder"] = _plain("Default")
             if len(chosen.system or "") > LONGEST_INPUT:
                 hint += " " + CUT
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,14 +17,17 @@ from bots.slack.events import identity
 from bots.slack.text import people, plain, readable
 from core.budgets import Budgets
 from core.errors import PlatformError
+from core.policy import Venue
 from core.surface import Pace
 from core.types import Author, Message, Role, Turn
 from core.window import shorten
 
 log = structlog.get_logger()
 
+PERSON = re.compile(r"[UW][A-Z0-9]+")
+"""The id of a person."""
 MOST_NAMES = 20
-"""People in one message whose names are asked for; who mentions more, mentions a crowd."""
+"""People in one message whose names are asked for."""
 THREAD_MESSAGES = 50
 """Of a thread that people held among themselves, the root and the newest are read."""
 THREAD_PAGE, THREAD_PAGES = 200, 5
@@ -38,12 +42,21 @@ class SlackSurface:
     regenerates = False
 
     def __init__(
-        self, client: AsyncWebClient, bot: str, bot_name: str, *, budgets: Budgets, first_words: float
+        self,
+        client: AsyncWebClient,
+        bot: str,
+        bot_name: str,
+        *,
+        budgets: Budgets,
+        first_words: float,
+        contact: str = "",
     ) -> None:
+        """``contact`` is whom people can ask: an id, or any text."""
         self.client = client
         self.bot = bot
         self.directory = Directory(client)
         self.bot_name = bot_name
+        self._contact = contact
         self._first_words = first_words
         self._budgets = budgets
         self._signs = Signs(client, budgets)
@@ -85,6 +98,22 @@ class SlackSurface:
         asked = sorted(mentioned - {self.bot})[: 2 * MOST_NAMES]
         names = {**await self.directory.names(asked), self.bot: self.bot_name}
         return [self._message(turn, message, names) for message in said]
+
+    async def venue(self, turn: Turn) -> Venue:
+        """See ``core.surface.Surface``."""
+        return await self.venue_in(turn.key.channel)
+
+    async def venue_in(self, channel: str) -> Venue:
+        """A channel, where a message has to mention us, or a direct message, where none has to."""
+        contact = self._contact
+        if PERSON.fullmatch(contact):  # by name: a mention would ping them for every refusal
+            name = await self.directory.name(contact)
+            contact = f"@{name}" if name else contact
+        if channel.startswith("D"):
+            return Venue(buttons=True, contact=contact)
+        mention = f"@{self.bot_name} "
+        asking = f"Ask me anything: mention me, as in `{mention}what is a lease?`, and I answer in a thread under it."
+        return Venue(mention, shared=True, buttons=True, contact=contact, asking=asking)
 
     def open_editor(self, turn: Turn) -> SlackEditor:
         """Where the reply to a turn is written."""

@@ -15,13 +15,24 @@ import structlog
 
 from bots.web.board import Entry
 from bots.web.live import Gallery
-from bots.web.people import PRIVATE, People, Visitor, channel_name, person_name, visitor_id
+from bots.web.people import (
+    PRIVATE,
+    People,
+    Visitor,
+    channel_name,
+    contact_in,
+    person_name,
+    venue_of,
+    visitor_id,
+)
 from bots.web.text import chat_messages, progress
-from core.commands import is_stop
+from core.commands import in_words, is_forget, is_stop
 from core.errors import ParleyError, StorageError
 from core.memory import RedisMemory
+from core.policy import Action, Venue
 from core.queue import RedisTurnQueue, in_time
 from core.reply import STOPPED, WITHDRAWN
+from core.settings import Settings
 from core.tags import tag
 from core.types import MessageRef, Role, Turn
 
@@ -33,23 +44,24 @@ FRAME = 0.08
 """Seconds between two looks of a chat window at the least."""
 TICK = 10.0
 """Seconds after which a watch looks whether its browser is still there."""
-NOBODY = "This browser keeps no cookies, so I cannot tell you from others. Please allow them for this page."
-NOTHING = "There is no answer under way here that you could stop."
-NOT_AGAIN = "There is no question to ask again here."
+NOBODY = "Allow cookies for this page and reload it: without them I can't tell you from other people."
+NOTHING = "I'm not writing an answer here right now."
+NOT_AGAIN = "There's no question to ask again here."
 
 
 class ChatDesk:
     """Does what people ask for in the chat, for every browser of this process."""
 
     def __init__(
-        self, queue: RedisTurnQueue, memory: RedisMemory, people: People, gallery: Gallery, *, header: str = ""
+        self, queue: RedisTurnQueue, memory: RedisMemory, people: People, gallery: Gallery, settings: Settings
     ) -> None:
-        """``header`` is the one in which a proxy names people, "" if there is none."""
         self.people = people
         self.memory = memory
         self._queue = queue
         self._gallery = gallery
-        self._header = header
+        self._header = settings.web_auth_header
+        self._policy = settings.policy
+        self._contact = contact_in(settings)
         self._seats: dict[str, object] = {}
 
     async def visitor(self, request: gr.Request) -> Visitor:
@@ -62,8 +74,26 @@ class ChatDesk:
         if not who:
             raise gr.Error(NOBODY, print_exception=False)
         given = person_name(who.removeprefix("p-")) if self._header else ""
-        with told():
+        with self.told():
             return await self.people.meet(who, given=given)
+
+    def tell(self, text: str) -> str:
+        """One of our own sentences, with whom to ask in it."""
+        return Venue(contact=self._contact).tell(text)
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Turn what goes wrong inside into a line for the person, and a line in the log."""
+        try:
+            yield
+        except ParleyError as error:
+            log.warning("the page could not do it", error=str(error), remedy=error.remedy)
+            raise gr.Error(self.tell(error.plain), print_exception=False) from None
+
+    def refusal(self, action: Action, visitor: Visitor, channel: str) -> str:
+        """Why somebody cannot do this in a channel, "" if they can."""
+        shared = venue_of(visitor.key(channel), self._contact).shared
+        return self.tell(self._policy.refusal(action, visitor.id, shared=shared))
 
     async def watch(self, channel: str, request: gr.Request) -> AsyncIterator[Any]:
         """Keep a chat window up to date, until its browser goes away or looks at another channel."""
@@ -83,7 +113,7 @@ class ChatDesk:
                     if self._seats.get(session) is not seat:
                         return
                     version, entries = board.version, board.entries
-                    line = progress(entries) if self._gallery.reachable else StorageError.plain
+                    line = progress(entries) if self._gallery.reachable else self.tell(StorageError.plain)
                     busy = any(entry.open for entry in entries)
                     yield chat_messages(entries), gr.Button("Stop", interactive=busy), status_line(line)
                     await asyncio.sleep(FRAME)
@@ -106,8 +136,8 @@ class ChatDesk:
             return ""
         if len(text) > MOST_CHARACTERS:
             gr.Warning(
-                f"That is {len(text):,} characters, and {MOST_CHARACTERS:,} are the most that I take at once. "
-                "It is still in the box; please make it shorter.",
+                f"Your message has {len(text):,} characters, and I can take {MOST_CHARACTERS:,}. "
+                "It's still in the box: please shorten it.",
                 duration=30,  # a browser is slow with so long a text, and the time counts from when it shows this
             )
             return text
@@ -119,10 +149,10 @@ class ChatDesk:
                 receipt = await self._queue.submit(turn)
         except StorageError as error:
             log.warning("message not queued", error=str(error), remedy=error.remedy)
-            gr.Warning(StorageError.plain)
+            gr.Warning(self.tell(StorageError.plain))
             return text
         if receipt.note:
-            gr.Info(receipt.note)
+            gr.Info(self.tell(receipt.note))
         if not receipt.accepted:
             return text
         try:
@@ -134,7 +164,7 @@ class ChatDesk:
     async def stop(self, channel: str, request: gr.Request) -> None:
         """End the newest answer that is written for this person here or, where all share the channel, for anybody."""
         visitor = await self.visitor(request)
-        with told():
+        with self.told():
             waiting = [entry for entry in await self._gallery.boards.entries(visitor.key(channel)) if entry.open]
             own = [entry for entry in waiting if entry.author.id == visitor.id]
             for entry in reversed(own or waiting):
@@ -146,7 +176,7 @@ class ChatDesk:
         """Ask the last question here again; the new answer takes the place of the old one."""
         visitor = await self.visitor(request)
         key = visitor.key(channel)
-        with told():
+        with self.told():
             entries = [entry for entry in await self._gallery.boards.entries(key) if not entry.open]
             if not entries:
                 gr.Info(NOT_AGAIN)
@@ -161,22 +191,52 @@ class ChatDesk:
             turn = Turn(last.turn, key, lane, last.author, asked, last.at, attempt=last.attempt)
             await self._queue.again(turn, [ref])
 
+    async def send(self, text: str, channel: str, request: gr.Request) -> tuple[Any, Any, Any]:
+        """Submit a message; ``forget`` in a channel where others spoke opens the dialog that asks first."""
+        if not is_forget(text):
+            return await self.submit(text, channel, request), gr.skip(), gr.skip()
+        visitor = await self.visitor(request)
+        key = visitor.key(channel)
+        with self.told():
+            extent = await self.memory.extent(key)
+        alone = not venue_of(key, "").shared or extent.people <= {visitor.id}
+        if alone or self.refusal("forget", visitor, channel):  # the command says so
+            return await self.submit(text, channel, request), gr.skip(), gr.skip()
+        return "", *await self.ask_first(channel, request)
+
+    async def ask_first(self, channel: str, request: gr.Request) -> tuple[Any, str]:
+        """Open the dialog that asks whether to forget a channel, for those who can have that done."""
+        visitor = await self.visitor(request)
+        key = visitor.key(channel)
+        if why := self.refusal("forget", visitor, channel):
+            gr.Warning(why)
+            return gr.Column(visible=False), ""
+        if not venue_of(key, "").shared:
+            return gr.Column(visible=True), "Forget everything said here? Only you can see this channel."
+        with self.told():
+            extent = in_words(await self.memory.extent(key))
+        asks = f"Forget this channel for everybody? That's {extent}. You can also type `forget now`."
+        return gr.Column(visible=True), asks
+
     async def forget(self, channel: str, request: gr.Request) -> None:
         """Forget what was said here, and take back what is being answered."""
         visitor = await self.visitor(request)
         key = visitor.key(channel)
-        with told():
+        if why := self.refusal("forget", visitor, channel):
+            gr.Warning(why)
+            return
+        with self.told():
             for entry in await self._gallery.boards.entries(key):
                 if entry.open:
                     await self._queue.stop(entry.turn, WITHDRAWN)
             forgotten = await self.memory.forget(key)
-        gr.Info(f"Forgotten: {forgotten} message{'s' * (forgotten != 1)}.")
+        gr.Info(f"Done: I've forgotten {forgotten} message{'s' * (forgotten != 1)}.")
 
     async def name(self, name: str, request: gr.Request) -> Visitor:
         """Call somebody as they want to be called."""
         visitor = await self.visitor(request)
         if (name := person_name(name)) and not visitor.given:
-            with told():
+            with self.told():
                 await self.people.call(visitor.id, name)
         return await self.visitor(request)
 
@@ -184,7 +244,7 @@ class ChatDesk:
         """Go to a channel, which may be new. Gives its name."""
         visitor = await self.visitor(request)
         channel = PRIVATE if channel == PRIVATE else channel_name(channel)
-        with told():
+        with self.told():
             await self.people.settle(visitor.id, channel)
         return channel
 
@@ -192,13 +252,3 @@ class ChatDesk:
 def status_line(text: str) -> str:
     """A line that a screen reader says when it changes."""
     return f'<div id="line" role="status" aria-live="polite">{html.escape(text)}</div>'
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """Turn what goes wrong inside into a line for the person, and a line in the log."""
-    try:
-        yield
-    except ParleyError as error:
-        log.warning("page action failed", error=str(error), remedy=error.remedy)
-        raise gr.Error(error.plain, print_exception=False) from None

@@ -16,13 +16,9 @@ EXAMPLES = (
     "Explain what a token is, in three sentences.",
 )
 EMPTY = """### Ask something
-Everybody who opens this channel sees the conversation, and I remember it here and nowhere else. A new name in
-**Channel** opens another; **Only me** is one that nobody else sees. Enter sends, Shift-Enter begins a new line.
+Everybody who opens this channel sees the conversation. I remember it and use it nowhere else. To open another channel,
+type a new name under **Channel**; only you see **Only me**. Enter sends, Shift-Enter starts a new line.
 """
-ASK_FORGET = {
-    True: "Forget all that was said here? Only you are in this channel.",
-    False: "Forget all that was said in this channel, for everybody?",
-}
 
 
 QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
@@ -89,7 +85,7 @@ def build_chat(desk: ChatDesk, channel: gr.Dropdown, name: gr.Textbox, greeting:
         retry = gr.Button("Retry", elem_id="retry", size="sm", min_width=80)
         clear = gr.Button("Clear", elem_id="clear", size="sm", min_width=80)
     with gr.Column(visible=False, elem_id="confirm", elem_classes="hint") as confirm:
-        question = gr.Markdown(ASK_FORGET[False])
+        question = gr.Markdown("")
         with gr.Row():
             forget = gr.Button("Forget it", variant="stop", elem_id="forget", size="sm")
             keep = gr.Button("Keep it", elem_id="keep", size="sm")
@@ -109,9 +105,6 @@ def build_chat(desk: ChatDesk, channel: gr.Dropdown, name: gr.Textbox, greeting:
         channels = await desk.people.channels()
         return gr.Dropdown(choices=_choices(channels), value=place), gr.Column(visible=False)
 
-    async def ask_first(place: str) -> tuple[Any, Any]:
-        return gr.Column(visible=True), ASK_FORGET[place == PRIVATE]
-
     async def forget_it(place: str, request: gr.Request) -> Any:
         await desk.forget(place, request)
         return gr.Column(visible=False)
@@ -122,11 +115,11 @@ def build_chat(desk: ChatDesk, channel: gr.Dropdown, name: gr.Textbox, greeting:
     async def example(place: str, picked: gr.SelectData, request: gr.Request) -> None:
         await desk.submit(str(picked.value["text"]), place, request)
 
-    gr.on([send.click, box.submit], desk.submit, [box, channel], [box], **SAYS)
+    gr.on([send.click, box.submit], desk.send, [box, channel], [box, confirm, question], **SAYS)
     chat.example_select(example, [channel], None, **SAYS)
     stop.click(desk.stop, [channel], None, **SAYS)
     retry.click(desk.retry, [channel], None, **SAYS)
-    clear.click(ask_first, [channel], [confirm, question], **QUICK)
+    clear.click(desk.ask_first, [channel], [confirm, question], **SAYS)
     keep.click(lambda: gr.Column(visible=False), None, [confirm], **QUICK)
     forget.click(forget_it, [channel], [confirm], **SAYS)
     gr.on([name.submit, name.blur], rename, [name], [name], **QUICK)

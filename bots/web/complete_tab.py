@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 
 import gradio as gr
@@ -13,13 +13,13 @@ from core.models import Models
 from core.types import GenerationRequest, Message, Prompt, Role
 
 
-def build_complete(models: Models, deadlines: Deadlines) -> None:
-    """Lay the tab out and wire it."""
+def build_complete(models: Models, deadlines: Deadlines, tell: Callable[[str], str]) -> None:
+    """Lay the tab out and wire it. ``tell`` fills in our own sentences."""
     names = models.names
-    gr.Markdown("The model goes on where your text ends. Nothing is remembered.")
+    gr.Markdown("The model continues your text. Nothing is remembered.")
     prompt = gr.Textbox(label="Prompt", placeholder="Once upon a time", lines=4, max_lines=16, elem_id="prompt")
     with gr.Row():
-        tokens = gr.Slider(1, 1024, value=20, step=1, label="Most new tokens", elem_id="tokens")
+        tokens = gr.Slider(1, 1024, value=20, step=1, label="Maximum new tokens", elem_id="tokens")
         temperature = gr.Slider(0, 1, value=0.7, step=0.05, label="Temperature (0 is greedy)", elem_id="temperature")
     model = gr.Dropdown(
         choices=list(names),
@@ -42,7 +42,7 @@ def build_complete(models: Models, deadlines: Deadlines) -> None:
         prompt: str, tokens: float, temperature: float, chosen: str | None, request: gr.Request
     ) -> AsyncIterator[tuple[str, str]]:
         if not prompt.strip():
-            yield "", _line("Write something to go on from.")
+            yield "", _line("Write a prompt first.")
             return
         stop_it(request)
         asked = GenerationRequest(
@@ -54,7 +54,7 @@ def build_complete(models: Models, deadlines: Deadlines) -> None:
         try:
             async with aclosing(completion.watch()) as looks:
                 async for written, standing in looks:
-                    yield written, _line(standing)
+                    yield written, _line(tell(standing))
         finally:
             if under_way.get(session) is completion:
                 del under_way[session]

@@ -16,7 +16,7 @@ from core.types import Delta, Done, Ending, GenerationRequest, Thinking
 
 log = structlog.get_logger()
 
-REASONS = {Ending.COMPLETE: "the model came to its end", Ending.LENGTH: "cut off at the most new tokens"}
+REASONS = {Ending.COMPLETE: "the model finished", Ending.LENGTH: "cut off at the maximum of new tokens"}
 FRAME = 0.05
 """Seconds between two looks."""
 
@@ -60,7 +60,7 @@ class Completion:
                             self.text, self.line = "" if retract else self.text, "Thinking …"
                         case Done(ending, usage):
                             count = usage.completion_tokens
-                            counted = f"{count} token{'s' * (count != 1)}" if count is not None else "tokens not told"
+                            counted = f"{count} token{'s' * (count != 1)}" if count is not None else "tokens unknown"
                             self.line = f"Done: {REASONS[ending]}. {counted}, {time.monotonic() - began:.1f} s."
         except GenerationError as error:
             log.warning("completion interrupted", error=str(error), remedy=error.remedy)

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from bots.app import Core
-from bots.web.chat import ChatDesk, told
+from bots.web.chat import ChatDesk
 from bots.web.chat_tab import QUICK, SAYS
 from bots.web.people import PRIVATE, Visitor
 from core.commands import days
@@ -84,7 +84,7 @@ def build_memory(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> Any:
         save = gr.Button("Export as JSON", size="sm", min_width=80, elem_id="export")
         clear = gr.Button("Forget", size="sm", min_width=80, elem_id="forget-memory")
     with gr.Column(visible=False, elem_classes="hint") as confirm:
-        gr.Markdown("Forget all that is listed here?")
+        question = gr.Markdown("")
         with gr.Row():
             forget = gr.Button("Forget it", variant="stop", size="sm", elem_id="forget-memory-now")
             keep = gr.Button("Keep it", size="sm", elem_id="keep-memory")
@@ -103,13 +103,13 @@ def build_memory(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> Any:
 
     async def look(place: str, words: str | None, request: gr.Request) -> tuple[str, str, str]:
         visitor = await desk.visitor(request)
-        with told():
+        with desk.told():
             found = await recollect(core, visitor, place)
         return facts_of(found, place or visitor.channel), messages_of(found, words or ""), found.prompt
 
     async def pack(place: str, request: gr.Request) -> tuple[str, str]:
         visitor = await desk.visitor(request)
-        with told():
+        with desk.told():
             found = await recollect(core, visitor, place)
         return export(found), f"parley-{'private' if place == PRIVATE else place}.json"
 
@@ -122,7 +122,7 @@ def build_memory(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> Any:
     # By itself, so that whoever types on while something is looked for sees what they typed last.
     search.change(look, [channel, search], shown, **QUICK, trigger_mode="always_last")
     save.click(pack, [channel], [exported, filename], **QUICK).then(None, [exported, filename], None, js=SAVE)
-    clear.click(lambda: gr.Column(visible=True), None, [confirm], **QUICK)
+    clear.click(desk.ask_first, [channel], [confirm, question], **SAYS)
     keep.click(lambda: gr.Column(visible=False), None, [confirm], **QUICK)
     forget.click(forget_it, [channel], [confirm], **SAYS).then(look, [channel, search], shown, **QUICK)
     return lambda tab: tab.select(look, [channel, search], shown, **QUICK)
@@ -136,15 +136,15 @@ def facts_of(found: Recollection, place: str) -> str:
         return f"<p class='facts'>Nothing is remembered of <b>{html.escape(where)}</b> yet.</p>"
     room, summary = found.budget.prompt, found.conversation.summary
     share_ = min(100, round(100 * found.seen / room)) if room else 100
-    unseen = f" The oldest {found.first_seen} are no longer in the model's window." if found.first_seen > 0 else ""
+    unseen = f" The model no longer sees the oldest {found.first_seen}." if found.first_seen > 0 else ""
     return (
         f"<p class='facts'><b>{html.escape(where)}</b>: {len(kept)} messages, about "
         f"{sum(message.tokens for message in kept):,} tokens. Forgotten in {days(found.seconds_left)} if nobody writes "
-        f"here, or at once if you say so.{unseen}</p>"
+        f"here, or at once with <b>Forget</b>.{unseen}</p>"
         f"<div class='meter' role='meter' aria-label='Room in the model&#39;s window' aria-valuemin='0' "
         f"aria-valuemax='{room}' aria-valuenow='{found.seen}' aria-valuetext='{found.seen:,} of {room:,} tokens'>"
         f"<span style='width:{share_}%'></span></div>"
-        f"<p class='facts'>{found.seen:,} of {room:,} tokens that the model reads at once.</p>"
+        f"<p class='facts'>The model sees {found.seen:,} of them; {room:,} fit at once.</p>"
         + (f"<p class='facts'><b>Summary of what came before:</b> {html.escape(summary)}</p>" if summary else "")
     )
 
@@ -165,7 +165,7 @@ def messages_of(found: Recollection, words: str) -> str:
 def _row(message: Message, *, seen: bool) -> str:
     text = message.text if len(message.text) <= MOST_LISTED else message.text[:MOST_LISTED].rstrip() + " …"
     at = f"{datetime.fromtimestamp(message.at).astimezone():%Y-%m-%d %H:%M}" if message.at else ""
-    out = "" if seen else " · no longer in the window"
+    out = "" if seen else " · no longer seen by the model"
     return (
         f"<li class='{'seen' if seen else 'unseen'}'><div class='who'><b>{html.escape(_who(message))}</b> "
         f"<span>{at} · {message.tokens:,} tokens{out}</span></div><div class='said'>{html.escape(text)}</div></li>"

@@ -10,7 +10,7 @@ import gradio as gr
 
 from bots.app import Core
 from bots.app import choices as available
-from bots.web.chat import ChatDesk, told
+from bots.web.chat import ChatDesk
 from bots.web.chat_tab import QUICK, SAYS
 from core.preferences import Choices, WrongChoice
 from core.types import ConversationSettings
@@ -37,7 +37,7 @@ def build_options(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> None:
         )
         system = gr.Textbox(
             label="System message",
-            info="Who the assistant is here. Empty: as it was set up.",
+            info="Who the assistant is here. Empty: the default.",
             placeholder=choices.system,
             lines=2,
             max_lines=8,
@@ -47,7 +47,7 @@ def build_options(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> None:
             temperature = gr.Slider(0.1, 1, value=LIVELY, step=0.05, label="Temperature", elem_id="warmth")
             greedy = gr.Checkbox(label="Greedy: always the likeliest word", elem_id="greedy")
         with gr.Row():
-            most = gr.Slider(1, MOST_TOKENS, value=MOST_TOKENS, step=1, label="Most new tokens", elem_id="most")
+            most = gr.Slider(1, MOST_TOKENS, value=MOST_TOKENS, step=1, label="Maximum new tokens", elem_id="most")
             top_p = gr.Slider(0.05, 1, value=1, step=0.05, label="Top-p", elem_id="top-p")
         model = gr.Dropdown(
             choices=list(choices.models),
@@ -56,19 +56,22 @@ def build_options(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> None:
             visible=len(choices.models) > 1,
             elem_id="model",
         )
-        reset = gr.Button("As it was set up", size="sm", elem_id="reset")
+        reset = gr.Button("Reset to defaults", size="sm", elem_id="reset")
     controls = [persona, system, temperature, greedy, most, top_p, model]
 
     async def read(place: str, request: gr.Request) -> list[Any]:
         visitor = await desk.visitor(request)
-        with told():
+        with desk.told():
             chosen, _ = await core.memory.settings(visitor.key(place))
         return _shown(chosen, choices, await _room(core))
 
     async def choose(place: str, setting: str, value: str, request: gr.Request) -> list[Any]:
-        key = (await desk.visitor(request)).key(place)
-        with told():
+        visitor = await desk.visitor(request)
+        key, why = visitor.key(place), desk.refusal("settings", visitor, place)
+        with desk.told():
             try:
+                if why:
+                    raise WrongChoice(why)
                 chosen = await core.memory.choose(key, setting, value)
             except WrongChoice as error:
                 gr.Warning(str(error))

@@ -23,8 +23,8 @@ from bots.web.theme import CSS, theme
 from core.queue import RedisTurnQueue
 
 DEMO = (
-    "**This is the demo: no model is behind it.** To connect a real one, set `MODEL_URL` (where its server is) and, if "
-    "it wants a key, `MODEL_API_KEY` in `.env`."
+    "**This is the demo: no model is connected.** To connect one, set `MODEL_URL` (its server's address) in `.env`, "
+    "and `MODEL_API_KEY` if the server needs a key."
 )
 
 # Gradio measures its tabs with a copy that nobody sees and the Tab key finds; it calls a combobox and a group lists,
@@ -55,7 +55,7 @@ class Page:
         self._settings = core.settings
         self._gallery = gallery
         people = People(core.redis, retention=core.settings.retention_seconds)
-        self._desk = ChatDesk(queue, core.memory, people, gallery, header=core.settings.web_auth_header)
+        self._desk = ChatDesk(queue, core.memory, people, gallery, core.settings)
         self._blocks = self._build(core)
 
     def app(self) -> ASGIApp:
@@ -99,7 +99,7 @@ class Page:
                     on_load = build_chat(self._desk, channel, name, DEMO if core.settings.backend == "demo" else "")
                     build_options(core, self._desk, channel)
                 with gr.Tab("Complete", id="complete") as complete:
-                    build_complete(core.models, core.assistant.manner.deadlines)
+                    build_complete(core.models, core.assistant.manner.deadlines, self._desk.tell)
                 with gr.Tab("Memory", id="memory") as memory:
                     build_memory(core, self._desk, channel)(memory)
                 with gr.Tab("Status", id="status") as status:

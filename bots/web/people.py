@@ -17,7 +17,9 @@ from typing import Any
 from redis.asyncio import Redis
 
 from core.keys import Keys
+from core.policy import Venue
 from core.redis import redis_errors
+from core.settings import Settings
 from core.types import Author, ConversationKey
 
 PLATFORM = "web"
@@ -26,6 +28,12 @@ GENERAL = "general"
 PRIVATE = "@me"
 """How a person names the channel that is theirs alone."""
 COOKIE = "parley_visitor"
+ASKING = (
+    "Ask me anything: write your question below the chat. The buttons there stop an answer, ask again, and clear the "
+    "channel."
+)
+NAMED = re.compile(r"p-.+")
+"""The id of a person whom a reverse proxy names."""
 MOST_CHANNELS = 50
 _SPACES = re.compile(r"[\s/:#@]+")
 
@@ -56,6 +64,17 @@ class Visitor:
     def lane(self, key: ConversationKey, author: str) -> str:
         """Where an author's messages wait for each other: in a channel, nobody waits for the others."""
         return str(key) if key.channel == f"@{self.id}" else f"{key}/{author}"
+
+
+def contact_in(settings: Settings) -> str:
+    """Whom people at the page can ask: any text, or the name of an admin whom the proxy knows."""
+    return settings.contact_among(NAMED).removeprefix("p-")
+
+
+def venue_of(key: ConversationKey, contact: str) -> Venue:
+    """A channel of the page, as a place where people give commands."""
+    shared = not key.channel.startswith("@")
+    return Venue(shared=shared, contact=contact, asking=ASKING)
 
 
 def channel_name(text: str) -> str:

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from bots.app import Core
 from bots.web.board import Boards
 from bots.web.login import check_login
+from bots.web.people import contact_in
 from bots.web.port import listen
 from bots.web.surface import WebSurface
 from core.errors import SettingsError
@@ -32,7 +33,7 @@ class Web:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._boards = Boards(core.redis, retention=core.settings.retention_seconds)
-        self.surface = WebSurface(self._boards)
+        self.surface = WebSurface(self._boards, contact_in(core.settings))
         self.connected = False
         """Whether the page is being served."""
         self.place = "the page"

@@ -17,7 +17,7 @@ from core.errors import GenerationError, ParleyError
 from core.keys import Keys
 from core.models import Model
 from core.redis import redis_errors
-from core.timings import Timing, Timings
+from core.timings import MOST, Timing, Timings
 
 EVERY = 2.0
 """Seconds between two looks while the tab is open."""
@@ -94,6 +94,7 @@ def cards_of(findings: list[Finding]) -> str:
 
 def plots_of(timings: list[Timing]) -> str:
     """Of the last answers, wherever they were given: time to first text, tokens a second, edits, refusals."""
+    timings = [timing for timing in timings if timing.at > time.time() - 86_400]
     recent = timings[-MOST_PLOTTED:]
     first = [timing.first for timing in recent if timing.first is not None]
     speed = [timing.speed for timing in recent if timing.speed is not None]
@@ -103,19 +104,21 @@ def plots_of(timings: list[Timing]) -> str:
         _plot("Edits an answer", [float(timing.edits) for timing in recent], ""),
         _plot("Refused edits", [float(timing.refused) for timing in recent], ""),
     )
-    return f"<p class='facts' id='covers'>{_covered(recent)}</p><div class='sparks'>{''.join(plots)}</div>"
+    return f"<p class='facts' id='covers'>{_covered(timings)}</p><div class='sparks'>{''.join(plots)}</div>"
 
 
 def _covered(timings: list[Timing]) -> str:
-    """What the plots are about: how many answers, and where they were given."""
-    scope = "by any worker with this Redis, within a day; <code>parley chat</code> does not count"
+    """How many answers were given, and where; `parley chat` does not count."""
     if not timings:
-        return f"Of the last answers on all platforms, {scope}."
-    where = Counter(timing.platform for timing in timings)
-    each = ", ".join(f"{count} {WHERE.get(name, f'in {name.capitalize()}')}" for name, count in where.most_common())
+        return "Last 24 h: no answers yet, on any platform."
+    where = Counter(timing.platform for timing in timings).most_common()
+    places = [(count, WHERE.get(name, f"in {name.capitalize()}")) for name, count in where]
+    (count, place), *others = places
+    each = ", ".join([f"{count} of them {place}", *(f"{count} {place}" for count, place in others)])
+    more = "+" if len(timings) == MOST else ""
+    answers = f"{len(timings)}{more} answer{'s' * (len(timings) != 1)}"
     refused = sum(timing.refused for timing in timings)
-    last = f"the last {len(timings)} answers" if len(timings) > 1 else "the last answer"
-    return f"Of {last} ({html.escape(each)}), {scope}. {refused or 'No'} edit{'s' * (refused != 1)} refused."
+    return f"Last 24 h: {answers}, {each}. {refused} edit{'s' * (refused != 1)} refused."
 
 
 def _plot(title: str, values: list[float], unit: str) -> str:
@@ -143,8 +146,8 @@ def _number(value: float) -> str:
 async def _model(core: Core) -> Finding:
     settings = core.settings
     if settings.backend == "demo":
-        remedy = "For a real one: MODEL_URL=http://localhost:8080 in .env."
-        return Finding("Model", "warning", "The demo, which understands nothing.", remedy)
+        remedy = "To connect one: MODEL_URL=http://localhost:8080 in .env."
+        return Finding("Model", "warning", "None, so the built-in demo answers.", remedy)
     models = core.models.models
     healthy = await asyncio.gather(*(_answers(model) for model in models))
     said = ". ".join(f"{model.name or 'The model'}: {model.where}" for model in models)
@@ -152,7 +155,7 @@ async def _model(core: Core) -> Finding:
     if not away:
         return Finding("Model", "ok", f"{said}.")
     level: Level = "warning" if any(healthy) else "error"
-    remedy = "Is it running? MODEL_URL, or the file of models, says where it should be."
+    remedy = "Is it running? Its address is in MODEL_URL or MODELS_FILE."
     return Finding("Model", level, f"Does not answer: {', '.join(away)}. {said}.", remedy)
 
 
@@ -174,13 +177,13 @@ async def _redis(core: Core) -> Finding:
                 took = time.monotonic() - began
                 memory = (await redis.info("memory"))["used_memory_human"]
     except (ParleyError, TimeoutError):
-        remedy = "Nothing is taken or answered until it is back; what was taken is not lost."
+        remedy = "Until it is back, nothing is accepted or answered. Questions that were accepted are not lost."
         return Finding("Redis", "error", "It does not answer.", remedy)
     whose = "The one of REDIS_URL" if core.settings.redis_url else "Our own"
     said = f"{whose}: PING in {1000 * took:.1f} ms, {memory} of memory."
     if took > SLOW_PING:
         return Finding(
-            "Redis", "warning", said, "An answer waits for a handful of round trips: is it far away, or busy?"
+            "Redis", "warning", said, "That is slow, and each answer needs several calls: is it far away, or busy?"
         )
     return Finding("Redis", "ok", said)
 
@@ -200,13 +203,13 @@ async def _queue(core: Core) -> Finding:
                     pipe.llen(Keys.DEAD)
                     *lanes, workers, dead = await pipe.execute()
     except (ParleyError, TimeoutError):
-        return Finding("Queue", "error", "Redis does not answer, so nobody knows.")
+        return Finding("Queue", "error", "Unknown, because Redis does not answer.")
     waiting, answered = sum(lanes[0::3]) + sum(lanes[2::3]), sum(lanes[1::3])
     said = f"{waiting} waiting, {answered} being answered, {workers} worker{'s' * (workers != 1)}."
     if not workers:
-        return Finding("Queue", "error", said, f"Nobody answers: start `parley run {WORKER}`.")
+        return Finding("Queue", "error", said, f"Nothing is answered: start `parley run {WORKER}`.")
     if dead:
-        return Finding("Queue", "warning", f"{said} {dead} put aside after workers died of them.", "See the log.")
+        return Finding("Queue", "warning", f"{said} {dead} in the dead letters.", "`parley queue dead` lists them.")
     if waiting > 10 * workers:
         return Finding("Queue", "warning", said, f"More `parley run {WORKER}`, or a faster model, would help.")
     return Finding("Queue", "ok", said)
@@ -218,7 +221,7 @@ async def _platforms(core: Core) -> Finding:
         async with asyncio.timeout(PATIENCE):
             found = await connections(core.redis)
     except (ParleyError, TimeoutError):
-        return Finding("Platforms", "error", "Redis does not answer, so nobody knows.")
+        return Finding("Platforms", "error", "Unknown, because Redis does not answer.")
     wanted = {*configured(core.settings), *found} - {"web"}
     names = [name for name in PLATFORMS if name in wanted]
     said = [_connection(name.capitalize(), *found.get(name, (0, 0))) for name in names]
@@ -228,8 +231,8 @@ async def _platforms(core: Core) -> Finding:
     if not deaf:
         return Finding("Platforms", "ok", words)
     missing = [name for name in deaf if name not in found]
-    start = f"Nobody hears what is said there: `parley run {' '.join(missing)}` does. " if missing else ""
-    remedy = f"{start}A lost connection is made again by itself; if this lasts, `parley doctor` says what is wrong."
+    start = f"Start `parley run {' '.join(missing)}`. " if missing else ""
+    remedy = f"{start}A lost connection comes back on its own; if this lasts, `parley doctor` finds the cause."
     return Finding("Platforms", "error", words, remedy)
 
 
@@ -242,5 +245,5 @@ def _connection(name: str, up: int, down: int) -> str:
     return (
         f"{name}: not connected, trying again."
         if down
-        else f"{name}: no process said within {TTL} s that it listens there."
+        else f"{name}: no process has reported a connection in the last {TTL} s."
     )

@@ -7,9 +7,11 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 
 from bots.web.board import Boards, Entry, Stage
+from bots.web.people import venue_of
 from core import commands
 from core.errors import MessageGone, PlatformUnavailable, StorageError
 from core.pacing import Budget
+from core.policy import Venue
 from core.surface import Pace
 from core.types import Limits, Message, MessageRef, Outcome, Turn
 
@@ -26,8 +28,10 @@ class WebSurface:
 
     regenerates = False
 
-    def __init__(self, boards: Boards) -> None:
+    def __init__(self, boards: Boards, contact: str = "") -> None:
+        """``contact`` is whom people can ask."""
         self.boards = boards
+        self._contact = contact
         self._pace = Pace(Budget(_UNLIMITED, _UNLIMITED), Budget(_UNLIMITED, _UNLIMITED), first_words=0)
 
     async def understand(self, turn: Turn) -> Turn:
@@ -43,6 +47,10 @@ class WebSurface:
         """The page has no threads."""
         del turn
         return ()
+
+    async def venue(self, turn: Turn) -> Venue:
+        """See ``core.surface.Surface``."""
+        return venue_of(turn.key, self._contact)
 
     def open_editor(self, turn: Turn) -> WebEditor:
         """Where the reply to a turn is written."""

@@ -16,6 +16,7 @@ from core.assistant import Assistant, Manner
 from core.memory import RedisMemory
 from core.models import one_model
 from core.pacing import Budget
+from core.policy import Venue
 from core.prompts.falcon import FalconTemplate
 from core.queue import RedisTurnQueue
 from core.redis import connect
@@ -100,6 +101,9 @@ class Nowhere:
 
     async def read_thread(self, turn: Turn) -> Sequence[Message]:
         return ()
+
+    async def venue(self, turn: Turn) -> Venue:
+        return Venue()
 
     def open_editor(self, turn: Turn) -> MessageEditor:
         return NoEditor(turn)

@@ -42,7 +42,9 @@ async def test_roles_count_for_what_was_missed(discord: DiscordDouble, client: r
         await wait_until(lambda: ear.gateway.caught_up)
         assert not await ear.turn(denied)
         assert await ear.turn(other)
-        await wait_until(lambda: said(discord) == ["I am not set up to answer you. Whoever runs me decides that."])
+        await wait_until(
+            lambda: said(discord) == ["I'm not enabled for you here. Ask the person who runs Parley here to add you."]
+        )
 
 
 async def test_nobody_is_refused_who_has_the_role(discord: DiscordDouble, client: redis.asyncio.Redis) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from bots.discord.voice import REFUSED
 from core.memory import Exchange
 from core.redis import connect
 from core.types import Conversation, ConversationKey, Message, Role
@@ -131,7 +130,9 @@ async def test_who_is_refused_is_told_afterwards(discord: DiscordDouble, moody: 
         other = discord.mention("hello", user=BOB)
         await wait_until(lambda: ear.turn(other))
         await wait_until(discord.replies)
-    assert [posted.text for posted in discord.replies()] == [REFUSED.format(where="you")]
+    assert [posted.text for posted in discord.replies()] == [
+        "I'm not enabled for you here. Ask the person who runs Parley here to add you."
+    ]
 
 
 async def test_a_server_that_is_left_is_noted_afterwards(discord: DiscordDouble, moody: Moody) -> None:

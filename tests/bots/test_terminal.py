@@ -92,6 +92,8 @@ async def test_a_mistyped_command_is_answered_with_the_one_that_was_probably_mea
     assert await chat_with().hear(typed) == (
         f"No command `{word}`. {hint} To send this as a message, put a space before the slash."
     )
+    if typed == "/hlep":
+        assert "Did you mean `/settings temperature 0.2`?" in str(await chat_with().hear("/settings temperatur 0.2"))
 
 
 async def test_a_command_with_words_after_it_does_nothing(chat_with: Callable[..., Chat]) -> None:
@@ -169,12 +171,12 @@ async def test_settings_are_changed_by_their_own_words(chat_with: Callable[..., 
     chat = chat_with()
     assert "- `temperature`: 0.1\n" in str(await chat.hear("/temperature 0.1"))
     said = str(await chat.hear("/settings"))
-    assert "Change one with `/settings temperature 0.2`; `/settings temperature reset` brings" in said
+    assert "`/settings temperature 0.2` changes one, `/settings temperature reset` takes that back" in said
     assert "`max` is a whole number" in str(await chat.hear("/max lots"))
-    assert "no model called “big”" in str(await chat.hear("/model big"))
+    assert "No model “big”" in str(await chat.hear("/model big"))
     assert "No such setting" in str(await chat.hear("/settings colour red"))
-    assert "the default again" in str(await chat.hear("/settings reset"))
-    assert "`temperature`: 0.7, the default" in str(await chat.hear("/settings"))
+    assert "default settings again" in str(await chat.hear("/settings reset"))
+    assert "`temperature`: 0.7 (default)" in str(await chat.hear("/settings"))
 
 
 async def test_the_greeting_says_who_answers_and_no_secret(chat_with: Callable[..., Chat]) -> None:
@@ -236,9 +238,9 @@ async def test_answers_are_separated_by_a_blank_line_and_nothing_else(
 @pytest.mark.parametrize(
     ("backend", "printed", "note"),
     [
-        (Says(error=ModelUnavailable("no host gpu-7")), "", "right now. `parley doctor` looks for the cause.\n"),
-        (Says("Well,", " so", error=StreamBroken("x")), "Well, so\n", "broke off in the middle"),
-        (Says(), "", "nothing to say"),
+        (Says(error=ModelUnavailable("no host gpu-7")), "", "runs Parley here. `parley doctor` looks for the cause.\n"),
+        (Says("Well,", " so", error=StreamBroken("x")), "Well, so\n", "stopped in the middle"),
+        (Says(), "", "answer was empty"),
     ],
 )
 async def test_an_answer_that_failed_is_a_note_on_stderr_and_exit_code_1(

@@ -17,7 +17,7 @@ from tests.chaos.scribe import tag_of
 from tests.doubles.slack_records import Posted
 from tests.waiting import wait_until
 
-NOTES = ("Stopped", "I broke down on this", "What is above is as far as it got.", "I am being restarted")
+NOTES = ("Stopped", "I crashed on this question", "The answer above is incomplete.", "I'm restarting")
 """What stands under an answer that is not whole."""
 MOST_BYTES = 3_000
 """What is kept of a question that is done with takes less than that, beside the memory of what was said."""

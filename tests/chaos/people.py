@@ -97,7 +97,7 @@ class People:
 
     def refused(self, question: Question) -> bool:
         """Whether somebody was told there that they are not answered now."""
-        told = (told for told in self._fleet.slack.ephemerals if told.text.startswith("I am busy"))
+        told = (told for told in self._fleet.slack.ephemerals if told.text.startswith("I didn't take your message"))
         return any((one.channel, one.user) == (question.channel, question.user) for one in told)
 
     def reply(self, question: Question) -> list[Posted]:

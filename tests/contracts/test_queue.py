@@ -269,10 +269,10 @@ async def test_a_full_lane_says_so_and_takes_the_message_later(queue: RedisTurnQ
     for number in range(MOST_WAITING):
         receipt = await queue.submit(ask(f"t{number}"))
         assert (receipt.accepted, receipt.before) == (True, number)
-    assert "19 more" in receipt.note
+    assert receipt.note == "You're in line: 19 questions are ahead of yours."
     busy = await queue.submit(ask("one too many"))
     assert busy.status == "busy"
-    assert "20 messages wait here already" in busy.note
+    assert "20 questions are waiting here already" in busy.note
     job = await take_one(queue, "t0")
     await queue.commit(job, None)
     assert (await queue.submit(ask("one too many"))).accepted
@@ -281,10 +281,10 @@ async def test_a_full_lane_says_so_and_takes_the_message_later(queue: RedisTurnQ
 @pytest.mark.parametrize(
     ("quotas", "said"),
     [
-        (Quotas(user=Quota(turns=3)), "You have asked 3 times in this minute"),
-        (Quotas(user=Quota(queued=3)), "3 of your questions wait for an answer already"),
-        (Quotas(channel=Quota(turns=3)), "This channel has asked 3 times"),
-        (Quotas(workspace=Quota(queued=3)), "3 of everybody's questions wait"),
+        (Quotas(user=Quota(turns=3)), "You've reached the limit of 3 questions a minute. Try again in"),
+        (Quotas(user=Quota(queued=3)), "You already have 3 questions waiting, the most allowed."),
+        (Quotas(channel=Quota(turns=3)), "This channel has reached the limit of 3 questions a minute."),
+        (Quotas(workspace=Quota(queued=3)), "All of us together already have 3 questions waiting"),
     ],
 )
 async def test_who_reaches_a_quota_is_told_and_may_ask_later(

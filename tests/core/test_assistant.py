@@ -160,7 +160,7 @@ async def test_memory_away_is_said_in_plain_words(
     finally:
         await client.config_set("maxmemory", 0)
     assert platform.outcome
-    assert "memory is not reachable" in platform.outcome.note
+    assert "can't reach my memory" in platform.outcome.note
     assert not [seen for seen in tgi.requests if seen.inputs]
 
 

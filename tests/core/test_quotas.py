@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from core.memory import RedisMemory
 from core.queue import RedisTurnQueue
-from core.quotas import Quota, Quotas, reached
+from core.quotas import MORE, Quota, Quotas, reached
 from core.types import Author, ConversationKey, Turn
 
 LIMITS = st.none() | st.integers(1, 10**9)
@@ -104,34 +104,31 @@ def test_no_name_forges_a_scope(user: str, channel: str) -> None:
     [
         (
             reached("user", "turns", 20, 12),
-            "You have asked 20 times in this minute, as often as one person may here. Ask again in 12 s.",
+            f"You've reached the limit of 20 questions a minute. Try again in 12 s. {MORE}",
         ),
         (
             reached("user", "turns", 1, 0),
-            "You have asked once in this minute, as often as one person may here. Ask again in 1 s.",
+            f"You've reached the limit of 1 question a minute. Try again in 1 s. {MORE}",
         ),
         (
             reached("channel", "turns", 60, 30),
-            "This channel has asked 60 times in this minute, as often as one channel may here. Ask again in 30 s.",
+            f"This channel has reached the limit of 60 questions a minute. Try again in 30 s. {MORE}",
         ),
         (
             reached("workspace", "tokens", 5_000_000, 3 * 3600 + 1),
-            "All of us here have used up the 5,000,000 tokens that all together may use in a day. "
-            "Ask again in 4 hours.",
+            f"All of us together have reached the limit of 5,000,000 tokens a day. Try again in 4 hours. {MORE}",
         ),
         (
             reached("user", "tokens", 200_000, 600),
-            "You have used up the 200,000 tokens that one person may use in a day. Ask again in 10 minutes.",
+            f"You've reached the limit of 200,000 tokens a day. Try again in 10 minutes. {MORE}",
         ),
         (
             reached("user", "queued", 5, 0),
-            "5 of your questions wait for an answer already, as many as one person may have here. "
-            "Ask again when one is answered.",
+            f"You already have 5 questions waiting, the most allowed. Try again when one is answered. {MORE}",
         ),
         (
             reached("channel", "queued", 1, 0),
-            "One of this channel's questions waits for an answer already, as many as one channel may have here. "
-            "Ask again when one is answered.",
+            f"This channel already has 1 question waiting, the most allowed. Try again when one is answered. {MORE}",
         ),
     ],
 )
@@ -153,9 +150,9 @@ async def test_the_queue_refuses_what_is_too_much_and_says_so(submitted: RedisTu
         assert (await submitted.submit(turn(number))).accepted
     refused = await submitted.submit(turn(3))
     assert refused.status == "quota"
-    assert refused.note.startswith("You have asked 2 times in this minute")
+    assert refused.note.startswith("You've reached the limit of 2 questions a minute.")
     assert (await submitted.submit(turn(4, user="U2"))).accepted
     full = await submitted.submit(turn(5, user="U3"))
-    assert (full.status, full.note[:40]) == ("quota", "3 of this channel's questions wait for a")
+    assert (full.status, full.note[:40]) == ("quota", "This channel already has 3 questions wai")
     assert (await submitted.submit(turn(6, user="U3", channel="C2"))).accepted
     assert (await submitted.submit(turn(7, user="U9"))).accepted

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
+from bots.web.people import contact_in
 from core.errors import SettingsError
 from core.quotas import Quota, Quotas
 from core.settings import Settings, load_settings
@@ -157,3 +159,32 @@ def test_secrets_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "canary" not in repr(load_settings())
     assert "canary" not in wrong(monkeypatch, "SLACK_BOT_TOKEN", "canary3")
     assert "canary" not in wrong(monkeypatch, "REDIS_URL", "http://:canary4@localhost")
+
+
+def test_limits_for_admins_need_admins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else nobody could do it; in any case of letters, as every other word."""
+    for name in ("FORGET_BY", "SETTINGS_BY"):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "Admins")
+            with pytest.raises(SettingsError, match=f"ADMINS: is needed with {name}=admins. Example: ADMINS=U0123"):
+                load_settings()
+            patch.setenv("ADMINS", "U1")
+            policy = load_settings().policy
+            assert "admins" in (policy.forget_by, policy.settings_by)
+    monkeypatch.setenv("FORGET_BY", "me")
+    with pytest.raises(SettingsError, match=r"FORGET_BY: .* Example: FORGET_BY=admins"):
+        load_settings()
+
+
+def test_the_contact_is_the_first_admin_whom_people_there_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless one is set; somebody of another platform would be no help."""
+    slack, discord = re.compile(r"[UW][A-Z0-9]+"), re.compile(r"\d{15,20}")
+    monkeypatch.setenv("ADMINS", "p-zoe, U2 U1, 123456789012345678")
+    settings = load_settings()
+    assert [settings.contact_among(ids) for ids in (slack, discord)] == ["U2", "123456789012345678"]
+    assert contact_in(settings) == "zoe"
+    monkeypatch.setenv("CONTACT", "@ops")
+    assert [load_settings().contact_among(ids) for ids in (slack, discord)] == ["@ops", "@ops"]
+    monkeypatch.delenv("CONTACT")
+    monkeypatch.delenv("ADMINS")
+    assert load_settings().contact_among(slack) == contact_in(load_settings()) == ""

@@ -193,7 +193,7 @@ async def test_people_can_read_them(talk: Talk) -> None:
     assert 0 < len(conversation.summary) <= LONGEST
     command = commands.find("memory show")
     assert command
-    said = await command(Turn("t", CHANNEL, "", Author("U1", "Ada"), "memory show", 1.0), talk.memory)
+    said = (await command(Turn("t", CHANNEL, "", Author("U1", "Ada"), "memory show", 1.0), talk.memory)).text
     assert "the door code is A7X" in said
 
 

@@ -19,6 +19,7 @@ from core.memory import Exchange, RedisMemory
 from core.meters import apart as metrics_apart
 from core.models import one_model
 from core.operator import Operator
+from core.policy import Venue
 from core.prompts.falcon import FalconTemplate
 from core.queue import FollowUp, RedisTurnQueue
 from core.reply import STOPPED, WITHDRAWN
@@ -47,6 +48,9 @@ class Town:
 
     async def read_thread(self, turn: Turn) -> Sequence[Message]:
         return []
+
+    async def venue(self, turn: Turn) -> Venue:
+        return Venue()
 
     def open_editor(self, turn: Turn) -> Platform:
         return self.platforms.setdefault(turn.id, Platform())

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import copy
 import secrets
 import time
 from typing import Any, Self
@@ -26,7 +27,7 @@ from tests.doubles.discord_gateway import MESSAGE_CONTENT, Gateway
 from tests.doubles.discord_interactions import Interactions
 from tests.doubles.discord_limits import Fault, Limits
 from tests.doubles.discord_messages import Messages
-from tests.doubles.discord_records import EPHEMERAL, Call, Interaction, Json, Posted, Version
+from tests.doubles.discord_records import EPHEMERAL, Call, Interaction, Json, Posted, Version, components
 from tests.doubles.discord_rest import RestApi
 from tests.doubles.discord_world import ADA, APP, BOB, GENERAL, GUILD, PERMISSIONS, Channel, World
 
@@ -148,12 +149,16 @@ class DiscordDouble(World):
         chosen = [{"name": option, "type": 3, "value": typed, "focused": True}]
         return self._interact(4, {"id": known["id"], "name": name, "type": 1, "options": chosen}, channel, user)
 
-    def press(self, message: Posted, label: str, *, user: str = ADA) -> Interaction:
-        """A person presses a button, known by its label or emoji."""
+    def press(self, message: Posted, label: str, *, user: str = ADA, custom_id: str = "") -> Interaction:
+        """A person presses a button, known by its label or emoji; a forger sends another ``custom_id`` for it."""
         found = [button for button in message.buttons if label in (button.label, button.emoji)]
         if message.deleted or not found:
             raise LookupError(f"no {label!r} under this message, only {message.labels}")
-        data = {"custom_id": found[0].custom_id, "component_type": 2}
+        if custom_id:
+            message = copy.deepcopy(message)
+            for one in components(message.now.components):
+                one["custom_id"] = custom_id
+        data = {"custom_id": custom_id or found[0].custom_id, "component_type": 2}
         return self._interact(3, data, message.channel, user, message=message)
 
     def submit(self, opened: Interaction, **values: Any) -> Interaction:

@@ -105,7 +105,7 @@ async def test_who_may_not_ask_is_told_in_a_line_for_them_alone(
         asked = discord.command("ask", user=BOB, prompt="may I?")
         for refused in (asked, discord.command("forget", user=BOB), discord.command("settings", user=BOB)):
             await wait_until(lambda: refused.original)  # noqa: B023
-            assert refused.text.startswith("I am not set up to answer you.")
+            assert refused.text.startswith("I'm not enabled for you here.")
             assert refused.original
             assert refused.original.ephemeral
     assert tgi.requests == []
@@ -119,7 +119,7 @@ async def test_the_stop_button_ends_an_answer(discord: DiscordDouble, tgi: TgiDo
     assert posted.labels == ["Stop"]
     other = discord.press(posted, "Stop", user=BOB)
     await wait_until(lambda: other.response)
-    assert "Only who asked" in discord.messages()[-1].text
+    assert "Only the person who asked" in discord.messages()[-1].text
     assert posted.labels == ["Stop"]
     discord.press(posted, "Stop")
     await wait_until(lambda: is_done(posted))
@@ -137,7 +137,7 @@ async def test_stop_as_a_command(discord: DiscordDouble, tgi: TgiDouble, parley:
     answer = await answered(asked, final=False)
     nothing = discord.command("stop", user=BOB)
     await wait_until(lambda: nothing.original)
-    assert "no answer of mine" in nothing.text
+    assert "not writing an answer" in nothing.text
     discord.command("stop")
     await wait_until(lambda: is_done(answer))
     assert "Stopped." in answer.text
@@ -149,7 +149,7 @@ async def test_stop_ends_a_private_answer_as_well(discord: DiscordDouble, tgi: T
     answer = await answered(discord.command("ask", prompt="a long one", private=True), final=False)
     nothing = discord.command("stop", user=BOB)
     await wait_until(lambda: nothing.original)
-    assert "no answer of mine" in nothing.text
+    assert "not writing an answer" in nothing.text
     stop = discord.command("stop")
     await wait_until(lambda: is_done(answer))
     assert "Stopped." in answer.text
@@ -262,7 +262,7 @@ async def test_with_redis_away_who_asks_is_told_at_once(discord: DiscordDouble, 
         assert asked.response == 4
         assert asked.original
         assert asked.original.ephemeral
-        assert "not reachable" in asked.text
+        assert "can't reach my memory" in asked.text
         async with running_redis(socket):  # so that it ends at once
             await parley.stop()
 

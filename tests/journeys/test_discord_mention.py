@@ -251,8 +251,8 @@ async def test_people_and_places_that_are_not_allowed(discord: DiscordDouble, tg
         direct = discord.dm("and here?")
         await reply(discord, discord.mention("and I?"))
         await wait_until(lambda: discord.replies(channel=RANDOM) and discord.replies(channel=direct.channel))
-        said = [m.text for m in discord.replies() if "not set up" in m.text]
-        assert said == ["I am not set up to answer you. Whoever runs me decides that."]
+        said = [m.text for m in discord.replies() if "not enabled" in m.text]
+        assert said == ["I'm not enabled for you here. Ask the person who runs Parley here to add you."]
     assert len(tgi.requests) == 1
 
 

@@ -94,7 +94,10 @@ async def test_stop_is_a_button_and_a_word(slack: SlackDouble, tgi: TgiDouble, d
         posted = await grown(slack, await slack.mention(GENERAL, "go on and on"))
         await slack.press(posted, "parley_stop", user="U0BOB")
         await wait_until(lambda: slack.ephemerals)
-        assert (slack.ephemerals[-1].user, slack.ephemerals[-1].text) == ("U0BOB", "Only who asked may stop an answer.")
+        assert (slack.ephemerals[-1].user, slack.ephemerals[-1].text) == (
+            "U0BOB",
+            "Only the person who asked can stop this answer.",
+        )
         await slack.press(posted, "parley_stop")
         await wait_until(lambda: "Stopped." in posted.text, description="a reply that was stopped")
         assert STREAM.startswith(posted.markdown)
@@ -225,7 +228,7 @@ async def test_with_redis_away_a_button_says_so_and_a_message_is_delivered_again
         server.kill()
         pressed = await slack.press(posted, "parley_retry")
         await wait_until(lambda: slack.ephemerals, description="a line for who pressed")
-        assert "not reachable right now" in slack.ephemerals[-1].text
+        assert "can't reach my memory" in slack.ephemerals[-1].text
         assert pressed.acked_at
         ts = await slack.mention(GENERAL, "are you there?")
         await wait_until(lambda: len([e for e in slack.envelopes if e.event.get("ts") == ts and e.attempt]) > 1)

@@ -57,7 +57,7 @@ async def test_asked_twice_to_stop_it_stops_at_once_and_goes_on_when_it_is_back(
         parley.process.send_signal(signal.SIGINT)
         await wait_until(lambda: "draining" in parley.log)
         assert await parley.stop(signal.SIGINT) == 0
-    assert "I am being restarted" in posted.text
+    assert "I'm restarting" in posted.text
     assert posted.buttons == []
     tgi.rate = 0
     async with in_slack(slack, tgi, tmp_path):
@@ -181,7 +181,7 @@ async def test_only_who_may_ask_may_retry_and_a_second_press_is_silent(
         asked = len(tgi.requests)
         await slack.press(posted, posted.buttons[0].action_id, user="U0BOB")
         await wait_until(lambda: slack.ephemerals)
-        assert "not set up to answer you" in slack.ephemerals[-1].text
+        assert "not enabled for you here" in slack.ephemerals[-1].text
         assert len(tgi.requests) == asked
         tgi.first_after = 0.5
         await slack.press(posted, posted.buttons[0].action_id)

@@ -241,7 +241,7 @@ async def test_a_model_that_breaks_off_leaves_its_text_a_note_and_a_retry(
     tgi.fault("drop", after=40)
     posted = await reply(slack, GENERAL, await slack.mention(GENERAL, "go"))
     assert posted.markdown == " ".join(STREAM.split()[:40])
-    assert "broke off" in posted.text
+    assert "The answer above is incomplete. The model stopped in the middle of its answer." in posted.text
     assert [button.label for button in posted.buttons] == ["Retry"]
     await slack.press(posted, posted.buttons[0].action_id)
     await wait_until(lambda: posted.text == STREAM, description="the answer in the same message")
@@ -255,7 +255,7 @@ async def test_a_model_that_is_away_is_said_in_plain_words(slack: SlackDouble, t
     """With a way to try again, and nothing that only an operator may know."""
     tgi.fault("500")
     posted = await reply(slack, GENERAL, await slack.mention(GENERAL, "hello"))
-    assert "not reachable" in posted.text or "too much to do" in posted.text
+    assert "can't reach the model" in posted.text or "too busy" in posted.text
     assert tgi.url not in posted.text
     assert [button.label for button in posted.buttons] == ["Retry"]
 

@@ -35,7 +35,7 @@ async def test_settings_are_shown_and_changed_by_a_mention(slack: SlackDouble, t
     """And the next answer follows them."""
     async with in_slack(slack, tgi, tmp_path):
         posted = await reply(slack, GENERAL, await slack.mention(GENERAL, "settings"))
-        assert "`temperature`: 0.7, the default" in posted.text
+        assert "`temperature`: 0.7 (default)" in posted.text
         await reply(slack, GENERAL, await slack.mention(GENERAL, "settings temperature 0"))
         posted = await reply(slack, GENERAL, await slack.mention(GENERAL, "settings temperature warm"))
         assert "from 0 to 2" in posted.text

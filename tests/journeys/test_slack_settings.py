@@ -64,8 +64,8 @@ async def test_all_is_taken_back_by_one_box(slack: SlackDouble, parley: Parley) 
     sent = await submit(slack, await opened(slack), **{RESET: RESET, "max": "9"})
     await sent.acked.wait()
     posted = await reply(slack, GENERAL, await slack.mention(GENERAL, "settings"))
-    assert "`temperature`: 0.7, the default" in posted.text
-    assert "`max`: 1,024 tokens, the default" in posted.text
+    assert "`temperature`: 0.7 (default)" in posted.text
+    assert "`max`: 1,024 tokens (default)" in posted.text
 
 
 async def test_what_somebody_does_not_touch_stays_as_others_left_it(
@@ -77,7 +77,7 @@ async def test_what_somebody_does_not_touch_stays_as_others_left_it(
     adas, bobs = await opened(slack), await opened(slack)
     field = adas["blocks"][0]
     assert len(field["element"]["initial_value"]) == 3000
-    assert "Only its first 3,000 characters stand here" in field["hint"]["text"]
+    assert "This shows its first 3,000 characters." in field["hint"]["text"]
     for form, user, filled in ((bobs, "U0BOB", {"max": "50"}), (adas, "U0ADA", {"temperature": "0.2"})):
         sent = await submit(slack, form, user, **filled)
         await sent.acked.wait()
@@ -115,7 +115,7 @@ async def test_models_and_personas_are_menus(slack: SlackDouble, tgi: TgiDouble,
             await sent.acked.wait()
             assert not sent.response
         told = await reply(slack, GENERAL, await slack.mention(GENERAL, "settings"))
-        assert f"`model`: {small} (there are" in told.text
+        assert f"`model`: {small}. Choose: `large`" in told.text
         assert "`temperature`: 0.2" in told.text
         await reply(slack, GENERAL, await slack.mention(GENERAL, "hello"))
     assert tgi.requests[-1].inputs.startswith("System: Say arr.\n")

@@ -124,14 +124,18 @@ async def test_clear_asks_first_and_then_forgets(visit: Open) -> None:
 
 
 async def test_the_word_forget_takes_away_what_is_being_answered(visit: Open) -> None:
-    """Somebody else's answer as well: nothing is shown that the memory does not know."""
+    """Somebody else's answer as well, once that is confirmed: nothing is shown that the memory does not know."""
     ada, bob = await visit("forgetful", "Ada"), await visit("forgetful", "Bob")
     await ada.ask("first")
     await ada.sees("You said first and that is all.")
     await ada.ask("something endless and long")
     await ada.sees("word5")
     await bob.ask("Forget!")
-    await ada.sees("I have forgotten this conversation")
+    await bob.page.locator("#confirm", has_text="Forget this channel for everybody? That's 2 messages").wait_for()
+    await bob.page.click("#keep")
+    assert "first" in await ada.text()
+    await bob.ask("forget now")
+    await ada.sees("I've forgotten this channel")
     await ada.idle()
     for one in (ada, bob):
         assert not {"first", "word5"} & set((await one.text()).split())

@@ -23,10 +23,10 @@ async def test_a_prompt_is_completed_as_it_stands(visit: Open, tgi: TgiDouble) -
     await ada.tab("Complete")
     await ada.page.fill("#prompt textarea", "")
     await ada.page.click("#complete")
-    await ada.page.locator("#completed", has_text="Write something to go on from.").wait_for()
+    await ada.page.locator("#completed", has_text="Write a prompt first.").wait_for()
     await ada.page.fill("#prompt textarea", "Once upon a long time")
     await ada.page.click("#complete")
-    await ada.page.locator("text=cut off at the most new tokens. 20 tokens").wait_for()
+    await ada.page.locator("text=cut off at the maximum of new tokens. 20 tokens").wait_for()
     assert (await ada.page.input_value("#completion textarea")).startswith("word0 word1")
     assert tgi.requests[-1].inputs == "Once upon a long time"
     await ada.page.fill("#prompt textarea", "endless and long")
@@ -55,7 +55,7 @@ async def test_a_completion_has_sliders_and_a_choice_of_models(visit: Open, smal
     await ada.pick("#completing-model", "small")
     await ada.page.fill("#prompt textarea", "Say it at long last")
     await ada.page.click("#complete")
-    await ada.page.locator("text=cut off at the most new tokens. 19 tokens").wait_for()
+    await ada.page.locator("text=cut off at the maximum of new tokens. 19 tokens").wait_for()
     asked = small.requests[-1]
     assert (asked.inputs, asked.parameters["max_new_tokens"]) == ("Say it at long last", 19)
     assert asked.parameters["temperature"] == pytest.approx(0.65)
@@ -63,7 +63,7 @@ async def test_a_completion_has_sliders_and_a_choice_of_models(visit: Open, smal
     await ada.page.press("#temperature input[type=number]", "Tab")
     await ada.page.fill("#prompt textarea", "Say it coldly")
     await ada.page.click("#complete")
-    await ada.page.locator("#completed", has_text="the model came to its end").wait_for()
+    await ada.page.locator("#completed", has_text="the model finished").wait_for()
     assert not small.requests[-1].parameters.get("do_sample")
 
 
@@ -137,7 +137,7 @@ async def test_a_summary_of_what_no_longer_fits_can_be_read(visit: Open) -> None
     await wait_until(summed, description="the summary", pause=0.2)
     facts = "\n".join(await ada.page.locator(".facts").all_inner_texts())
     assert NOTES in facts
-    assert "are no longer in the model's window" in facts
+    assert "no longer sees the oldest" in facts
     assert await ada.page.locator("#remembered li.unseen").count() > 0
 
 
@@ -163,7 +163,7 @@ async def test_the_status_covers_what_another_process_does_in_slack(visit: Open,
     ada = await visit()
     await ada.tab("Status")
     cards, covers = ada.page.locator("#cards"), ada.page.locator("#covers")
-    await covers.filter(has_text="No edits refused.").wait_for()
+    await covers.filter(has_text="0 edits refused.").wait_for()
     async with SlackDouble() as slack:
         async with in_slack(slack, tgi, folder, MODELS_FILE=""):
             await cards.filter(has_text="Slack: connected.").wait_for()

@@ -1,0 +1,47 @@
+"""Discord as a place where people give commands: mentions on servers, slash commands everywhere."""
+
+from __future__ import annotations
+
+import re
+
+from bots.discord.buttons import DMS
+from core.policy import Venue
+from core.settings import Settings
+from core.types import Turn
+
+PERSON = re.compile(r"\d{15,20}")
+"""The id of a person."""
+SHARED = "shared"
+"""In a turn's place: it was asked in a direct message of several people, or of two others."""
+SLASH_COMMANDS = {
+    "help": "/help",
+    "memory": "/memory",
+    "forget": "/forget",
+    "forget now": "/forget now:True",
+    "settings": "/settings",
+    "stop": "/stop",
+}
+"""How commands are written that are registered with Discord; the others are messages."""
+
+
+def contact_in(settings: Settings) -> str:
+    """Whom people can ask: a mention, which pings nobody, since all of our calls forbid that; or any text."""
+    contact = settings.contact_among(PERSON)
+    return f"<@{contact}>" if PERSON.fullmatch(contact) else contact
+
+
+def open_venue(bot: str, contact: str, *, server: bool, shared: bool) -> Venue:
+    """A place on a server or a direct message; ``bot`` is what we are called."""
+    if not server:
+        asking = "Ask me anything: write your question here, or use `/ask`."
+        return Venue(spelled=SLASH_COMMANDS, shared=shared, buttons=True, contact=contact, asking=asking)
+    mention = f"@{bot} "
+    asking = f"Ask me anything: mention me, as in `{mention}what is a lease?`, or use `/ask`."
+    return Venue(mention, SLASH_COMMANDS, shared=shared, buttons=True, contact=contact, asking=asking)
+
+
+def venue_of(turn: Turn, bot: str, contact: str) -> Venue:
+    """The place where a turn was asked."""
+    server = turn.key.workspace != DMS
+    shared = SHARED in turn.place or (server and not turn.place.get("private"))
+    return open_venue(bot, contact, server=server, shared=shared)
