@@ -29,7 +29,7 @@ help:
 	@echo "make run     Parley: the platforms whose tokens are set, else a page in the browser"
 	@echo "make test    the whole test suite"
 	@echo "make engine-test   a real engine (transformers serve) with a tiny model: over a gigabyte, in .engine"
-	@echo "make resolved-test   the model's client with the packages that pip chooses by itself, in .venv/resolved"
+	@echo "make resolved-test   the model's client with the packages that pip chooses on its own, in .venv/resolved"
 	@echo "make check   ruff and mypy"
 	@echo "make bench   measurements on this machine, as one table"
 	@echo "make chaos   300 processes killed while people ask, and what came of it (some minutes)"
