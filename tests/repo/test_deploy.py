@@ -266,6 +266,14 @@ def test_the_image_without_a_login_says_what_to_set(tmp_path: Path) -> None:
         assert "WEB_USER and WEB_PASSWORD" in " ".join(said.split())
 
 
+def test_a_reverse_proxy_that_logs_people_in_is_a_login_for_the_image(tmp_path: Path, redis_url: str) -> None:
+    """WEB_AUTH_HEADER takes the place of a user and a password."""
+    text = f"{EXAMPLE}WEB_AUTH_HEADER=X-Forwarded-User\nWEB_PORT=0\n"
+    env = image_env(tmp_path) | read_by_docker(text, tmp_path) | {"REDIS_URL": redis_url}
+    looked = run_with(env, tmp_path, "doctor")
+    assert looked.code == 0, looked.out
+
+
 async def test_the_image_with_a_login_starts_and_is_healthy(tmp_path: Path) -> None:
     """Its ENV and a file of settings: doctor, what it runs, and the HEALTHCHECK line, also behind a proxy for HTTP."""
     port, page = free_ports(2)
