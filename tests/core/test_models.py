@@ -532,3 +532,25 @@ async def test_many_ask_for_the_limits_once(tgi: TgiDouble) -> None:
     one = one_model(TgiBackend(tgi.url), FalconTemplate(), count=estimate)
     await asyncio.gather(*(ask(one) for _ in range(5)))
     assert tgi.targets.count("/info") == 1
+
+
+async def test_eight_who_ask_a_hanging_server_wait_as_long_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes connections and says nothing; what it speaks and tells is asked for all of them at once."""
+    monkeypatch.setattr("core.backends.detect.DEADLINE", 0.2)
+    monkeypatch.setattr(core_models, "LIMITS_TIMEOUT", 0.2)
+    monkeypatch.setattr(core_models, "FAILS_AT_ONCE", 0.1)
+    connections: list[asyncio.StreamWriter] = []
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+
+    listener = await asyncio.start_server(hang, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    found = open_models(load_settings(model_url=url))
+    errors = await asyncio.gather(*(ask(found) for _ in range(8)), return_exceptions=True)
+    assert [type(error) for error in errors] == [ModelUnavailable] * 8
+    assert len(connections) <= 2
+    await found.aclose()
+    for writer in connections:
+        writer.close()
+    listener.close()
