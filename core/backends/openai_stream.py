@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 
@@ -22,8 +21,7 @@ DONE = (b"[DONE]", b'"[DONE]"')
 _BOM = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """The data of one event; ``error`` says that the server called it an error."""
 
     data: bytes
@@ -150,12 +148,12 @@ class Reader:
 
     def take(self, event: Any) -> list[Streamed]:
         """What one event adds. Raises StrangeEvent, and AnswerFault for an error in any shape."""
-        if not isinstance(event, Mapping):
+        if not isinstance(event, dict):
             raise StrangeEvent(described(event))
         if fault := _fault(event):
             raise AnswerFault(fault)
         usage = event.get("usage")
-        if isinstance(usage, Mapping):
+        if isinstance(usage, dict):
             self.usage = Usage(count(usage.get("prompt_tokens")), count(usage.get("completion_tokens")))
         choices = event.get("choices")
         if choices is None or choices == []:
@@ -163,7 +161,7 @@ class Reader:
                 raise StrangeEvent(described(event))
             return []
         choice = choices[0] if isinstance(choices, list) else None
-        if not isinstance(choice, Mapping):
+        if not isinstance(choice, dict):
             raise StrangeEvent(f"choices that are {described(choices)}")
         return self._choice(choice)
 
@@ -171,22 +169,24 @@ class Reader:
         if choice.get("error"):
             raise AnswerFault(choice["error"])
         delta = choice.get("delta") or choice.get("message") or choice
-        if not isinstance(delta, Mapping):
+        if not isinstance(delta, dict):
             raise StrangeEvent(f"a delta that is {described(delta)}")
         found: list[Streamed] = []
         content = delta.get("content")
-        thought = next(filter(None, (words(delta.get(name), THOUGHTS | {"", "text"}) for name in _REASONING)), "")
-        if thought := self._thoughts.feed(thought or words(content, THOUGHTS)):
+        thought = _first(delta, _REASONING, _REASONED)
+        if not thought and content and not isinstance(content, str):
+            thought = words(content, THOUGHTS)
+        if thought and (thought := self._thoughts.feed(thought)):
             found.append(Thinking(text=thought))
-        spoken = next(filter(None, (words(delta.get(name), TEXTS) for name in ("content", "refusal", "text"))), "")
+        spoken = _first(delta, ("content", "refusal", "text"), TEXTS)
         if spoken:
             self.spoke = True
             if spoken := self._text.feed(spoken):
                 found.append(Delta(spoken))
-        if content is not None and not isinstance(content, (str, list, Mapping)):
+        if content is not None and not isinstance(content, (str, list, dict)):
             raise StrangeEvent(f"content that is {described(content)}")
         reason = choice.get("finish_reason")
-        if isinstance(reason, Mapping):
+        if isinstance(reason, dict):
             reason = reason.get("type")
         if reason and reason not in ("null", "none", "None"):
             self.finish(reason if isinstance(reason, str) else described(reason))
@@ -213,6 +213,7 @@ THOUGHTS = frozenset(
     }
 )
 """Kinds of parts of an answer that are reasoning."""
+_REASONED = THOUGHTS | {"", "text"}
 _REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_text", "reasoning_details", "thinking_blocks")
 _KEEPALIVE = frozenset({"usage", "timings", "id", "created", "x_groq", "prompt_filter_results", "ping", "model"})
 """Keys of events that say nothing about the answer, and need no choices."""
@@ -241,6 +242,14 @@ BROKEN = frozenset(
     {"abort", "aborted", "error", "cancelled", "canceled", "timeout", "network_error", "insufficient_system_resource"}
 )
 """Reasons that mean that the server failed."""
+
+
+def _first(delta: Mapping[str, Any], names: tuple[str, ...], kinds: frozenset[str]) -> str:
+    """The first text under any of these names."""
+    for name in names:
+        if (value := delta.get(name)) and (text := words(value, kinds)):
+            return text
+    return ""
 
 
 def _fault(event: Mapping[str, Any]) -> Any:
