@@ -121,11 +121,12 @@ class AnswerFault(ValueError):
 class Reader:
     """What one stream has said so far.
 
-    ``reason`` is why the answer ended, as the server calls it; "" until it does.
+    ``reason`` is why the answer ended, as the server calls it; "" until it does. ``went_on`` says that text came after
+    that: the server gives a reason with every event, so only the end of the stream is an end.
     """
 
     def __init__(self) -> None:
-        self.spoke = self.finished = self.done = False
+        self.spoke = self.finished = self.done = self.went_on = False
         self.reason = ""
         self.usage = Usage()
         self._text, self._thoughts = Halves(), Halves()
@@ -180,7 +181,7 @@ class Reader:
             found.append(Thinking(text=thought))
         spoken = _first(delta, ("content", "refusal", "text"), TEXTS)
         if spoken:
-            self.spoke = True
+            self.spoke, self.went_on = True, self.went_on or self.finished
             if spoken := self._text.feed(spoken):
                 found.append(Delta(spoken))
         if content is not None and not isinstance(content, (str, list, dict)):
@@ -254,8 +255,11 @@ def _first(delta: Mapping[str, Any], names: tuple[str, ...], kinds: frozenset[st
 
 def _fault(event: Mapping[str, Any]) -> Any:
     """What an event says went wrong; None if nothing did."""
-    if error := event.get("error"):
+    error, base = event.get("error"), event.get("base_resp")
+    if error and not (isinstance(error, dict) and not any(error.values())):
         return error
+    if isinstance(base, dict) and base.get("status_code"):  # MiniMax
+        return {"message": base.get("status_msg")}
     if event.get("object") == "error" or event.get("type") == "error" or event.get("status") == "error":
         return event
     if "choices" in event and event["choices"] is not None:
@@ -288,13 +292,15 @@ async def events_of(response: aiohttp.ClientResponse, reader: Reader) -> AsyncGe
             yield event
         reader.finished = reader.finished or reader.spoke
         return
+    clock, until = asyncio.get_running_loop().time, None
     while chunk:
         for event in events.feed(chunk):
             yield event
-        if reader.done:
+        if reader.done or (until and clock() > until):
             return
-        # The next chunk is awaited with a deadline of its own only where the answer has ended.
-        chunk = await _next_chunk(response.content, TAIL if reader.finished else None)
+        # Once the answer has ended, what may follow is waited for until then.
+        until = (until or clock() + TAIL) if reader.finished and not reader.went_on else None
+        chunk = await _next_chunk(response.content, until)
     for event in events.end():
         yield event
 
@@ -309,12 +315,12 @@ def _documents(data: bytes) -> list[Event]:
         return [Event(line.removeprefix(b"data:").strip()) for line in data.splitlines()]
 
 
-async def _next_chunk(content: aiohttp.StreamReader, within: float | None) -> bytes:
-    """The next bytes; none at the end, and none if they are not there ``within`` so many seconds."""
-    if within is None:
+async def _next_chunk(content: aiohttp.StreamReader, until: float | None) -> bytes:
+    """The next bytes; none at the end, and none if they are not there ``until`` then."""
+    if until is None:
         return await content.readany()
     try:
-        async with asyncio.timeout(within):
+        async with asyncio.timeout_at(until):
             return await content.readany()
     except TimeoutError:
         return b""

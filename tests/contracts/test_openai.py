@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from email.utils import formatdate
+from itertools import chain, repeat
 
 import pytest
 from hypothesis import given, settings
@@ -424,6 +425,18 @@ async def test_an_emoji_in_two_events_is_one() -> None:
         text, _ = await collect(backend, ask("hi"))
         await backend.aclose()
     assert text == "Hi \U0001f600\ufffd"
+
+
+@pytest.mark.parametrize("endless", [False, True])
+async def test_what_follows_the_end_is_not_waited_for_long(endless: bool) -> None:
+    """Comments for ever after it are no answer."""
+    end = stream_of({"delta": {"content": "Yes."}, "finish_reason": "stop"}, done=False)
+    async with OpenAIDouble() as server:
+        server.body = chain(end, repeat(b": ping\n\n")) if endless else end
+        backend = OpenAIBackend(server.api)
+        text, done = await collect(backend, ask("hi"))
+        await backend.aclose()
+    assert (text, isinstance(done, Done)) == ("Yes.", True)
 
 
 async def test_counts_that_are_none_are_left_out() -> None:

@@ -320,3 +320,12 @@ async def test_a_server_that_ignores_the_limit_is_cut_off(step: str | Thinking) 
     assert end == Done(Ending.LENGTH)
     assert backend.closed
     assert backend.played <= most / 250 + 1
+
+
+@pytest.mark.parametrize("half", ["<|i", "<|im_end|", "<end_of_tur", "<|eot_id", "[/INST"])
+async def test_half_a_turn_mark_at_the_end_is_not_shown(half: str) -> None:
+    """The answer was cut off in the middle of it."""
+    for ending in (Ending.LENGTH, Ending.COMPLETE):
+        pieces, _ = await collect(Scripted("Seven.", *half, Done(ending)))
+        assert "".join(pieces) == "Seven."
+    assert (await collect(Scripted("a", " <", DONE)))[0] == ["a", " <"]

@@ -149,6 +149,7 @@ FAULTS: list[Any] = [
     {"status": "error", "message": "CUDA error"},
     {"choices": [{"index": 0, "delta": {}, "error": {"message": "CUDA error", "code": 502}, "finish_reason": "error"}]},
     {"id": "c", "choices": [], "error": {"message": "CUDA error"}},
+    {"id": "c", "choices": None, "base_resp": {"status_code": 1004, "status_msg": "CUDA error"}},
 ]
 
 
@@ -184,11 +185,26 @@ def test_an_unknown_shape_is_said(event: Any, seen: str) -> None:
 
 @pytest.mark.parametrize(
     "event",
-    [{"choices": []}, {"choices": [], "prompt_filter_results": []}, {"id": "c", "usage": None}, {"timings": {}}],
+    [
+        {"choices": []},
+        {"choices": [], "prompt_filter_results": []},
+        {"id": "c", "usage": None},
+        {"timings": {}},
+        {"choices": [], "error": None},
+        {"choices": [], "error": {"code": 0, "message": ""}, "base_resp": {"status_code": 0, "status_msg": ""}},
+    ],
 )
 def test_an_event_that_says_nothing_is_passed_over(event: Any) -> None:
     """Azure begins with one, and llama.cpp ends with one."""
     assert Reader().take(event) == []
+
+
+def test_text_after_the_end_shows_that_it_was_none() -> None:
+    """Some servers give a reason with every event: then only the end of the stream is an end."""
+    reader = Reader()
+    for word in ("One", " two"):
+        reader.take({"choices": [{"delta": {"content": word}, "finish_reason": "stop"}]})
+    assert reader.went_on
 
 
 NUMBERS = [
