@@ -304,6 +304,21 @@ async def test_a_listed_model_that_cannot_chat_is_passed_over(refusal: Refusal) 
         assert (await answered(server, model=""))["model"] == "qwen3:8b"
 
 
+async def test_a_server_that_was_started_with_another_model_is_asked_for_that() -> None:
+    """It lists another one than before."""
+    async with OpenAIDouble() as server:
+        server.answer, server.models = YES, ["old"]
+        server.refusals = [
+            (lambda request: request["model"] not in server.models, 404, wrong("The model `old` does not exist."))
+        ]
+        backend = OpenAIBackend(server.api)
+        assert isinstance((await collect(backend, ask("hi")))[1], Done)
+        server.models = ["new"]
+        assert isinstance((await collect(backend, ask("hi")))[1], Done)
+        await backend.aclose()
+    assert [seen.parameters["model"] for seen in server.requests] == ["old", "new"]
+
+
 ADVICE: list[tuple[str, Refusal]] = [
     ("MODEL_NAME", (404, wrong("The model `m` does not exist.", code="model_not_found"))),
     ("MODEL_NAME", (404, {"object": "error", "message": "The model `m` does not exist.", "type": "NotFoundError"})),
