@@ -284,7 +284,7 @@ class OpenAIBackend:
         if isinstance(error, TimeoutError):
             return server.error(ModelTimeout, f"sent nothing for {self._idle:g} s")
         if isinstance(error, aiohttp.ClientConnectorError):
-            return server.error(ModelUnavailable, f"cannot be reached ({name})")
+            return server.unreachable(error)
         return server.broken(f"dropped the connection ({name})", spoke=reader.spoke)
 
     def _understood(self, asked: _Request, event: Event) -> list[Streamed]:
