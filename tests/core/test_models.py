@@ -10,7 +10,7 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -161,7 +161,7 @@ async def test_a_busy_server_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> 
     busy = Says("yes", ModelOverloaded("busy", retry_after=0.05), ModelOverloaded("busy"))
     began = time.monotonic()
     assert (await ask(models(busy)))[0] == "yes"
-    assert 0.25 <= time.monotonic() - began < 3
+    assert time.monotonic() - began >= 0.25
     never = Says("no", *[ModelOverloaded("busy", retry_after=0.01)] * 5)
     with pytest.raises(ModelOverloaded):
         await ask(models(never))
@@ -334,7 +334,6 @@ async def test_what_the_server_counts_corrects_the_estimate() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(200, 10_000), st.floats(0.3, 3)), min_size=1, max_size=30))
-@settings(deadline=None)
 def test_a_calibrated_window_never_exceeds_what_was_seen(samples: list[tuple[int, float]]) -> None:
     """The last prompt, with the room that it teaches, would have fitted."""
     calibration = Calibration()
