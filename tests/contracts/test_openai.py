@@ -12,7 +12,7 @@ from email.utils import formatdate
 from itertools import chain, repeat
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.backends.openai import OpenAIBackend
@@ -49,6 +49,7 @@ from core.types import (
 )
 from tests.contracts.test_backend import KEY, SECRET, ask, check, collect
 from tests.doubles.openai import ENDS, EVENTS, SERVERS, Habits, OpenAIDouble
+from tests.examples import examples
 from tests.waiting import wait_until
 
 TEXT = " one two three four five"
@@ -404,7 +405,7 @@ async def test_what_is_no_answer_is_said(body: list[bytes], seen: str) -> None:
     assert seen in str(check(error, ModelUnavailable, server.api))
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(st.lists(st.binary(max_size=30) | st.sampled_from(PIECES), max_size=12), st.integers(1, 400))
 async def test_no_bytes_are_more_than_a_typed_error(pieces: list[bytes], size: int) -> None:
     """Through the real client, however they are cut."""
