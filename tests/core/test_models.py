@@ -202,7 +202,9 @@ async def test_a_server_that_starts_meanwhile_answers(unused_tcp_port: int, monk
     found = open_models(load_settings(model_url=f"http://127.0.0.1:{unused_tcp_port}"))
     asking = asyncio.create_task(ask(found))
     with capture_logs() as logs:
-        await wait_until(lambda: any(line["event"] == "asking again" for line in logs), description="a second try")
+        await wait_until(
+            lambda: any(line["event"] == "model request failed; retrying" for line in logs), description="a second try"
+        )
         async with TgiDouble(port=unused_tcp_port):
             assert (await asking)[0]
             await found.aclose()
