@@ -1,6 +1,6 @@
 # Parley's commands. Each does all of its own set-up in .venv; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test engine-test resolved-test check bench chaos pins audit pictures clean
+.PHONY: help setup run test test-all engine-test resolved-test check bench chaos pins audit pictures clean
 
 # Any Python from 3.11 on; `make run PYTHON=/path/to/python3.13` chooses another, now and later.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -27,9 +27,10 @@ OFFLINE := { echo "The packages could not be downloaded. Is there a way to the p
 
 help:
 	@echo "make run     Parley: the platforms whose tokens are set, else a page in the browser"
-	@echo "make test    the whole test suite"
+	@echo "make test    the tests, in a few minutes; it ends with what was not tested here, and what to install for it"
+	@echo "make test-all   the same and all that takes longer: crashes, measurements, empty environments"
 	@echo "make engine-test   a real engine (transformers serve) with a tiny model: over a gigabyte, in .engine"
-	@echo "make resolved-test   the model's client with the packages that pip chooses by itself, in .venv/resolved"
+	@echo "make resolved-test   the model's client with the packages that pip chooses on its own, in .venv/resolved"
 	@echo "make check   ruff and mypy"
 	@echo "make bench   measurements on this machine, as one table"
 	@echo "make chaos   300 processes killed while people ask, and what came of it (some minutes)"
@@ -44,10 +45,14 @@ setup: .venv/web.stamp .venv/redis.stamp
 run: setup
 	@$(BIN)/parley run
 
-# One process runs what is heavy, the others what mostly waits: more of them than that make tests slow that share a core.
-JOBS ?= 3
+# Tests wait more than they work: with one process for each core, the cores would idle half of the time.
+JOBS ?= 4
 test: .venv/dev.stamp .venv/redis.stamp
 	@$(BIN)/python -m pytest --numprocesses $(JOBS) $(ARGS)
+
+# --no-skips in ARGS lets a test that is skipped fail: for machines on which everything is installed.
+test-all: .venv/dev.stamp .venv/redis.stamp
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) -m "not engine" --hypothesis-profile full $(ARGS)
 
 engine-test: .venv/dev.stamp .venv/redis.stamp .engine/made.stamp
 	@$(BIN)/python -m pytest -m engine tests/engine $(ARGS)

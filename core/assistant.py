@@ -13,7 +13,7 @@ import structlog
 from core import metrics
 from core.delivery import BeforeTheEnd, Delivery, deliver
 from core.draft import Draft
-from core.errors import GenerationError, MessageGone, ParleyError, StorageError
+from core.errors import GenerationError, MessageGone, ParleyError, PlatformError, StorageError
 from core.guard import MarkRemover
 from core.memory import Exchange, Memory, Thread
 from core.models import Manner as Manner  # noqa: PLC0414 - who builds an assistant needs both
@@ -47,6 +47,9 @@ ReadThread = Callable[[Turn], Awaitable[Sequence[Message]]]
 SILENT = "The model's answer was empty. Try again, or ask differently."
 THOUGHT = "The model spent its whole answer on reasoning. {/settings max 4096} gives it more room."
 JOINED = "You were asked into this thread just now. The {count} messages before this line were read from it, once."
+UNREAD = "You were asked into this thread just now, and what was said in it before could not be read."
+JOINED_ID, UNREAD_ID = "/joined", "/unread"
+"""How the ids of these notes end. A thread that could not be read is read at its next turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,11 +238,23 @@ class Assistant:
         conversation = await self.memory.load(turn.key, thread)
         again = {asked.id for asked in (*writing.earlier, turn)}
         known = tuple(m for m in conversation.messages if not again & {m.id, m.reply_to})
-        if conversation.stranger and read_thread and (heard := await read_thread(turn)):
-            note = Message(Role.SYSTEM, JOINED.format(count=len(heard)), id=f"{turn.id}/joined", at=turn.at)
-            writing.heard = (*heard, note)
+        if read_thread and (conversation.stranger or _is_unread(conversation)):
+            writing.heard = await self._read(turn, conversation, read_thread)
         writing.heard += tuple(_question(asked) for asked in writing.earlier)
         writing.conversation = replace(conversation, messages=(*known, *writing.heard))
+
+    async def _read(self, turn: Turn, conversation: Conversation, read_thread: ReadThread) -> tuple[Message, ...]:
+        """What was said in a thread before we were asked into it, and a note; only a note, if it cannot be read now."""
+        try:
+            heard = await read_thread(turn)
+        except PlatformError as error:
+            log.warning("thread not read", code=error.code, remedy=error.remedy)
+            note = Message(Role.SYSTEM, UNREAD, id=f"{turn.id}{UNREAD_ID}", at=turn.at)
+            return () if _is_unread(conversation) else (note,)
+        known = {message.id for message in conversation.messages}
+        new = [m for m in heard if m.id not in known and m.id.rpartition(":")[2] not in known]
+        note = Message(Role.SYSTEM, JOINED.format(count=len(new)), id=f"{turn.id}{JOINED_ID}", at=turn.at)
+        return (*new, note) if new or _is_unread(conversation) else ()
 
     async def _generate(self, writing: _Writing) -> Ending:
         """Stream the model's words into the draft."""
@@ -291,6 +306,12 @@ class Assistant:
         messages = (*writing.heard, question, *([said] if text else []))
         exchange = Exchange(turn.key, writing.conversation.epoch, turn.id, writing.cut, messages)
         return replace(answer, exchange=exchange, conversation=writing.conversation)
+
+
+def _is_unread(conversation: Conversation) -> bool:
+    """Whether a thread could not be read when we were asked into it, nor since."""
+    notes = [m.id for m in conversation.messages if m.role is Role.SYSTEM and m.id.endswith((JOINED_ID, UNREAD_ID))]
+    return bool(notes) and notes[-1].endswith(UNREAD_ID)
 
 
 def _question(turn: Turn) -> Message:

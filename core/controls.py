@@ -18,6 +18,9 @@ MARK = "\u200b"
 LONGEST = 64
 """Characters of the longest control string."""
 
+SHORTEST_HALF = 3
+"""Characters that are half a control token at the end of a text, and not a sign that happens to stand there."""
+
 TURN_ENDS = (
     r"<\|(?:im_end|eot_id|eom_id|eot|eom|end|end_of_text|endoftext|endofturn|end_of_turn|return|call|stop)\|>",
     r"<\|(?:end_of_sentence|end_of_user|end_of_assistant|endofassistant|endofprompt|END_OF_TURN_TOKEN|END_RESPONSE)\|>",
@@ -71,8 +74,10 @@ class ControlTrimmer:
             return self._given(text)
         return self._read(self._held + text, final=False)
 
-    def flush(self) -> str:
-        """The rest, when no more text comes."""
+    def flush(self, *, halves: bool = True) -> str:
+        """The rest, when no more text comes; without ``halves``, no half of a control token that it breaks off."""
+        if not halves and len(self._held) >= SHORTEST_HALF and self._begun(self._held, 0) == 0:
+            self._held = ""
         return self._read(self._held, final=True)
 
     def _read(self, text: str, *, final: bool) -> str:

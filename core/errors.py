@@ -90,6 +90,8 @@ class ModelUnavailable(GenerationError):
 
     plain = "I can't reach the model right now. Try again in a minute; if that doesn't help, tell {contact}."
     retryable = True
+    connected = True
+    """Whether there was a connection; a server that takes none may be starting, and be there in a moment."""
 
 
 class ModelOverloaded(GenerationError):

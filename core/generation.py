@@ -152,7 +152,7 @@ class _Trimmer:
         text = self._last if self.ended else ""
         if not (self._stops.stopped or self._controls.ended or self._spaces.endless):
             more = self._controls.feed(self._stops.feed(self._thoughts.flush()) + self._stops.flush())
-            text += self._spaces.feed(more + self._controls.flush())
+            text += self._spaces.feed(more + self._controls.flush(halves=False))
         text += "" if self._controls.ended else self._spaces.flush()
         if ending is Ending.COMPLETE and not (text.strip() or self._said):
             text = self._all_there_is()
@@ -162,7 +162,7 @@ class _Trimmer:
         """What was reasoned, as an answer: models and servers that never say where reasoning ends send nothing else."""
         reasoning = self._thoughts.reasoning or "".join(self._apart)
         self._begin()
-        text = self._controls.feed(self._stops.feed(reasoning)) + self._controls.flush()
+        text = self._controls.feed(self._stops.feed(reasoning)) + self._controls.flush(halves=False)
         return self._spaces.feed(text).rstrip()
 
 

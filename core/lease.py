@@ -43,6 +43,8 @@ RECEIPT_TIMEOUT = 1.0
 """Seconds to write down that a message was posted; where that fails, it is found by its mark."""
 SEAL_TIMEOUT = 2.0
 """Seconds that an answer's end waits to be written down before people see it."""
+PAUSE_TIMEOUT = 2.0
+"""Seconds to show, at the end of a process, why an answer does not grow; then the turn is released all the same."""
 MOST_SAVED = 65_536
 """Characters of an answer that are saved while it grows."""
 
@@ -231,7 +233,8 @@ class LeaseEditor:
         if self._growing:
             ref, text = self._growing
             try:
-                await self._call(self._editor.finish([ref], [text], outcome))
+                async with asyncio.timeout(PAUSE_TIMEOUT):
+                    await self._call(self._editor.finish([ref], [text], outcome))
             except (ParleyError, TimeoutError) as error:
                 log.info("pause note not shown", error=str(error))
 

@@ -59,8 +59,6 @@ TRIES = 3
 """Requests to one model that is busy or not ready, before its first token."""
 BACKOFF = 0.5
 """Seconds before the second of them, at the most; twice as long before each further one."""
-FAILS_AT_ONCE = 3.0
-"""Seconds within which a server fails that may be back in a moment, such as one that is being restarted."""
 INSIDE_BEFORE_WAITING = 3
 """Answers in a row that began in the middle of reasoning, until the next is held back to see whether it does, too. What
 one answer did holds back nobody else's."""
@@ -267,7 +265,7 @@ async def _ask(
         room = replace(budget, prompt=model.calibration.room(budget.prompt))
         fitted = fit(conversation, question, manner.system, room, count=model.count)
         yield fitted
-        spoke, began = False, time.monotonic()
+        spoke = False
         try:
             prompt = (await model.template()).render(fitted.window)
             request = GenerationRequest(prompt, budget.answer, manner.temperature, manner.top_p)
@@ -284,7 +282,7 @@ async def _ask(
             budget, cut = replace(budget, prompt=int(budget.prompt * STEP)), True
         except (ModelOverloaded, ModelUnavailable) as error:
             tries += 1
-            wait = _pause(error, tries, time.monotonic() - began, patient=patient)
+            wait = _pause(error, tries, patient=patient)
             if spoke or wait is None:
                 raise
             log.info("model request failed; retrying", model=model.name, error=str(error), seconds=round(wait, 2))
@@ -301,13 +299,15 @@ def _judge(attempt: Attempt, error: GenerationError, *, spoke: bool) -> None:
         attempt.succeeded()
 
 
-def _pause(error: GenerationError, tries: int, took: float, *, patient: bool) -> float | None:
+def _pause(error: GenerationError, tries: int, *, patient: bool) -> float | None:
     """Seconds until the next try; None if there is none.
 
-    A server that says to come back, or is busy, is tried again; one that fails at once, if there is no other model.
+    A server that says to come back, or is busy, is tried again; one that takes no connection, if no other model can
+    answer.
     """
     busy = isinstance(error, ModelOverloaded) or error.retry_after is not None
-    if tries >= TRIES or not (busy or (patient and took < FAILS_AT_ONCE)):
+    starting = patient and isinstance(error, ModelUnavailable) and not error.connected
+    if tries >= TRIES or not (busy or starting):
         return None
     jittered = random.uniform(0.5, 1) * BACKOFF * 2 ** (tries - 1)  # noqa: S311 - nothing secret
     wait = max(error.retry_after or 0.0, jittered)

@@ -487,5 +487,5 @@ def _readable_seal(text: str) -> Seal | None:
     try:
         return Seal.from_json(text) if text else None
     except Unreadable as error:
-        log.warning("an answer's end could not be read", why=str(error))
+        log.warning("answer outcome not readable", why=str(error))
         return None

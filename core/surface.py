@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
+from core.errors import PlatformUnavailable, RateLimited
 from core.pacing import Budget
 from core.policy import Venue
 from core.types import Limits, Message, MessageRef, Outcome, Turn
+
+T = TypeVar("T")
+
+
+async def patiently(call: Callable[[], Awaitable[T]], patience: float) -> T:
+    """Call until it works; a fault that passes within ``patience`` seconds only delays it.
+
+    Raises:
+        PlatformError: it did not pass, or is none that does.
+    """
+    until, wait = time.monotonic() + patience, 0.5
+    while True:
+        try:
+            return await call()
+        except (RateLimited, PlatformUnavailable) as fault:
+            wait = fault.retry_after or 2 * wait
+            if time.monotonic() + wait > until:
+                raise
+            await asyncio.sleep(wait)
 
 
 class MessageEditor(Protocol):
@@ -96,7 +118,11 @@ class Surface(Protocol):
         ...
 
     async def read_thread(self, turn: Turn) -> Sequence[Message]:
-        """What people said in the turn's thread before it, oldest first, bounded. Empty if it cannot be read."""
+        """What people said in the turn's thread before it, oldest first, bounded: the newest are kept.
+
+        Raises:
+            PlatformError: it cannot be read.
+        """
         ...
 
     async def venue(self, turn: Turn) -> Venue:

@@ -141,7 +141,7 @@ class ThoughtTrimmer:
         # Where in the answer we stand.
         self._first, self._names_channel = "", False
         self._starts, self._said, self._after = not self._inside, False, False
-        self._quoted = False
+        self._quoted = self._closed = False
         self._begins_line, self._fresh_fence = True, False
         self._fence, self._span = "", 0
         self._before, self._solid = "\n", ""
@@ -235,7 +235,7 @@ class ThoughtTrimmer:
             self._show(mark)
             return end
         following = text[end : end + 2]
-        if len(following) < 2 and not final:
+        if len(following) < 2 and not final and len(mark) < _LONGEST:
             return self._hold(text, place)
         if mark[0] in "`~":
             self._tick(mark)
@@ -260,10 +260,10 @@ class ThoughtTrimmer:
         following = text[end : end + 1]
         if self._channel is not None:
             self._harmony(mark)
+        elif self._is_quoted(following):
+            self._think(mark)
         elif _is_open(mark):
             self._nested += 1
-            self._think(mark)
-        elif self._is_quoted(following):
             self._think(mark)
         else:
             self._leave()
@@ -305,10 +305,12 @@ class ThoughtTrimmer:
         """Whether a lone end tag ends reasoning that a template had begun, and is not talk about it."""
         if not closed.lone or self._quoted:
             return False
-        if not self._said or closed.where is Where.ANYWHERE or self._begins_line:
+        if not self._said:
             return True
-        if self._after and not self._nested:
-            return False
+        if self._closed and not self._nested:
+            return False  # its reasoning had an end already
+        if closed.where is Where.ANYWHERE or self._begins_line:
+            return True
         if self._before.isspace():
             return self._solid in _SENTENCE_END and not following.strip()[:1].islower()
         return self._before not in _QUOTES and following[:1] not in {*",.;:)]`'\""}
@@ -337,7 +339,7 @@ class ThoughtTrimmer:
         """Reasoning ends; white space after it is nobody's."""
         self._inside, self._channel, self._talk = False, None, None
         self._reasoning.clear()
-        self._after = self._begins_line = True
+        self._after = self._begins_line = self._closed = True
 
     def _retract(self) -> None:
         """All of the text so far was reasoning."""

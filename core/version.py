@@ -21,7 +21,7 @@ def how_to_install(extra: str) -> str:
     """How to add what an optional part needs to the environment that Parley runs in.
 
     >>> how_to_install("web")
-    "In a clone, run make setup. Elsewhere: /opt/parley/bin/python -m pip install 'gradio<7,>=6.17'"
+    "In a clone, run `make setup`. Elsewhere: /opt/parley/bin/python -m pip install 'gradio<7,>=6.17'"
     """
     marked = re.compile(rf"""(.*?)\s*;.*\bextra\s*==\s*["']{extra}["']""")
     needed = [found[1] for line in requires(DISTRIBUTION) or () if (found := marked.fullmatch(line))]

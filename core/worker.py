@@ -154,7 +154,7 @@ class Worker:
             try:
                 self._begin(Lease(job, self._queue.lease, asked_at))
             except Exception as error:
-                log.exception("a fault of ours", turn=tag(job.turn.id))
+                log.exception("internal error", turn=tag(job.turn.id))
                 await self._queue.bury(job, f"it could not be begun: {type(error).__name__}")
         if not claimed.jobs:
             await self._until(self._queue.wait(POLL))

@@ -1,6 +1,6 @@
-"""Say which step of the set-up begins, with what it brings and how large that is: ``python announce.py web``.
+"""Say which step of the set-up begins, how many packages it brings and how large they are: ``python announce.py web``.
 
-Runs in an environment with nothing but pip, whose own reader of markers tells which pins this machine gets.
+A few pins are only for some versions of Python, so the number can be one or two too high.
 """
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-
-from pip._vendor.packaging.markers import Marker
 
 STEPS = {
     "run": ("1/3", "Parley", ("run", "build"), (), 110),
@@ -21,10 +19,10 @@ STEPS = {
 
 
 def packages(files: tuple[str, ...]) -> set[str]:
-    """The packages that files of pins bring to this machine."""
-    pin = re.compile(r"^([\w.-]+)==[^ ]+(?: ; (.*?))? \\$", re.MULTILINE)
+    """The packages in files of pins, without those for Windows and for browsers alone."""
+    pin = re.compile(r"^([\w.-]+)==(?!.*== '(?:win32|emscripten)')", re.MULTILINE)
     text = "".join(Path(__file__).with_name(f"{file}.txt").read_text(encoding="utf-8") for file in files)
-    return {name for name, marker in pin.findall(text) if not marker or Marker(marker).evaluate()}
+    return set(pin.findall(text))
 
 
 def announcement(step: str) -> str:

@@ -1,8 +1,7 @@
 """Starts ``parley`` over and over, quickly: a process that has the libraries loaded already, and forks.
 
 A run of the tests starts hundreds of processes, and each would spend a second on imports that are the same every time.
-Only libraries are loaded before the fork: Parley's own code, its settings and its failpoints are read by each child,
-which then runs the same ``main`` as ``python -m bots``.
+Its settings and failpoints are read by each child, which then runs the same ``main`` as ``python -m bots``.
 
 Who wants a process connects to the nursery's socket and says which, as a line of JSON. Its pid comes back as a line,
 and another line when it has ended: its exit code, or minus the signal that ended it. Whoever hangs up ends it.
@@ -12,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import importlib
 import json
 import os
 import selectors
@@ -19,6 +20,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,11 +30,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn, Self
 
+from core import failpoints
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
-LIBRARIES = (
+LOADED = (
     "aiohttp",
+    "bots.app",
+    "bots.cli",
+    "bots.discord.platform",
+    "bots.slack.platform",
+    "bots.terminal",
+    "core.worker",
     "discord.ext.commands",
     "pydantic_settings",
     "redis.asyncio",
@@ -40,10 +49,11 @@ LIBRARIES = (
     "slack_bolt.app.async_app",
     "structlog",
     "text_generation",
-    "typer",
+    "typer.core",
 )
-PAGE = ("gradio", "uvicorn")
-"""What the page's processes load besides: seconds, and a hundred megabytes of which others have no use."""
+"""What each process would import."""
+KINDS = {"plain": (), "page": ("bots.web.platform", "gradio", "uvicorn")}
+"""What else is loaded: for the page it takes seconds, and a hundred megabytes of which others have no use."""
 LOOK = 0.02
 """Seconds between two looks for children that ended."""
 
@@ -87,38 +97,52 @@ class Child:
 
 
 class Nursery:
-    """Starts processes; what has the libraries comes into being when the first is asked for, and again for the page."""
+    """Starts processes. All processes of a run of tests share one: each has the folder of it.
+
+    What has the libraries comes into being when somebody first asks for it, and another one for the page.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.folder = folder
 
     @classmethod
     @contextmanager
     def open(cls) -> Iterator[Self]:
-        """A nursery; those that it started end with it."""
+        """A nursery; what it started ends with it."""
         with TemporaryDirectory(prefix="parley-nursery-") as folder:
-            nursery = cls(Path(folder))
+            nursery, over = cls(Path(folder)), threading.Event()
+            begun: dict[str, subprocess.Popen[bytes]] = {}
+            beginning = threading.Thread(target=nursery._begin_wanted, args=(begun, over))
+            beginning.start()
             try:
                 yield nursery
             finally:
-                for process in nursery._processes.values():
+                over.set()
+                beginning.join()
+                for process in begun.values():
                     process.terminate()
                     process.wait()
 
-    def _begin(self, kind: str) -> subprocess.Popen[bytes]:
-        more = PAGE if kind == "page" else ()
-        return subprocess.Popen([sys.executable, "-m", "tests.nursery", self._socket(kind), *more], cwd=ROOT)
+    def _begin_wanted(self, begun: dict[str, subprocess.Popen[bytes]], over: threading.Event) -> None:
+        """Begin what is asked for: here, because whoever asks may end before others do."""
+        while not over.wait(LOOK):
+            for kind in KINDS.keys() - begun.keys():
+                if self._wanted(kind).exists():
+                    command = [sys.executable, "-m", "tests.nursery", str(self._socket(kind)), *KINDS[kind]]
+                    begun[kind] = subprocess.Popen(command, cwd=ROOT)
 
     def _is_ready(self, kind: str) -> bool:
-        """Begin one, if it was not begun; whether it listens."""
-        if kind not in self._processes:
-            self._processes[kind] = self._begin(kind)
-        assert self._processes[kind].poll() is None, "the nursery ended"
-        return self._socket(kind).exists()
+        """Ask for one; whether it listens."""
+        if self._socket(kind).exists():
+            return True
+        self._wanted(kind).touch()
+        return False
+
+    def _wanted(self, kind: str) -> Path:
+        return self.folder / f"{kind}.wanted"
 
     def _socket(self, kind: str) -> Path:
-        return self._folder / f"{kind}.sock"
+        return self.folder / f"{kind}.sock"
 
     async def start(self, arguments: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path) -> Child:
         """Start ``parley`` with these arguments in a folder; what it says on stderr goes to the log."""
@@ -218,6 +242,7 @@ def _become(asked: dict[str, Any]) -> NoReturn:
         os.environ.update(asked["environment"])
         sys.argv = ["parley", *asked["arguments"]]
 
+        importlib.reload(failpoints)  # they are read once, when it is imported
         from bots.__main__ import main as parley
 
         parley()
@@ -236,8 +261,9 @@ def main() -> None:
     """Be a nursery, until SIGTERM."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # as bots.web.platform sets it: read at import
-    for name in (*LIBRARIES, *sys.argv[2:]):
+    for name in (*LOADED, *sys.argv[2:]):
         __import__(name)
+    gc.freeze()  # else each child copies all of it when it first collects garbage
     server = _Server(sys.argv[1])
     try:
         server.serve()

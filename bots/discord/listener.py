@@ -110,7 +110,7 @@ class DiscordListener(Voice):
             async with in_time():
                 done, say = await confirm()
         except StorageError as error:
-            log.warning("a button came to nothing", error=str(error))
+            log.warning("button press failed", error=str(error))
             done, say = False, StorageError.plain
         response = interaction.response
         if not done:

@@ -17,10 +17,9 @@ from bots.discord.editor import MOST_MESSAGES, NOBODY, DiscordEditor
 from bots.discord.text import SIZE, readable, shown, shown_units
 from bots.discord.typing import Typists
 from bots.discord.venue import venue_of
-from core.errors import PlatformError
 from core.policy import Venue
 from core.splitting import split
-from core.surface import Pace
+from core.surface import Pace, patiently
 from core.types import Author, Limits, Message, Role, Turn
 from core.window import shorten
 
@@ -28,6 +27,8 @@ log = structlog.get_logger()
 
 THREAD_MESSAGES = 50
 """Of a thread that people held among themselves, the newest are read."""
+THREAD_PATIENCE = 10.0
+"""Seconds that an answer waits for a thread which cannot be read at once."""
 THREAD_TOKENS = 500
 """Of each of its messages, so much at the most."""
 
@@ -63,13 +64,8 @@ class DiscordSurface:
         if turn.place.get("private"):
             return ()
         http, before = self.calls.client.http, int(turn.id.rpartition(":")[2])
-        try:
-            answer = await self.calls(
-                "read a thread", lambda: http.logs_from(int(turn.key.thread), THREAD_MESSAGES, before=before)
-            )
-        except PlatformError as error:
-            log.warning("thread not read", code=error.code, remedy=error.remedy)
-            return ()
+        read = partial(http.logs_from, int(turn.key.thread), THREAD_MESSAGES, before=before)
+        answer = await patiently(partial(self.calls, "read a thread", read), THREAD_PATIENCE)
         said = [self._message(turn, message) for message in reversed(answer.json)]
         return [message for message in said if message.text]
 

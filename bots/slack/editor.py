@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from enum import IntEnum
 from typing import Any
 
@@ -38,6 +38,8 @@ LIMITS = Limits(size=10_000, measure=written_units, interval=1.0, thinking="_Thi
 """Below the 12,000 of markdown blocks and the 13,200 or so of a whole payload, with room for the fallback text."""
 SIGN_TIMEOUT = 3
 """Seconds that a status may take; nothing depends on it."""
+TAKE_BACK_TIMEOUT = 4
+"""Seconds to take the status back: less than a process that ends gives an answer to clean up after itself."""
 RETRY = "parley_retry"
 STOP = "parley_stop"
 FORGET = "parley_forget"
@@ -80,8 +82,10 @@ class Signs:
             yield
         finally:
             # Slack does not take the status back by itself for an hour; it may have it although we did not hear so.
-            if ((begun and await begun) or left_on) and not await self._set(turn, "active", last=True):
-                await self._set(turn, "active", last=True)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TAKE_BACK_TIMEOUT):
+                    if ((begun and await begun) or left_on) and not await self._set(turn, "active", last=True):
+                        await self._set(turn, "active", last=True)
 
     async def _begin(self, turn: Turn) -> bool:
         """Whether the status may be set now."""

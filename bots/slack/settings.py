@@ -172,7 +172,7 @@ class SlackSettings:
         try:
             await self._whisper(channel, user, thread, text)
         except PlatformError as error:
-            log.warning("could not be said", error=str(error), remedy=error.remedy)
+            log.warning("notice not delivered", error=str(error), remedy=error.remedy)
 
     async def _choose(
         self, key: ConversationKey, filled: Mapping[str, str], shown: Mapping[str, str]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 
 import structlog
 from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
@@ -21,7 +22,7 @@ log = structlog.get_logger()
 PING_INTERVAL = 3
 """Seconds between two pings of the socket: a broken one is noticed after one of them, a silent one after four."""
 CLOSING = 3.0
-"""Seconds that envelopes which came before the end get to be acknowledged."""
+"""Seconds that envelopes which came before the end get to be acknowledged, and the socket to be closed."""
 
 
 class Socket(AsyncSocketModeHandler):
@@ -70,7 +71,9 @@ class Socket(AsyncSocketModeHandler):
             await asyncio.wait(handling, timeout=CLOSING)
         if self._watching:
             self._watching.cancel()
-        await self.client.close()
+        with suppress(TimeoutError):  # a Slack that is frozen says no goodbye
+            async with asyncio.timeout(CLOSING):
+                await self.client.close()
 
     async def handle(self, client: SocketModeClient, req: SocketModeRequest) -> None:  # type: ignore[override]
         """Run one envelope through Bolt and acknowledge it."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -18,7 +20,7 @@ from bots.slack.text import people, plain, readable
 from core.budgets import Budgets
 from core.errors import PlatformError
 from core.policy import Venue
-from core.surface import Pace
+from core.surface import Pace, patiently
 from core.types import Author, Message, Role, Turn
 from core.window import shorten
 
@@ -30,8 +32,10 @@ MOST_NAMES = 20
 """People in one message whose names are asked for."""
 THREAD_MESSAGES = 50
 """Of a thread that people held among themselves, the root and the newest are read."""
-THREAD_PAGE, THREAD_PAGES = 200, 5
+THREAD_PAGE, THREAD_PAGES = 999, 20
 """Messages a page, and pages, that are asked for to find the newest."""
+THREAD_PATIENCE = 10.0
+"""Seconds that an answer waits for a page which cannot be had at once."""
 THREAD_TOKENS = 500
 """Of each of its messages, so much at the most."""
 
@@ -72,32 +76,37 @@ class SlackSurface:
         return replace(turn, author=author, text=text)
 
     async def read_thread(self, turn: Turn) -> Sequence[Message]:
-        """The thread's root and its newest messages before the turn, read from Slack."""
-        said: list[dict[str, Any]] = []
-        cursor = None
-        try:
-            for _ in range(THREAD_PAGES):  # oldest first
-                with slack_errors("conversations.replies"):
-                    response = await self.client.conversations_replies(
-                        channel=turn.place["channel"],
-                        ts=turn.key.thread,
-                        latest=turn.place["ts"],
-                        inclusive=False,
-                        limit=THREAD_PAGE,
-                        cursor=cursor,
-                    )
-                said += [m for m in response["messages"] if m["ts"] != turn.place["ts"] and m.get("text")]
-                cursor = (response.get("response_metadata") or {}).get("next_cursor")
-                if not cursor:
-                    break
-        except PlatformError as error:
-            log.warning("thread not read", code=error.code, remedy=error.remedy)
-        if len(said) > THREAD_MESSAGES:
-            said = [said[0], *said[1 - THREAD_MESSAGES :]]
+        """The thread's root and its newest messages before the turn, read from Slack, which tells the oldest first."""
+        root: dict[str, Any] | None = None
+        newest: deque[dict[str, Any]] = deque(maxlen=THREAD_MESSAGES - 1)
+        cursor: str | None = None
+        for _ in range(THREAD_PAGES):
+            found, cursor = await patiently(partial(self._read_page, turn, cursor), THREAD_PATIENCE)
+            root = next((message for message in found if message["ts"] == turn.key.thread), root)
+            newest.extend(message for message in found if message is not root)
+            if not cursor:
+                break
+        else:
+            log.warning("thread not read to its end")
+        said = [*([root] if root else []), *newest]
         mentioned = {user for message in said for user in (message.get("user", ""), *people(message["text"])) if user}
         asked = sorted(mentioned - {self.bot})[: 2 * MOST_NAMES]
         names = {**await self.directory.names(asked), self.bot: self.bot_name}
         return [self._message(turn, message, names) for message in said]
+
+    async def _read_page(self, turn: Turn, cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:
+        """Some messages of a thread that say something, and where to go on."""
+        with slack_errors("conversations.replies"):
+            response = await self.client.conversations_replies(
+                channel=turn.place["channel"],
+                ts=turn.key.thread,
+                latest=turn.place["ts"],
+                inclusive=False,
+                limit=THREAD_PAGE,
+                cursor=cursor,
+            )
+            said = [m for m in response["messages"] if m["ts"] != turn.place["ts"] and m.get("text")]
+            return said, (response.get("response_metadata") or {}).get("next_cursor")
 
     async def venue(self, turn: Turn) -> Venue:
         """See ``core.surface.Surface``."""

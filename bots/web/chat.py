@@ -87,7 +87,7 @@ class ChatDesk:
         try:
             yield
         except ParleyError as error:
-            log.warning("the page could not do it", error=str(error), remedy=error.remedy)
+            log.warning("page action failed", error=str(error), remedy=error.remedy)
             raise gr.Error(self.tell(error.plain), print_exception=False) from None
 
     def refusal(self, action: Action, visitor: Visitor, channel: str) -> str:

@@ -43,8 +43,7 @@ async def detect(server: Server) -> Api:
             return "tgi"
         status, _ = await server.get(f"{path}/v1/models", timeout=DEADLINE)
     except (aiohttp.ClientError, OSError) as error:
-        what = f"cannot be reached ({type(error).__name__})"
-        raise server.error(ModelUnavailable, what) from None
+        raise server.unreachable(error) from None
     except TooLarge as error:
         raise server.error(ModelUnavailable, f"sent {error} where it should say what it is") from None
     return "tgi" if status in (404, 405) else "openai"

@@ -284,7 +284,7 @@ class OpenAIBackend:
         if isinstance(error, TimeoutError):
             return server.error(ModelTimeout, f"sent nothing for {self._idle:g} s")
         if isinstance(error, aiohttp.ClientConnectorError):
-            return server.error(ModelUnavailable, f"cannot be reached ({name})")
+            return server.unreachable(error)
         return server.broken(f"dropped the connection ({name})", spoke=reader.spoke)
 
     def _understood(self, asked: _Request, event: Event) -> list[Streamed]:
@@ -326,12 +326,12 @@ class OpenAIBackend:
             refusal = "" if text.startswith("<") else text[:2000]
         param, status = _param(told), response.status
         what = self._server.answered(response) + self._server.quote(refusal, asked.words)
+        if status not in _FINAL and (NO_MODEL.search(refusal) or NO_CHAT.search(refusal)):
+            await self._try_list()  # for another model, or for the operator to choose from
         if status not in _FINAL and (other := self._other(asked, refusal, param)):
             return _Again(other)
         if status in (400, 422) and NO_KEY.search(refusal):
             return self._server.error(ModelUnauthorized, what)
-        if not self._names and (NO_MODEL.search(refusal) or NO_CHAT.search(refusal)) and status not in _FINAL:
-            await self._try_list()
         advice = remedy(refusal, param, status, self._names)
         after, too_long = seconds(response.headers.get("Retry-After")), bool(TOO_LONG.search(refusal))
         return self._server.refusal(status, what, too_long=too_long, remedy=advice, retry_after=after)

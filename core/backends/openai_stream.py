@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 
@@ -22,8 +21,7 @@ DONE = (b"[DONE]", b'"[DONE]"')
 _BOM = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """The data of one event; ``error`` says that the server called it an error."""
 
     data: bytes
@@ -123,11 +121,12 @@ class AnswerFault(ValueError):
 class Reader:
     """What one stream has said so far.
 
-    ``reason`` is why the answer ended, as the server calls it; "" until it does.
+    ``reason`` is why the answer ended, as the server calls it; "" until it does. ``went_on`` says that text came after
+    that: the server gives a reason with every event, so only the end of the stream is an end.
     """
 
     def __init__(self) -> None:
-        self.spoke = self.finished = self.done = False
+        self.spoke = self.finished = self.done = self.went_on = False
         self.reason = ""
         self.usage = Usage()
         self._text, self._thoughts = Halves(), Halves()
@@ -150,12 +149,12 @@ class Reader:
 
     def take(self, event: Any) -> list[Streamed]:
         """What one event adds. Raises StrangeEvent, and AnswerFault for an error in any shape."""
-        if not isinstance(event, Mapping):
+        if not isinstance(event, dict):
             raise StrangeEvent(described(event))
         if fault := _fault(event):
             raise AnswerFault(fault)
         usage = event.get("usage")
-        if isinstance(usage, Mapping):
+        if isinstance(usage, dict):
             self.usage = Usage(count(usage.get("prompt_tokens")), count(usage.get("completion_tokens")))
         choices = event.get("choices")
         if choices is None or choices == []:
@@ -163,7 +162,7 @@ class Reader:
                 raise StrangeEvent(described(event))
             return []
         choice = choices[0] if isinstance(choices, list) else None
-        if not isinstance(choice, Mapping):
+        if not isinstance(choice, dict):
             raise StrangeEvent(f"choices that are {described(choices)}")
         return self._choice(choice)
 
@@ -171,22 +170,24 @@ class Reader:
         if choice.get("error"):
             raise AnswerFault(choice["error"])
         delta = choice.get("delta") or choice.get("message") or choice
-        if not isinstance(delta, Mapping):
+        if not isinstance(delta, dict):
             raise StrangeEvent(f"a delta that is {described(delta)}")
         found: list[Streamed] = []
         content = delta.get("content")
-        thought = next(filter(None, (words(delta.get(name), THOUGHTS | {"", "text"}) for name in _REASONING)), "")
-        if thought := self._thoughts.feed(thought or words(content, THOUGHTS)):
+        thought = _first(delta, _REASONING, _REASONED)
+        if not thought and content and not isinstance(content, str):
+            thought = words(content, THOUGHTS)
+        if thought and (thought := self._thoughts.feed(thought)):
             found.append(Thinking(text=thought))
-        spoken = next(filter(None, (words(delta.get(name), TEXTS) for name in ("content", "refusal", "text"))), "")
+        spoken = _first(delta, ("content", "refusal", "text"), TEXTS)
         if spoken:
-            self.spoke = True
+            self.spoke, self.went_on = True, self.went_on or self.finished
             if spoken := self._text.feed(spoken):
                 found.append(Delta(spoken))
-        if content is not None and not isinstance(content, (str, list, Mapping)):
+        if content is not None and not isinstance(content, (str, list, dict)):
             raise StrangeEvent(f"content that is {described(content)}")
         reason = choice.get("finish_reason")
-        if isinstance(reason, Mapping):
+        if isinstance(reason, dict):
             reason = reason.get("type")
         if reason and reason not in ("null", "none", "None"):
             self.finish(reason if isinstance(reason, str) else described(reason))
@@ -213,6 +214,7 @@ THOUGHTS = frozenset(
     }
 )
 """Kinds of parts of an answer that are reasoning."""
+_REASONED = THOUGHTS | {"", "text"}
 _REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_text", "reasoning_details", "thinking_blocks")
 _KEEPALIVE = frozenset({"usage", "timings", "id", "created", "x_groq", "prompt_filter_results", "ping", "model"})
 """Keys of events that say nothing about the answer, and need no choices."""
@@ -243,10 +245,21 @@ BROKEN = frozenset(
 """Reasons that mean that the server failed."""
 
 
+def _first(delta: Mapping[str, Any], names: tuple[str, ...], kinds: frozenset[str]) -> str:
+    """The first text under any of these names."""
+    for name in names:
+        if (value := delta.get(name)) and (text := words(value, kinds)):
+            return text
+    return ""
+
+
 def _fault(event: Mapping[str, Any]) -> Any:
     """What an event says went wrong; None if nothing did."""
-    if error := event.get("error"):
+    error, base = event.get("error"), event.get("base_resp")
+    if error and not (isinstance(error, dict) and not any(error.values())):
         return error
+    if isinstance(base, dict) and base.get("status_code"):  # MiniMax
+        return {"message": base.get("status_msg")}
     if event.get("object") == "error" or event.get("type") == "error" or event.get("status") == "error":
         return event
     if "choices" in event and event["choices"] is not None:
@@ -279,13 +292,15 @@ async def events_of(response: aiohttp.ClientResponse, reader: Reader) -> AsyncGe
             yield event
         reader.finished = reader.finished or reader.spoke
         return
+    clock, until = asyncio.get_running_loop().time, None
     while chunk:
         for event in events.feed(chunk):
             yield event
-        if reader.done:
+        if reader.done or (until and clock() > until):
             return
-        # The next chunk is awaited with a deadline of its own only where the answer has ended.
-        chunk = await _next_chunk(response.content, TAIL if reader.finished else None)
+        # Once the answer has ended, what may follow is waited for until then.
+        until = (until or clock() + TAIL) if reader.finished and not reader.went_on else None
+        chunk = await _next_chunk(response.content, until)
     for event in events.end():
         yield event
 
@@ -300,12 +315,12 @@ def _documents(data: bytes) -> list[Event]:
         return [Event(line.removeprefix(b"data:").strip()) for line in data.splitlines()]
 
 
-async def _next_chunk(content: aiohttp.StreamReader, within: float | None) -> bytes:
-    """The next bytes; none at the end, and none if they are not there ``within`` so many seconds."""
-    if within is None:
+async def _next_chunk(content: aiohttp.StreamReader, until: float | None) -> bytes:
+    """The next bytes; none at the end, and none if they are not there ``until`` then."""
+    if until is None:
         return await content.readany()
     try:
-        async with asyncio.timeout(within):
+        async with asyncio.timeout_at(until):
             return await content.readany()
     except TimeoutError:
         return b""

@@ -143,7 +143,7 @@ class Server:
         except TooLarge as error:
             raise self.error(ModelRefused, f"sent {error} to GET {self.page(path).path}") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise self.error(ModelUnavailable, f"cannot be reached ({type(error).__name__})") from None
+            raise self.unreachable(error) from None
         if status in (404, 405, 501):
             return None
         if status != 200:
@@ -161,6 +161,13 @@ class Server:
         if too_long and kind is ModelRefused:
             kind = PromptTooLong
         return self.error(kind, what, remedy, retry_after=retry_after)
+
+    def unreachable(self, error: Exception) -> GenerationError:
+        """The error for a connection that could not be made, or did not hold."""
+        found = self.error(ModelUnavailable, f"cannot be reached ({type(error).__name__})")
+        if isinstance(found, ModelUnavailable):
+            found.connected = not isinstance(error, aiohttp.ClientConnectorError)
+        return found
 
     def answered(self, response: aiohttp.ClientResponse) -> str:
         """What a status says, in our own words: a server may write anything beside its number."""

@@ -36,7 +36,6 @@ _TOO_LONG = re.compile(r"inputs\W* (tokens|must have less than \d+ tokens)")
 _BY_BASE: tuple[tuple[type[Exception], type[GenerationError], str], ...] = (
     (aiohttp.ConnectionTimeoutError, ModelUnavailable, f"took no connection within {CONNECT_TIMEOUT:g} s"),
     (TimeoutError, ModelTimeout, "sent nothing for {idle:g} s"),
-    (aiohttp.ClientConnectorError, ModelUnavailable, "cannot be reached ({name})"),
 )
 
 
@@ -161,6 +160,8 @@ class TgiBackend:
             return self._refusal(error, prompt)
         refusal = str(error) if type(error).__module__ == "text_generation.errors" else ""
         quoted = server.quote(refusal, prompt)
+        if isinstance(error, aiohttp.ClientConnectorError):
+            return server.unreachable(error)
         for base, kind, what in _BY_BASE:
             if isinstance(error, base):
                 return server.error(kind, what.format(name=name, idle=self._idle))
@@ -168,11 +169,15 @@ class TgiBackend:
             kind = ModelOverloaded if name == "OverloadedError" else ModelRefused
             too_long = bool(_TOO_LONG.search(refusal))
             return server.error(PromptTooLong if too_long else kind, f"refused the request{quoted}", _advice(refusal))
-        if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError)):
-            return server.broken(f"dropped the connection ({name})", spoke=spoke)
-        if not _listened(error):
+        dropped = isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError))
+        if not dropped and not _listened(error):
             return server.error(ModelUnavailable, f"could not be asked ({name})")
-        what = f"reported a fault{quoted}" if refusal else f"sent {_seen(error)}, which is not TGI's protocol ({name})"
+        if dropped:
+            what = f"dropped the connection ({name})"
+        elif refusal:
+            what = f"reported a fault{quoted}"
+        else:
+            what = f"sent {_seen(error)}, which is not TGI's protocol ({name})"
         return server.broken(what, spoke=spoke)
 
     def _refusal(self, refused: _Refused, prompt: str) -> GenerationError:

@@ -18,12 +18,18 @@ HOLDS = {
 }
 
 
-@pytest.mark.parametrize("scene", SCENES)
+QUICK = ("crowd", "memory")
+"""The scenes of every run; the others are for `make test-all`."""
+
+
+@pytest.mark.parametrize(
+    "scene", [pytest.param(scene, marks=() if scene in QUICK else pytest.mark.slow) for scene in SCENES]
+)
 def test_a_scene_is_measured(tmp_path: Path, scene: str) -> None:
     """Nothing is refused, every answer is whole, and the figures are written down."""
     file = tmp_path / "figures.json"
     command = [sys.executable, "-m", "tests.bench", "--quick", "--json", str(file), scene]
-    subprocess.run(command, cwd=Path(__file__).parents[2], check=True, capture_output=True, timeout=55)
+    subprocess.run(command, cwd=Path(__file__).parents[2], check=True, capture_output=True, timeout=110)
     figures = {figure["name"]: figure["value"] for figure in json.loads(file.read_text())["figures"]}
     assert all(value == 0 for name, value in figures.items() if "refused" in name or "differ" in name)
     if scene in HOLDS:

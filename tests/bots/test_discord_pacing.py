@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import discord
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bots.discord.access import Asker, refusal
@@ -17,6 +17,7 @@ from bots.discord.buttons import Handle
 from bots.discord.calls import Answered, Calls, Rank
 from core.pacing import Budget
 from core.settings import load_settings
+from tests.examples import examples
 
 
 class Hand:
@@ -40,7 +41,7 @@ async def free(window: Budget) -> bool:
     return True
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(st.floats(0.0, 3.0), max_size=60))
 def test_never_more_calls_in_any_window(steps: list[float]) -> None:
     """Whenever they are asked for: five in five seconds, and the sixth not a moment earlier."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bots.discord.calls import Calls
@@ -22,6 +22,7 @@ from core.settings import load_settings
 from core.types import Author, ConversationKey, Ending, MessageRef, Outcome, Turn
 from tests.doubles.discord import ADA, APP, BOB, GENERAL, GUILD, DiscordDouble
 from tests.doubles.discord_records import Call
+from tests.examples import examples
 
 MARKUP = st.sampled_from(
     ["@everyone", "@here", f"<@{BOB}>", f"<@!{ADA}>", "<@&400000000000000001>", f"<#{GENERAL}>", "<@", "<@&", ">", "@",
@@ -63,7 +64,7 @@ def assert_quiet(call: Call) -> None:
         assert call.body.get("flags", 4) & 4
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     texts=st.lists(ANYTHING, min_size=2, max_size=4),
     note=st.one_of(st.just(""), ANYTHING),

@@ -54,7 +54,7 @@ async def test_commands_are_synced_when_they_changed(discord: DiscordDouble, tmp
 async def test_a_wrong_token_is_one_line_and_a_remedy(discord: DiscordDouble, tmp_path: Path) -> None:
     """And no traceback."""
     code, _, err = await parley(tmp_path, discord, "discord", "invite", DISCORD_TOKEN="wrong")
-    assert code == 1
+    assert code == 2
     assert "does not accept" in err
     assert "Reset Token" in err
     assert "Traceback" not in err

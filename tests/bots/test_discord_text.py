@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -10,6 +10,7 @@ from bots.discord.editor import LIMITS
 from bots.discord.text import cut, readable, shown, shown_units, units, without_mention
 from core.markdown import fences_balanced, heal, split
 from tests.core.test_links import PIECES, fetches, flat, links
+from tests.examples import examples
 
 ADA, PARLEY = "300000000000000001", "900000000000000001"
 MARKDOWN = st.lists(
@@ -58,7 +59,7 @@ def test_images_become_links() -> None:
     assert shown("![x](https://a.example/p.png)") == "[x](https://a.example/p.png)"
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(st.lists(st.sampled_from((*PIECES, "#### ", "###### ", "**", "]**(", "\n#### [https://good.com")), max_size=20))
 @example(["#### [https://good.com]**(https://evil.com)"])
 @example(["#### !**[x](https://evil.com)"])

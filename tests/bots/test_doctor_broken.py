@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
 import tempfile
@@ -21,10 +20,9 @@ from tests.doubles.openai import SERVERS, OpenAIDouble
 from tests.doubles.slack import SlackDouble
 from tests.doubles.tgi import TgiDouble
 from tests.journeys.process import from_nothing
+from tests.needs import FAKETIME, SMALL_DISK
 from tests.redis_server import running_redis
 from tests.waiting import wait_until
-
-FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 
 
 def found(report: Report, check: str, *words: str) -> None:
@@ -110,26 +108,24 @@ async def test_8_a_context_that_is_too_small(tmp_path: Path, redis_url: str) -> 
 
 async def test_9_a_clock_that_is_off(tmp_path: Path, redis_url: str) -> None:
     """By how much, and in which direction."""
-    if not FAKETIME and not os.environ.get("CI"):
-        pytest.skip("libfaketime is not installed (apt install libfaketime)")
+    library = FAKETIME.path()
     for off, words in (("+3600s", "3,600 s ahead of"), ("-120s", "120 s behind")):
-        env = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": off, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        env = {"LD_PRELOAD": library, "FAKETIME": off, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
         with from_nothing():  # what is preloaded is read then
-            report = await listed(tmp_path, {"REDIS_URL": redis_url, **env})
+            report = await doctor(tmp_path, {"REDIS_URL": redis_url, **env}, "--json")
         found(report, "redis.clock", words, "timedatectl")
 
 
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
     """A disk of two megabytes."""
+    mount, unmount = SMALL_DISK.command()
     with tempfile.TemporaryDirectory(prefix="parley-disk-") as folder:
-        mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder]
-        if subprocess.run(mount, capture_output=True, check=False).returncode:
-            pytest.skip("only root may mount a small disk")
+        subprocess.run([mount, "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], check=True)
         try:
             yield Path(folder)
         finally:
-            subprocess.run(["umount", "--lazy", folder], check=True)
+            subprocess.run([unmount, "--lazy", folder], check=True)
 
 
 def fill(folder: Path) -> None:
@@ -212,7 +208,7 @@ async def test_few_open_files_warn(tmp_path: Path, redis_url: str) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (400, hard))
     try:
         with from_nothing():  # limits are inherited
-            report = await listed(tmp_path, {"REDIS_URL": redis_url, "WORKER_SLOTS": "1000"})
+            report = await doctor(tmp_path, {"REDIS_URL": redis_url, "WORKER_SLOTS": "1000"}, "--json")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert "machine.files" in report.warned

@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -40,17 +39,12 @@ HIDDEN = ("canary", "Y2FuYXJ5", "can/ary")
 
 
 @pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+def lines(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """What a process writes that is no terminal."""
     written = io.StringIO()
     monkeypatch.setattr(sys, "stderr", written)
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
     configure_logging("info")
-    yield written
-    structlog.reset_defaults()
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    return written
 
 
 @pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)

@@ -11,6 +11,7 @@ import structlog
 
 from bots.slack.editor import STOP
 from core import reply
+from core.types import MessageRef
 from tests.bots.answering import ANSWER, Desk, slack_desk, slack_turn
 from tests.doubles.slack import SlackDouble
 from tests.doubles.slack_records import Posted
@@ -295,3 +296,44 @@ async def test_nothing_of_what_could_only_be_told_apart_is_remembered(slack: Sla
     turn = await desk.ask(await slack_turn(slack))
     await desk.ended(turn)
     assert (await desk.memory.load(turn.key)).messages == ()
+
+
+@pytest.mark.parametrize("leave", ["archive", "kick"])
+async def test_a_channel_that_is_closed_to_us_in_between(
+    slack: SlackDouble, desk: Desk, logs: list[Any], leave: str
+) -> None:
+    """Archived, or we were removed: whoever asked gets the answer in a direct message."""
+    turn = await growing(slack, desk)
+    getattr(slack, leave)(GENERAL)
+    slack.fail("chat.update", "is_inactive" if leave == "archive" else "not_in_channel", None, channel=GENERAL)
+    desk.model.go.set()
+    await desk.ended(turn)
+    (told,) = slack.replies("D0ADA")
+    assert ANSWER in told.text
+    assert live(slack) == []
+    assert warned(logs)
+
+
+async def test_an_answer_that_is_tried_again_where_the_first_cannot_be_edited(slack: SlackDouble, desk: Desk) -> None:
+    """It is posted anew, and the first one goes."""
+    desk.model.answer = ""
+    desk.model.go.set()
+    turn = await desk.ask(await slack_turn(slack))
+    await desk.ended(turn)
+    (first,) = visible(slack)
+    assert "Retry" in [button.label for button in first.buttons]
+    desk.model.answer = ANSWER
+    slack.fail("chat.update", "edit_window_closed", None)
+    assert await desk.queue.retry(turn.key, turn.id, MessageRef(GENERAL, first.ts))
+    await wait_until(lambda: first.deleted)
+    assert words(slack) == ANSWER
+    assert live(slack) == []
+
+
+@pytest.mark.parametrize("error", ["invalid_blocks", "edit_window_closed", "restricted_action"])
+async def test_a_command_is_obeyed_and_said_in_another_way_too(slack: SlackDouble, desk: Desk, error: str) -> None:
+    """It is a reply like any other."""
+    slack.fail("*", error, None, holding='"type": "markdown"')
+    turn = await desk.ask(await slack_turn(slack, "help"))
+    await desk.ended(turn)
+    assert "forget" in words(slack) or slack.ephemerals

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.journeys.process import environment
+from tests.needs import DEV_FULL
 from tests.nursery import Ran
 
 PARLEY = f"{sys.executable} -m bots"
@@ -23,11 +24,11 @@ def in_a_shell(folder: Path, command: str, **settings: str) -> Ran:
     return Ran(ran.returncode, ran.stdout, ran.stderr)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
 def test_a_full_disk_behind_stdout_is_one_line(tmp_path: Path, redis_url: str) -> None:
     """Whether it shows at once or only at the end."""
+    full = DEV_FULL.path()
     for command in ("config", "complete hello", "doctor"):
-        ran = in_a_shell(tmp_path, f"{PARLEY} {command} > /dev/full", REDIS_URL=redis_url)
+        ran = in_a_shell(tmp_path, f"{PARLEY} {command} > {full}", REDIS_URL=redis_url)
         assert (ran.code, ran.err) == (1, "Stopped: No space left on device.\n"), command
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
@@ -29,6 +29,7 @@ from core.prompts.falcon import FalconTemplate
 from core.settings import load_settings
 from core.types import ConversationKey, Ending, Outcome, Role, Turn
 from tests.bots.saying import MARKED, Says, shown_by
+from tests.examples import examples
 from tests.waiting import wait_until
 
 
@@ -190,7 +191,7 @@ async def test_the_greeting_says_who_answers_and_no_secret(chat_with: Callable[.
 # Plain text.
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     text=MARKED,
     sizes=st.lists(st.integers(1, 7), min_size=1, max_size=5),

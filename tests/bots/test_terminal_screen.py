@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
@@ -20,6 +20,7 @@ from bots.terminal import LIMITS, visible
 from bots.terminal_screen import THEME, Region, ScreenEditor, last_block, newest, open_prompt, render
 from core.types import Ending, Outcome
 from tests.bots.saying import MARKED, Says, shown_by
+from tests.examples import examples
 
 
 class Terminal:
@@ -128,7 +129,7 @@ async def test_a_note_stands_under_the_text_and_says_what_can_be_done() -> None:
         assert terminal.lines == ["So far", "", note, "", ""]
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(MARKED)
 def test_any_answer_can_be_shown(text: str) -> None:
     """Every beginning of it has lines to show, none wider than the screen, and nothing that a terminal would obey."""

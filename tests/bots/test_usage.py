@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from typer.testing import CliRunner
 from bots.cli import cli, main
 from bots.usage import PANELS, flowing
 from tests.journeys.process import environment
+from tests.needs import BASH
 
 NOISE = re.compile(r"<\w+|\bBOOLEAN\b|\bINTEGER\b|\blist\[|\bPath\b|None|x[<>]=|\{\w+\}|…")
 """Python types, ranges, and words that a column cut off."""
@@ -155,8 +155,7 @@ def test_a_group_alone_shows_its_help_and_exits_with_2() -> None:
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home folder in which `parley --install-completion` was run by a bash."""
-    if not shutil.which("bash"):
-        pytest.skip("bash is not installed (apt install bash)")
+    BASH.path()
     home = tmp_path_factory.mktemp("home")
     done = in_bash(home, "parley --install-completion bash")
     assert "bash completion installed" in done, done

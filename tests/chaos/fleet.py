@@ -25,7 +25,7 @@ from tests.doubles.tgi import TgiDouble
 from tests.journeys.process import environment
 from tests.nursery import Child, Nursery
 from tests.redis_server import RedisServer
-from tests.waiting import wait_until
+from tests.waiting import UNHURRIED, wait_until
 
 ROOT = Path(__file__).parents[2]
 RETRIES = (0.0, 0.5, 1.0, *[2.0] * 60)
@@ -87,7 +87,7 @@ class Member:
         self.signal(signal.SIGTERM)
         return await self.wait()
 
-    async def wait(self, timeout: float = 40) -> int:
+    async def wait(self, timeout: float = UNHURRIED) -> int:
         """Wait until it has ended. Returns its exit code, or minus the signal that ended it."""
         return await asyncio.wait_for(self._child.wait(), timeout)
 
@@ -143,9 +143,7 @@ class Fleet:
         """One more process that takes what people say, and answers nothing."""
         sockets = self.slack.sockets
         member = await self._start("listener", ("run", "slack", "--no-worker"), settings)
-        await wait_until(
-            lambda: self.slack.sockets > sockets or not member.running, timeout=20, description="one more socket"
-        )
+        await wait_until(lambda: self.slack.sockets > sockets or not member.running, description="one more socket")
         return member
 
     async def worker(self, **settings: str) -> Member:
@@ -166,7 +164,7 @@ class Fleet:
 
         keeping = asyncio.create_task(keep())
         try:
-            await wait_until(lambda: len(self.workers) >= workers and len(self.listeners) >= listeners, timeout=20)
+            await wait_until(lambda: len(self.workers) >= workers and len(self.listeners) >= listeners)
             yield
         finally:
             keeping.cancel()
@@ -184,7 +182,7 @@ class Fleet:
         """The end of everybody's log, for when something went wrong."""
         return "\n".join(f"{member.name} ({member.pid}):\n{member.text[-3000:]}" for member in self.members)
 
-    async def until(self, condition: Callable[[], Any], timeout: float = 20) -> None:
+    async def until(self, condition: Callable[[], Any], timeout: float = UNHURRIED) -> None:
         """Wait for something to be seen in the logs, which are read anew each time."""
         await wait_until(condition, timeout=timeout, pause=0.05)
 

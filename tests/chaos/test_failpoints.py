@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 
+import pytest
+
 from core.failpoints import POINTS
 from tests.chaos.conftest import together
 from tests.chaos.fleet import Fleet, Member
@@ -18,12 +20,14 @@ ENDING = ("seal", "sealed", "finish", "finished", "commit", "committed", "finish
 LEAVING = ("release", "released")
 
 
+@pytest.mark.slow
 @together
 async def test_listeners_die_before_and_after_they_stored_a_message(fleet: Fleet) -> None:
     """What was not acknowledged is delivered again, and what was stored is known."""
     await die_at(fleet, *LISTENING)
 
 
+@pytest.mark.slow
 @together
 async def test_workers_die_before_much_is_shown(fleet: Fleet) -> None:
     """A message that was posted and not written down is found again."""
@@ -36,12 +40,14 @@ async def test_workers_die_while_people_watch(fleet: Fleet) -> None:
     await die_at(fleet, *WATCHED)
 
 
+@pytest.mark.slow
 @together
 async def test_workers_die_at_the_end_of_answers(fleet: Fleet) -> None:
     """What people saw as the end is the end, and it is remembered once."""
     await die_at(fleet, *ENDING)
 
 
+@pytest.mark.slow
 @together
 async def test_workers_die_while_they_hand_over(fleet: Fleet) -> None:
     """They were asked to stop, and did not get far."""
@@ -83,11 +89,11 @@ async def _die(fleet: Fleet, people: People, heir: Member, channel: str, point: 
             await fleet.until(lambda: doomed.lines("turn claimed"))
             heir.thaw()
             doomed.signal(signal.SIGTERM)
-        await doomed.wait(15)
+        await doomed.wait()
         heir.thaw()
         await asking
-    assert await doomed.wait(15) == -signal.SIGKILL
-    await settle(fleet, people, timeout=20)
+    assert await doomed.wait() == -signal.SIGKILL
+    await settle(fleet, people)
 
 
 async def ask_thrice(people: People, channel: str) -> None:

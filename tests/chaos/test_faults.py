@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 
+import pytest
+
 from core.tags import tag
 from tests.chaos.conftest import together
 from tests.chaos.fleet import Fleet
@@ -16,7 +18,7 @@ from tests.waiting import wait_until
 async def check(fleet: Fleet, people: People, *, marked: int = 0) -> None:
     """Everything is answered, whole but for ``marked``, and nothing is left over."""
     try:
-        await settle(fleet, people, timeout=30)
+        await settle(fleet, people)
     except AssertionError as error:
         raise AssertionError(f"{error}\n{fleet.log()}") from None
     verdict = await judge(fleet, people)
@@ -30,10 +32,10 @@ async def growing(fleet: Fleet, people: People, number: int) -> None:
     await wait_until(
         lambda: sum(bool(p.buttons) for q in people.asked for p in people.reply(q)) >= number,
         description="answers that grow",
-        timeout=20,
     )
 
 
+@pytest.mark.slow
 @together
 async def test_a_worker_that_was_frozen_edits_nothing_when_it_wakes(fleet: Fleet) -> None:
     """Its time is over by its own clock, too; and scripts that Redis forgot are sent to it again."""
@@ -67,10 +69,11 @@ async def test_redis_is_killed_in_the_middle_of_answers(fleet: Fleet) -> None:
     await asyncio.sleep(1.5)
     assert not any(people.heard(question) for question in unheard)
     fleet.server.start()
-    await wait_until(lambda: all(people.heard(question) for question in unheard), timeout=20)
+    await wait_until(lambda: all(people.heard(question) for question in unheard))
     await check(fleet, people)
 
 
+@pytest.mark.slow
 @together
 async def test_redis_holds_its_breath(fleet: Fleet) -> None:
     """For longer than leases last: for a while nobody may go on, and then somebody does."""
@@ -86,6 +89,7 @@ async def test_redis_holds_its_breath(fleet: Fleet) -> None:
     await check(fleet, people)
 
 
+@pytest.mark.slow
 @together
 async def test_what_is_delivered_again_is_answered_once(fleet: Fleet) -> None:
     """At once, to another listener, while it is answered, and afterwards."""
@@ -109,6 +113,7 @@ async def test_what_is_delivered_again_is_answered_once(fleet: Fleet) -> None:
     assert len(fleet.scribe.written) == len(questions)
 
 
+@pytest.mark.slow
 @together
 async def test_fifty_live_answers_outlive_the_worker_that_is_stopped(fleet: Fleet) -> None:
     """Those that have the time end with it, the others are handed over, and it exits with 0."""
@@ -126,6 +131,7 @@ async def test_fifty_live_answers_outlive_the_worker_that_is_stopped(fleet: Flee
     await check(fleet, people)
 
 
+@pytest.mark.slow
 @together
 async def test_an_upgrade_rolls_through_and_leaves_the_newer_jobs_to_the_newer(fleet: Fleet) -> None:
     """New workers come and old ones go while people ask; what only a newer version can read stays where it is."""

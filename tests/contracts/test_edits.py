@@ -17,6 +17,7 @@ from core.memory import Exchange, RedisMemory, Thread
 from core.queue import RedisTurnQueue
 from core.reply import WITHDRAWN
 from core.types import Author, ConversationKey, Ending, Message, MessageRef, Outcome, Role, Turn
+from tests.examples import examples
 
 CHANNEL = ConversationKey("slack", "T1", "C1")
 THREAD = ConversationKey("slack", "T1", "C1", "1.0")
@@ -182,7 +183,7 @@ async def test_an_edit_and_a_withdrawal_at_one_moment_leave_nothing(memory: Redi
 
 
 @given(story=st.lists(st.tuples(st.sampled_from(["edit", "delete", "submit"]), st.integers(2, 9)), max_size=8))
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(examples(60), suppress_health_check=list(HealthCheck))
 async def test_no_order_of_a_messages_story_answers_what_was_deleted_or_an_older_text(
     queue: RedisTurnQueue, redis_client: redis.asyncio.Redis, story: list[tuple[str, int]]
 ) -> None:

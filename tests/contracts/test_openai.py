@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from email.utils import formatdate
+from itertools import chain, repeat
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.backends.openai import OpenAIBackend
@@ -48,6 +49,7 @@ from core.types import (
 )
 from tests.contracts.test_backend import KEY, SECRET, ask, check, collect
 from tests.doubles.openai import ENDS, EVENTS, SERVERS, Habits, OpenAIDouble
+from tests.examples import examples
 from tests.waiting import wait_until
 
 TEXT = " one two three four five"
@@ -403,7 +405,7 @@ async def test_what_is_no_answer_is_said(body: list[bytes], seen: str) -> None:
     assert seen in str(check(error, ModelUnavailable, server.api))
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(st.lists(st.binary(max_size=30) | st.sampled_from(PIECES), max_size=12), st.integers(1, 400))
 async def test_no_bytes_are_more_than_a_typed_error(pieces: list[bytes], size: int) -> None:
     """Through the real client, however they are cut."""
@@ -424,6 +426,18 @@ async def test_an_emoji_in_two_events_is_one() -> None:
         text, _ = await collect(backend, ask("hi"))
         await backend.aclose()
     assert text == "Hi \U0001f600\ufffd"
+
+
+@pytest.mark.parametrize("endless", [False, True])
+async def test_what_follows_the_end_is_not_waited_for_long(endless: bool) -> None:
+    """Comments for ever after it are no answer."""
+    end = stream_of({"delta": {"content": "Yes."}, "finish_reason": "stop"}, done=False)
+    async with OpenAIDouble() as server:
+        server.body = chain(end, repeat(b": ping\n\n")) if endless else end
+        backend = OpenAIBackend(server.api)
+        text, done = await collect(backend, ask("hi"))
+        await backend.aclose()
+    assert (text, isinstance(done, Done)) == ("Yes.", True)
 
 
 async def test_counts_that_are_none_are_left_out() -> None:

@@ -304,6 +304,21 @@ async def test_a_listed_model_that_cannot_chat_is_passed_over(refusal: Refusal) 
         assert (await answered(server, model=""))["model"] == "qwen3:8b"
 
 
+async def test_a_server_that_was_started_with_another_model_is_asked_for_that() -> None:
+    """It lists another one than before."""
+    async with OpenAIDouble() as server:
+        server.answer, server.models = YES, ["old"]
+        server.refusals = [
+            (lambda request: request["model"] not in server.models, 404, wrong("The model `old` does not exist."))
+        ]
+        backend = OpenAIBackend(server.api)
+        assert isinstance((await collect(backend, ask("hi")))[1], Done)
+        server.models = ["new"]
+        assert isinstance((await collect(backend, ask("hi")))[1], Done)
+        await backend.aclose()
+    assert [seen.parameters["model"] for seen in server.requests] == ["old", "new"]
+
+
 ADVICE: list[tuple[str, Refusal]] = [
     ("MODEL_NAME", (404, wrong("The model `m` does not exist.", code="model_not_found"))),
     ("MODEL_NAME", (404, {"object": "error", "message": "The model `m` does not exist.", "type": "NotFoundError"})),
@@ -371,6 +386,29 @@ async def test_a_refusal_is_what_it_says(refusal: Refusal, kind: type[Generation
         _, error = await collect(backend, ask("hi"))
         await backend.aclose()
     assert len(str(check(error, kind, server.api))) < 500
+
+
+async def test_nothing_is_learned_from_where_a_redirect_leads() -> None:
+    """Neither models, nor limits, nor health, nor what it speaks; and no key goes there."""
+    async with OpenAIDouble() as other:
+
+        async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(f"HTTP/1.1 307 Moved\r\nLocation: {other.api}/models\r\nConnection: close\r\n\r\n".encode())
+            writer.close()
+
+        listener = await asyncio.start_server(redirect, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        backend, detected = OpenAIBackend(url, api_key=KEY), DetectedBackend(Server(url), lambda api: backend)
+        for ask_for in (backend.models, backend.limits, detected.limits):
+            with pytest.raises(ModelRefused, match="redirects to") as raised:
+                await ask_for()
+            assert "MODEL_URL" in raised.value.remedy
+        assert not await backend.healthy()
+        assert not await detected.healthy()
+        assert not other.targets
+        await backend.aclose()
+        listener.close()
 
 
 # What it speaks.

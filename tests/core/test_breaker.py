@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.breaker import FAILURES, LONGEST_PAUSE, PAUSE, Attempt, Breaker
@@ -106,7 +106,6 @@ def test_a_trial_without_an_end_is_followed_by_another(breaker: Breaker, clock: 
     assert attempt(breaker).trial
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["ask", "fail", "succeed"]), st.floats(0, 200)), max_size=40))
 def test_nobody_waits_longer_than_the_longest_pause(steps: list[tuple[str, float]]) -> None:
     """Whatever happened before, and in whatever order attempts ended."""

@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
@@ -16,10 +16,11 @@ from core.keys import Keys
 from core.redis import connect
 from core.scripts import script
 from tests.core.company import NAME, OPERATIONS, Clock, Company, Process, live
+from tests.examples import examples
 from tests.waiting import UNHURRIED
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     capacity=st.integers(1, 5),
     per_second=st.sampled_from([0.25, 1.0, 3.0]),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.controls import MARK, ControlTrimmer, ends_turn
+from tests.examples import examples
 
 OWN = ("</s>", "<s>")
 SEEN = re.compile(r"<\|\w{1,48}\|>|</?(start|end)_of_turn>|<</?SYS>>|\[/?INST\]|</?s>")
@@ -132,7 +133,7 @@ def test_special_tokens_that_end_a_turn_are_known() -> None:
     assert not ends_turn("<pad>")
 
 
-@settings(deadline=None, max_examples=300)
+@examples(300)
 @given(st.lists(st.sampled_from(PIECES), max_size=14), st.data())
 def test_none_shows_whatever_the_chunking(pieces: list[str], data: st.DataObject) -> None:
     """Not even one that is put together by taking another one out."""

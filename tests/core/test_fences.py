@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -46,7 +46,6 @@ def test_an_open_fence_is_known_by_its_marks() -> None:
     assert (fence.indent, fence.marks, fence.info) == ("   ", "~~~~", " python")
 
 
-@settings(deadline=None)
 @given(st.lists(lines).map("\n".join))
 def test_a_whole_parser_sees_the_same_blocks(text: str) -> None:
     """Where nothing is indented, this is what CommonMark says."""

@@ -8,12 +8,13 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from core.errors import GenerationError, ModelTimeout, ModelUnavailable, StreamBroken
 from core.generation import CHARACTERS_BEYOND, CHARACTERS_PER_TOKEN, ENDLESS, Deadlines, StopTrimmer, generate
 from core.types import Delta, Done, Ending, GenerationRequest, ModelLimits, Prompt, Streamed, Thinking, Usage
+from tests.examples import examples
 from tests.waiting import wait_until
 
 FALCON = ("\nUser:", "<|endoftext|>")
@@ -96,7 +97,7 @@ stop_lists = st.lists(st.text(alphabet="ab\n :U", min_size=1, max_size=5), max_s
 @example(["x\nUser:\n"], FALCON)
 @example(["xab", "y"], ("ab", "xaby"))
 @example(["xab", "z"], ("ab", "xaby"))
-@settings(max_examples=250, deadline=None)
+@examples(250)
 async def test_the_answer_is_the_text_up_to_the_first_stop_however_it_is_chunked(
     chunks: list[str], stops: tuple[str, ...]
 ) -> None:
@@ -110,7 +111,7 @@ async def test_the_answer_is_the_text_up_to_the_first_stop_however_it_is_chunked
 
 
 @given(st.text(alphabet="ab", max_size=60), stop_lists)
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_only_a_beginning_of_a_stop_is_held_back(text: str, stops: tuple[str, ...]) -> None:
     """After each character, what is not shown yet could still become a stop string."""
     trimmer, shown = StopTrimmer(stops), ""
@@ -320,3 +321,12 @@ async def test_a_server_that_ignores_the_limit_is_cut_off(step: str | Thinking) 
     assert end == Done(Ending.LENGTH)
     assert backend.closed
     assert backend.played <= most / 250 + 1
+
+
+@pytest.mark.parametrize("half", ["<|i", "<|im_end|", "<end_of_tur", "<|eot_id", "[/INST"])
+async def test_half_a_turn_mark_at_the_end_is_not_shown(half: str) -> None:
+    """The answer was cut off in the middle of it."""
+    for ending in (Ending.LENGTH, Ending.COMPLETE):
+        pieces, _ = await collect(Scripted("Seven.", *half, Done(ending)))
+        assert "".join(pieces) == "Seven."
+    assert (await collect(Scripted("a", " <", DONE)))[0] == ["a", " <"]

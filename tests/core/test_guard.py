@@ -8,10 +8,11 @@ from itertools import pairwise
 
 import pytest
 import regex
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.guard import MARK, ROLES, MarkRemover, guard, name
+from tests.examples import examples
 
 CONTROL = (
     *("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|start_header_id|>", "<|eot_id|>", "<|user|>", "<|", "|>"),
@@ -84,14 +85,13 @@ def test_ordinary_text_is_unchanged(text: str) -> None:
     assert guard(text) == text
 
 
-@settings(deadline=None)
 @given(st.text(seen_letters).filter(lambda text: not FORBIDDEN.search(unicodedata.normalize("NFKC", text))))
 def test_text_without_control_is_unchanged(text: str) -> None:
     """Whatever it consists of."""
     assert guard(text) == text
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(traps | st.text())
 def test_nothing_forbidden_is_left(text: str) -> None:
     """As it stands, and after the server has normalised it; nor by putting together what stood on either side."""
@@ -102,14 +102,14 @@ def test_nothing_forbidden_is_left(text: str) -> None:
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", guarded)
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(traps | st.text())
 def test_guarding_twice_is_guarding_once(text: str) -> None:
     """What went through a prompt before gathers no more marks."""
     assert guard(guard(text)) == guard(text)
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(traps | st.text())
 def test_nothing_but_marks_is_added_and_nothing_is_lost(text: str) -> None:
     """Broken, never deleted: without the marks it is the same text."""
@@ -124,7 +124,7 @@ def quoted(pieces: list[str]) -> str:
     return "".join([*map(marks.feed, pieces), marks.flush()])
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(traps | st.text(), st.data())
 def test_an_answer_that_quotes_guarded_text_shows_it_without_marks(text: str, data: st.DataObject) -> None:
     """In whatever pieces the model writes it."""
@@ -179,7 +179,7 @@ def test_a_name_is_fit_for_a_prompt(given_name: str, fit: str) -> None:
     assert name(given_name) == fit
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(traps | st.text(), st.integers(7, 40))
 def test_a_name_never_speaks_for_somebody_else(text: str, limit: int) -> None:
     """Whatever people call themselves, with the colon and the words that follow it."""

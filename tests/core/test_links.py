@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator, Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from core.links import plain_links
 from core.markdown import heal
+from tests.examples import examples
 
 # Words without anything that Markdown, HTML or an address is made of.
 words = st.text(st.characters(categories=["L", "N", "Zs"], include_characters=".,;?\n"), max_size=60)
@@ -139,14 +140,13 @@ def test_what_only_looks_like_code_hides_nothing(text: str) -> None:
     assert "![" not in plain_links(text)
 
 
-@settings(deadline=None)
 @given(words)
 def test_ordinary_text_is_unchanged(text: str) -> None:
     """There is nothing in it to be plain about."""
     assert plain_links(text) == text
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(traps)
 def test_a_whole_parser_finds_nothing_to_fetch_and_no_lie(text: str) -> None:
     """Whatever is nested in whatever, even for a reader that passes HTML on."""
@@ -156,7 +156,7 @@ def test_a_whole_parser_finds_nothing_to_fetch_and_no_lie(text: str) -> None:
     assert not [label for label, target in links(parsed) if "://" in label and not target.startswith(label)]
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(traps, st.data())
 def test_a_preview_is_as_strict_as_the_end(text: str, data: st.DataObject) -> None:
     """Wherever the answer has got to, its healed beginning fetches nothing and holds no lie."""
@@ -166,7 +166,7 @@ def test_a_preview_is_as_strict_as_the_end(text: str, data: st.DataObject) -> No
     assert not [label for label, target in links(parsed) if "://" in label and not target.startswith(label)]
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(traps)
 def test_plain_text_stays_as_it_is_and_grows_no_longer(text: str) -> None:
     """Once is enough, and a part that fitted into a message still does."""

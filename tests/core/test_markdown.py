@@ -6,11 +6,12 @@ import re
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from core.markdown import HEADROOM, fences_balanced, heal
+from tests.examples import examples
 
 PIECES = (
     *("*", "**", "_", "__", "~~", "~", "`", "``", "```", "~~~", "```py\n", "\n```\n"),
@@ -126,14 +127,13 @@ def test_what_is_not_open_is_left_alone(text: str) -> None:
     assert heal(text) == text
 
 
-@settings(deadline=None)
 @given(documents)
 def test_whole_text_is_left_alone(text: str) -> None:
     """An answer that closes all that it opens is its own preview."""
     assert heal(text) == text
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(documents, st.data())
 def test_no_beginning_shows_a_stray_mark(text: str, data: st.DataObject) -> None:
     """Wherever an answer is cut off, a reader of Markdown finds a meaning for every mark in its preview."""
@@ -145,7 +145,6 @@ def test_no_beginning_shows_a_stray_mark(text: str, data: st.DataObject) -> None
     assert beginning.endswith("]") or not [text for text in shown if set(text) & set(MARKS)]
 
 
-@settings(deadline=None)
 @given(documents, st.data())
 def test_a_preview_is_whole(text: str, data: st.DataObject) -> None:
     """It needs no healing itself."""
@@ -153,14 +152,13 @@ def test_a_preview_is_whole(text: str, data: st.DataObject) -> None:
     assert heal(preview) == preview
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(scribbles)
 def test_no_preview_leaves_a_code_block_open(text: str) -> None:
     """Whatever the model writes."""
     assert fences_balanced(heal(text))
 
 
-@settings(deadline=None)
 @given(scribbles)
 def test_healing_adds_little(text: str) -> None:
     """So little that room for it can be kept free; only marks longer than anybody's need more."""

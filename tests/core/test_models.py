@@ -10,8 +10,9 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from core import models as core_models
 from core.backends.detect import DetectedBackend, detect
@@ -53,6 +54,7 @@ from core.types import (
 from core.window import Fit
 from tests.doubles.openai import SERVERS, OpenAIDouble
 from tests.doubles.tgi import TgiDouble
+from tests.waiting import wait_until
 
 MANNER = Manner("Be kind.", 0.7, 50, ModelLimits(1000, 1200), Deadlines(5, 5, 20))
 NOBODY = ConversationKey("test", "T", "C")
@@ -159,7 +161,7 @@ async def test_a_busy_server_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> 
     busy = Says("yes", ModelOverloaded("busy", retry_after=0.05), ModelOverloaded("busy"))
     began = time.monotonic()
     assert (await ask(models(busy)))[0] == "yes"
-    assert 0.25 <= time.monotonic() - began < 3
+    assert time.monotonic() - began >= 0.25
     never = Says("no", *[ModelOverloaded("busy", retry_after=0.01)] * 5)
     with pytest.raises(ModelOverloaded):
         await ask(models(never))
@@ -174,19 +176,43 @@ async def test_who_wants_to_be_left_alone_for_long_is(unused_tcp_port: int) -> N
     assert (await ask(models(Says("a", ModelOverloaded("busy", retry_after=7)), Says("b"))))[0] == "b"
 
 
+def refused() -> ModelUnavailable:
+    """The server took no connection."""
+    error = ModelUnavailable("cannot be reached")
+    error.connected = False
+    return error
+
+
 async def test_a_server_that_is_gone_for_a_moment_is_asked_again() -> None:
-    """Where no other model can answer; a person sees nothing of its restart."""
-    alone = Says("yes", ModelUnavailable("refused"), ModelUnavailable("closed"))
+    """Where no other model can answer; a person sees nothing of its restart. One that answers is not asked again."""
+    alone = Says("yes", refused(), refused())
     assert (await ask(models(alone)))[0] == "yes"
     assert len(alone.asked) == 3
-    gone, other = Says("a", ModelUnavailable("refused")), Says("b")
+    gone, other = Says("a", refused()), Says("b")
     assert (await ask(models(gone, other)))[0] == "b"
     assert len(gone.asked) == 1
+    broken = Says("yes", ModelUnavailable("answered HTTP 500"))
+    with pytest.raises(ModelUnavailable):
+        await ask(models(broken))
+
+
+async def test_a_server_that_starts_meanwhile_answers(unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused connection is tried again, also where nobody knows yet what the server speaks."""
+    monkeypatch.setattr(core_models, "BACKOFF", 0.5)
+    found = open_models(load_settings(model_url=f"http://127.0.0.1:{unused_tcp_port}"))
+    asking = asyncio.create_task(ask(found))
+    with capture_logs() as logs:
+        await wait_until(
+            lambda: any(line["event"] == "model request failed; retrying" for line in logs), description="a second try"
+        )
+        async with TgiDouble(port=unused_tcp_port):
+            assert (await asking)[0]
+            await found.aclose()
 
 
 async def test_nothing_is_asked_again_once_it_has_spoken() -> None:
     """Its first words would stand there twice."""
-    cut = Says("yes", ModelUnavailable("gone"), after="some")
+    cut = Says("yes", refused(), after="some")
     with pytest.raises(ModelUnavailable):
         await ask(models(cut))
     assert len(cut.asked) == 1
@@ -238,25 +264,25 @@ async def test_a_dead_server_costs_a_new_turn_nothing() -> None:
 async def test_a_model_that_was_not_needed_is_asked_when_it_is() -> None:
     """It was dead, and is back; that the first one answers meanwhile does not shut it out."""
     now = 0.0
-    gone = [ModelTimeout("gone")] * FAILURES
+    gone = [ModelUnavailable("gone")] * FAILURES
     first, second = Says("first", *gone), Says("second", *gone)
     both = models(first, second)
     for model in both.models:
         model.breaker = Breaker(lambda: now)
     for _ in range(FAILURES):
-        with pytest.raises(ModelTimeout):
+        with pytest.raises(ModelUnavailable):
             await ask(both)
     for _ in range(10):
         now += 5
         with suppress(ModelUnavailable):
             assert (await ask(both))[0] == "first"
-    first.errors = [ModelTimeout("gone")]
+    first.errors = [ModelUnavailable("gone")]
     assert (await ask(both))[0] == "second"
 
 
 async def test_where_all_are_dead_a_person_is_told_at_once() -> None:
     """In words that say so."""
-    dead = models(Says("dead", *[ModelUnavailable("gone")] * 3 * FAILURES))
+    dead = models(Says("dead", *[ModelUnavailable("gone")] * 9))
     for _ in range(FAILURES):
         with pytest.raises(ModelUnavailable):
             await ask(dead)
@@ -266,13 +292,13 @@ async def test_where_all_are_dead_a_person_is_told_at_once() -> None:
 
 async def test_what_nobody_waits_for_shuts_nobody_out() -> None:
     """Summaries that fail keep no answer back; and none is asked of a server that is in doubt."""
-    frail = Says("an answer", *[ModelTimeout("gone")] * 2 * FAILURES)
+    frail = Says("an answer", *[ModelUnavailable("gone")] * 2 * FAILURES)
     one = models(frail)
     for _ in range(FAILURES):
-        with pytest.raises(ModelTimeout, match="gone"):
+        with pytest.raises(ModelUnavailable, match="gone"):
             await ask(one, background=True)
     for _ in range(FAILURES):
-        with pytest.raises(ModelTimeout, match="gone"):
+        with pytest.raises(ModelUnavailable, match="gone"):
             await ask(one)
     with pytest.raises(ModelUnavailable, match="none is asked again yet"):
         await ask(one, background=True)
@@ -310,7 +336,6 @@ async def test_what_the_server_counts_corrects_the_estimate() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(200, 10_000), st.floats(0.3, 3)), min_size=1, max_size=30))
-@settings(deadline=None)
 def test_a_calibrated_window_never_exceeds_what_was_seen(samples: list[tuple[int, float]]) -> None:
     """The last prompt, with the room that it teaches, would have fitted."""
     calibration = Calibration()
@@ -532,3 +557,24 @@ async def test_many_ask_for_the_limits_once(tgi: TgiDouble) -> None:
     one = one_model(TgiBackend(tgi.url), FalconTemplate(), count=estimate)
     await asyncio.gather(*(ask(one) for _ in range(5)))
     assert tgi.targets.count("/info") == 1
+
+
+async def test_eight_who_ask_a_hanging_server_wait_as_long_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes connections and says nothing; what it speaks and tells is asked for all of them at once."""
+    monkeypatch.setattr("core.backends.detect.DEADLINE", 0.2)
+    monkeypatch.setattr(core_models, "LIMITS_TIMEOUT", 0.2)
+    connections: list[asyncio.StreamWriter] = []
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+
+    listener = await asyncio.start_server(hang, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    found = open_models(load_settings(model_url=url))
+    errors = await asyncio.gather(*(ask(found) for _ in range(8)), return_exceptions=True)
+    assert [type(error) for error in errors] == [ModelUnavailable] * 8
+    assert len(connections) <= 2
+    await found.aclose()
+    for writer in connections:
+        writer.close()
+    listener.close()

@@ -7,12 +7,13 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.backends.openai_stream import LARGEST_EVENT, AnswerFault, Event, Events, Reader, StrangeEvent
 from core.backends.untrusted import Halves, TooLarge, count, described, parse, said
 from core.types import Delta, Streamed, Thinking, Usage
+from tests.examples import examples
 
 HELLO = b'{"choices":[{"index":0,"delta":{"content":"hello"}}]}'
 END = b"data: [DONE]\n\n"
@@ -48,7 +49,7 @@ def events(pieces: list[bytes]) -> list[Event]:
 
 
 @pytest.mark.parametrize("data", SHAPES.values(), ids=SHAPES)
-@settings(deadline=None, max_examples=30)
+@examples(30)
 @given(places=st.lists(st.integers(0, 500), max_size=12))
 def test_an_event_is_read_in_any_shape_and_any_pieces(data: bytes, places: list[int]) -> None:
     """As the standard says, and as careless servers send it."""
@@ -149,6 +150,7 @@ FAULTS: list[Any] = [
     {"status": "error", "message": "CUDA error"},
     {"choices": [{"index": 0, "delta": {}, "error": {"message": "CUDA error", "code": 502}, "finish_reason": "error"}]},
     {"id": "c", "choices": [], "error": {"message": "CUDA error"}},
+    {"id": "c", "choices": None, "base_resp": {"status_code": 1004, "status_msg": "CUDA error"}},
 ]
 
 
@@ -184,11 +186,26 @@ def test_an_unknown_shape_is_said(event: Any, seen: str) -> None:
 
 @pytest.mark.parametrize(
     "event",
-    [{"choices": []}, {"choices": [], "prompt_filter_results": []}, {"id": "c", "usage": None}, {"timings": {}}],
+    [
+        {"choices": []},
+        {"choices": [], "prompt_filter_results": []},
+        {"id": "c", "usage": None},
+        {"timings": {}},
+        {"choices": [], "error": None},
+        {"choices": [], "error": {"code": 0, "message": ""}, "base_resp": {"status_code": 0, "status_msg": ""}},
+    ],
 )
 def test_an_event_that_says_nothing_is_passed_over(event: Any) -> None:
     """Azure begins with one, and llama.cpp ends with one."""
     assert Reader().take(event) == []
+
+
+def test_text_after_the_end_shows_that_it_was_none() -> None:
+    """Some servers give a reason with every event: then only the end of the stream is an end."""
+    reader = Reader()
+    for word in ("One", " two"):
+        reader.take({"choices": [{"delta": {"content": word}, "finish_reason": "stop"}]})
+    assert reader.went_on
 
 
 NUMBERS = [
@@ -222,7 +239,6 @@ def test_json_that_is_nested_too_deep_is_no_json() -> None:
             parse(data)
 
 
-@settings(deadline=None)
 @given(st.text(alphabet=st.characters(categories=None), max_size=20), st.lists(st.integers(0, 20), max_size=5))
 def test_halves_are_joined_wherever_they_are_cut(text: str, places: list[int]) -> None:
     """What comes out can be stored, and is the same in any pieces."""
@@ -264,7 +280,7 @@ near = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=400)
+@examples(400)
 @given(st.lists(anything | near, max_size=4))
 def test_no_event_is_more_than_a_typed_error(found: list[Any]) -> None:
     """And what is heard of it can be stored."""

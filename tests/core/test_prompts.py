@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.prompts.falcon import FalconTemplate
@@ -73,7 +73,6 @@ def test_a_name_that_was_not_known_at_first_is_used_for_all_that_somebody_said()
     assert names(Author("U1", ""), BOB, ADA) == ["Ada", "Bob", "Ada"]
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.builds(Author, st.sampled_from("abcd"), st.sampled_from(["", "Ada", "ada", "\u200b", "Person 3e23"])))
 )

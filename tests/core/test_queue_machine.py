@@ -21,6 +21,7 @@ from core.memory import Exchange, RedisMemory
 from core.queue import RedisTurnQueue
 from core.redis import connect
 from core.types import Author, ConversationKey, Ending, Message, MessageRef, Outcome, Role, Turn
+from tests.examples import examples
 
 T = TypeVar("T")
 NAMES = ["slack:a", "slack:b", "slack:c", "discord:a"]
@@ -313,7 +314,5 @@ def test_no_order_of_events_loses_or_doubles_a_turn(redis_url: str) -> None:
     QueueMachine.url = redis_url
     run_state_machine_as_test(
         QueueMachine,
-        settings=settings(
-            max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=settings(examples(60), stateful_step_count=50, suppress_health_check=list(HealthCheck)),
     )

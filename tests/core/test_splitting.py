@@ -7,12 +7,13 @@ from itertools import accumulate
 
 import pytest
 import regex
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from core.fences import fence_lines, fences_balanced
 from core.splitting import Part, Splitter, split
 from core.types import Limits, code_points
+from tests.examples import examples
 
 
 def utf16(text: str) -> int:
@@ -43,21 +44,18 @@ code = st.builds(
 documents = st.lists(st.one_of(prose, code), max_size=8).map("\n\n".join)
 
 
-@settings(deadline=None)
 @given(scribbles | documents, small)
 def test_the_parts_together_are_the_text(text: str, limits: Limits) -> None:
     """Nothing is lost and nothing is added."""
     assert "".join(part.raw for part in split(text, limits)) == text
 
 
-@settings(deadline=None)
 @given(scribbles | documents, small)
 def test_every_part_fits_into_a_message(text: str, limits: Limits) -> None:
     """With all that is added to it, in the platform's own units."""
     assert all(0 < limits.measure(part.text) <= limits.size for part in split(text, limits))
 
 
-@settings(deadline=None)
 @given(scribbles | documents, roomy)
 def test_no_code_block_is_left_open(text: str, limits: Limits) -> None:
     """Only the last part leaves open what the text itself leaves open."""
@@ -69,7 +67,6 @@ def test_no_code_block_is_left_open(text: str, limits: Limits) -> None:
         assert fences_balanced(parts[-1].text)
 
 
-@settings(deadline=None)
 @given(documents, st.builds(Limits, st.integers(160, 240), measures))
 def test_code_stays_code_and_prose_stays_prose(text: str, limits: Limits) -> None:
     """However often a code block is cut, the same lines are inside it."""
@@ -89,7 +86,6 @@ def coded(text: str) -> list[str]:
     return found
 
 
-@settings(deadline=None)
 @given(scribbles | documents, small)
 def test_no_character_that_people_see_is_cut(text: str, limits: Limits) -> None:
     """Neither a family of emoji nor an accent, unless it is too long for any message."""
@@ -104,7 +100,7 @@ def test_no_character_that_people_see_is_cut(text: str, limits: Limits) -> None:
     assert cuts <= borders | inside_giants
 
 
-@settings(deadline=None, max_examples=30)  # each of them is split at every character
+@examples(30)  # each of them is split at every character
 @given(scribbles | documents, small)
 def test_a_part_that_is_followed_by_another_never_changes(text: str, limits: Limits) -> None:
     """Whatever is still to come: a message that was left behind needs no second look."""
@@ -114,7 +110,6 @@ def test_a_part_that_is_followed_by_another_never_changes(text: str, limits: Lim
         assert before[:-1] == whole[: max(len(before) - 1, 0)]
 
 
-@settings(deadline=None)
 @given(scribbles | documents, small, st.lists(st.integers(0, 150)))
 def test_a_splitter_remembers_and_says_the_same(text: str, limits: Limits, ends: list[int]) -> None:
     """As text grows, and even where it does not go on from before."""
@@ -123,7 +118,6 @@ def test_a_splitter_remembers_and_says_the_same(text: str, limits: Limits, ends:
         assert splitter.parts(text[:end]) == split(text[:end], limits)
 
 
-@settings(deadline=None)
 @given(st.lists(words, min_size=1, max_size=60).map(" ".join), small)
 def test_words_stay_whole_and_parts_are_not_tiny(text: str, limits: Limits) -> None:
     """Where words are short enough, every part ends after one and is half full at the least."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import redis.asyncio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bots.web.board import Boards, Entry
@@ -24,6 +24,7 @@ from core.quotas import Quota, Quotas
 from core.stored import Unreadable
 from core.timings import Timing, Timings
 from core.types import Author, ConversationKey, ConversationSettings, Ending, Message, MessageRef, Outcome, Role, Turn
+from tests.examples import examples
 
 CHANNEL = ConversationKey("slack", "T1", "C1")
 THREAD = ConversationKey("slack", "T1", "C1", "1.0")
@@ -392,7 +393,7 @@ SCALARS = st.none() | st.booleans() | st.floats() | st.integers() | st.text()
 
 
 @given(st.recursive(SCALARS, lambda one: st.lists(one, max_size=3) | st.dictionaries(NAMES, one, max_size=6)))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_readers_raise_nothing_but_that_it_cannot_be_read(value: Any) -> None:
     """For any JSON."""
     text = json.dumps(value)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import ModelRefused, SettingsError
@@ -19,6 +19,7 @@ from core.prompts.hugging import HuggingFaceTemplate
 from core.prompts.jinja import TemplateRefused, render
 from core.prompts.personas import list_personas, read_persona
 from core.types import Author, Message, Role, Window
+from tests.examples import examples
 
 DATA = json.loads(Path(__file__).with_name("data").joinpath("templates.json").read_text(encoding="utf-8"))
 OWN: dict[str, str] = DATA["own"]
@@ -125,7 +126,7 @@ def counted(text: str, controls: tuple[str, ...]) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(said=words, answer=words, called=words, system=words)
 def test_nobody_can_forge_the_templates_own_words(name: str, said: str, answer: str, called: str, system: str) -> None:
     """Whatever people write or are called, and whatever the model wrote before.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.thoughts import FORMATS, HARMONY, WRAPPERS, Format, Opened, ThoughtTrimmer, Where, opens_in
+from tests.examples import examples
 
 
 def read(chunks: list[str], opened: Opened = Opened.NO) -> str:
@@ -66,6 +67,7 @@ def test_a_lone_end_tag_makes_reasoning_of_what_came_before(form: Format, text: 
         ("<think>a<think>b</think>c</think>yes", "yes"),
         ("<think>Is `</think>` a tag?</think>yes", "yes"),
         ("<think>hm</think>\n</think>\n\nyes", "yes"),
+        ("<think>hm</think>It ends so:\n</think>\nyes", "It ends so:\n</think>\nyes"),
         ("<think></think>", ""),
         ("<think>never done", ""),
         ("<Thought>hm</Thought>\n<Output>\nyes\n</Output>", "yes\n"),
@@ -85,6 +87,7 @@ def test_reasoning_is_cut_out(text: str, visible: str) -> None:
         "Qwen ends it with </think>, so look for that.",
         "The tag is </think>\nand it stands alone.",
         "Its end (</think>) is a token.",
+        "`" * 300 + "</think>",
         'Look for "</think>" in it.',
         "Use **</think>** there.",
         "So it reads:\n```\n<think>\nhm\n</think>\nyes\n```\nThat is all.",
@@ -178,7 +181,7 @@ PIECES = [
 ]
 
 
-@settings(deadline=None, max_examples=400)
+@examples(400)
 @given(st.lists(st.sampled_from(PIECES), max_size=14), st.sampled_from(Opened), st.data())
 def test_chunking_changes_nothing(pieces: list[str], opened: Opened, data: st.DataObject) -> None:
     """The same text is visible however it comes, but for white space before it, which nobody sees."""
@@ -191,7 +194,6 @@ def test_chunking_changes_nothing(pieces: list[str], opened: Opened, data: st.Da
 MARKS = {mark[0] for form in FORMATS for mark in (form.opens, form.closes)} | {mark[0] for mark in WRAPPERS}
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_other_text_is_unchanged(text: str) -> None:
     """Whatever people write."""

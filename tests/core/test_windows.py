@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
@@ -16,10 +16,11 @@ from core.keys import Keys
 from core.pacing import Budget
 from core.redis import connect
 from tests.core.company import NAME, OPERATIONS, Company, assert_never_more, live
+from tests.examples import examples
 from tests.waiting import UNHURRIED
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(
     calls=st.integers(1, 5),
     seconds=st.sampled_from([4.0, 10.0]),
@@ -46,7 +47,7 @@ def test_together_they_never_make_more_calls_in_any_window(
     asyncio.run(tell())
 
 
-@settings(max_examples=8, deadline=None)
+@examples(8)
 @given(
     calls=st.integers(2, 20),
     on_their_way=st.lists(st.floats(0.0, 0.15), min_size=10, max_size=60),

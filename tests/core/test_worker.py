@@ -199,7 +199,8 @@ async def test_the_last_worker_says_that_it_will_go_on(office: Office, town: Tow
     tgi.answer, tgi.rate = LONG, 50
     worker = office.hire()
     await office.submit(ask("t1"))
-    await wait_until(lambda: town.shown("t1"))
+    begun = await wait_until(lambda: town.shown("t1"))
+    await wait_until(lambda: town.shown("t1") != begun, description="an edit: the worker knows what it posted")
     await worker.drain(0.0)
     assert town.ending("t1") is Ending.INTERRUPTED
     tgi.rate = 0

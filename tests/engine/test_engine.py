@@ -50,7 +50,7 @@ def engine() -> Iterator[tuple[str, str]]:
     """Address and model of ``transformers serve``."""
     home = Path(os.environ.get("ENGINE", ".engine")).absolute()
     if not (home / "bin" / "transformers").exists():
-        pytest.skip("no engine: `make engine-test` installs one")
+        pytest.skip("needs an engine (make engine-test)")
     folder = home / "tiny-model"
     if not (folder / "config.json").exists():
         script = Path(__file__).with_name("make_model.py")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.async_api import (
     Browser,
     BrowserContext,
@@ -23,27 +20,17 @@ from playwright.async_api import (
 )
 
 from tests.journeys.process import Parley, run_parley
+from tests.needs import CHROMIUM
 from tests.waiting import wait_until
 
 # Gradio's client says so when a page is left while its stream is open.
 LEAVING = ("AbortError", "Unexpected error Connection errored out", "BodyStreamBuffer was aborted")
 
 
-def chromium() -> str:
-    """Debian's Chromium, or whatever CHROMIUM names. Without one the test is skipped, but never in CI."""
-    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if not found:
-        said = "no Chromium: apt-get install chromium, or CHROMIUM=/path/to/it"
-        if os.environ.get("CI"):
-            pytest.fail(said)
-        pytest.skip(said)
-    return found
-
-
 @asynccontextmanager
 async def open_browser() -> AsyncIterator[Browser]:
     """Chromium without a window."""
-    path = chromium()
+    path = CHROMIUM.path()
     async with async_playwright() as playwright:
         # A container's root user has no sandbox, and its /dev/shm is small.
         browser = await playwright.chromium.launch(

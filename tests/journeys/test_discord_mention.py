@@ -188,8 +188,8 @@ async def test_the_file_stays_where_the_end_is_shown_twice(
     """As after a call that Discord did not answer in time: it might still put back older text."""
     tgi.answer, tgi.rate = "Manyratherlong wordsthatare saidinhere. " * 350, 1000
     room = {"MAX_NEW_TOKENS": "5000", "CONTEXT_TOKENS": "16000"}
-    async with in_discord(discord, tgi, tmp_path, LEASE_SECONDS="3", **room):
-        discord.slow("PATCH /channels/:id/messages/:id", 1.5, times=1)
+    async with in_discord(discord, tgi, tmp_path, LEASE_SECONDS="8", **room):
+        discord.slow("PATCH /channels/:id/messages/:id", 3.0, times=1)
         discord.mention("everything you know")
         await wait_until(lambda: discord.replies() and is_done(discord.replies()[-1]))
         last = discord.replies()[-1]

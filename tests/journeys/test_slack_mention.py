@@ -171,9 +171,7 @@ async def test_a_long_answer_goes_on_in_further_messages_with_its_fences_kept(
     tgi.max_total_tokens = 20_000
     async with in_slack(slack, tgi, tmp_path, MAX_NEW_TOKENS="9000"):
         ts = await slack.mention(GENERAL, "a long program")
-        await wait_until(
-            lambda: "That was all." in "".join(posted.markdown for posted in slack.replies(GENERAL, ts)), timeout=20
-        )
+        await wait_until(lambda: "That was all." in "".join(posted.markdown for posted in slack.replies(GENERAL, ts)))
     parts = [posted.markdown for posted in slack.replies(GENERAL, ts)]
     assert len(parts) >= 2
     joined = parts[0]
@@ -341,7 +339,7 @@ async def test_a_socket_that_breaks_is_opened_again_and_nothing_is_lost(
     slack.socket_mode.hang_ups = 1
     await slack.drop_sockets()
     ts = await slack.mention(GENERAL, "and now?")
-    await wait_until(lambda: slack.replies(GENERAL, ts), timeout=40)
+    await wait_until(lambda: slack.replies(GENERAL, ts))
 
 
 async def test_without_redis_nothing_is_acknowledged(slack: SlackDouble, tgi: TgiDouble, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from tests.doubles.discord import DiscordDouble
 from tests.doubles.slack import SlackDouble
@@ -24,6 +25,7 @@ async def parley(*words: str, cwd: Path, said: str = "", **settings: str) -> str
     return ran.out
 
 
+@pytest.mark.slow
 async def test_from_a_fresh_folder_to_a_restored_memory(slack: SlackDouble, tmp_path: Path) -> None:
     """The demo in the terminal, the page, Slack and Discord with two workers, a backup, an empty Redis: it goes on."""
     said = await parley("chat", cwd=tmp_path, said="My name is Ada.\nWhat is my name?\n")
@@ -53,7 +55,6 @@ async def test_from_a_fresh_folder_to_a_restored_memory(slack: SlackDouble, tmp_
             workers = [await running.enter_async_context(run_parley(tmp_path, "run", "worker", **old)) for _ in "12"]
             await wait_until(
                 lambda: slack.sockets and discord.gateway.connected and "connected to Discord" in listener.log,
-                timeout=40,
                 description="both platforms",
             )
             first = await reply(slack, GENERAL, await slack.mention(GENERAL, "My name is Ada."))
@@ -72,7 +73,6 @@ async def test_from_a_fresh_folder_to_a_restored_memory(slack: SlackDouble, tmp_
         async with run_parley(tmp_path, "run", **new) as whole:
             await wait_until(
                 lambda: slack.sockets and "connected to Discord" in whole.log,
-                timeout=40,
                 description="both platforms again",
             )
             again = await reply(slack, GENERAL, await slack.mention(GENERAL, "What is my name?"))

@@ -249,7 +249,7 @@ async def test_ctrl_c_stops_an_answer_that_has_not_begun(tmp_path: Path) -> None
 async def test_an_error_is_said_under_the_answer(tmp_path: Path) -> None:
     """In plain words, and the chat goes on: /retry asks again."""
     async with TgiDouble() as tgi:
-        tgi.fault("500")
+        tgi.fault("reset", after=2)
         async with window(tmp_path, MODEL_URL=tgi.url) as chat:
             chat.type("hello\r")
             await chat.shows("/retry asks again")

@@ -30,6 +30,7 @@ from core.prompts.families import family_of
 from core.settings import Settings
 from tests.doubles.slack import SlackDouble
 from tests.journeys.process import command, run_parley, run_with
+from tests.needs import COMPOSE, SYSTEMD, SYSTEMD_READER
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -40,22 +41,12 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 GRACE = Settings.model_fields["grace"].default
 
 
-def needs(what: object, package: str) -> None:
-    """Skip a test without a tool of Debian's; in CI, where it is installed, fail."""
-    if not what:
-        if os.environ.get("CI"):
-            pytest.fail(f"{package} is not installed")
-        pytest.skip(f"needs {package} (apt install {package})")
-
-
 @pytest.fixture
 def compose(tmp_path: Path) -> Any:
     """What compose makes of docker-compose.yml beside a fresh .env, with some profiles."""
     import yaml
 
-    alone, plugin = shutil.which("docker-compose"), shutil.which("docker")
-    needs(alone or plugin, "docker-compose")
-    command = [alone] if alone else [str(plugin), "compose"]
+    command = COMPOSE.command()
     shutil.copy(ROOT / "docker-compose.yml", tmp_path)
     shutil.copy(ROOT / ".env.example", tmp_path / ".env")
 
@@ -202,8 +193,7 @@ def read_by_docker(text: str, tmp: Path) -> dict[str, str]:
 
 def read_by_systemd(text: str, tmp: Path) -> dict[str, str]:
     """What systemd's own reader of such files makes of it."""
-    reader = Path("/usr/lib/systemd/user-environment-generators/30-systemd-environment-d-generator")
-    needs(reader.exists(), "systemd")
+    reader = SYSTEMD_READER.path()
     folder = tmp / "environment.d"
     folder.mkdir(exist_ok=True)
     (folder / "50-parley.conf").write_text(text, encoding="utf-8")
@@ -264,6 +254,14 @@ def test_the_image_without_a_login_says_what_to_set(tmp_path: Path) -> None:
     assert looked.code == 1
     for said in (started.err, looked.out):
         assert "WEB_USER and WEB_PASSWORD" in " ".join(said.split())
+
+
+def test_a_reverse_proxy_that_logs_people_in_is_a_login_for_the_image(tmp_path: Path, redis_url: str) -> None:
+    """WEB_AUTH_HEADER takes the place of a user and a password."""
+    text = f"{EXAMPLE}WEB_AUTH_HEADER=X-Forwarded-User\nWEB_PORT=0\n"
+    env = image_env(tmp_path) | read_by_docker(text, tmp_path) | {"REDIS_URL": redis_url}
+    looked = run_with(env, tmp_path, "doctor")
+    assert looked.code == 0, looked.out
 
 
 async def test_the_image_with_a_login_starts_and_is_healthy(tmp_path: Path) -> None:
@@ -342,11 +340,10 @@ def test_the_service_starts_with_a_copied_example(tmp_path: Path) -> None:
 
 def test_systemd_understands_the_unit(tmp_path: Path) -> None:
     """And waits long enough when it stops Parley."""
-    analyze = shutil.which("systemd-analyze")
-    needs(analyze, "systemd")
+    analyze = SYSTEMD.path()
     here = tmp_path / "parley.service"
     here.write_text(UNIT.replace("/opt/parley/.venv/bin/parley", sys.executable), encoding="utf-8")
-    done = subprocess.run([str(analyze), "verify", here], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([analyze, "verify", here], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, "parley.service" in done.stderr) == (0, False), done.stderr
     assert int(re.findall(r"TimeoutStopSec=(\d+)", UNIT)[0]) > GRACE
 
@@ -358,6 +355,5 @@ def test_the_workflow_runs_the_same_targets_on_every_python() -> None:
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "check.yml").read_text(encoding="utf-8"))["jobs"]
     assert jobs["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13", "3.14"]
     steps = [step.get("run", "") for job in jobs.values() for step in job["steps"]]
-    for target in ("check", "test", "audit"):
-        assert f"make {target}" in steps
+    assert {".ci/run", "make audit"} <= set(steps)
     subprocess.run(["make", "--dry-run", "--always-make", "audit"], cwd=ROOT, capture_output=True, check=True)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bots import log, printing
@@ -20,6 +20,7 @@ from bots.web import board, people
 from bots.web import text as web
 from core import commands, fences, guard, links, markdown, preferences, tokens
 from core.types import Limits
+from tests.examples import examples
 
 SHORT = 8_000
 """Characters; Slack delivers messages of up to 40,000."""
@@ -112,7 +113,7 @@ def grows_faster(work: Callable[[str], object], short: str, long: str) -> bool:
     return all(seconds(work, long, times=2) > RATIO * seconds(work, short, times=3) for _ in range(TRIES))
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(hostile_units, edges, edges)
 @example(" ", "<@U0123>", "x")
 @example(" ", "a", "x")

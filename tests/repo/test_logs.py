@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 LEVELS = {"debug", "info", "warning", "error", "critical", "exception"}
@@ -24,26 +24,26 @@ SPREAD = {"asdict(todo)", "turn_fields(turn)", "turn_fields(lease.job.turn)"}
 TEXTS = {"text", "content", "prompt", "question", "draft", "body", "event", "author", "token", "secret", "args"}
 
 
-def calls() -> Iterator[tuple[Path, ast.Call]]:
+@cache
+def calls() -> list[tuple[Path, ast.Call]]:
     """Every call of a logger."""
-    for folder in ("core", "bots"):
-        for path in Path(folder).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if (
-                    isinstance(node, ast.Call)
-                    and isinstance(node.func, ast.Attribute)
-                    and node.func.attr in LEVELS
-                    and isinstance(node.func.value, ast.Name)
-                    and node.func.value.id in {"log", "logger"}
-                ):
-                    yield path, node
+    return [
+        (path, node)
+        for folder in ("core", "bots")
+        for path in Path(folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in LEVELS
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id in {"log", "logger"}
+    ]
 
 
 def test_an_event_is_a_fixed_phrase() -> None:
     """What differs stands in fields: nothing is formatted into it."""
-    found = list(calls())
-    assert len(found) > 30
-    for path, call in found:
+    assert len(calls()) > 30
+    for path, call in calls():
         assert [type(argument) for argument in call.args] == [ast.Constant], f"{path}:{call.lineno}"
 
 

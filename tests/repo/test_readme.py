@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.process import environment
+from tests.journeys.process import from_nothing, run_command
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,11 +20,8 @@ DOCUMENTS = [ROOT / f"{name}.md" for name in ("README", "ARCHITECTURE", "CHANGEL
 
 def run(tmp_path: Path, *arguments: str, said: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
     """``parley`` in an empty folder."""
-    command = [sys.executable, "-m", "bots", *arguments]
-    return subprocess.run(
-        command, cwd=tmp_path, env=environment(tmp_path, **settings), input=said, capture_output=True, text=True,
-        timeout=30, check=False,
-    )  # fmt: skip
+    ran = run_command(tmp_path, *arguments, said=said, **settings)
+    return subprocess.CompletedProcess(arguments, ran.code, ran.out, ran.err)
 
 
 DISCORD = ("invite", "sync")
@@ -45,6 +42,7 @@ def test_every_command_in_the_readme_is_run_here() -> None:
     assert {command.replace("\\", "") for command in written} == {
         "make run",
         "make test",
+        "make test-all",
         "make check",
         "make bench",
         "make chaos",
@@ -56,6 +54,9 @@ def test_every_command_in_the_readme_is_run_here() -> None:
         "parley config",
         "parley run",
         "parley run web",
+        "parley run --no-browser",
+        "parley --install-completion",
+        "parley-assistant",
         "parley doctor",
         "parley slack manifest",
         *(f"parley discord {word}" for word in DISCORD),
@@ -80,6 +81,8 @@ def test_every_command_of_other_documents_is_run_by_a_test() -> None:
         "make check",
         "make test",
         'make test ARGS="tests/core -k memory"',
+        "make test-all",
+        "make resolved-test",
         "make pins",
         "make audit",
         "parley doctor",
@@ -103,7 +106,7 @@ def test_the_other_doubles_run_by_hand(double: str) -> None:
 
 def test_make_knows_its_targets() -> None:
     """Without doing it: the tests run in what `make test` set up."""
-    targets = ["run", "test", "check", "bench", "chaos", "setup", "audit", "pins", "pictures"]
+    targets = ["run", "test", "test-all", "check", "bench", "chaos", "setup", "audit", "pins", "pictures"]
     subprocess.run(["make", "--dry-run", "--always-make", *targets], cwd=ROOT, capture_output=True, check=True)
 
 
@@ -116,7 +119,8 @@ def test_parley_is_where_the_readme_says() -> None:
 
 def test_with_nothing_configured_and_piped_input_run_is_a_plain_chat(tmp_path: Path) -> None:
     """And it remembers from one line to the next."""
-    result = run(tmp_path, "run", said="My name is Ada.\nWhat is my name?\n")
+    with from_nothing():
+        result = run(tmp_path, "run", said="My name is Ada.\nWhat is my name?\n")
     assert result.returncode == 0, result.stderr
     assert "Your name is Ada" in result.stdout
     assert "\x1b" not in result.stdout

@@ -1,0 +1,130 @@
+"""A thread that Parley is asked into: the newest of it is read, and a moment's trouble does not lose it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import redis.asyncio
+import structlog
+
+from bots.discord import surface as discord_surface
+from bots.slack import surface as slack_surface
+from core.assistant import JOINED, UNREAD
+from core.types import Role
+from tests.bots.answering import Desk, discord_desk, discord_turn, slack_desk, slack_turn
+from tests.doubles.discord import BOB, GENERAL, DiscordDouble
+from tests.doubles.slack import SlackDouble
+
+CHANNEL = "C0GENERAL"
+REPLIES, HISTORY = "conversations.replies", "GET /channels/:id/messages"
+
+
+@pytest.fixture
+async def slack() -> AsyncIterator[SlackDouble]:
+    """Slack, without its rate limits."""
+    async with SlackDouble(tiers=False) as double:
+        double.own_messages = False
+        yield double
+
+
+@pytest.fixture
+async def discord() -> AsyncIterator[DiscordDouble]:
+    """Discord, without its limits."""
+    async with DiscordDouble() as double:
+        double.allow_message_content()
+        double.rest.limits.enforced = False
+        yield double
+
+
+async def answered(desk: Desk, turn: Any) -> list[str]:
+    """Have a turn answered, and tell what is remembered of its thread."""
+    desk.model.go.set()
+    await desk.ended(await desk.ask(turn))
+    return [message.text for message in (await desk.memory.load(turn.key)).messages]
+
+
+async def test_of_1500_messages_the_newest_are_read(slack: SlackDouble, client: redis.asyncio.Redis) -> None:
+    """And the one that the thread hangs on."""
+    root = await slack.say(CHANNEL, "the root", user="U0BOB")
+    place = slack.channels[CHANNEL]
+    for number in range(1500):
+        slack.post(place, "U0BOB", f"note-{number}", thread_ts=root)
+    async with slack_desk(slack, client) as desk:
+        said = await answered(desk, await slack_turn(slack, "summarise", thread=root))
+    assert said[:2] == ["the root", "note-1451"]
+    assert said[49:51] == ["note-1499", JOINED.format(count=50)]
+    assert len(slack.calls_of(REPLIES)) == 2
+
+
+async def test_a_thread_without_end_is_a_warning(
+    slack: SlackDouble, client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody can find out why the newest is not known."""
+    monkeypatch.setattr(slack_surface, "THREAD_PAGE", 2)
+    monkeypatch.setattr(slack_surface, "THREAD_PAGES", 2)
+    root = await slack.say(CHANNEL, "the root", user="U0BOB")
+    for number in range(9):
+        await slack.say(CHANNEL, f"note-{number}", thread=root)
+    with structlog.testing.capture_logs() as logs:
+        async with slack_desk(slack, client) as desk:
+            await answered(desk, await slack_turn(slack, "summarise", thread=root))
+    assert "thread not read to its end" in [entry["event"] for entry in logs]
+
+
+@pytest.mark.parametrize("trouble", ["rate_limit", "break_", "cut"])
+async def test_a_moments_trouble_delays_the_reading(
+    slack: SlackDouble, client: redis.asyncio.Redis, trouble: str
+) -> None:
+    """The first answer knows the thread."""
+    root = await slack.say(CHANNEL, "the root", user="U0BOB")
+    getattr(slack, trouble)(REPLIES)
+    async with slack_desk(slack, client) as desk:
+        said = await answered(desk, await slack_turn(slack, "summarise", thread=root))
+    assert said[:2] == ["the root", JOINED.format(count=1)]
+
+
+@pytest.mark.parametrize("error", ["ratelimited", "missing_scope", "not_in_channel", "unheard_of"])
+async def test_what_could_not_be_read_is_read_at_the_next_turn(
+    slack: SlackDouble, client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch, error: str
+) -> None:
+    """Until then the model knows that it does not know; afterwards nothing stands there twice."""
+    monkeypatch.setattr(slack_surface, "THREAD_PATIENCE", 0.0)
+    root = await slack.say(CHANNEL, "the root", user="U0BOB")
+    slack.fail(REPLIES, error, None)
+    async with slack_desk(slack, client) as desk:
+        desk.model.answer = "Fine."
+        assert await answered(desk, await slack_turn(slack, "one", thread=root)) == [UNREAD, "one", "Fine."]
+        assert (await answered(desk, await slack_turn(slack, "two", thread=root))).count(UNREAD) == 1
+        slack.be_kind()
+        said = await answered(desk, await slack_turn(slack, "three", thread=root))
+        assert said.count("the root") == 1
+        assert [text for text in said if text in ("one", "two", "three")] == ["one", "two", "three"]
+        assert JOINED.format(count=1) in said
+        calls = len(slack.calls_of(REPLIES))
+        await answered(desk, await slack_turn(slack, "four", thread=root))
+        assert len(slack.calls_of(REPLIES)) == calls
+
+
+@pytest.mark.parametrize(("status", "code"), [(429, 0), (500, 0), (403, 50001)])
+async def test_in_discord_as_well(
+    discord: DiscordDouble,
+    client: redis.asyncio.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    code: int,
+) -> None:
+    """What could not be read is read at the next turn."""
+    monkeypatch.setattr(discord_surface, "THREAD_PATIENCE", 0.0)
+    thread = discord.thread()
+    discord.say("the beginning", channel=thread.id, user=BOB)
+    discord.fail(HISTORY, status, code, more={"retry_after": 1})
+    async with discord_desk(discord, client) as desk:
+        desk.model.answer = "Fine."
+        first = discord_turn(discord, "one", channel=GENERAL, thread=thread.id)
+        assert await answered(desk, first) == [UNREAD, "one", "Fine."]
+        said = await answered(desk, discord_turn(discord, "two", channel=GENERAL, thread=thread.id))
+        assert said.count("the beginning") == 1
+        notes = (await desk.memory.load(first.key)).messages
+        assert [message.text for message in notes if message.role is Role.SYSTEM] == [UNREAD, JOINED.format(count=1)]
