@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import pty
 import re
 import signal
-import sys
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
@@ -21,7 +17,7 @@ from bots.web.server import MOST_BODY, TOO_LARGE
 from tests.doubles.slack import SlackDouble
 from tests.doubles.tgi import TgiDouble
 from tests.journeys.browser import Visit, address, open_browser, serving_page
-from tests.journeys.process import environment, from_nothing, in_slack, run_parley
+from tests.journeys.process import from_nothing, in_slack, run_parley
 from tests.waiting import UNHURRIED, wait_until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -174,42 +170,6 @@ async def test_a_door_that_would_stand_open_is_not_opened(tmp_path: Path, settin
         assert await asyncio.wait_for(parley.process.wait(), UNHURRIED) == 2
         await wait_until(lambda: said in parley.log, description="the line")
         assert "Traceback" not in parley.log
-
-
-async def test_at_a_terminal_run_shows_the_page(tmp_path: Path) -> None:
-    """With nothing configured; it says where, and Ctrl-C ends it."""
-    ours, theirs = pty.openpty()
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bots", "run"),
-        cwd=tmp_path,
-        env=environment(tmp_path, WEB_PORT="0"),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    os.set_blocking(ours, False)
-    shown = b""
-
-    def told() -> bool:
-        nonlocal shown
-        with suppress(BlockingIOError):
-            shown += os.read(ours, 65_536)
-        return b"Ctrl-C ends it." in shown
-
-    try:
-        await wait_until(told, description="the address", timeout=2 * UNHURRIED)
-        place = re.search(rb"Parley is at (http://127\.0\.0\.1:\d+/)", shown)
-        assert place
-        async with aiohttp.ClientSession() as session, session.get(place[1].decode()) as response:
-            assert response.status == 200
-        process.send_signal(signal.SIGINT)
-        assert await asyncio.wait_for(process.wait(), UNHURRIED) == 0
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-        os.close(ours)
 
 
 async def test_slack_alone_does_without_gradio(tmp_path: Path) -> None:
