@@ -194,7 +194,7 @@ class Server:
         self, kind: type[GenerationError], what: str, remedy: str = "", *, retry_after: float | None = None
     ) -> GenerationError:
         """``what`` completes a sentence that begins with the server."""
-        if kind is ModelUnauthorized and not self._secrets:
+        if kind is ModelUnauthorized and not self._secrets and not remedy:
             remedy = "The server wants a key: set MODEL_API_KEY."
         return kind(
             f"The model's server at {self.where} {what}", remedy=remedy or _REMEDIES[kind], retry_after=retry_after

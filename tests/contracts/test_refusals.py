@@ -325,6 +325,8 @@ ADVICE: list[tuple[str, Refusal]] = [
     ("MODEL_NAME", (404, wrong('model "m" not found, try pulling it first'))),
     ("MODEL_NAME", (400, wrong("Server is pinned to 'qwen3'; this request is for 'm'"))),
     ("MODEL_NAME", (400, wrong("Invalid model: m"))),
+    ("MODEL_NAME", (409, {"error": "Server is pinned to qwen3, cannot serve m"})),
+    ("MODEL_NAME", (503, wrong("The model m is not loaded", kind="unavailable_error"))),
     ("MODEL_NAME", (400, wrong("m is not a valid model ID"))),
     ("MODEL_NAME", (404, wrong("No endpoints found for m."))),
     ("MODEL_NAME", (400, {"code": 20012, "message": "Model does not exist. Please check it carefully.", "data": None})),
