@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -19,6 +21,13 @@ from bots.slack import text as slack
 from bots.web import board, people
 from bots.web import text as web
 from core import commands, fences, guard, links, markdown, preferences, tokens
+from core.backends.openai_stream import Events
+from core.backends.refusals import Dialect, remedy
+from core.backends.server import Server
+from core.backends.untrusted import Halves, TooLarge, said
+from core.controls import ControlTrimmer
+from core.generation import SpaceTrimmer, StopTrimmer
+from core.thoughts import Opened, ThoughtTrimmer
 from core.types import Limits
 from tests.examples import examples
 
@@ -30,6 +39,26 @@ RATIO = 9
 TRIES = 3
 LIMITS = Limits(1_800)
 OURS = "123456789012345678"
+
+PIECE = 24
+"""Characters of a piece in which a model's text comes."""
+
+
+def in_pieces(begin: Callable[[], Any], text: str) -> None:
+    """A text in pieces through something that holds back what may become more with the next."""
+    reader = begin()
+    for place in range(0, len(text), PIECE):
+        reader.feed(text[place : place + PIECE])
+    reader.flush()
+
+
+def in_events(text: str) -> None:
+    """A text as bytes of a stream."""
+    reader, data = Events(), text.encode("utf-8", "replace")
+    with suppress(TooLarge):
+        for place in range(0, len(data), PIECE):
+            reader.feed(data[place : place + PIECE])
+
 
 PURE: dict[str, Callable[[str], object]] = {
     "guard": guard.guard,
@@ -60,6 +89,20 @@ PURE: dict[str, Callable[[str], object]] = {
     "person_name": people.person_name,
     "printed": printing.plain,
     "redact": log.redact,
+    "thoughts": partial(in_pieces, ThoughtTrimmer),
+    "thoughts at once": lambda text: ThoughtTrimmer().feed(text),
+    "thoughts kept back": partial(in_pieces, partial(ThoughtTrimmer, Opened.MAYBE)),
+    "thoughts opened": partial(in_pieces, partial(ThoughtTrimmer, Opened.YES)),
+    "controls": partial(in_pieces, partial(ControlTrimmer, ("</s>", "[END]"))),
+    "controls at once": lambda text: ControlTrimmer().feed(text),
+    "stops": partial(in_pieces, partial(StopTrimmer, ("\nUser:", "<|im_end|>"))),
+    "spaces": partial(in_pieces, SpaceTrimmer),
+    "halves": partial(in_pieces, Halves),
+    "events": in_events,
+    "said": said,
+    "remedy": lambda text: remedy(said(text), "", 400, []),
+    "dialect": lambda text: Dialect().after(said(text), "", {"max_tokens": 7, "temperature": 1}),
+    "quote": lambda text: Server("http://gpu").quote(text, text),
 }
 UNITS = (
     *(
@@ -86,7 +129,22 @@ UNITS = (
         "#",
         "@",
     ),
-    *("](", "![", "[](", "[a](", "[a](b ", '[a](b "', "[x]: y\n", "[a.com](", "<a ", "<!--", "</", "<x>", "<think>"),
+    *(
+        "](",
+        "![",
+        "[](",
+        "[a](",
+        "[a](b ",
+        '[a](b "',
+        "[x]: y\n",
+        "[a.com](",
+        "<a ",
+        "<!--",
+        "</",
+        "<x>",
+        "<think>",
+        "</think>",
+    ),
     *("<|", "|>", "<|im_end|>", "user:", "user:\n", "```\n", "~~~\n", "``` ", "> ", "- ", "1. ", "| a ", "|-", "`a\n"),
     *("a.", "a@", "www.", "http://", "https://a", "a.com ", "a://", "&lt;", "<@U0123>", "<@U0123> ", f"<@{OURS}>"),
     *("Bearer ", "ticket=", "eyJ", "eyJaaaaaaaaaaaaaaaaaa.", "xoxb-", "sk-", "settings ", "e\u0301", "\u0301"),
