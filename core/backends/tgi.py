@@ -119,8 +119,12 @@ class TgiBackend:
                         done = _done(event, events)
                         break
             except Exception as error:
-                # Without its cause: what the client raises may hold the prompt, or the key.
-                raise self._explain(error, spoke, prompt) from None
+                if last := _last(error):
+                    text, done = last
+                    yield Delta(halves.feed(text))
+                else:
+                    # Without its cause: what the client raises may hold the prompt, or the key.
+                    raise self._explain(error, spoke, prompt) from None
         if done is None:
             raise self._server.broken("closed the stream without the final event", spoke=spoke)
         if text := halves.flush():
@@ -210,6 +214,23 @@ def _done(event: Any, events: Any) -> Done:
     read = count(details.get("input_length")) if isinstance(details, dict) else None
     ending = Ending.LENGTH if event.details.finish_reason == "length" else Ending.COMPLETE
     return Done(ending, Usage(read, count(event.details.generated_tokens)))
+
+
+def _last(error: Exception) -> tuple[str, Done] | None:
+    """Text and end of a final event that the client would not take, for a count in it that is none; else None."""
+    seen = _frame(error).get("json_payload") if isinstance(error, KeyError) else None
+    token, details = (seen.get("token"), seen.get("details")) if isinstance(seen, dict) else (None, None)
+    if not (isinstance(token, dict) and isinstance(details, dict)):
+        return None
+    reason = details.get("finish_reason")
+    if not (isinstance(reason, str) and reason in _ENDINGS):
+        return None
+    text = token.get("text")
+    usage = Usage(count(details.get("input_length")), count(details.get("generated_tokens")))
+    return text if isinstance(text, str) and not token.get("special") else "", Done(_ENDINGS[reason], usage)
+
+
+_ENDINGS = {"length": Ending.LENGTH, "eos_token": Ending.COMPLETE, "stop_sequence": Ending.COMPLETE}
 
 
 def _frame(error: Exception) -> dict[str, Any]:

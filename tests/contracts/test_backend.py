@@ -378,6 +378,13 @@ async def test_special_tokens_are_not_shown(tgi: TgiDouble) -> None:
     assert await collect(TgiBackend(tgi.url), ask("hi")) == (" a b", Done(Ending.COMPLETE, Usage(3, 4)))
 
 
+async def test_counts_that_are_none_are_left_out(tgi: TgiDouble) -> None:
+    """An infinite number of tokens is not passed on; the answer is, to its last word."""
+    tgi.answer = TEXT
+    tgi.fault("odd_counts")
+    assert await collect(TgiBackend(tgi.url), ask("hi", most=5)) == (TEXT, Done(Ending.LENGTH))
+
+
 async def test_special_tokens_that_end_a_turn_end_the_answer(tgi: TgiDouble) -> None:
     """The server does not stop there, since its model's settings name another end."""
     tgi.answer, tgi.special = [" Seven", ".", "<|eot_id|>", *[" and"] * 900], {"<|eot_id|>", "<|endoftext|>"}

@@ -59,7 +59,7 @@ IN_STREAM: dict[str, dict[str, Any]] = {
 """Faults that are one event, after which the stream ends."""
 ENDS = frozenset({"drop", "reset", "silent", "half_event", "bad_utf8", "garbage", "done_event", "stall"})
 """Faults that end the stream in other ways, or never."""
-ODD = frozenset({"split_utf8", "comments", "huge", "too_huge", "slow", "endless", "endless_space"})
+ODD = frozenset({"split_utf8", "comments", "huge", "too_huge", "slow", "endless", "endless_space", "odd_counts"})
 """Odd behaviour of a whole stream; all but ``too_huge`` is legal."""
 INSTEAD = frozenset({"no_answer", "html", "echo", "echo_key", "echo_too_long", "redirect"})
 """Faults in place of a stream: a connection closed at once, a page, refusals that repeat the prompt or the key."""
@@ -326,6 +326,8 @@ class TgiDouble:
             await self._pace(seen, 0.05 if name == "slow" else 0)
             if event["details"] and name in ("huge", "too_huge"):
                 event["padding"] = "x" * (300_000 if name == "huge" else 600_000)
+            if event["details"] and name == "odd_counts":
+                event["details"] |= {"generated_tokens": float("inf"), "input_length": [7]}
             wire.event(event)
             await writer.drain()
         return wire.end()
