@@ -21,14 +21,14 @@ from bots.discord.door import Door
 from bots.discord.events import Place, changed_keys, read_question, text_of
 from bots.discord.state import DiscordState
 from bots.discord.typing import Typists
-from bots.discord.voice import NOTHING, REFUSED, UNREAD, Voice
+from bots.discord.voice import NOTHING, REFUSED, UNREAD, Voice, tell
 from core import metrics
 from core.commands import is_stop
 from core.errors import ParleyError, PlatformError, StorageError
 from core.failpoints import reach
 from core.memory import Memory
 from core.queue import RedisTurnQueue
-from core.reply import STOPPED
+from core.reply import NO_PLACE, STOPPED
 from core.settings import Settings
 from core.tags import turn_fields
 from core.types import Turn
@@ -148,16 +148,26 @@ class Intake:
         heard.new = True
         if not heard.let_in:
             why = await self._door.refuses(heard.message, turn, where)
-            if why:
-                log.info("access denied", **turn_fields(turn), why=why)
-                metrics.EVENTS.add(platform="discord", type="question", outcome="denied")
-                if await self._queue.first(f"{turn.key}/{turn.author.id}/refused"):
-                    self._voice.later(self._voice.say(where.id, REFUSED[why]))
+            if why != "":
+                await self._say_why_not(heard, why)
             if why != "" or not await self._door.counts(heard.message, where):
                 return
             heard.let_in = True
         if not heard.deleted:
             await self._accept(heard, heard.turn)
+
+    async def _say_why_not(self, heard: Heard, why: str | None) -> None:
+        """Tell the author of a message why it is not answered, once: there, or apart if we may not write there."""
+        turn, where, once = heard.turn, heard.where, f"{heard.turn.key}/{heard.turn.author.id}"
+        if why:
+            log.info("access denied", **turn_fields(turn), why=why)
+            metrics.EVENTS.add(platform="discord", type="question", outcome="denied")
+            if await self._queue.first(f"{once}/refused"):
+                self._voice.later(self._voice.say(where.id, REFUSED[why]))
+            return
+        closed = self._voice.calls.is_forbidden(where.id) and not heard.message.author.bot
+        if closed and await self._queue.first(f"{once}/no place"):
+            self._voice.later(tell(self._voice.calls, turn, NO_PLACE))
 
     async def _accept(self, heard: Heard, turn: Turn) -> None:
         """Store a question, so that it will be answered."""

@@ -11,16 +11,16 @@ from weakref import WeakValueDictionary
 import structlog
 
 from bots.discord.budgets import DiscordBudgets
-from bots.discord.buttons import DMS, identity
+from bots.discord.buttons import identity
 from bots.discord.calls import Calls
-from bots.discord.editor import MOST_MESSAGES, NOBODY, DiscordEditor
-from bots.discord.text import SIZE, readable, shown, shown_units
+from bots.discord.editor import DiscordEditor
+from bots.discord.text import readable
 from bots.discord.typing import Typists
 from bots.discord.venue import venue_of
+from bots.discord.voice import tell
 from core.policy import Venue
-from core.splitting import split
 from core.surface import Pace, patiently
-from core.types import Author, Limits, Message, Role, Turn
+from core.types import Author, Message, Role, Turn
 from core.window import shorten
 
 log = structlog.get_logger()
@@ -89,14 +89,7 @@ class DiscordSurface:
 
     async def tell(self, turn: Turn, text: str) -> None:
         """See ``core.surface.PrivateSurface``: in a direct message."""
-        client = self.calls.client
-        user: Any = turn.author.id  # Discord takes text as well as a number
-        opened = await self.calls("open a direct message", lambda: client.http.start_private_message(user))
-        channel = client.get_partial_messageable(int(opened.data["id"]))
-        about = f"<#{turn.place['channel']}>: " if turn.key.workspace != DMS else ""
-        for part in split(about + text, Limits(SIZE, measure=shown_units))[:MOST_MESSAGES]:
-            post = partial(channel.send, shown(part.text), suppress_embeds=True, allowed_mentions=NOBODY)
-            await self.calls("post a message", post)
+        await tell(self.calls, turn, text)
 
     def _place(self, turn: Turn) -> str:
         own = turn.place.get("token") or turn.place.get("open_thread")

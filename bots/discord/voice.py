@@ -5,20 +5,27 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import discord
 import structlog
 
+from bots.discord.buttons import DMS
 from bots.discord.calls import Calls
 from bots.discord.errors import ACKNOWLEDGED
+from bots.discord.text import SIZE, shown, shown_units
 from bots.discord.venue import SLASH_COMMANDS
 from bots.errands import Errands
 from core.errors import PlatformError
 from core.policy import Venue
+from core.splitting import split
+from core.types import Limits, Turn
 
 log = structlog.get_logger()
 
+MOST_TOLD = 5
+"""Direct messages that a long answer may take."""
 RESPONSE, AGAIN = 3.0, 0.2
 """Seconds in which Discord wants a first response, and after which one that failed is sent again."""
 UNREAD = "I can't read files yet, only text, so I haven't looked at {files}."
@@ -82,3 +89,20 @@ class Voice(Errands):
 
     def _told(self, text: str) -> str:
         return Venue(spelled=SLASH_COMMANDS, contact=self.contact).tell(text)
+
+
+async def tell(calls: Calls, turn: Turn, text: str) -> None:
+    """Tell who asked something in a direct message.
+
+    Raises:
+        PlatformError: they take none.
+    """
+    client = calls.client
+    asked: Any = turn.author.id  # Discord takes text as well as a number
+    opened = await calls("open a direct message", lambda: client.http.start_private_message(asked))
+    channel = client.get_partial_messageable(int(opened.data["id"]))
+    about = f"<#{turn.place['channel']}>: " if turn.key.workspace != DMS else ""
+    for part in split(about + text, Limits(SIZE, measure=shown_units))[:MOST_TOLD]:
+        none = discord.AllowedMentions.none()
+        post = partial(channel.send, shown(part.text), suppress_embeds=True, allowed_mentions=none)
+        await calls("post a message", post)

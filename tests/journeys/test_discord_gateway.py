@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.doubles.discord import GENERAL, DiscordDouble
+from tests.doubles.discord import ADA, BOB, GENERAL, DiscordDouble
 from tests.doubles.discord_world import OTHER_BOT, RANDOM
 from tests.doubles.tgi import TgiDouble
 from tests.journeys.discord import in_discord, is_done, parley, reply, tokens
@@ -167,8 +167,10 @@ async def test_without_the_right_to_write(discord: DiscordDouble, tgi: TgiDouble
     await wait_until(lambda: any(call.code == 50013 and call.route == POST for call in discord.refused))
     await wait_until(lambda: "no permission to write" in parley.log)
     discord.mention("hello again", channel=RANDOM)
+    discord.mention("hello from me", channel=RANDOM, user=BOB)
     await reply(discord, discord.mention("hello"))
     assert discord.replies(channel=RANDOM) == []
+    await wait_until(lambda: all(discord.replies(channel=discord.dm_with(person).id) for person in (ADA, BOB)))
     assert len(tgi.requests) == 2
 
 
