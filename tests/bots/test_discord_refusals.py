@@ -10,6 +10,7 @@ import redis.asyncio
 import structlog
 
 from core import reply
+from core.delivery import REFUSED
 from core.types import Turn
 from tests.bots.answering import ANSWER, Desk, discord_desk, discord_turn
 from tests.doubles.discord import ADA, GENERAL, DiscordDouble
@@ -189,7 +190,7 @@ async def test_where_neither_word_nor_file_is_taken_it_is_told_apart(
     turn = await desk.ask(discord_turn(discord))
     await desk.ended(turn)
     seen = told(discord) + words(discord)
-    assert "cannot be shown here" in seen or ANSWER in seen
+    assert REFUSED.note in seen or ANSWER in seen
     assert live(discord) == []
     assert warned(logs)
 
@@ -202,7 +203,7 @@ async def test_a_locked_thread_keeps_no_stop_button(discord: DiscordDouble, desk
     discord.channels[thread.id].locked = True
     desk.model.go.set()
     await desk.ended(turn)
-    assert "cannot be shown here" in discord.replies(channel=thread.id)[-1].text
+    assert REFUSED.note in discord.replies(channel=thread.id)[-1].text
     assert live(discord, thread.id) == []
     assert warned(logs)
 
