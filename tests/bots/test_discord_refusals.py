@@ -13,6 +13,8 @@ from core import reply
 from core.delivery import REFUSED
 from core.types import Turn
 from tests.bots.answering import ANSWER, Desk, discord_desk, discord_turn
+from tests.bots.answering import desk as answering
+from tests.bots.hearing import listening
 from tests.doubles.discord import ADA, GENERAL, DiscordDouble
 from tests.doubles.discord_records import Posted
 from tests.waiting import wait_until
@@ -268,4 +270,28 @@ async def test_a_message_that_may_not_be_looked_for_is_found_by_its_nonce(
     turn = await desk.ask(discord_turn(discord))
     await desk.ended(turn)
     assert words(discord) == ANSWER
+    assert warned(logs)
+
+
+@pytest.mark.parametrize("private", [False, True])
+@pytest.mark.parametrize("word", ["https://bad.example", "word110"])
+async def test_what_is_refused_of_an_answer_to_a_command(
+    discord: DiscordDouble, client: redis.asyncio.Redis, logs: list[Any], word: str, private: bool
+) -> None:
+    """Where only one message may be written, it is that one which is written plainer."""
+    discord.block(word, 400, 240000)
+    async with listening(discord, client) as ear, answering("discord", ear.platform.surface, client) as desk:
+        desk.model.answer = f"{ANSWER} See https://bad.example/page for more."
+        desk.model.go.set()
+        await wait_until(lambda: discord.rest.commands.get("global"))
+        asked = discord.command("ask", prompt="go", private=private)
+
+        def seen() -> list[Posted]:
+            original = [asked.original] if asked.original and not asked.original.deleted else []
+            return [*original, *(posted for posted in discord.replies() if posted not in original)]
+
+        await wait_until(lambda: seen() and {"Regenerate", "Retry"} & set(seen()[-1].labels))
+        assert all("Stop" not in posted.labels for posted in seen())
+        whole = " ".join([posted.text for posted in seen()] + [text for m in seen() for text in m.files.values()])
+        assert "word119. See" in whole
     assert warned(logs)

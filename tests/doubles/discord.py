@@ -271,7 +271,7 @@ class DiscordDouble(World):
 
     def block(self, word: str, status: int = 400, code: int = 200000) -> None:
         """Take no message that holds a word: AutoMod, or a harmful link."""
-        self._messages.blocked[word] = (status, code)
+        self.blocked[word] = (status, code)
 
     def slow(self, route: str, seconds: float, *, times: int = 1_000_000) -> None:
         """Let a route take its time."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.doubles.discord_limits import Refusal
-from tests.doubles.discord_messages import Files, check, revised
+from tests.doubles.discord_messages import Files, check, moderate, revised
 from tests.doubles.discord_records import EPHEMERAL, LOADING, SUPPRESS_EMBEDS, Interaction, Json, Posted
 from tests.doubles.discord_world import APP, World
 
@@ -85,6 +85,7 @@ class Interactions:
         """Edit a message of the interaction."""
         known = self._message(self._open(token), message)
         check(body, files, before=known)
+        moderate(self.world, body)
         return self._write(known, body, files)
 
     def delete(self, token: str, message: str, **_: Any) -> None:

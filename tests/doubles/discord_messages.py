@@ -44,6 +44,13 @@ def check(body: Json, files: Files, *, before: Posted | None = None) -> None:
         raise Refusal(400, 50035, "the double does not know components v2")
 
 
+def moderate(world: World, body: Json) -> None:
+    """Refuse what is blocked."""
+    for word, (status, code) in world.blocked.items():
+        if word in (body.get("content") or ""):
+            raise Refusal(status, code, "Message was blocked")
+
+
 def attached(body: Json, files: Files, before: Posted | None = None) -> Files:
     """The files of a message after a call: new ones, and those of before that ``attachments`` keeps."""
     if before and "attachments" not in body:
@@ -57,8 +64,6 @@ class Messages:
     def __init__(self, world: World, limits: Limits) -> None:
         self.world = world
         self.limits = limits
-        self.blocked: dict[str, tuple[int, int]] = {}
-        """Words that no message may hold, with status and code of the refusal: AutoMod, harmful links."""
         self._nonces: dict[tuple[str, str], tuple[float, Posted]] = {}
 
     def place(self, channel: str, *needed: str) -> Channel:
@@ -116,7 +121,7 @@ class Messages:
             if known and time.monotonic() - at < NONCE_SECONDS:
                 return self.world.message_json(known)
         check(body, files)
-        self._moderate(body)
+        moderate(self.world, body)
         if place.locked:
             raise Refusal(403, 160005, "Thread is locked")
         reference = body.get("message_reference") or {}
@@ -160,16 +165,11 @@ class Messages:
         if age > 3600:
             self.limits.count_old(channel)
         check(body, files, before=known)
-        self._moderate(body)
+        moderate(self.world, body)
         if "flags" in body:
             known.flags = known.flags & ~SUPPRESS_EMBEDS | body["flags"] & SUPPRESS_EMBEDS
         self.world.change(known, revised(known, body, files, via="bot"))
         return self.world.message_json(known)
-
-    def _moderate(self, body: Json) -> None:
-        for word, (status, code) in self.blocked.items():
-            if word in (body.get("content") or ""):
-                raise Refusal(status, code, "Message was blocked")
 
     def delete(self, channel: str, message: str, **_: Any) -> None:
         """Delete the bot's own message, or another's with permission."""

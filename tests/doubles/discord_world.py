@@ -80,6 +80,8 @@ class World:
 
     def __init__(self) -> None:
         self.clock = Clock()
+        self.blocked: dict[str, tuple[int, int]] = {}
+        """Words that no message may hold, with status and code of the refusal: AutoMod, harmful links."""
         self.users: dict[str, User] = {}
         self.guilds: dict[str, Guild] = {}
         self.channels: dict[str, Channel] = {}
