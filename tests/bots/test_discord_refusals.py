@@ -45,6 +45,12 @@ async def desk(discord: DiscordDouble, client: redis.asyncio.Redis) -> AsyncIter
         yield one
 
 
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be shown now is tried again at once."""
+    monkeypatch.setattr(reply, "LATER", 0.05)
+
+
 @pytest.fixture
 def logs() -> Iterator[list[Any]]:
     """What is logged."""
@@ -222,10 +228,9 @@ async def test_an_archived_thread_is_opened_again(discord: DiscordDouble, desk: 
 
 
 async def test_an_answer_is_finished_when_the_token_is_good_again(
-    discord: DiscordDouble, desk: Desk, logs: list[Any], monkeypatch: pytest.MonkeyPatch
+    discord: DiscordDouble, desk: Desk, logs: list[Any]
 ) -> None:
     """In its message; the model is not asked again."""
-    monkeypatch.setattr(reply, "LATER", 0.1)
     turn = await growing(discord, desk)
     good, discord.rest.token = discord.rest.token, "another"
     desk.model.go.set()
@@ -295,3 +300,43 @@ async def test_what_is_refused_of_an_answer_to_a_command(
         whole = " ".join([posted.text for posted in seen()] + [text for m in seen() for text in m.files.values()])
         assert "word119. See" in whole
     assert warned(logs)
+
+
+OPERATIONS = {
+    "post": POST,
+    "edit": EDIT,
+    "finish": EDIT,
+    "remove": DELETE,
+    "find": "GET /channels/:id/messages",
+    "status": "POST /channels/:id/typing",
+}
+GONE, PASSING, TOKEN = (404, 10008), (500, 0), (401, 0)
+OF_EACH_KIND = (GONE, PASSING, TOKEN, (403, 50013), (403, 160005), (403, 0), (429, 30046), (400, 240000), (400, 99999))
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("error", OF_EACH_KIND)
+async def test_the_promise_holds_whatever_is_refused(
+    discord: DiscordDouble,
+    desk: Desk,
+    logs: list[Any],
+    operation: str,
+    error: tuple[int, int],
+) -> None:
+    """People see how it ended, nothing can be stopped that has ended, and the operator finds a warning."""
+    times = 2 if error in (PASSING, TOKEN) else 1 if operation in ("post", "edit") else ALWAYS
+    if operation in ("edit", "finish", "remove"):
+        turn = await growing(discord, desk)
+    if operation == "remove":
+        discord.fail(EDIT, 403, 50013, times=ALWAYS)
+    if operation == "find":
+        discord.fail(POST, 502, after=True)
+    discord.fail(OPERATIONS[operation], *error, times=times, more={"retry_after": 0.01}, headers={"Via": "1.1 google"})
+    desk.model.go.set()
+    if operation in ("post", "find", "status"):
+        turn = await desk.ask(discord_turn(discord))
+    await desk.ended(turn)
+    deleted = error == GONE and operation in ("post", "edit", "finish")
+    assert deleted or ANSWER in words(discord) or told(discord)
+    assert live(discord) == [] or operation == "remove" or deleted
+    assert warned(logs) or operation == "status" or error == GONE

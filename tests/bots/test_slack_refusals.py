@@ -52,6 +52,12 @@ async def desk(slack: SlackDouble, client: redis.asyncio.Redis) -> AsyncIterator
         yield one
 
 
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be shown now is tried again at once."""
+    monkeypatch.setattr(reply, "LATER", 0.05)
+
+
 @pytest.fixture
 def logs() -> Iterator[list[Any]]:
     """What is logged."""
@@ -222,10 +228,9 @@ async def test_what_cannot_be_deleted_either_is_a_warning(slack: SlackDouble, de
 
 @pytest.mark.parametrize("error", NO_TOKEN)
 async def test_an_answer_is_finished_when_the_token_is_good_again(
-    slack: SlackDouble, desk: Desk, logs: list[Any], monkeypatch: pytest.MonkeyPatch, error: str
+    slack: SlackDouble, desk: Desk, logs: list[Any], error: str
 ) -> None:
     """In its message; the model is not asked again."""
-    monkeypatch.setattr(reply, "LATER", 0.1)
     turn = await growing(slack, desk)
     slack.fail("*", error, None)
     desk.model.go.set()
@@ -337,3 +342,41 @@ async def test_a_command_is_obeyed_and_said_in_another_way_too(slack: SlackDoubl
     turn = await desk.ask(await slack_turn(slack, "help"))
     await desk.ended(turn)
     assert "forget" in words(slack) or slack.ephemerals
+
+
+OPERATIONS = {
+    "post": "chat.postMessage",
+    "edit": "chat.update",
+    "finish": "chat.update",
+    "remove": "chat.delete",
+    "find": "conversations.replies",
+    "status": "agents.sessions.setStatus",
+}
+GONE = ("message_not_found", "thread_not_found")
+PASSING = ("internal_error", "ratelimited", "service_unavailable")
+OF_EACH_KIND = (*GONE[:1], *PASSING[:2], *NO_TOKEN[-1:], *NO_EDITS[-3:], *NO_TEXT[:1], *NOT_HERE[:1], "missing_scope")
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("error", OF_EACH_KIND)
+async def test_the_promise_holds_whatever_is_refused(
+    slack: SlackDouble, desk: Desk, logs: list[Any], operation: str, error: str
+) -> None:
+    """People see how it ended, nothing can be stopped that has ended, and the operator finds a warning."""
+    passes = error in (*PASSING, *NO_TOKEN, "missing_scope")
+    times = 2 if passes else 1 if operation == "edit" else None
+    if operation in ("edit", "finish", "remove"):
+        turn = await growing(slack, desk)
+    if operation == "remove":
+        slack.fail("chat.update", "edit_window_closed", None)
+    if operation == "find":
+        slack.cut("chat.postMessage", applied=True)
+    slack.fail(OPERATIONS[operation], error, times, channel="" if operation == "status" else GENERAL)
+    desk.model.go.set()
+    if operation in ("post", "find", "status"):
+        turn = await desk.ask(await slack_turn(slack))
+    await desk.ended(turn)
+    deleted = error in GONE and operation in ("post", "edit", "finish")
+    assert deleted or ANSWER in words(slack) or slack.ephemerals or slack.replies("D0ADA")
+    assert live(slack) == [] or operation == "remove" or deleted
+    assert warned(logs) or operation == "status" or deleted or error in GONE
