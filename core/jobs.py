@@ -179,6 +179,7 @@ class Job:
     answered together, the last of them with the reply; ``notes`` are as stored, one for each. ``tries`` counts this
     one. ``posting`` is the number of a message that may have been posted although its name was not written down.
     ``hopeless`` says that it killed a worker which answered nothing beside it, or failed too often: it is given up.
+    ``waited`` are the seconds from when it was accepted until it was taken, both by Redis's clock.
     """
 
     lane: str
@@ -191,6 +192,7 @@ class Job:
     posting: int | None = None
     seal: Seal | None = None
     hopeless: bool = False
+    waited: float = 0.0
 
     @property
     def id(self) -> str:

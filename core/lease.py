@@ -144,7 +144,7 @@ class LeaseEditor:
 
     def __init__(self, editor: MessageEditor, queue: TurnQueue, lease: Lease) -> None:
         self.first_at: float | None = None
-        """When people saw the first of it; seconds since the epoch."""
+        """When people saw the first of it, on the monotonic clock."""
         self.edits = 0
         self.refused = 0
         """Posts and edits that the platform took, and that it did not."""
@@ -313,7 +313,7 @@ class LeaseEditor:
     def _saw(self, text: str) -> None:
         """People see a text; that a model reasons is no word of an answer."""
         if not text or text != self.limits.thinking:
-            self.first_at = self.first_at or time.time()
+            self.first_at = self.first_at or time.monotonic()
 
     def _was_refused(self, error: PlatformError) -> None:
         """A post failed. What the platform refused is not there; of what it did not answer, nobody knows."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,14 +71,15 @@ class Operator:
         """All lanes in which turns wait or are answered, those that wait longest first."""
         with redis_errors("look through the lanes"):
             names = [Keys.lane_of(key) async for key in self._redis.scan_iter(match=Keys.inbox("*"), count=500)]
-            lanes = [await self._lane(name) for name in names]
+            now = await self._now()
+            lanes = [await self._lane(name, now) for name in names]
         return sorted((lane for lane in lanes if lane), key=lambda lane: lane.jobs[0].turn.at)
 
     async def find(self, turn: str) -> Lane | None:
         """The lane in which a turn waits or is answered."""
         with redis_errors("look for a turn"):
             status, lane = await self._redis.hmget(Keys.turn(turn), "status", "lane")
-            return await self._lane(lane) if status == "open" else None
+            return await self._lane(lane, await self._now()) if status == "open" else None
 
     async def requeue(self, turn: str) -> bool:
         """Take a turn's lane from whoever has it, and let it be answered at once. False if the turn is done with."""
@@ -106,7 +106,12 @@ class Operator:
         with redis_errors("take a dead letter"):
             return bool(await self._replay(keys=[Keys.DEAD], args=[letter.stored, uuid.uuid4().hex, int(again)]))
 
-    async def _lane(self, name: str) -> Lane | None:
+    async def _now(self) -> float:
+        """The time by Redis's clock, by which leases end."""
+        seconds, micros = await self._redis.time()
+        return float(seconds) + float(micros) / 1e6
+
+    async def _lane(self, name: str, now: float) -> Lane | None:
         platform = name.partition(":")[0]
         # Without a transaction: of a lane with a key of another kind, the worker that mends it tells.
         async with self._redis.pipeline(transaction=False) as pipe:
@@ -121,7 +126,7 @@ class Operator:
         if not jobs:
             return None
         place = next((place for place, score in zip(PLACES, scores, strict=True) if score is not None), "waiting")
-        seconds = scores[1] / 1000 - time.time() if place == "held" else 0.0
+        seconds = scores[1] / 1000 - now if place == "held" else 0.0
         read, _ = readable(StoredJob.from_json, jobs)
         if not read:
             return None

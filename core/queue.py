@@ -310,7 +310,7 @@ class RedisTurnQueue:
 
         That one goes to the dead letters, and the lane goes on.
         """
-        name, epoch, tries, hopeless, jobs, refs, text, posting, seal, notes = lane
+        name, epoch, tries, hopeless, waited, jobs, refs, text, posting, seal, notes = lane
         stored = []
         for number, job in enumerate(jobs):
             try:
@@ -330,6 +330,7 @@ class RedisTurnQueue:
             posting=whole_number(posting) if posting else None,
             seal=_readable_seal(seal),
             hopeless=hopeless == "1",
+            waited=int(waited) / 1000,
         )
 
     async def bury(self, job: Job, why: str) -> bool:

@@ -82,7 +82,7 @@ class Reply:
         self._assistant = assistant
         self._surface = surface
         self._timings = timings
-        self._begun = time.time()
+        self._begun = time.monotonic()
         self._editor: LeaseEditor | None = None
         self._written: Answer | None = None
         self._kept: tuple[StoredJob, Answer] | None = None
@@ -121,7 +121,7 @@ class Reply:
         except PlatformError as error:
             log.warning("reply not shown", error=str(error), code=error.code, remedy=error.remedy)
             passes = error.retryable or isinstance(error, PlatformUnauthorized)  # a token can be put right
-            if passes and time.time() - max(job.turn.at, job.stored[-1].since) < TOO_OLD:
+            if passes and job.waited + time.monotonic() - self._begun < TOO_OLD:
                 await self._end(self._release(LATER, failed=False))
             else:
                 how = "gone" if isinstance(error, NotAllowed) else "dead"
@@ -163,8 +163,7 @@ class Reply:
         editor, written, turn = self._editor, self._written, self.lease.job.turn
         if not (self._timings and editor and self.lease.draft and (editor.edits or editor.refused)) or self.lease.lost:
             return
-        asked = self._begun if turn.attempt else turn.at  # one that is asked again is as old as its question
-        first = round(max(0.0, editor.first_at - asked), 3) if editor.first_at else None
+        first = round(self.lease.job.waited + editor.first_at - self._begun, 3) if editor.first_at else None
         tokens = (whole_number(written.usage.completion_tokens) or estimate(written.text)) if written else 0
         writing = round(written.seconds, 3) if written else 0.0
         await self._timings.keep(

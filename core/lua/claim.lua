@@ -7,7 +7,7 @@
 -- ARGV  worker, milliseconds of a lease, most lanes to take, "1" if the worker has nothing else to do, newest format
 --       that it reads, most turns to take together ("1": no merging), platforms…
 -- returns  {lanes, "1" if this worker should become idle to take suspects}; a lane is {lane, epoch, tries, "1" if it is
---          given up, jobs, refs, text, intent, seal, notes}, with a note for each job
+--          given up, milliseconds since it was accepted, jobs, refs, text, intent, seal, notes}, with a note for each job
 local worker, lease, most, idle = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == "1"
 local newest, together, platforms = tonumber(ARGV[5]), tonumber(ARGV[6]), 7
 local TELLS = 6 -- tries to tell people that a turn is given up
@@ -73,8 +73,9 @@ local function take(lane, width)
   redis.call("ZADD", held, time + lease, lane)
   redis.call("EXPIRE", held, TTL)
   local kept = redis.call("HMGET", state, "refs", "text", "intent", "seal")
+  local accepted = number_in(redis.call("HGET", turn_of(job_in(mine[#mine]).turn.id), "at"), time)
   taken[#taken + 1] = {
-    lane, epoch, tries, hopeless and "1" or "0", mine,
+    lane, epoch, tries, hopeless and "1" or "0", math.max(0, time - accepted), mine,
     kept[1] or "", kept[2] or "", kept[3] or "", kept[4] or "", notes,
   }
 end

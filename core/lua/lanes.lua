@@ -143,7 +143,7 @@ end
 
 local function open_turn(turn, lane, job, token, before)
   local key = turn_of(turn)
-  redis.call("HSET", key, "status", "open", "lane", lane, "job", job, "token", token, "before", before)
+  redis.call("HSET", key, "status", "open", "lane", lane, "job", job, "token", token, "before", before, "at", now())
   redis.call("EXPIRE", key, TTL)
 end
 
