@@ -43,12 +43,14 @@ class Keys:
     ``{parley}:conv:<conversation>:folding``  STRING  who is writing its summary          two minutes
     ``{parley}:conv:<conversation>:retries``  HASH    turn id to the job that asks again  24 hours, each of them
     ``{parley}:conv:<conversation>:board``    HASH    turn id to what the page shows      the same
-    ``{parley}:turn:<turn id>``               HASH    token, status, lane, job, before    24 hours after it is answered
+    ``{parley}:turn:<turn id>``               HASH    token, status, lane, job, before,   24 hours after it is answered,
+                                                      at, note (an edit that came first)  deleted, or edited too early
     ``{parley}:turn:<turn id>/waiting``       SET     lanes that wait for this turn       as long as it is open
     ``{parley}:seen:<name>``                  STRING  that something happened once        24 hours
     ``{parley}:lane:<lane>:inbox``            LIST    jobs as JSON, oldest first          7 days, if nobody works
     ``{parley}:lane:<lane>:state``            HASH    epoch, owner, tries, count, intent, 10 minutes after the last turn
-                                                      refs, text, seal, notes, last
+                                                      refs, text, seal, notes, last,
+                                                      width, limit, tells
     ``{parley}:ready:<platform>``             ZSET    lanes that may be taken, in order   7 days, if nobody works
     ``{parley}:held:<platform>``              ZSET    lanes that a worker has, until when the same
     ``{parley}:suspects:<platform>``          ZSET    lanes whose turn is taken alone     the same
@@ -59,7 +61,8 @@ class Keys:
     ``{parley}:schema``                       STRING  the form of all this: core.schema   10 years after the last start
     ``{parley}:quarantine``                   STRING  which worker looks after suspects   two leases
     ``{parley}:workers``                      ZSET    workers, and when they last spoke   a day
-    ``{parley}:dead``                         LIST    dead letters as JSON, oldest first  30 days after the last one
+    ``{parley}:dead``                         LIST    dead letters as JSON, oldest first; 30 days after the last one
+                                                      what cannot be read is one, too
     ``{parley}:probe``                        STRING  that Redis can be written to        a minute
     ``{parley}:quota:<scope>:turns``          ZSET    turns of the last minute            a minute
     ``{parley}:quota:<scope>:open``           ZSET    turns that wait or are answered     7 days, if nobody works
