@@ -89,7 +89,10 @@ async def connections(redis: Redis) -> dict[str, tuple[int, int]]:
     with redis_errors("read the connection status"):
         told: Any = await redis.zrangebyscore(Keys.CONNECTIONS, time.time() - TTL, "+inf")
     found: dict[str, tuple[int, int]] = {}
-    for name, word, _ in (one.split(" ", 2) for one in told):
+    for entry in told:
+        name, word, process = (*entry.split(" ", 2), "", "")[:3]
+        if not process:
+            continue  # nothing that any process says
         up, down = found.get(name, (0, 0))
         found[name] = (up + (word == UP), down + (word == DOWN))
     return found

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from bots.printing import ago, many, print_json, table
+from bots.printing import ago, many, plain, print_json, table
 from bots.printing import show as show_table
 from bots.usage import Command
 from core.errors import ParleyError
@@ -107,7 +107,7 @@ def dead_ls(as_json: AsJson = False) -> None:
         return
     shown = table("turn", "given up", "tries", "why")
     for letter in letters:
-        shown.add_row(letter.name, ago(letter.at) if letter.at else "", str(letter.tries), letter.why)
+        shown.add_row(letter.name, ago(letter.at) if letter.at else "", str(letter.tries), plain(letter.why))
     show_table(shown)
 
 

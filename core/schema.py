@@ -39,6 +39,7 @@ async def prepare(redis: Redis) -> int:
     """
     changed = 0
     with redis_errors("look at the form of the store"):
+        await Script(redis, "sweep")(keys=[Keys.SCHEMA], args=["string"])
         found = await redis.get(Keys.SCHEMA)
         there = int(found) if isinstance(found, str) and found.isdecimal() else 1
         if there > SCHEMA:

@@ -128,3 +128,36 @@ async def test_a_lane_tells_where_it_stands(queue: RedisTurnQueue, client: redis
     assert found
     assert (found.place, found.owner) == ("held", "")
     assert 25 < found.seconds <= 30
+
+
+BAD_LETTERS: list[Any] = [
+    "no JSON",
+    "[]",
+    "{}",
+    '{"v":1,"at":"now","tries":1,"why":"so","job":{}}',
+    '{"v":1,"at":1e999,"tries":NaN,"why":["so"],"job":7}',
+    '{"v":1,"at":1.0,"tries":1,"why":"it is not JSON","key":"{parley}:lane:x:inbox","entry":"\x1b[31ma secret"}',
+    '{"v":1,"at":1.0,"tries":1,"why":"[red]so[/nothing]","job":{"turn":{"id":"\\ud800"}}}',
+    "[" * 50_000,
+    b"\xff\xfe",
+]
+
+
+async def test_one_bad_letter_hides_no_other(queue: RedisTurnQueue, cli: Cli, client: redis.asyncio.Redis) -> None:
+    """All are listed and can be thrown away; those that can be answered are, and nothing says what was said."""
+    await queue.submit(ask(1))
+    [job] = (await queue.claim(1, idle=True)).jobs
+    await queue.commit(job, None, dead="as an example")
+    await client.rpush("{parley}:dead", *BAD_LETTERS)
+    listed = cli("dead", "ls")
+    assert "slack:T1:C1:1701.5" in listed.out, listed.err
+    assert "secret" not in listed.out
+    assert "\x1b[31m" not in listed.out
+    letters = json.loads(cli("dead", "ls", "--json").out)
+    assert len({letter["id"] for letter in letters}) == len(BAD_LETTERS) + 1
+    assert all(letter["why"] for letter in letters)
+    assert "1 on the way again" in cli("dead", "replay", "--all").out
+    assert "9 thrown away" in cli("dead", "drop", "--all").out
+    assert "Nothing was given up" in cli("dead", "ls").out
+    [job] = (await queue.claim(1, idle=True)).jobs
+    assert job.turn.id == "slack:T1:C1:1701.5"

@@ -78,6 +78,13 @@ async def test_a_newer_store_is_left_alone(client: Redis) -> None:
     assert await client.keys("*") == [Keys.SCHEMA]
 
 
+async def test_a_number_of_another_kind_is_none(client: Redis) -> None:
+    """Whatever stands there keeps nobody from starting."""
+    await client.rpush(Keys.SCHEMA, "x")
+    await prepare(client)
+    assert await client.get(Keys.SCHEMA) == str(SCHEMA)
+
+
 async def test_a_backup_of_an_older_store_is_read_in_todays_form(client: Redis, tmp_path: Path) -> None:
     """A Retry button works after it, too."""
     await play(client)
