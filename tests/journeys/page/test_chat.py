@@ -199,10 +199,10 @@ async def test_a_megabyte_is_taken_and_does_not_choke_the_page(visit: Open) -> N
     ada = await visit("megabyte")
     await ada.ask("x" * 500_000 + " middle " + "y" * 500_000)
     await ada.sees("(1,000,008 characters in all)")
-    await ada.sees("longer than the model can read")
+    await ada.sees("too long for the model")
     await ada.idle()
     await ada.ask("z" * 1_100_001)
-    await ada.page.locator("text=It is still in the box").first.wait_for()
+    await ada.page.locator("text=It's still in the box").first.wait_for()
     assert len(await ada.page.input_value("#box textarea")) == 1_100_001
     await ada.ask("still here")
     await ada.sees("You said still here and that is all.")
