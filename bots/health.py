@@ -126,7 +126,7 @@ class Health:
         for name, last in self._loops.items():
             silence = now - last()
             stuck = silence >= self._silent
-            what = f"nothing happened for {silence:.0f} s" if silence < math.inf else "it has ended"
+            what = f"no progress for {silence:.0f} s" if silence < math.inf else "it has ended"
             findings.append(
                 Finding(
                     name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 
 import pytest
 
@@ -176,7 +177,7 @@ async def store_newer(fleet: Fleet) -> str:
 
 @together
 async def test_a_message_that_kills_whoever_answers_it_takes_no_neighbour_with_it(fleet: Fleet) -> None:
-    """It is tried three times, the last time alone, and put aside; its author is told under which name."""
+    """It is tried in ever smaller company, the last time alone, and put aside; its author is told under which name."""
     people = People(fleet)
     fleet.tgi.rate = 40
     await fleet.listener()
@@ -190,4 +191,4 @@ async def test_a_message_that_kills_whoever_answers_it_takes_no_neighbour_with_i
         dead = [json.loads(letter) for letter in await fleet.redis.lrange("{parley}:dead", 0, -1)]
         assert [letter["job"]["turn"]["id"] for letter in dead] == [poison.turn]
         died = [member for member in fleet.members if not member.running]
-        assert len(died) == 3
+        assert 3 <= len(died) <= 2 + math.ceil(math.log2(len(channels))) + 1

@@ -65,9 +65,9 @@ async def test_with_no_model_the_demo_answers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("",), "nothing to complete"),
-        (("-",), "nothing to complete"),
-        (("x", "--model", "huge"), "no model called huge"),
+        (("",), "no text to complete"),
+        (("-",), "no text to complete"),
+        (("x", "--model", "huge"), "No model 'huge'"),
         (("x", "--temperature", "9"), "less than or equal to 2"),
     ],
 )

@@ -149,9 +149,9 @@ async def test_a_proxy_says_who_somebody_is(browser: Browser, tmp_path: Path) ->
         await ada.sees("Hello, ada@example.org")
         await ada.tab("Status")
         await ada.page.locator(
-            "#cards", has_text="Slack: no process said within 10 s that it listens there."
+            "#cards", has_text="Slack: no process has reported a connection in the last 10 s."
         ).wait_for()
-        await ada.page.locator("#cards .error", has_text="`parley run slack` does").wait_for()
+        await ada.page.locator("#cards .error", has_text="Start `parley run slack`.").wait_for()
         await context.close()
 
 

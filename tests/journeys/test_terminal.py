@@ -74,7 +74,10 @@ class Window:
 
     async def shows(self, text: str, times: int = 1) -> None:
         """Wait for a text."""
-        await wait_until(lambda: self.text.count(text) >= times, description=f"{text!r} in {self.text!r}")
+        await wait_until(
+            lambda: " ".join(self.text.split()).count(" ".join(text.split())) >= times,
+            description=f"{text!r} in {self.text!r}",
+        )
 
     async def prompts(self, times: int = 1) -> None:
         """Wait for a prompt: what a terminal sees of it is that pastes are to be marked."""
