@@ -27,6 +27,7 @@ from core.errors import (
     PlatformUnavailable,
     RateLimited,
     StorageError,
+    StorageFault,
 )
 from core.failpoints import reach
 from core.jobs import Job, Note, Seal, StoredJob
@@ -271,6 +272,8 @@ class LeaseEditor:
         try:
             async with asyncio.timeout(self._lease.call_timeout):
                 held = await self._mark(part)
+        except StorageFault:
+            raise  # to try it again as if Redis was away helps nobody
         except (StorageError, TimeoutError) as error:
             raise PlatformUnavailable(f"the queue is away: {error}", code="storage") from None
         if not held:

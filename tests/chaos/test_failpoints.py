@@ -37,7 +37,7 @@ async def test_workers_die_before_much_is_shown(fleet: Fleet) -> None:
 @together
 async def test_workers_die_while_people_watch(fleet: Fleet) -> None:
     """The same messages grow on."""
-    await die_at(fleet, *WATCHED)
+    await die_at(fleet, *WATCHED, rate=15)  # long enough for a third beat
 
 
 @pytest.mark.slow

@@ -177,7 +177,7 @@ async def store_newer(fleet: Fleet) -> str:
 
 @together
 async def test_a_message_that_kills_whoever_answers_it_takes_no_neighbour_with_it(fleet: Fleet) -> None:
-    """It is tried in ever smaller company, the last time alone, and put aside; its author is told under which name."""
+    """It is looked for by halves, tried alone at last, and put aside; its author is told under which name."""
     people = People(fleet)
     fleet.tgi.rate = 40
     await fleet.listener()

@@ -15,6 +15,7 @@ from bots.health import Health
 from core.assistant import Assistant, Manner
 from core.backends.tgi import TgiBackend
 from core.errors import PlatformError, PlatformUnavailable, StorageFault
+from core.jobs import Job
 from core.memory import Exchange, RedisMemory
 from core.meters import apart as metrics_apart
 from core.models import one_model
@@ -451,6 +452,35 @@ async def test_what_cannot_be_committed_is_a_dead_letter(
     assert letter.why.startswith("its answer could not be stored")
     assert not [line for line in logs if "away" in line["event"]]
     assert not await office.queue.is_open("t1")
+
+
+@pytest.mark.parametrize("step", ["mark", "seal"])
+async def test_a_step_that_always_fails_ends_its_turn_and_no_other(
+    office: Office, town: Town, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Redis is there and cannot do what it is asked for one turn: the others are answered."""
+    monkeypatch.setattr("core.reply.AGAIN", 0.0)
+    real, failed = getattr(RedisTurnQueue, step), 0
+
+    async def fail(self: RedisTurnQueue, job: Job, *args: object, **named: object) -> object:
+        nonlocal failed
+        if job.turn.id == "t1":
+            failed += 1
+            raise StorageFault("Redis could not do that: ERR")
+        return await real(self, job, *args, **named)
+
+    monkeypatch.setattr(RedisTurnQueue, step, fail)
+    await office.submit(ask("t1"), ask("t2"), ask("t3", "slack:b"))
+    office.hire()
+    await wait_until(lambda: town.ending("t2") is Ending.COMPLETE and town.ending("t3") is Ending.COMPLETE)
+    assert failed
+    await wait_until(lambda: not office.workers[0].running)
+    assert not await office.queue.is_open("t1")
+    if step == "mark":
+        [letter] = await Operator(office.client).letters()
+        assert letter.why.startswith("it failed 4 times")
+    else:
+        assert town.ending("t1") is Ending.COMPLETE
 
 
 async def test_a_turn_that_fails_again_and_again_is_a_dead_letter_and_its_lane_goes_on(
