@@ -128,7 +128,7 @@ async def test_fifty_live_answers_outlive_the_worker_that_is_stopped(fleet: Flee
     await fleet.worker()
     await wait_until(lambda: two_workers(fleet))
     assert await first.stop() == 0
-    assert first.lines("handed over")
+    assert first.lines("answers handed over")
     await check(fleet, people)
 
 
