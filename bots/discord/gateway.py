@@ -289,10 +289,11 @@ class Gateway:
                 guild = getattr(known, "guild", None)
                 if (guild.shard_id if guild else 0) == shard:  # direct messages come on the first
                     channels[int(place)] = known
-        found = sorted(channels.values(), key=lambda one: getattr(one, "last_message_id", 0) or 0, reverse=True)
-        if len(found) > MOST_CHANNELS:
+        if len(channels) > MOST_CHANNELS:
             log.warning("channels left out of search")
-        return found[:MOST_CHANNELS]
+            newest = sorted(channels, key=lambda one: getattr(channels[one], "last_message_id", 0) or 0)
+            channels = {one: channels[one] for one in newest[-MOST_CHANNELS:]}
+        return list(channels.values())
 
 
 def _hopeless(code: int) -> PlatformUnauthorized:

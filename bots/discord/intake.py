@@ -21,7 +21,7 @@ from bots.discord.door import Door
 from bots.discord.events import Place, changed_keys, read_question, text_of
 from bots.discord.state import DiscordState
 from bots.discord.typing import Typists
-from bots.discord.voice import NOTHING, REFUSED, UNREAD, Voice, tell
+from bots.discord.voice import NOTHING, PROXIED, REFUSED, UNREAD, Voice, tell
 from core import metrics
 from core.commands import is_stop
 from core.errors import ParleyError, PlatformError, StorageError
@@ -37,6 +37,10 @@ log = structlog.get_logger()
 
 INSIST = 60.0
 """Seconds for which something is tried while Redis is away."""
+
+
+PROXIED_WITHIN = 10.0
+"""Seconds after a person's message in which a webhook's copy of it comes, if another bot makes one."""
 
 
 @dataclass(slots=True)
@@ -86,6 +90,7 @@ class Intake:
         self._door = Door(settings, voice.calls, state)
         self._changes = Changes(queue, memory)
         self._heard: dict[str, Heard] = {}
+        self._asked_at: dict[tuple[str, str], float] = {}
         self._accepting: dict[str, asyncio.Lock] = {}
 
     async def hear(self, message: discord.Message) -> None:
@@ -94,6 +99,7 @@ class Intake:
         if not turn or turn.id in self._heard:
             return
         where = Place.of(message.guild.id if message.guild else None, message.channel)
+        self._note_asked(message, turn)
         heard = self._heard[turn.id] = Heard(message, turn, where)
         try:
             # In the order in which they came, where one person writes twice in a moment.
@@ -165,9 +171,23 @@ class Intake:
             if await self._queue.first(f"{once}/refused"):
                 self._voice.later(self._voice.say(where.id, REFUSED[why]))
             return
+        if self._is_proxied(heard) and await self._queue.first(f"{turn.key}/proxied"):
+            log.warning("proxied message ignored", remedy="Add the webhook's id to DISCORD_ALLOW_BOTS.")
+            self._voice.later(self._voice.say(where.id, PROXIED))
         closed = self._voice.calls.is_forbidden(where.id) and not heard.message.author.bot
         if closed and await self._queue.first(f"{once}/no place"):
             self._voice.later(tell(self._voice.calls, turn, NO_PLACE))
+
+    def _note_asked(self, message: discord.Message, turn: Turn) -> None:
+        """Remember for a moment what people asked, to know it again when another bot copies it."""
+        now = time.monotonic()
+        self._asked_at = {said: at for said, at in self._asked_at.items() if now - at < PROXIED_WITHIN}
+        if not (message.author.bot or message.webhook_id):
+            self._asked_at[turn.place["channel"], turn.text] = now
+
+    def _is_proxied(self, heard: Heard) -> bool:
+        """Whether a message is a webhook's copy of what a person asked a moment ago, as bots for personas make them."""
+        return bool(heard.message.webhook_id) and (heard.where.id, heard.asked.text) in self._asked_at
 
     async def _accept(self, heard: Heard, turn: Turn) -> None:
         """Store a question, so that it will be answered."""

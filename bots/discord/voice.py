@@ -36,6 +36,10 @@ REFUSED = {
     "you": "I'm not enabled for you here. Ask {contact} to add you.",
 }
 """What people read, by what ``bots.discord.access.refusal`` gives."""
+PROXIED = (
+    "Another bot replaced your message with its own copy, and I don't answer bots here. "
+    "Ask {contact} to let me answer its copies, or ask me without that bot."
+)
 NOTHING = "I'm not writing an answer for you right now."
 
 

@@ -8,8 +8,10 @@ import pytest
 import redis.asyncio
 
 from bots.discord.state import BOT_ANSWERS
+from bots.discord.voice import PROXIED
+from core.policy import OPERATOR
 from tests.bots.hearing import Ear, listening
-from tests.doubles.discord import ADA, GENERAL, GUILD, DiscordDouble
+from tests.doubles.discord import ADA, APP, GENERAL, GUILD, DiscordDouble
 from tests.doubles.discord_world import CLEO, MODERATORS, OTHER_BOT, RANDOM
 from tests.waiting import wait_until
 
@@ -129,4 +131,32 @@ async def test_a_bot_is_not_answered_where_it_is_denied(
         await wait_until(lambda: ear.turn(direct))
         assert not await ear.turn(asked)
         assert await counted(ear) == 0
+    assert said(discord) == []
+
+
+async def test_a_copy_that_another_bot_made_of_a_question(discord: DiscordDouble, client: redis.asyncio.Redis) -> None:
+    """By default its author is told once why nobody answers; what other webhooks say is passed over in silence."""
+    async with listening(discord, client) as ear:
+        await wait_until(lambda: ear.gateway.caught_up)
+        for text in ("what is a lease?", "and a loan?"):
+            copy = discord.proxy(discord.mention(text))
+        hook = discord.say(f"<@{APP}> deployed", user=copy.author)
+        last = discord.dm("hello")
+        await wait_until(lambda: ear.turn(last))
+        await wait_until(lambda: said(discord))
+        assert not await ear.turn(copy)
+        assert not await ear.turn(hook)
+    assert said(discord) == [PROXIED.format(contact=OPERATOR)]
+
+
+async def test_a_copy_is_the_question_where_that_is_allowed(
+    discord: DiscordDouble, client: redis.asyncio.Redis
+) -> None:
+    """The webhook is one of the bots that are answered."""
+    webhook = "500000000000000001"
+    async with listening(discord, client, discord_allow_bots=webhook) as ear:
+        await wait_until(lambda: ear.gateway.caught_up)
+        copy = discord.proxy(discord.mention("what is a lease?"), webhook=webhook)
+        turn = await wait_until(lambda: ear.turn(copy))
+        assert (turn.text, turn.author.name) == ("what is a lease?", "Nova")
     assert said(discord) == []

@@ -29,7 +29,7 @@ from tests.doubles.discord_limits import Fault, Limits
 from tests.doubles.discord_messages import Messages
 from tests.doubles.discord_records import EPHEMERAL, Call, Interaction, Json, Posted, Version, components
 from tests.doubles.discord_rest import RestApi
-from tests.doubles.discord_world import ADA, APP, BOB, GENERAL, GUILD, PERMISSIONS, Channel, World
+from tests.doubles.discord_world import ADA, APP, BOB, GENERAL, GUILD, PERMISSIONS, Channel, User, World
 
 __all__ = ["ADA", "APP", "BOB", "EPHEMERAL", "GENERAL", "GUILD", "DiscordDouble"]
 
@@ -93,6 +93,13 @@ class DiscordDouble(World):
     def dm(self, text: str, *, user: str = ADA, **more: Any) -> Posted:
         """A person writes to the bot alone."""
         return self.say(text, channel=self.dm_with(user).id, user=user, **more)
+
+    def proxy(self, message: Posted, *, webhook: str = "500000000000000001", name: str = "Nova") -> Posted:
+        """Another bot deletes what a person wrote, and writes it again through a webhook, under another name."""
+        self.users[webhook] = User(webhook, name, name, bot=True)
+        self.webhooks.add(webhook)
+        self.remove(message)
+        return self.say(message.text, channel=message.channel, user=webhook)
 
     def edit(self, message: Posted, text: str) -> None:
         """A person changes what they said."""

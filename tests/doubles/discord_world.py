@@ -85,6 +85,8 @@ class World:
         self.users: dict[str, User] = {}
         self.guilds: dict[str, Guild] = {}
         self.channels: dict[str, Channel] = {}
+        self.webhooks: set[str] = set()
+        """Those of ``users`` that are webhooks."""
         self.interactions: dict[str, Interaction] = {}
         self.emit: Callable[..., None] = lambda *_, **__: None
         for user in (
@@ -350,6 +352,8 @@ class World:
             "components": message.now.components,
             "nonce": message.nonce or None,
         }
+        if message.author in self.webhooks:
+            data["webhook_id"] = message.author
         if message.interaction:
             known = self.interactions[message.interaction]
             data |= {"type": 20, "application_id": APP}
@@ -367,9 +371,10 @@ class World:
                 data["referenced_message"] = None if gone else self.message_json(replied, nested=True)  # type: ignore[arg-type]
         if event and channel.guild:
             data["guild_id"] = channel.guild
-            member = self.member_json(channel.guild, message.author)
-            del member["user"]
-            data["member"] = member
+            if message.author not in self.webhooks:
+                member = self.member_json(channel.guild, message.author)
+                del member["user"]
+                data["member"] = member
         if event and message.flags & EPHEMERAL:
             raise AssertionError("an ephemeral message is told to nobody else")
         return data
