@@ -72,7 +72,8 @@ def find_server(prefix: str = sys.prefix, path: str | None = None) -> Path | Non
     candidates = [package / "bin" / "redis-server" for package in packages]
     if found := shutil.which("redis-server", path=path):
         candidates.append(Path(found))
-    return next((file for file in candidates if file.is_file() and os.access(file, os.X_OK)), None)
+    # Not Path.is_file, which raises where a folder above may not be looked into.
+    return next((file for file in candidates if os.path.isfile(file) and os.access(file, os.X_OK)), None)  # noqa: PTH113
 
 
 def parse_version(text: str) -> tuple[int, ...]:

@@ -200,6 +200,8 @@ def certain_code(text: str, *, html: bool = True) -> Iterator[tuple[int, int]]:
 def _is_certain(text: str, opening: re.Match[str], end: int, closing: re.Match[str] | None) -> bool:
     """Whether a code block is one wherever it stands, and ends where it seems to end."""
     lead = opening["lead"]
+    if "|" in opening["info"]:
+        return False  # it may be the head of a table
     depth, margin = len(lead), len(lead) - len(lead.lstrip(" "))
     if "\t" in lead or margin > 3:
         return False

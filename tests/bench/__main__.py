@@ -55,7 +55,7 @@ def main() -> None:
                 figures.append(figure)
                 print(f"  {figure.name:<68} {figure.value:>10} {figure.unit}")
     if options.json:
-        packages = ("parley", "slack-bolt", "discord.py", "text-generation", "redis", "aiohttp", "jinja2")
+        packages = ("parley-assistant", "slack-bolt", "discord.py", "text-generation", "redis", "aiohttp", "jinja2")
         record = {
             "at": time.strftime("%Y-%m-%d"),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",

@@ -344,7 +344,7 @@ async def test_a_data_dir_that_cannot_be_written_is_named(tmp_path: Path) -> Non
 async def test_a_data_dir_of_somebody_else_is_named(their_folder: Path) -> None:
     """The same where the permission is missing."""
     with pytest.raises(StorageError, match="Permission denied"):
-        async with embedded_redis(their_folder / "data"):
+        async with embedded_redis(their_folder / "data", server=Path("redis-server")):  # which is not reached
             pass
 
 
