@@ -21,7 +21,7 @@ from core.types import Delta, Done, Ending, GenerationRequest, Streamed, Thinkin
 from core.watch import Watch
 
 ENDLESS = 200
-"""More white-space characters than this in a row are no answer any more, but a model that has lost its way."""
+"""A longer run of white space ends the answer as LENGTH: the model is looping."""
 
 CHARACTERS_PER_TOKEN = 16
 """Characters that an answer may have for each token it was allowed: only a server that ignores the limit sends more."""

@@ -111,7 +111,7 @@ async def connect(url: str) -> Redis:
         if _reason(error) == "MISCONF":
             raise StorageError(
                 f"Redis at {place} cannot write to its disk, and takes nothing more.",
-                remedy="Make room on its disk, or look into its log; it goes on by itself once it can write.",
+                remedy="Make room on its disk, or look into its log; it continues on its own once it can write.",
             ) from error
         if "DB index is out of range" in str(error):
             raise StorageError(
@@ -120,7 +120,7 @@ async def connect(url: str) -> Redis:
             ) from error
         raise StorageError(
             f"Redis at {place} does not answer as it should: {_reason(error)}",
-            remedy="Check that it runs and that REDIS_URL names it; without REDIS_URL, Parley starts one by itself.",
+            remedy="Check that it runs and that REDIS_URL names it; without REDIS_URL, Parley starts one itself.",
         ) from error
     except (TypeError, ValueError):
         # These errors repeat parts of the address, and a password may be among them.
@@ -273,5 +273,5 @@ def _wrong_address(why: str = "") -> StorageError:
 def _too_old(place: str, what: str) -> StorageError:
     return StorageError(
         f"Redis at {place} {what}; Parley needs 6.2 or newer.",
-        remedy="Point REDIS_URL at a newer Redis, or leave it out: Parley then starts one by itself.",
+        remedy="Point REDIS_URL at a newer Redis, or leave it out: Parley then starts one itself.",
     )

@@ -19,7 +19,7 @@ class Asker:
 
 
 def refusal(settings: Settings, asker: Asker, *, bot: bool = False) -> str:
-    """Why somebody is not answered here; "" if they are. What is denied is denied, whatever is allowed.
+    """Why somebody is not answered here; "" if they are. What is denied stays denied: deny always beats allow.
 
     ``bot``: another bot, which is answered only if it is named among those that are.
     """
