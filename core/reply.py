@@ -175,7 +175,7 @@ class Reply:
         job = self.lease.job
         if self.lease.withdrawn and not job.refs:
             return None, ""
-        *earlier, turn = [await self._understand(turn) for turn in self.lease.turns() or [job.turn]]
+        *earlier, turn = [await self._surface.understand(turn) for turn in self.lease.turns() or [job.turn]]
         if job.tries > 1:
             turn = replace(turn, place={**turn.place, AGAIN_THERE: "yes"})
         reach("understood")
@@ -215,14 +215,6 @@ class Reply:
             await self._queue.mark(job, posting=None, refs=shown.refs, text="")
         seal = job.seal or Seal(draft.text, draft.outcome)
         return replace(seal, exchange=_named(seal.exchange, shown.refs[0])) if shown.refs else seal, why
-
-    async def _understand(self, turn: Turn) -> Turn:
-        """A turn as people read it now; a correction is readable already."""
-        understood = await self._surface.understand(turn)
-        for stored, note in zip(self.lease.job.stored, self.lease.notes, strict=True):
-            if stored.turn.id == turn.id and note.text is not None:
-                understood = replace(understood, text=note.text, edited=note.edited or understood.edited)
-        return understood
 
     def _typed(self) -> str:
         """The newest message as its author typed it, without what the platform adds: a quote, names of files."""
@@ -278,6 +270,28 @@ class Reply:
         if text != before.turn.text:
             await self._queue.correct_kept(before.turn.key, before.turn.id, text)
 
+    async def _as_it_reads(self, exchange: Exchange | None, job: Job) -> Exchange | None:
+        """What is remembered, with questions as they read now; nothing, if the question that was answered was deleted.
+
+        A correction goes through the same understanding as the first text: names, what it replies to, its files.
+        """
+        if not exchange:
+            return None
+        pairs = zip(job.stored, job.notes, strict=True)
+        known = {stored.turn.id: (stored.turn, Note.from_json(note)) for stored, note in pairs if note}
+        messages = []
+        for message in exchange.messages:
+            turn, note = known.get(message.id, (None, None)) if message.role is Role.USER else (None, None)
+            if note and note.stop and not note.stop.remember:
+                if message.id == exchange.question:
+                    return None
+                continue
+            if turn and note and note.text is not None and note.text != turn.text:
+                text = (await self._surface.understand(note.applied(turn))).text
+                message = replace(message, text=text, tokens=0, edited=note.edited)  # noqa: PLW2901
+            messages.append(message)
+        return replace(exchange, messages=tuple(messages))
+
     async def _commit(self, seal: Seal | None, dead: str = "") -> str:
         """End the job and remember what was said, as it reads by then. Returns why it is a dead letter, if it is one.
 
@@ -286,9 +300,9 @@ class Reply:
         faults = 0
         while True:
             job = self.lease.job
-            current = replace(seal, exchange=_as_it_reads(seal.exchange, job)) if seal else None
             reach("commit")
             try:
+                current = replace(seal, exchange=await self._as_it_reads(seal.exchange, job)) if seal else None
                 await self._correct_kept()
                 result = await self._queue.commit(job, current, dead=dead)
             except Exception as error:
@@ -357,21 +371,3 @@ def _named(exchange: Exchange | None, ref: MessageRef) -> Exchange | None:
         return exchange
     *before, said = exchange.messages
     return replace(exchange, messages=(*before, replace(said, id=ref.id)))
-
-
-def _as_it_reads(exchange: Exchange | None, job: Job) -> Exchange | None:
-    """What is remembered, with questions as they read now; nothing, if the question that was answered was deleted."""
-    if not exchange:
-        return None
-    notes = {stored.turn.id: Note.from_json(note) for stored, note in zip(job.stored, job.notes, strict=True) if note}
-    messages = []
-    for message in exchange.messages:
-        note = notes.get(message.id) if message.role is Role.USER else None
-        if note and note.stop and not note.stop.remember:
-            if message.id == exchange.question:
-                return None
-            continue
-        if note and note.text is not None and note.text != message.text:
-            message = replace(message, text=note.text, tokens=0, edited=note.edited)  # noqa: PLW2901
-        messages.append(message)
-    return replace(exchange, messages=tuple(messages))

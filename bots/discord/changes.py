@@ -28,14 +28,16 @@ LONGEST = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What became of a message: it reads ``text`` now, or was deleted if that is None.
+    """What became of a message: its author has it say ``text`` now, or deleted it if that is None.
 
-    ``at`` is when it was edited, by Discord's clock, 0 where that is not known; ``early`` says that it is for us.
+    ``reads`` is the same with what stands beside it, as it is remembered. ``at`` is when it was edited, by Discord's
+    clock, 0 where that is not known; ``early`` says that it is for us.
     """
 
     message: str
     keys: tuple[ConversationKey, ...]
     text: str | None = None
+    reads: str = ""
     at: float = 0.0
     early: bool = False
 
@@ -95,5 +97,5 @@ class Changes:
             if change.text is None:
                 await self._memory.withdraw(key, change.message)
             else:
-                await self._memory.correct(key, change.message, change.text, at=change.at)
+                await self._memory.correct(key, change.message, change.reads, at=change.at)
             await self._queue.correct_kept(key, change.message, change.text, at=change.at)

@@ -96,16 +96,30 @@ def text_of(message: discord.Message, bot: discord.ClientUser) -> str:
     return readable(text, {**names_in(message), str(bot.id): bot.display_name})
 
 
+def context_of(message: discord.Message, bot: discord.ClientUser) -> dict[str, str]:
+    """What stands beside the text of a message: what is attached, and what it replies to."""
+    return {"files": ", ".join(file.filename for file in message.attachments), **_quote(message, bot)}
+
+
+def with_context(text: str, context: Mapping[str, str]) -> str:
+    """A text with what ``context_of`` found beside it, in words."""
+    if quote := context.get("quote"):
+        text = f"[In reply to what {context.get('quote_by') or 'you'} wrote: {quote}]\n{text}"
+    if files := context.get("files"):
+        text = f"{text}\n[Attached, and not readable to you: {files}]"
+    return text
+
+
 def read_question(message: discord.Message, bot: discord.ClientUser, *, auto_thread: bool) -> Turn | None:
     """The turn in a message; None if nobody asks us anything."""
     if message.author.id == bot.id or message.type not in SPEECH or not addressed(message, bot):
         return None
     where = Place.of(message.guild.id if message.guild else None, message.channel)
-    text, files = text_of(message, bot), ", ".join(file.filename for file in message.attachments)
-    place = {"channel": where.id, "bot": "1", "files": files, **_quote(message, bot)}
+    text, context = text_of(message, bot), context_of(message, bot)
+    place = {"channel": where.id, "bot": "1", **context}
     if where.guild:
         place["reply_to"] = str(message.id)
-    if not text and not files and "quote" in place:
+    if not text and not context["files"] and "quote" in place:
         text = place.pop("quote")  # "@Parley", in reply to somebody: that is the question
     if auto_thread and isinstance(message.channel, discord.TextChannel):
         place["open_thread"] = cut(" ".join(text.split()) or "A question", THREAD_NAME)

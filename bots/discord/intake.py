@@ -18,7 +18,7 @@ import structlog
 
 from bots.discord.changes import Change, Changes
 from bots.discord.door import Door
-from bots.discord.events import Place, changed_keys, read_question, text_of
+from bots.discord.events import Place, changed_keys, context_of, read_question, text_of, with_context
 from bots.discord.state import DiscordState
 from bots.discord.typing import Typists
 from bots.discord.voice import NOTHING, PROXIED, REFUSED, UNREAD, Voice, tell
@@ -117,10 +117,9 @@ class Intake:
         """Somebody edited a message: what is remembered of it, or is about to be, follows."""
         message, me = event.message, self._voice.me
         if event.data.get("content") and event.data.get("edited_timestamp") and message.author.id != me.id:
-            at = message.edited_at.timestamp() if message.edited_at else 0.0
-            self._follow(
-                event, event.message_id, text_of(message, me), at, early=me in message.mentions or not event.guild_id
-            )
+            text, at = text_of(message, me), message.edited_at.timestamp() if message.edited_at else 0.0
+            early = me in message.mentions or not event.guild_id
+            self._follow(event, event.message_id, text, with_context(text, context_of(message, me)), at, early=early)
 
     def follow_deletion(self, event: discord.RawMessageDeleteEvent) -> None:
         """Somebody deleted a message: so do we."""
@@ -225,10 +224,12 @@ class Intake:
             if not (bot or heard.deleted) and await self._door.refuses(heard.message, heard.turn, heard.where) == "":
                 self._voice.later(self._voice.say(heard.where.id, StorageError.plain))
 
-    def _follow(self, event: Any, message: int, text: str | None, at: float = 0.0, *, early: bool = False) -> None:
+    def _follow(
+        self, event: Any, message: int, text: str | None, reads: str = "", at: float = 0.0, *, early: bool = False
+    ) -> None:
         """Make a change: of a message that is still being taken, there."""
         name, keys = changed_keys(event.guild_id, self._channel(event), event.channel_id, message)
-        change = Change(name, tuple(keys), text, at, early)
+        change = Change(name, tuple(keys), text, reads, at, early)
         heard = self._heard.get(name)
         if not heard:
             self._changes.add(change)

@@ -14,6 +14,7 @@ from bots.discord.budgets import DiscordBudgets
 from bots.discord.buttons import identity
 from bots.discord.calls import Calls
 from bots.discord.editor import DiscordEditor
+from bots.discord.events import with_context
 from bots.discord.text import readable
 from bots.discord.typing import Typists
 from bots.discord.venue import venue_of
@@ -51,13 +52,7 @@ class DiscordSurface:
 
     async def understand(self, turn: Turn) -> Turn:
         """What is replied to and what is attached, in words. Names were known when the turn was made."""
-        text, place = turn.text, turn.place
-        if quote := place.get("quote"):
-            by = place.get("quote_by")
-            text = f"[In reply to what {by or 'you'} wrote: {quote}]\n{text}"
-        if files := place.get("files"):
-            text = f"{text}\n[Attached, and not readable to you: {files}]"
-        return replace(turn, text=text)
+        return replace(turn, text=with_context(turn.text, turn.place))
 
     async def read_thread(self, turn: Turn) -> Sequence[Message]:
         """The thread's messages before the turn, as far as we may read them."""

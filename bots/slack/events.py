@@ -50,7 +50,7 @@ class Changed:
 
     ``keys`` are the conversations that may hold it: a message on which a thread hangs belongs to its channel, and to
     that thread as well if Parley was asked into it and read it. ``at`` is when that was, by Slack's clock, 0 where it
-    does not say; ``direct`` says that it stands in a direct message.
+    does not say; ``direct`` says that it stands in a direct message, and ``files`` names what is attached to it.
     """
 
     keys: tuple[ConversationKey, ...]
@@ -58,6 +58,7 @@ class Changed:
     text: str | None
     at: float = 0.0
     direct: bool = False
+    files: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +123,14 @@ def read_question(body: Event, bot: str) -> Asked | None:
         # A mention in a channel is answered in a thread under it; a direct message where it stands.
         place={"channel": channel, "ts": ts, "thread": key.thread or ("" if direct else ts)},
     )
-    listed = event.get("files")
+    return Asked(turn, file_names(event))
+
+
+def file_names(message: Event) -> tuple[str, ...]:
+    """What the files are called that are attached to a message."""
+    listed = message.get("files")
     files = [_object(file) for file in listed] if isinstance(listed, list) else []
-    return Asked(turn, tuple(str(file.get("name") or "a file") for file in files))
+    return tuple(str(file.get("name") or "a file") for file in files)
 
 
 def read_change(body: Event) -> Changed | None:
@@ -139,6 +145,8 @@ def read_change(body: Event) -> Changed | None:
         ts = after.get("ts")
         # Slack leaves a "tombstone" where a deleted message has replies.
         text = None if after.get("subtype") == "tombstone" else after.get("text") or ""
+        if text is not None and before.get("text") == after.get("text"):
+            return None  # a preview of a link came or went, or a reaction of Slack's own: nobody edited anything
     else:
         return None
     if not ts or "channel" not in event or before.get("bot_id") or after.get("bot_id"):
@@ -146,7 +154,8 @@ def read_change(body: Event) -> Changed | None:
     key = conversation(workspace, event["channel"], before if before.get("ts") else after)
     keys = (key,) if key.thread else (key, replace(key, thread=ts))
     at = finite((after.get("edited") or {}).get("ts")) if text is not None else 0.0
-    return Changed(keys, identity(workspace, event["channel"], ts), text, at, event.get("channel_type") == "im")
+    direct, files = event.get("channel_type") == "im", ", ".join(file_names(after))
+    return Changed(keys, identity(workspace, event["channel"], ts), text, at, direct, files)
 
 
 def is_external(body: Event) -> bool:

@@ -32,7 +32,7 @@ from bots.slack.events import (
 )
 from bots.slack.settings import SlackSettings, offer
 from bots.slack.surface import SlackSurface
-from bots.slack.text import escape, people, readable, without_mention
+from bots.slack.text import escape, without_mention
 from core import metrics
 from core.commands import NOT_ASKED, Confirmation, days, is_settings, is_stop
 from core.errors import StorageError
@@ -267,14 +267,13 @@ class SlackListener(Errands):
                 *withdrawn, *(self._queue.correct_kept(key, change.message, None) for key in change.keys)
             )
             return
-        bot, raw = self._surface.bot, without_mention(change.text, self._surface.bot)
-        # Only names that are known already: this is acknowledged when it is done.
-        text = readable(raw, {**self._surface.directory.known(people(raw)), bot: self._surface.bot_name})
+        bot, typed = self._surface.bot, without_mention(change.text, self._surface.bot)
+        text = await self._surface.understand_correction(typed, change.files)
         # An edit that comes before its message is kept only if the message is for us.
         early = change.direct or f"<@{bot}" in change.text
-        await self._queue.amend(change.message, text=text, at=change.at, early=early)
+        await self._queue.amend(change.message, text=typed, at=change.at, early=early)
         corrected = [self._memory.correct(key, change.message, text, at=change.at) for key in change.keys]
-        kept = [self._queue.correct_kept(key, change.message, raw, at=change.at) for key in change.keys]
+        kept = [self._queue.correct_kept(key, change.message, typed, at=change.at) for key in change.keys]
         await asyncio.gather(*corrected, *kept)
 
     async def _whisper(

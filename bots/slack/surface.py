@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -30,6 +31,8 @@ PERSON = re.compile(r"[UW][A-Z0-9]+")
 """The id of a person."""
 MOST_NAMES = 20
 """People in one message whose names are asked for."""
+CORRECTION_NAMES_TIMEOUT = 1.0
+"""Seconds to ask Slack for the names in a message that was edited."""
 THREAD_MESSAGES = 50
 """Of a thread that people held among themselves, the root and the newest are read."""
 THREAD_PAGE, THREAD_PAGES = 999, 20
@@ -69,11 +72,22 @@ class SlackSurface:
         """Names for ids, in the text and for its author."""
         names = await self.directory.names([turn.author.id, *sorted(people(turn.text))[:MOST_NAMES]])
         author = Author(turn.author.id, names.get(turn.author.id, ""))
-        text = readable(turn.text, {**names, self.bot: self.bot_name})
-        files = turn.place.get("files")
-        if files:
-            text = f"{text}\n[Attached, and not readable to you: {files}]"
-        return replace(turn, author=author, text=text)
+        return replace(turn, author=author, text=self._read(turn.text, names, turn.place.get("files", "")))
+
+    async def understand_correction(self, text: str, files: str) -> str:
+        """The same for a message that was edited, within a second: the event is acknowledged afterwards."""
+        asked = sorted(people(text))[:MOST_NAMES]
+        try:
+            async with asyncio.timeout(CORRECTION_NAMES_TIMEOUT):
+                names = await self.directory.names(asked)
+        except TimeoutError:
+            names = self.directory.known(asked)
+        return self._read(text, names, files)
+
+    def _read(self, text: str, names: Mapping[str, str], files: str) -> str:
+        """What somebody wrote, as people read it, with a line about what is attached."""
+        text = readable(text, {**names, self.bot: self.bot_name})
+        return f"{text}\n[Attached, and not readable to you: {files}]" if files else text
 
     async def read_thread(self, turn: Turn) -> Sequence[Message]:
         """The thread's root and its newest messages before the turn, read from Slack, which tells the oldest first."""

@@ -111,6 +111,11 @@ class SlackDouble(Workspace, Unkindness):
         self.update(self.channels[channel].messages[ts], escape(text))
         await asyncio.sleep(0)
 
+    async def preview(self, channel: str, ts: str) -> None:
+        """Slack adds the preview of a link to a message."""
+        self.unfurl(self.channels[channel], self.channels[channel].messages[ts])
+        await asyncio.sleep(0)
+
     async def delete(self, channel: str, ts: str) -> None:
         """A person deletes a message: their own, or (an administrator) the app's."""
         self.remove(self.channels[channel].messages[ts])

@@ -164,6 +164,11 @@ class Workspace:
         event |= {"channel": channel.id, "previous_message": before, "ts": ts, "event_ts": ts}
         self._tell(channel, message, event | {"channel_type": channel.kind})
 
+    def unfurl(self, channel: Channel, message: Posted) -> None:
+        """Slack shows a preview of a link: the message changes, and what somebody wrote does not."""
+        before = self.as_json(message)
+        self._changed(channel, message, {**before, "attachments": [{"id": 1, "title": "A page"}]}, before)
+
     def _changed(self, channel: Channel, message: Posted, now: Json, before: Json) -> None:
         ts = self.new_ts()
         event = {"type": "message", "subtype": "message_changed", "hidden": True, "channel": channel.id}

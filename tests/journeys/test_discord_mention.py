@@ -232,6 +232,31 @@ async def test_an_edited_question_is_remembered_as_it_reads_now(
     await wait_until(remembered, description="what was changed is changed in memory")
 
 
+async def test_a_correction_keeps_what_the_question_replies_to(
+    discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path
+) -> None:
+    """While it is answered and afterwards: an edit changes what was typed, and nothing else."""
+    discord.allow_message_content()
+    async with in_discord(discord, tgi, tmp_path, DISCORD_MESSAGE_CONTENT="true"):
+        plan = discord.say("the plants go to Cleo", user=BOB)
+        tgi.answer, tgi.rate = STREAM, 40
+        asked = discord.mention("is tihs settled?", reply_to=plan.id)
+        await reply(discord, asked, final=False)
+        discord.edit(asked, f"{asked.text.split()[0]} is this settled?")
+        await reply(discord, asked)
+        tgi.answer, tgi.rate = "Noted.", 0
+        await reply(discord, discord.mention("go on"))
+        prompt = tgi.requests[-1].inputs
+        assert "[In reply to what Bob wrote: the plants go to Cleo]\nis this settled?" in prompt
+        discord.edit(asked, f"{asked.text.split()[0]} is it settled?")
+
+        async def remembered() -> bool:
+            await reply(discord, discord.mention("and now?"))
+            return "the plants go to Cleo]\nis it settled?" in tgi.requests[-1].inputs
+
+        await wait_until(remembered, description="the newest text, with what it replies to")
+
+
 async def test_a_deleted_question_ends_its_answer(discord: DiscordDouble, tgi: TgiDouble, parley: Parley) -> None:
     """And says so."""
     tgi.answer, tgi.rate = STREAM, 40
