@@ -31,7 +31,7 @@ from tests.chaos.people import USERS, People
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
-LEASE = 2.0
+LEASE = 3.0
 """Seconds, instead of the 15 of a deployment: recovery takes a lease, and up to a second more."""
 WAITING = "so many words as a person writes in a message of the usual length, more or less, and no more than that"
 

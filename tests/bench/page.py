@@ -31,7 +31,7 @@ class Watcher:
         chatbot = next(one["id"] for one in config["components"] if one["type"] == "chatbot")
         self._watch = next(one["id"] for one in config["dependencies"] if one["outputs"][:1] == [chatbot])
         box = next(one["id"] for one in config["components"] if one["props"].get("elem_id") == "box")
-        self._submit = next(one["id"] for one in config["dependencies"] if one["outputs"] == [box])
+        self._submit = next(one["id"] for one in config["dependencies"] if [box, "submit"] in one["targets"])
         self._hash = uuid.uuid4().hex[:11]
 
     async def run(self) -> None:
