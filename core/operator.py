@@ -143,7 +143,9 @@ class Operator:
 
 
 def matching(turns: Sequence[str], wanted: str) -> list[str]:
-    """The turns that a person means: by the whole id, by what log lines call it, or by an end of it."""
+    """The turns that a person means: by the whole id, by what log lines call it, or by an end of it; none by ""."""
+    if not wanted:
+        return []
     exact = [turn for turn in turns if wanted in (turn, tag(turn))]
     return exact or [turn for turn in turns if turn.endswith(wanted)]
 

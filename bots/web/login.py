@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 
 from core.errors import SettingsError
 from core.settings import Settings
@@ -24,7 +25,9 @@ def check_login(settings: Settings) -> None:
     if settings.web_user and settings.web_auth_header:
         raise SettingsError("WEB_AUTH_HEADER: a proxy that knows people and WEB_USER contradict each other; choose one")
     if not (settings.web_user or settings.web_auth_header or is_local(settings.web_host)):
+        # In a container, nobody could reach it then.
+        alone = "" if os.environ.get("container") else ", or WEB_HOST=127.0.0.1"  # noqa: SIM112
         raise SettingsError(
             f"WEB_HOST: {settings.web_host} would let in everybody who can reach this machine. Set WEB_USER and "
-            "WEB_PASSWORD, or WEB_AUTH_HEADER for a reverse proxy that knows people, or WEB_HOST=127.0.0.1"
+            f"WEB_PASSWORD, or WEB_AUTH_HEADER for a reverse proxy that knows people{alone}"
         )

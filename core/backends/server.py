@@ -69,6 +69,11 @@ _SERVERS_WORDS = frozenset(
     )
 )
 """Words that servers need to say what is wrong. Any other is passed on only if nobody asked with it."""
+UNKNOWN_NAME = (
+    "No machine of that name is known here: check MODEL_URL. With docker compose, start the model with a profile "
+    "(llama, vllm, tgi), or set MODEL_URL; with docker run, host.docker.internal needs --add-host "
+    "host.docker.internal:host-gateway."
+)
 _REMEDIES: dict[type[GenerationError], str] = {
     ModelUnavailable: "Check that the server runs, that its model is loaded, and that MODEL_URL is its address.",
     ModelOverloaded: "Try again later, or let the server take more requests at once (--max-concurrent-requests).",
@@ -164,7 +169,8 @@ class Server:
 
     def unreachable(self, error: Exception) -> GenerationError:
         """The error for a connection that could not be made, or did not hold."""
-        found = self.error(ModelUnavailable, f"cannot be reached ({type(error).__name__})")
+        remedy = UNKNOWN_NAME if isinstance(error, aiohttp.ClientConnectorDNSError) else ""
+        found = self.error(ModelUnavailable, f"cannot be reached ({type(error).__name__})", remedy)
         if isinstance(found, ModelUnavailable):
             found.connected = not isinstance(error, aiohttp.ClientConnectorError)
         return found

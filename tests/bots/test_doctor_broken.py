@@ -202,6 +202,13 @@ async def test_a_template_that_is_not_the_servers(tmp_path: Path, redis_url: str
         assert "model.template" not in (await listed(tmp_path, settings)).checks
 
 
+@pytest.mark.parametrize("settings", [{"FORGET_BY": "admins"}, {"FORGET_BY": "admins", "SETTINGS_BY": "admins"}])
+async def test_admins_that_nobody_named(tmp_path: Path, redis_url: str, settings: dict[str, str]) -> None:
+    """It is one finding among the others: all else is examined as well."""
+    report = await listed(tmp_path, {"REDIS_URL": redis_url, **settings})
+    found(report, "settings.ADMINS", "is needed with FORGET_BY=admins", "ADMINS=U0123")
+
+
 async def test_few_open_files_warn(tmp_path: Path, redis_url: str) -> None:
     """And what is needed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

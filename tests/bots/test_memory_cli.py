@@ -226,6 +226,16 @@ def test_a_backup_goes_through_a_pipe(tmp_path: Path, redis_url: str) -> None:
     assert b"This backup is complete: 3 conv" in piped("restore", "-", "--check", said=made.stdout).stdout
     assert piped("restore", "-", said=made.stdout, url=elsewhere).stdout == b"Restored 3 conversations.\n"
     assert b"secret 2" in piped("memory", "show", "C1", url=elsewhere).stdout
+    for mode, warned in ((0o644, True), (0o600, False)):
+        (tmp_path / "saved").touch()
+        (tmp_path / "saved").chmod(mode)
+        with (tmp_path / "saved").open("wb") as file:
+            command = [sys.executable, "-m", "bots", "backup", "-"]
+            env = environment(tmp_path, REDIS_URL=redis_url)
+            said = subprocess.run(
+                command, cwd=tmp_path, env=env, stdout=file, stderr=subprocess.PIPE, check=True
+            ).stderr
+        assert (b"chmod 600" in said) == warned
     failed = piped("backup", "-", url="redis://127.0.0.1:1")
     assert (failed.returncode, failed.stdout) == (1, b"")
     assert piped("backup", "-", "--json").returncode == 2

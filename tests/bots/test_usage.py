@@ -194,3 +194,25 @@ def test_bash_completes_commands_platforms_and_options(installed: Path) -> None:
     script = "\n".join(["source ~/.bashrc", tab, *(f"tab '{line}'" for line in COMPLETED)])
     said = dict(line.split("=", 1) for line in in_bash(installed, script).splitlines())
     assert {line: set(words.split()) for line, words in said.items()} == COMPLETED
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["queue", "cancel", ""],
+        ["queue", "requeue", ""],
+        ["queue", "dead", "drop", ""],
+        ["queue", "dead", "replay", ""],
+        ["memory", "show", ""],
+        ["memory", "ls", "--channel", ""],
+        ["memory", "export", "--user=", "file.jsonl"],
+        ["memory", "forget", "--conversation=", "--yes"],
+        ["prompt", "show", ""],
+        ["backup", ""],
+        ["restore", "", "--replace"],
+    ],
+)
+def test_an_empty_value_means_neither_everybody_nor_the_only_one(words: list[str]) -> None:
+    """A script with a variable that is not set does nothing, and is told why."""
+    result = CliRunner().invoke(cli, words)
+    assert (result.exit_code, "is empty. Is a variable not set?" in result.output) == (2, True), result.output

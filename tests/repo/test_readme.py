@@ -89,6 +89,7 @@ def test_every_command_of_other_documents_is_run_by_a_test() -> None:
         "parley config",
         "parley run",
         "parley memory forget --user",
+        "parley backup FILE",
     }
     doubles = set(re.findall(r"^python -m (tests\.doubles\.\w+)", text, re.MULTILINE))
     assert doubles == {f"tests.doubles.{name}" for name in ("slack", "discord", "tgi")}
