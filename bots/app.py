@@ -287,8 +287,9 @@ async def run(settings: Settings, todo: Duties, *, browser: bool = False) -> Non
         stopping.ask()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores it, and means it
+            loop.add_signal_handler(number, stop)
     health = Health()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(serve_health(health, settings.http_host, settings.http_port))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import signal
 from pathlib import Path
 
 import aiohttp
@@ -10,9 +12,9 @@ import aiohttp
 from core.version import parley_version
 from tests.doubles.slack import SlackDouble
 from tests.doubles.tgi import TgiDouble
-from tests.journeys.process import GENERAL
+from tests.journeys.process import GENERAL, run_parley
 from tests.journeys.test_terminal import window
-from tests.waiting import wait_until
+from tests.waiting import UNHURRIED, wait_until
 
 PARLEY = f"Parley {parley_version()}"
 
@@ -57,3 +59,12 @@ async def test_a_platform_is_named_once_it_is_connected_and_ctrl_c_leaves_time_f
         await terminal.shows("Stopping: 1 answer has 25 s to finish. Press Ctrl-C again to stop at once")
         terminal.type("\x03")
         assert await terminal.left() == 0
+
+
+async def test_a_terminal_that_is_closed_stops_it_as_ctrl_c_does(tmp_path: Path) -> None:
+    """Running answers get their time, and its Redis ends with it."""
+    async with run_parley(tmp_path, "run", "worker") as parley:
+        await wait_until(lambda: '"starting"' in parley.log, description="a worker")
+        parley.process.send_signal(signal.SIGHUP)
+        assert await asyncio.wait_for(parley.process.wait(), UNHURRIED) == 0
+        assert '"stopped"' in parley.log
