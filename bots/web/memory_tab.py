@@ -144,7 +144,8 @@ def facts_of(found: Recollection, place: str) -> str:
         f"<div class='meter' role='meter' aria-label='Room in the model&#39;s window' aria-valuemin='0' "
         f"aria-valuemax='{room}' aria-valuenow='{found.seen}' aria-valuetext='{found.seen:,} of {room:,} tokens'>"
         f"<span style='width:{share_}%'></span></div>"
-        f"<p class='facts'>The next question sends about {found.seen:,} tokens, with the system message; {room:,} fit.</p>"
+        f"<p class='facts'>The next question sends about {found.seen:,} tokens, with the system message; "
+        f"{room:,} fit.</p>"
         + (f"<p class='facts'><b>Summary of what came before:</b> {html.escape(summary)}</p>" if summary else "")
     )
 
