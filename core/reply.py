@@ -47,7 +47,10 @@ NO_PLACE = (
     "I couldn't reply where you asked: I'm not allowed to write there. "
     "Ask me in a direct message, or ask whoever manages that channel to let me post."
 )
-NOT_SHOWN = "I couldn't show you my answer where you asked, because it was refused there. Please ask again."
+NOT_SHOWN = (
+    "I couldn't show you my answer where you asked, because it was refused there. "
+    "Ask again; if that doesn't help, tell {contact}."
+)
 HERE_IT_IS = "This is what I would have posted:"
 LATER = 30.0
 """Seconds before a turn is taken again whose platform was away."""
@@ -154,6 +157,7 @@ class Reply:
         whole = draft.text if draft and draft.outcome and draft.outcome.ending in WHOLE else ""
         try:
             async with asyncio.timeout(TELL_TIMEOUT):
+                why = (await self._surface.venue(turn)).tell(why)
                 await self._surface.tell(turn, f"{why} {HERE_IT_IS}\n\n{whole}" if whole else why)
         except (PlatformError, TimeoutError) as error:
             log.warning("asker not told", error=str(error))

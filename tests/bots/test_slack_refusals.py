@@ -11,6 +11,7 @@ import structlog
 
 from bots.slack.editor import STOP
 from core import reply
+from core.policy import OPERATOR
 from core.types import MessageRef
 from tests.bots.answering import ANSWER, Desk, slack_desk, slack_turn
 from tests.doubles.slack import SlackDouble
@@ -210,7 +211,7 @@ async def test_a_refusal_that_nobody_knows_is_told_apart(slack: SlackDouble, des
     desk.model.go.set()
     turn = await desk.ask(await slack_turn(slack))
     await desk.ended(turn)
-    assert slack.ephemerals[-1].text.startswith(reply.NOT_SHOWN)
+    assert slack.ephemerals[-1].text.startswith(reply.NOT_SHOWN.format(contact=OPERATOR))
     assert ANSWER in slack.ephemerals[-1].text
     assert warned(logs)
 
