@@ -1,7 +1,7 @@
 """The one way to ask a model: deadlines, reasoning, stop and control strings, white space, around any backend alike.
 
 Servers differ in what they do with a stop string: TGI leaves it in the text, and misses it when a token continues past
-it. So it is cut out here, whoever sends it; and so are reasoning and control tokens. Nothing visible is held back,
+it. So it is cut out here for all servers; and so are reasoning and control tokens. Nothing visible is held back,
 except what may become one of these with the next token. Nor is a server trusted to stop where it was told to.
 """
 

@@ -93,7 +93,7 @@ class TurnQueue(Protocol):
     ) -> bool:
         """A question reads otherwise now, or more became known of where it stands; False if it is done with.
 
-        ``text`` is as its author typed it, like that of a new turn: whoever answers understands it the same way.
+        ``text`` is as its author typed it, like that of a new turn; the worker understands both in the same way.
 
         ``at`` is when its author edited it, by the platform's clock: of two edits the later one stands, in whatever
         order they come. 0 where the platform does not say; then the one that comes last stands. ``early`` keeps the

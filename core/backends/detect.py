@@ -87,7 +87,7 @@ class DetectedBackend:
     def _detected(self, task: asyncio.Task[Backend]) -> None:
         self._detecting = None
         if not task.cancelled():
-            task.exception()  # whoever still waits has it; nobody may be left
+            task.exception()  # read here, so that asyncio does not complain where no asker is left
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Streamed, None]:
         """See ``Backend.stream``."""

@@ -1,7 +1,7 @@
 -- Take lanes to answer their first turns: those whose worker died, then those that wait, in fair order. A lane whose first
 -- turn was under way when two workers died is a suspect. Suspects are taken by a worker that has nothing else to do, half
--- of them at a time: what kills a worker is found among any number of innocent turns within a few deaths, and those that
--- were answered beside it in vain are no further held up.
+-- of them at a time: the turn that kills workers is found among any number of innocent ones within a few deaths, and the
+-- innocent ones are not tried one by one.
 --
 -- KEYS  the number of the last lease
 -- ARGV  worker, milliseconds of a lease, most lanes to take, "1" if the worker has nothing else to do, newest format
@@ -92,7 +92,7 @@ local function orphans(platform)
     local state = state_of(lane)
     local width, limit = count_in(state, "width"), redis.call("HGET", state, "limit")
     if width > 0 and limit ~= "0" and redis.call("HGET", state, "epoch") ~= "0" then
-      -- Whoever took it with other suspects died: one of half as many, or the one that kills.
+      -- The worker that took it with other suspects died: next time it is taken with half as many, or it is the killer.
       limit = string.format("%d", math.floor(width / 2))
       redis.call("HSET", state, "limit", limit, "width", 0)
     end
@@ -110,8 +110,8 @@ local function orphans(platform)
   end
 end
 
--- With how many other suspects a lane may be taken at the most, itself among them. Whoever became a suspect at the same
--- time is among half of them.
+-- The most suspects that are taken together with a lane, itself included: half of those that became suspects at the same
+-- time.
 local function limits(suspects)
   local lanes = redis.call("ZRANGE", suspects, 0, -1)
   local half = string.format("%d", math.ceil(#lanes / 2))

@@ -36,6 +36,6 @@ if changed > 0 then
   local known = redis.call("HMGET", state, "bytes", "changes")
   bytes = math.max(0, number_in(known[1], 0) + bytes)
   redis.call("HSET", state, "bytes", string.format("%.0f", bytes))
-  redis.call("HSET", state, "changes", string.format("%.0f", number_in(known[2], 0) + 1)) -- whoever is writing a summary begins again
+  redis.call("HSET", state, "changes", string.format("%.0f", number_in(known[2], 0) + 1)) -- a summary being written is begun again
 end
 return changed

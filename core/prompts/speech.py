@@ -38,7 +38,7 @@ class Voices:
     """Names that tell the people of one conversation apart: no two share one, however they call themselves.
 
     Args:
-        authors: Everybody who speaks, in order. Whoever has a name first keeps it as it is, so that what a prompt
+        authors: Everybody who speaks, in order. The first person with a name keeps it as it is, so that what a prompt
             begins with does not change when a namesake comes.
     """
 
