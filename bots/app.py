@@ -19,32 +19,26 @@ import structlog
 from redis.asyncio import Redis
 from structlog.contextvars import bind_contextvars
 
-from bots.health import Health, model_probe, redis_probe
-from bots.presence import telling
-from bots.printing import did_you_mean
+from bots.console.printing import did_you_mean
+from bots.health.health import Health, model_probe, redis_probe
+from bots.health.presence import telling
 from bots.startup import Notices, in_words
 from bots.web.login import is_local
 from core import metrics
-from core.assistant import Assistant, Manner
-from core.backlog import measure_backlog
-from core.budgets import Budgets
+from core.archive import prepare
+from core.assistant import Assistant, Manner, Summarizer
+from core.delivery import Surface
 from core.errors import SettingsError
-from core.generation import Deadlines
-from core.memory import Memory, RedisMemory
-from core.models import Models
-from core.modeltable import counter, open_models
-from core.preferences import Choices
-from core.prompts.personas import Personas, read_persona
-from core.queue import RedisTurnQueue
-from core.redis import open_redis
-from core.schema import prepare
+from core.memory import Choices, Memory, RedisMemory
+from core.models import Deadlines, Models
+from core.models.table import counter, open_models
+from core.pacing import Budgets
+from core.prompts import Personas, read_persona
 from core.settings import Settings
-from core.summary import Summarizer
-from core.surface import Surface
-from core.timings import Timings
+from core.store import open_redis
+from core.turns import RedisTurnQueue, Timings, Worker, measure_backlog
 from core.types import ModelLimits
 from core.version import parley_version
-from core.worker import Worker
 
 log = structlog.get_logger()
 
@@ -278,7 +272,7 @@ async def run(settings: Settings, todo: Duties, *, browser: bool = False) -> Non
     Raises:
         ParleyError: a platform, Redis or a setting makes it impossible to begin.
     """
-    from bots.http import serve_health
+    from bots.health.http import serve_health
 
     stopping, notices = Stopping(), Notices(browser=browser)
 

@@ -8,9 +8,13 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bots import backup_cli, config_cli, memory_cli, prompt_cli, queue_cli
-from bots.streams import give_stdout_up, open_streams, say
-from bots.usage import OPERATE, SET_UP, START, Command, Group
+from bots.commands import backup as backup_cli
+from bots.commands import config as config_cli
+from bots.commands import memory as memory_cli
+from bots.commands import prompt as prompt_cli
+from bots.commands import queue as queue_cli
+from bots.console.streams import give_stdout_up, open_streams, say
+from bots.console.usage import OPERATE, SET_UP, START, Command, Group
 from core.errors import ParleyError, PlatformUnauthorized, SettingsError
 from core.settings import Settings, load_settings
 from core.version import parley_version
@@ -162,8 +166,8 @@ def complete(
 
     The model gets the text as it is, and nothing is stored.
     """
-    from bots.complete import Order, read_prompt
-    from bots.complete import complete as finish
+    from bots.commands.complete import Order, read_prompt
+    from bots.commands.complete import complete as finish
     from bots.log import configure_logging
 
     settings = _settings()
@@ -180,7 +184,7 @@ def doctor(
 
     Exit code 0 if nothing is wrong (warnings are fine), 1 if something is, 2 if the command was mistyped.
     """
-    from bots.doctor import examine
+    from bots.doctor.examine import examine
     from bots.log import configure_logging
 
     configure_logging("error")
@@ -228,7 +232,7 @@ def sync(
 
 def _settings() -> Settings:
     """The settings. Mistakes in .env are named on stderr first: they may be why a setting is missing."""
-    from bots.envfile import ignored_lines
+    from bots.doctor.envfile import ignored_lines
 
     for line in ignored_lines():
         if line.mistake:
@@ -238,7 +242,7 @@ def _settings() -> Settings:
 
 def _chat(settings: Settings, *, silence: str = "") -> NoReturn:
     from bots.log import configure_logging
-    from bots.terminal import chat_in_terminal
+    from bots.terminal.chat import chat_in_terminal
 
     configure_logging("debug" if settings.log_level == "debug" else "error")
     raise typer.Exit(asyncio.run(chat_in_terminal(settings, silence=silence)))

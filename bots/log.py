@@ -62,7 +62,7 @@ class Brief(logging.Filter):
 def configure_logging(level: str) -> None:
     """Log to stderr from ``level`` on; libraries only from ``warning`` on, since their debug lines quote messages.
 
-    Lines carry ``ts``, ``level``, ``event`` and, while a turn is answered, the fields of ``core.tags``.
+    Lines carry ``ts``, ``level``, ``event`` and, while a turn is answered, the fields of ``core.metrics.tags``.
     """
     threshold = getattr(logging, level.upper())
     people = sys.stderr.isatty()

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bots.streams import say
+from bots.console.streams import say
 from core.settings import Settings
 from core.version import parley_version
 

@@ -284,7 +284,7 @@ def load_settings(**values: Any) -> Settings:
     Raises:
         SettingsError: with one line for each wrong setting.
     """
-    # A line of .env that is none is said in our own words: see bots.envfile.
+    # A line of .env that is none is said in our own words: see bots.doctor.envfile.
     logging.getLogger("dotenv.main").setLevel(logging.ERROR)
     try:
         return Settings(**values)

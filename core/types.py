@@ -287,7 +287,7 @@ class Outcome:
 
     ``remember`` is False where question and answer are to be forgotten with the message that asked. ``hand_on`` has the
     question remembered although it was not answered: the next answer in its lane knows it. ``confirm`` is what a Forget
-    button under the reply is bound to (see ``core.commands.Confirmation``), "" for no such button.
+    button under the reply is bound to (see ``core.assistant.Confirmation``), "" for no such button.
     """
 
     ending: Ending

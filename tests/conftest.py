@@ -17,7 +17,7 @@ from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from core.redis import connect
+from core.store.connection import connect
 from tests import needs
 from tests.examples import FULL, QUICK
 from tests.journeys import process

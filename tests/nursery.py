@@ -30,7 +30,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn, Self
 
-from core import failpoints
+from core.turns import failpoints
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
@@ -40,8 +40,8 @@ LOADED = (
     "bots.cli",
     "bots.discord.platform",
     "bots.slack.platform",
-    "bots.terminal",
-    "core.worker",
+    "bots.terminal.chat",
+    "core.turns.worker",
     "discord.ext.commands",
     "pydantic_settings",
     "redis.asyncio",

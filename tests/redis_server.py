@@ -11,7 +11,7 @@ from pathlib import Path
 
 import redis
 
-from core.embedded import find_server
+from core.store.embedded import find_server
 
 STARTS_WITHIN = 30.0
 

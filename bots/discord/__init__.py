@@ -1,1 +1,3 @@
-"""Discord: an adapter over the core."""
+"""The adapter of Discord."""
+
+__all__ = ["checks", "platform", "setup"]

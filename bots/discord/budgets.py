@@ -9,8 +9,7 @@ lives.
 from __future__ import annotations
 
 from bots.discord.calls import SECOND, Answered
-from core.budgets import Budgets
-from core.pacing import Budget
+from core.pacing import Budget, Budgets
 
 CALLS, SECONDS = 5, 5.0
 LATE = 0.1

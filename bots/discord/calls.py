@@ -3,7 +3,7 @@
 discord.py waits within a call: one that spends the last of a bucket sleeps until the bucket is full again, although it
 was answered long ago, and one that is refused is sent again later, with a text that is old by then. Here the answer
 is taken from the wire as it comes (aiohttp tells it to the task that asks), so a call returns or raises at once, and
-``core.delivery`` decides what is sent next. What the library has to do for its own accounts it does by itself.
+``core.delivery.delivery`` decides what is sent next. What the library has to do for its own accounts it does by itself.
 """
 
 from __future__ import annotations

@@ -13,9 +13,8 @@ import structlog
 
 from core.errors import StorageError
 from core.memory import Memory
-from core.queue import RedisTurnQueue
-from core.reply import WITHDRAWN
-from core.tags import tag
+from core.metrics import tag
+from core.turns import WITHDRAWN, RedisTurnQueue
 from core.types import ConversationKey
 
 log = structlog.get_logger()

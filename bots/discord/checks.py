@@ -9,13 +9,13 @@ from typing import Any, cast
 import discord
 from yarl import URL
 
-from bots.checks import DEADLINE, Check, Say, ms
 from bots.discord.calls import Answered, Calls
 from bots.discord.client import open_client
 from bots.discord.commands import PERMISSIONS, Tree, payload, shape
 from bots.discord.errors import ADVICE
 from bots.discord.gateway import INTENT
 from bots.discord.platform import log_in
+from bots.doctor.check import DEADLINE, Check, Say, ms
 from core.errors import PlatformError, PlatformUnauthorized
 from core.settings import Settings
 

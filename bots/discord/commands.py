@@ -18,7 +18,8 @@ import structlog
 from discord import app_commands
 from discord.ui import Label, TextInput
 
-from bots.discord import forms, settings
+from bots.discord import choices as settings
+from bots.discord import forms
 from bots.discord.buttons import Handle, confirming
 from bots.discord.calls import Calls, Rank
 from bots.discord.events import QUOTE, Place, make_turn
@@ -27,11 +28,11 @@ from bots.discord.listener import DiscordListener
 from bots.discord.text import SIZE, cut, readable, shown
 from bots.discord.venue import SHARED
 from bots.discord.voice import NOTHING, REFUSED
-from core import commands, metrics
+from core import metrics
+from core.assistant import commands
 from core.errors import ParleyError, StorageError
 from core.policy import Venue
-from core.queue import in_time
-from core.reply import WITHDRAWN
+from core.turns import WITHDRAWN, in_time
 from core.types import Turn
 
 log = structlog.get_logger()
@@ -208,7 +209,7 @@ class Commands:
 
     async def _do(self, turn: Turn, venue: Venue) -> commands.Said:
         listener, command = self._listener, commands.find(turn.text)
-        assert command  # noqa: S101 - the words of core.commands
+        assert command  # noqa: S101 - the words of core.assistant.commands
         said = await command(turn, listener.memory, venue, listener.settings.policy)
         if said.confirm:
             await listener.queue.first(commands.Confirmation.of(turn, said.confirm).name)

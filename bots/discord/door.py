@@ -10,8 +10,8 @@ from bots.discord.calls import Calls
 from bots.discord.events import Place
 from bots.discord.state import DiscordState
 from core.errors import PlatformError
+from core.metrics import turn_fields
 from core.settings import Settings
-from core.tags import turn_fields
 from core.types import Turn
 
 log = structlog.get_logger()

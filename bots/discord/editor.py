@@ -43,7 +43,7 @@ from bots.discord.errors import (
 )
 from bots.discord.text import cut, shown, shown_units, without_links
 from bots.discord.typing import Typing, Typists
-from core import commands
+from core.assistant import commands
 from core.errors import MessageGone, NotAllowed, PlatformError, PlatformUnauthorized, PlatformUnavailable
 from core.pacing import Budget
 from core.types import Ending, Limits, MessageRef, Outcome, Turn
@@ -87,7 +87,7 @@ class Form(IntEnum):
 
 
 class DiscordEditor:
-    """Writes the reply to one turn. See ``core.surface.MessageEditor``."""
+    """Writes the reply to one turn. See ``core.delivery.MessageEditor``."""
 
     def __init__(
         self, calls: Calls, turn: Turn, posts: Budget, edits: Budget, *, typists: Typists, session: Callable[[], Any]
@@ -126,7 +126,7 @@ class DiscordEditor:
         )
 
     def fall_back(self, *, anew: bool = False) -> bool:
-        """See ``core.surface.FallbackEditor``."""
+        """See ``core.delivery.FallbackEditor``."""
         if anew:
             self._anew += self._bot
             return self._bot
@@ -153,7 +153,7 @@ class DiscordEditor:
                 self._calls.budget.release()
 
     async def ready(self) -> None:
-        """Wait for one of the bot's calls; see ``core.surface.Pace``."""
+        """Wait for one of the bot's calls; see ``core.delivery.Pace``."""
         if self._alive or self._paid:
             return
         if not self._begun:

@@ -23,14 +23,12 @@ from bots.discord.state import DiscordState
 from bots.discord.typing import Typists
 from bots.discord.voice import NOTHING, PROXIED, REFUSED, UNREAD, Voice, tell
 from core import metrics
-from core.commands import is_stop
+from core.assistant import is_stop
 from core.errors import ParleyError, PlatformError, StorageError
-from core.failpoints import reach
 from core.memory import Memory
-from core.queue import RedisTurnQueue
-from core.reply import NO_PLACE, STOPPED
+from core.metrics import turn_fields
 from core.settings import Settings
-from core.tags import turn_fields
+from core.turns import NO_PLACE, STOPPED, RedisTurnQueue, reach
 from core.types import Turn
 
 log = structlog.get_logger()

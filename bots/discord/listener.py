@@ -22,15 +22,13 @@ from bots.discord.typing import Typists
 from bots.discord.venue import contact_in, open_venue
 from bots.discord.voice import REFUSED, Voice
 from core import metrics
-from core.commands import NOT_ASKED, Confirmation, days
+from core.assistant import NOT_ASKED, Confirmation, days
 from core.errors import StorageError
-from core.feedback import Feedback
-from core.memory import Memory
+from core.memory import Feedback, Memory
+from core.metrics import tag
 from core.policy import Venue
-from core.queue import RedisTurnQueue, in_time
-from core.reply import STOPPED
 from core.settings import Settings
-from core.tags import tag
+from core.turns import STOPPED, RedisTurnQueue, in_time
 from core.types import MessageRef
 
 log = structlog.get_logger()

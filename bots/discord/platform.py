@@ -26,13 +26,12 @@ from bots.discord.state import DiscordState
 from bots.discord.surface import DiscordSurface
 from bots.discord.typing import Typists
 from bots.discord.venue import contact_in
-from core.budgets import Budgets
 from core.errors import ParleyError, PlatformUnauthorized, PlatformUnavailable, SettingsError
-from core.feedback import Feedback
-from core.memory import Memory
-from core.queue import RedisTurnQueue
+from core.memory import Feedback, Memory
+from core.pacing import Budgets
 from core.settings import Settings
 from core.tasks import end_tasks
+from core.turns import RedisTurnQueue
 
 log = structlog.get_logger()
 

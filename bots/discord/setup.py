@@ -12,8 +12,8 @@ from bots.discord.client import open_client
 from bots.discord.commands import PERMISSIONS, Tree, digest, register
 from bots.discord.platform import log_in
 from bots.discord.state import DiscordState
-from core.redis import open_redis
 from core.settings import Settings
+from core.store import open_redis
 
 
 async def invite_url(settings: Settings) -> str:

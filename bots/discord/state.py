@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 
 from redis.asyncio import Redis
 
-from core.keys import Keys
 from core.memory import Memory
-from core.redis import redis_errors
+from core.store import Keys, redis_errors
 from core.types import ConversationKey
 
 WEEK = 7 * 86_400

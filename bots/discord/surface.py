@@ -19,10 +19,10 @@ from bots.discord.text import readable
 from bots.discord.typing import Typists
 from bots.discord.venue import venue_of
 from bots.discord.voice import tell
+from core.delivery import Pace, patiently
 from core.policy import Venue
-from core.surface import Pace, patiently
+from core.prompts import shorten
 from core.types import Author, Message, Role, Turn
-from core.window import shorten
 
 log = structlog.get_logger()
 
@@ -35,7 +35,7 @@ THREAD_TOKENS = 500
 
 
 class DiscordSurface:
-    """All of Discord that one bot sees. See ``core.surface.Surface``."""
+    """All of Discord that one bot sees. See ``core.delivery.Surface``."""
 
     regenerates = True
 
@@ -65,7 +65,7 @@ class DiscordSurface:
         return [message for message in said if message.text]
 
     async def venue(self, turn: Turn) -> Venue:
-        """See ``core.surface.Surface``."""
+        """See ``core.delivery.Surface``."""
         user = self.calls.client.user
         return venue_of(turn, user.display_name if user else "Parley", self._contact)
 
@@ -83,7 +83,7 @@ class DiscordSurface:
         return Pace(*self._budgets.of(self._place(turn)), self._first_words, editor.ready if editor else None)
 
     async def tell(self, turn: Turn, text: str) -> None:
-        """See ``core.surface.PrivateSurface``: in a direct message."""
+        """See ``core.delivery.PrivateSurface``: in a direct message."""
         await tell(self.calls, turn, text)
 
     def _place(self, turn: Turn) -> str:

@@ -14,8 +14,7 @@ from datetime import UTC, datetime
 from itertools import takewhile
 
 from bots.mentions import without_mentions_at_ends
-from core.fences import fence_lines
-from core.markdown import plain_links
+from core.markdown import fence_lines, plain_links
 
 SIZE = 2000
 """UTF-16 units of one message (docs.discord.com, resources/message)."""

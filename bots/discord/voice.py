@@ -11,15 +11,15 @@ from typing import Any
 import discord
 import structlog
 
+from bots.background import Errands
 from bots.discord.buttons import DMS
 from bots.discord.calls import Calls
 from bots.discord.errors import ACKNOWLEDGED
 from bots.discord.text import SIZE, shown, shown_units
 from bots.discord.venue import SLASH_COMMANDS
-from bots.errands import Errands
 from core.errors import PlatformError
+from core.markdown import split
 from core.policy import Venue
-from core.splitting import split
 from core.types import Limits, Turn
 
 log = structlog.get_logger()

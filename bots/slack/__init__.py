@@ -1,1 +1,3 @@
-"""Slack: events in, messages that grow out."""
+"""The adapter of Slack."""
+
+__all__ = ["checks", "manifest", "platform"]

@@ -13,7 +13,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
 from yarl import URL
 
-from bots.checks import DEADLINE, Check, Say, ms
+from bots.doctor.check import DEADLINE, Check, Say, ms
 from bots.slack.errors import slack_errors
 from bots.slack.manifest import NECESSARY, SCOPES
 from core.errors import PlatformError, PlatformUnauthorized, PlatformUnavailable, RateLimited

@@ -21,9 +21,9 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from bots.slack.errors import NO_SCOPE, UNREADABLE, slack_errors
 from bots.slack.text import escape, fallback, plain, safe_markdown, tables_as_code
-from core.budgets import Budgets
 from core.errors import MessageGone, NotAllowed, PlatformError, PlatformUnauthorized, PlatformUnavailable
-from core.reply import AGAIN_THERE
+from core.pacing import Budgets
+from core.turns import AGAIN_THERE
 from core.types import Limits, MessageRef, Outcome, Turn
 
 log = structlog.get_logger()
@@ -120,7 +120,7 @@ def _may_work_later(error: PlatformError) -> bool:
 
 
 class SlackEditor:
-    """Writes the reply to one turn. See ``core.surface.MessageEditor``."""
+    """Writes the reply to one turn. See ``core.delivery.MessageEditor``."""
 
     limits = LIMITS
 
@@ -135,7 +135,7 @@ class SlackEditor:
         self._has_tables = False
 
     def fall_back(self, *, anew: bool = False) -> bool:
-        """See ``core.surface.FallbackEditor``."""
+        """See ``core.delivery.FallbackEditor``."""
         if anew:
             self._anew += 1
             return True

@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from bots.slack.text import without_mention
-from core.keys import TURN_TTL
+from core.store import TURN_TTL
 from core.stored import finite
 from core.types import Author, ConversationKey, Turn
 

@@ -17,7 +17,8 @@ from typing import Any
 import structlog
 from slack_bolt.app.async_app import AsyncApp
 
-from bots.errands import Errands
+from bots.background import Errands
+from bots.slack.choices import SlackSettings, offer
 from bots.slack.editor import FORGET, RETRY, STOP, own_message
 from bots.slack.errors import slack_errors
 from bots.slack.events import (
@@ -30,18 +31,15 @@ from bots.slack.events import (
     read_question,
     workspace_of,
 )
-from bots.slack.settings import SlackSettings, offer
 from bots.slack.surface import SlackSurface
 from bots.slack.text import escape, without_mention
 from core import metrics
-from core.commands import NOT_ASKED, Confirmation, days, is_settings, is_stop
+from core.assistant import NOT_ASKED, Confirmation, days, is_settings, is_stop
 from core.errors import StorageError
-from core.failpoints import reach
 from core.memory import Memory
-from core.queue import RedisTurnQueue, in_time
-from core.reply import STOPPED, WITHDRAWN
+from core.metrics import turn_fields
 from core.settings import Settings
-from core.tags import turn_fields
+from core.turns import STOPPED, WITHDRAWN, RedisTurnQueue, in_time, reach
 from core.types import MessageRef, Turn
 
 log = structlog.get_logger()

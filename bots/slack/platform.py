@@ -23,11 +23,11 @@ from bots.slack.errors import slack_errors
 from bots.slack.listener import SlackListener
 from bots.slack.socket import Socket
 from bots.slack.surface import PERSON, SlackSurface
-from core.budgets import Budgets
 from core.errors import PlatformUnavailable, RateLimited, SettingsError
 from core.memory import Memory
-from core.queue import RedisTurnQueue
+from core.pacing import Budgets
 from core.settings import Settings
+from core.turns import RedisTurnQueue
 from core.version import parley_version
 
 log = structlog.get_logger()

@@ -18,12 +18,12 @@ from bots.slack.editor import Signs, SlackEditor
 from bots.slack.errors import slack_errors
 from bots.slack.events import identity
 from bots.slack.text import people, plain, readable
-from core.budgets import Budgets
+from core.delivery import Pace, patiently
 from core.errors import PlatformError
+from core.pacing import Budgets
 from core.policy import Venue
-from core.surface import Pace, patiently
+from core.prompts import shorten
 from core.types import Author, Message, Role, Turn
-from core.window import shorten
 
 log = structlog.get_logger()
 
@@ -44,7 +44,7 @@ THREAD_TOKENS = 500
 
 
 class SlackSurface:
-    """One workspace. See ``core.surface.Surface``."""
+    """One workspace. See ``core.delivery.Surface``."""
 
     regenerates = False
 
@@ -123,7 +123,7 @@ class SlackSurface:
             return said, (response.get("response_metadata") or {}).get("next_cursor")
 
     async def venue(self, turn: Turn) -> Venue:
-        """See ``core.surface.Surface``."""
+        """See ``core.delivery.Surface``."""
         return await self.venue_in(turn.key.channel)
 
     async def venue_in(self, channel: str) -> Venue:
@@ -153,7 +153,7 @@ class SlackSurface:
         return Pace(posts, edits, self._first_words)
 
     async def tell(self, turn: Turn, text: str) -> None:
-        """See ``core.surface.PrivateSurface``: where they asked, for their eyes only; else in a direct message."""
+        """See ``core.delivery.PrivateSurface``: where they asked, for their eyes only; else in a direct message."""
         channel, user = turn.place["channel"], turn.author.id
         for thread in dict.fromkeys((turn.key.thread or None, None)):
             try:

@@ -11,9 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from bots.mentions import without_mentions_at_ends
-from core.fences import fence_lines
-from core.links import certain_code
-from core.markdown import plain_links
+from core.markdown import certain_code, fence_lines, plain_links
 
 ENTITY = re.compile(r"<([^<>\s][^<>]*)>")
 _PERSON = re.compile(r"<@([UW][A-Z0-9]+)(?:\|[^<>]*)?>")

@@ -1,1 +1,3 @@
-"""The page: Parley in a browser, over the same queue as every platform."""
+"""The adapter of the page in the browser."""
+
+__all__ = ["checks", "login", "people", "platform"]

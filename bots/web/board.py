@@ -2,7 +2,7 @@
 
 The memory knows what was said once it is said; a board also shows what waits, what grows, and what came to a bad end.
 It is written by whichever process answers, and read by whichever serves the page, so a reload, a second browser or
-another worker find it as it was. Forgetting a conversation takes its board away (``core/lua/forget.lua``).
+another worker find it as it was. Forgetting a conversation takes its board away (``core/memory/forget.lua``).
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from typing import Any, Self
 
 from redis.asyncio import Redis
 
-from core.keys import Keys
-from core.redis import redis_errors
-from core.scripts import Script
+from core.store import Keys, Script, redis_errors
 from core.stored import choice_in, count_in, flag_in, read_record, readable, record_in, text_in, time_in
 from core.types import FORMAT, Author, ConversationKey, Turn
 
@@ -97,7 +95,7 @@ class Boards:
         """Keep a board for ``retention`` seconds after it last changed."""
         self._redis = redis
         self._retention = retention
-        self._show = Script(redis, "show")
+        self._show = Script(redis, "bots/web/show")
 
     async def ask(self, key: ConversationKey, entry: Entry) -> None:
         """Show a question, unless its answer is there already."""

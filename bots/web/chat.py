@@ -15,25 +15,15 @@ import structlog
 
 from bots.web.board import Entry
 from bots.web.live import Gallery
-from bots.web.people import (
-    PRIVATE,
-    People,
-    Visitor,
-    channel_name,
-    contact_in,
-    person_name,
-    venue_of,
-    visitor_id,
-)
+from bots.web.people import PRIVATE, People, Visitor, channel_name, contact_in, person_name, venue_of, visitor_id
 from bots.web.text import chat_messages, progress
-from core.commands import in_words, is_forget, is_stop
+from core.assistant import in_words, is_forget, is_stop
 from core.errors import ParleyError, StorageError
 from core.memory import RedisMemory
+from core.metrics import tag
 from core.policy import Action, Venue
-from core.queue import RedisTurnQueue, in_time
-from core.reply import STOPPED, WITHDRAWN
 from core.settings import Settings
-from core.tags import tag
+from core.turns import STOPPED, WITHDRAWN, RedisTurnQueue, in_time
 from core.types import MessageRef, Role, Turn
 
 log = structlog.get_logger()

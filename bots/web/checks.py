@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Collection
 
 from bots.app import configured
-from bots.checks import Check, Level, Say
+from bots.doctor.check import Check, Level, Say
 from bots.web.login import check_login
 from bots.web.port import listen
 from core.errors import SettingsError

@@ -8,8 +8,7 @@ from contextlib import aclosing
 import gradio as gr
 
 from bots.web.completion import Completion
-from core.generation import Deadlines
-from core.models import Models
+from core.models import Deadlines, Models
 from core.types import GenerationRequest, Message, Prompt, Role
 
 

@@ -9,9 +9,9 @@ from contextlib import aclosing
 
 import structlog
 
-from core.backends import Backend
 from core.errors import GenerationError
-from core.generation import Deadlines, generate
+from core.models import Deadlines, generate
+from core.models.backends.backend import Backend
 from core.types import Delta, Done, Ending, GenerationRequest, Thinking
 
 log = structlog.get_logger()

@@ -10,7 +10,7 @@ import structlog
 
 from bots.web.board import Boards, Entry
 from core.errors import StorageError
-from core.keys import Keys
+from core.store import Keys
 from core.tasks import end_tasks
 from core.types import ConversationKey
 

@@ -14,9 +14,9 @@ from bots.app import Core
 from bots.web.chat import ChatDesk
 from bots.web.chat_tab import QUICK, SAYS
 from bots.web.people import PRIVATE, Visitor
-from core.commands import days
+from core.assistant import days
+from core.prompts import Budget, fit
 from core.types import Conversation, Message, Role
-from core.window import Budget, fit
 
 NEXT = "(your next question)"
 MOST_LISTED = 600

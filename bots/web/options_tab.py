@@ -12,7 +12,7 @@ from bots.app import Core
 from bots.app import choices as available
 from bots.web.chat import ChatDesk
 from bots.web.chat_tab import QUICK, SAYS
-from core.preferences import Choices, WrongChoice
+from core.memory import Choices, WrongChoice
 from core.types import ConversationSettings
 
 MOST_TOKENS = 1024

@@ -20,7 +20,7 @@ from bots.web.people import People, visitor_id
 from bots.web.server import Door
 from bots.web.status_tab import build_status
 from bots.web.theme import CSS, theme
-from core.queue import RedisTurnQueue
+from core.turns import RedisTurnQueue
 
 DEMO = (
     "**This is the demo: no model is connected.** To connect one, set `MODEL_URL` (its server's address) in `.env`, "

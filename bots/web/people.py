@@ -16,10 +16,9 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from core.keys import Keys
 from core.policy import Venue
-from core.redis import redis_errors
 from core.settings import Settings
+from core.store import Keys, redis_errors
 from core.types import Author, ConversationKey
 
 PLATFORM = "web"

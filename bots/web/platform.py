@@ -20,8 +20,8 @@ from bots.web.port import listen
 from bots.web.surface import WebSurface
 from core.errors import SettingsError
 from core.memory import Memory
-from core.queue import RedisTurnQueue
 from core.settings import Settings
+from core.turns import RedisTurnQueue
 from core.version import how_to_install
 
 log = structlog.get_logger()

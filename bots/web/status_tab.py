@@ -12,12 +12,11 @@ from typing import Any, Literal
 import gradio as gr
 
 from bots.app import PLATFORMS, WORKER, Core, configured
-from bots.presence import TTL, connections
+from bots.health.presence import TTL, connections
 from core.errors import GenerationError, ParleyError
-from core.keys import Keys
 from core.models import Model
-from core.redis import redis_errors
-from core.timings import MOST, Timing, Timings
+from core.store import Keys, redis_errors
+from core.turns import MOST, Timing, Timings
 
 EVERY = 2.0
 """Seconds between two looks while the tab is open."""

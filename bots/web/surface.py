@@ -8,11 +8,11 @@ from dataclasses import replace
 
 from bots.web.board import Boards, Entry, Stage
 from bots.web.people import venue_of
-from core import commands
+from core.assistant import commands
+from core.delivery import Pace
 from core.errors import MessageGone, PlatformUnavailable, StorageError
 from core.pacing import Budget
 from core.policy import Venue
-from core.surface import Pace
 from core.types import Limits, Message, MessageRef, Outcome, Turn
 
 LIMITS = Limits(size=10**9, interval=0.1, thinking="*Thinking …*")
@@ -24,7 +24,7 @@ _UNLIMITED = 1e9
 
 
 class WebSurface:
-    """See ``core.surface.Surface``."""
+    """See ``core.delivery.Surface``."""
 
     regenerates = False
 
@@ -49,7 +49,7 @@ class WebSurface:
         return ()
 
     async def venue(self, turn: Turn) -> Venue:
-        """See ``core.surface.Surface``."""
+        """See ``core.delivery.Surface``."""
         return venue_of(turn.key, self._contact)
 
     def open_editor(self, turn: Turn) -> WebEditor:
@@ -63,7 +63,7 @@ class WebSurface:
 
 
 class WebEditor:
-    """Writes the reply to one turn on the board of its channel. See ``core.surface.MessageEditor``."""
+    """Writes the reply to one turn on the board of its channel. See ``core.delivery.MessageEditor``."""
 
     limits = LIMITS
 

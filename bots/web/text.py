@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from bots.web.board import Entry, Stage
-from core.links import certain_code, plain_links
+from core.markdown import certain_code, plain_links
 
 MOST_VISIBLE = 40
 """Entries in the chat window; what is older is in the memory."""

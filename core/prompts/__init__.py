@@ -1,50 +1,38 @@
-"""How a window becomes the text that one family of models was trained on."""
+"""From a conversation to a prompt: what fits the context window, guarded, in the words of one family of models."""
 
-from __future__ import annotations
+from core.prompts.families import family_of
+from core.prompts.guard import MARK, MarkRemover
+from core.prompts.hugging import HuggingFaceTemplate
+from core.prompts.personas import Personas, read_persona
+from core.prompts.reload import Fresh
+from core.prompts.speech import Said, Voices, folded
+from core.prompts.template import PromptTemplate, open_template, template_file
+from core.prompts.tokens import Calibration, TokenCounter, count_message, estimate, read_tokenizer
+from core.prompts.window import STEP, Budget, Fit, fit, share, shorten
 
-from pathlib import Path
-from typing import Protocol
-
-from core.types import Prompt, Window
-
-
-class PromptTemplate(Protocol):
-    """One family's way of writing a conversation down."""
-
-    name: str
-
-    def render(self, window: Window) -> Prompt:
-        """Write the window down, ready for the assistant to speak."""
-        ...
-
-
-def open_template(name: str, setting: str = "PROMPT_TEMPLATE") -> PromptTemplate:
-    """A family by its name, ``chat`` for servers that do it themselves, or the chat template at a path.
-
-    Raises:
-        SettingsError: there is nothing of that name, or it cannot be read; it says which ``setting`` names it.
-    """
-    from core.errors import SettingsError
-    from core.prompts.families import FAMILIES, ChatTemplate, FamilyTemplate
-
-    if name.lower() == ChatTemplate.name:
-        return ChatTemplate()
-    if family := FAMILIES.get(name.lower()):
-        return FamilyTemplate(family)
-    if path := template_file(name):
-        from core.prompts.hugging import HuggingFaceTemplate
-
-        return HuggingFaceTemplate.read(path, setting)
-    raise SettingsError(
-        f"{setting}: no template family and no file '{name[:200]}'",
-        remedy=f"The families are {', '.join(FAMILIES)}. A path may name a model's chat_template.jinja.",
-    )
-
-
-def template_file(name: str) -> Path | None:
-    """The file or folder of that name, ``~`` being the home folder; None if there is none."""
-    try:
-        path = Path(name).expanduser()
-        return path if path.exists() else None
-    except (OSError, RuntimeError, ValueError):  # too long, nobody's home, or with a NUL in it
-        return None
+__all__ = [
+    "MARK",
+    "STEP",
+    "Budget",
+    "Calibration",
+    "Fit",
+    "Fresh",
+    "HuggingFaceTemplate",
+    "MarkRemover",
+    "Personas",
+    "PromptTemplate",
+    "Said",
+    "TokenCounter",
+    "Voices",
+    "count_message",
+    "estimate",
+    "family_of",
+    "fit",
+    "folded",
+    "open_template",
+    "read_persona",
+    "read_tokenizer",
+    "share",
+    "shorten",
+    "template_file",
+]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from core.guard import guard
+from core.prompts.guard import guard
 from core.prompts.jinja import render
 from core.prompts.speech import Said, spoken, strictly
 from core.types import Prompt, Role, Window

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from core.errors import ModelRefused, SettingsError
-from core.guard import guard
+from core.prompts.guard import guard
 from core.prompts.jinja import TemplateRefused, compiled, render
 from core.prompts.speech import Said, folded, spoken, strictly
 from core.types import Prompt, Role, Window

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from core.errors import SettingsError
-from core.fresh import PAUSE, Fresh
+from core.prompts.reload import PAUSE, Fresh
 
 LARGEST = 64_000
 """Bytes of a persona; a longer one would leave a model no room to answer."""

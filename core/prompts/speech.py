@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from hashlib import sha256
 
-from core.guard import MARK, guard, name
+from core.prompts.guard import MARK, guard, name
 from core.types import Author, Role, Window
 
 Said = tuple[Role, str]

@@ -8,10 +8,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.budgets import Budgets
-from core.embedded import embedded_redis
-from core.pacing import Budget
-from core.redis import connect
+from core.pacing.budget import Budget
+from core.pacing.shared import Budgets
+from core.store.connection import connect
+from core.store.embedded import embedded_redis
 from tests.bench.figures import Figure, at
 
 PLENTY = 1_000_000

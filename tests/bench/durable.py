@@ -16,14 +16,14 @@ from pathlib import Path
 import structlog
 from redis.asyncio import Redis
 
-from core.embedded import embedded_redis
-from core.keys import Keys
-from core.memory import RedisMemory
-from core.queue import RedisTurnQueue
-from core.redis import connect
-from core.surface import Pace
-from core.tags import tag
-from core.worker import Worker
+from core.delivery.surface import Pace
+from core.memory.conversations import RedisMemory
+from core.metrics.tags import tag
+from core.store.connection import connect
+from core.store.embedded import embedded_redis
+from core.store.keys import Keys
+from core.turns.queue import RedisTurnQueue
+from core.turns.worker import Worker
 from tests.bench.figures import Figure, at
 from tests.bench.nowhere import NoEditor, NoModel, Nowhere, assistant, turn
 from tests.chaos.fleet import sailing

@@ -6,10 +6,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from core.embedded import embedded_redis
-from core.keys import Keys
-from core.memory import Exchange, RedisMemory
-from core.redis import connect
+from core.memory.conversations import Exchange, RedisMemory
+from core.store.connection import connect
+from core.store.embedded import embedded_redis
+from core.store.keys import Keys
 from core.types import Author, ConversationKey, Message, Role
 from tests.bench.figures import Figure, milliseconds
 

@@ -13,23 +13,14 @@ from statistics import median
 
 import aiohttp
 
-from core.backends import Backend
-from core.backends.openai import OpenAIBackend
-from core.backends.tgi import TgiBackend
-from core.generation import Deadlines, generate
+from core.models.backends.backend import Backend
+from core.models.backends.openai import OpenAIBackend
+from core.models.backends.tgi import TgiBackend
+from core.models.generation import Deadlines, generate
 from core.prompts.families import FAMILIES, FamilyTemplate
-from core.tokens import count_message
-from core.types import (
-    Author,
-    Conversation,
-    ConversationKey,
-    Delta,
-    GenerationRequest,
-    Message,
-    Prompt,
-    Role,
-)
-from core.window import Budget, fit
+from core.prompts.tokens import count_message
+from core.prompts.window import Budget, fit
+from core.types import Author, Conversation, ConversationKey, Delta, GenerationRequest, Message, Prompt, Role
 from tests.bench.figures import Figure
 
 BLOCK = 64

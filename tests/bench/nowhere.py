@@ -12,15 +12,16 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
-from core.assistant import Assistant, Manner
-from core.memory import RedisMemory
-from core.models import one_model
-from core.pacing import Budget
+from core.assistant.assistant import Assistant, Manner
+from core.delivery.surface import MessageEditor, Pace
+from core.memory.conversations import RedisMemory
+from core.models.models import one_model
+from core.pacing.budget import Budget
 from core.policy import Venue
 from core.prompts.falcon import FalconTemplate
-from core.queue import RedisTurnQueue
-from core.redis import connect
-from core.surface import MessageEditor, Pace
+from core.store.connection import connect
+from core.turns.queue import RedisTurnQueue
+from core.turns.worker import Worker
 from core.types import (
     Author,
     ConversationKey,
@@ -34,7 +35,6 @@ from core.types import (
     Outcome,
     Turn,
 )
-from core.worker import Worker
 
 UNLIMITED = 1e9
 
@@ -63,7 +63,7 @@ class NoModel:
 
 
 class NoEditor:
-    """See ``core.surface.MessageEditor``."""
+    """See ``core.delivery.surface.MessageEditor``."""
 
     limits = Limits(size=10_000)
 
@@ -92,7 +92,7 @@ class NoEditor:
 
 
 class Nowhere:
-    """See ``core.surface.Surface``."""
+    """See ``core.delivery.surface.Surface``."""
 
     regenerates = False
 

@@ -16,16 +16,16 @@ from bots.discord.platform import open_discord
 from bots.slack.events import read_question
 from bots.slack.platform import open_client
 from bots.slack.surface import SlackSurface
-from core.assistant import Assistant, Manner
-from core.budgets import Budgets
-from core.memory import RedisMemory
-from core.models import one_model
+from core.assistant.assistant import Assistant, Manner
+from core.delivery.surface import Surface
+from core.memory.conversations import RedisMemory
+from core.models.models import one_model
+from core.pacing.shared import Budgets
 from core.prompts.falcon import FalconTemplate
-from core.queue import RedisTurnQueue
 from core.settings import load_settings
-from core.surface import Surface
+from core.turns.queue import RedisTurnQueue
+from core.turns.worker import Worker
 from core.types import Delta, Done, GenerationRequest, ModelLimits, Turn
-from core.worker import Worker
 from tests.doubles.discord import ADA, GENERAL, GUILD, DiscordDouble
 from tests.doubles.discord_records import Posted
 from tests.doubles.slack import SlackDouble

@@ -13,10 +13,10 @@ from bots.discord.buttons import identity
 from bots.discord.gateway import Gateway
 from bots.discord.platform import Discord, open_discord
 from bots.discord.state import DiscordState
-from core.budgets import Budgets
-from core.memory import RedisMemory
-from core.queue import RedisTurnQueue
+from core.memory.conversations import RedisMemory
+from core.pacing.shared import Budgets
 from core.settings import load_settings
+from core.turns.queue import RedisTurnQueue
 from core.types import Turn
 from tests.doubles.discord import DiscordDouble
 from tests.doubles.discord_records import Posted

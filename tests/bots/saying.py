@@ -7,12 +7,12 @@ from collections.abc import AsyncGenerator
 
 from hypothesis import strategies as st
 
-from core.backends import Backend
-from core.delivery import deliver
-from core.draft import Draft
-from core.generation import Deadlines, generate
-from core.pacing import Budget
-from core.surface import MessageEditor, Pace
+from core.delivery.delivery import deliver
+from core.delivery.draft import Draft
+from core.delivery.surface import MessageEditor, Pace
+from core.models.backends.backend import Backend
+from core.models.generation import Deadlines, generate
+from core.pacing.budget import Budget
 from core.types import Delta, Done, Ending, GenerationRequest, ModelLimits, Outcome, Prompt
 
 MARKED = st.lists(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from structlog.contextvars import bound_contextvars
 
 from bots.log import configure_logging, redact
-from core.tags import tag, turn_fields
+from core.metrics.tags import tag, turn_fields
 from core.types import Author, ConversationKey, Turn
 
 SECRETS = {
@@ -76,7 +76,7 @@ def test_colours_hide_no_secret(secret: str) -> None:
         "rate limited retry_after=30.0",
         "a task-force-of-many and a disk-usage-report of shf_somewhere",
         "https://hooks.example.com/actions/1 and http://localhost:8080/info?x=1",
-        "core.backends.tgi.TgiBackend failed",
+        "core.models.backends.tgi.TgiBackend failed",
         "2026-11-24T19:36:50.216414Z",
     ],
 )

@@ -11,7 +11,7 @@ import structlog
 
 from bots.discord import surface as discord_surface
 from bots.slack import surface as slack_surface
-from core.assistant import JOINED, UNREAD
+from core.assistant.assistant import JOINED, UNREAD
 from core.types import Role
 from tests.bots.answering import Desk, discord_desk, discord_turn, slack_desk, slack_turn
 from tests.doubles.discord import BOB, GENERAL, DiscordDouble

@@ -94,7 +94,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A worker took a turn, which has the name that logs give it: see ``core.tags``."""
+    """A worker took a turn, which has the name that logs give it: see ``core.metrics.tags``."""
 
     at: float
     turn: str

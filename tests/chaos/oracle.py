@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from core.tags import tag
+from core.metrics.tags import tag
 from core.types import Message, Role
 from tests.chaos.fleet import Fleet, Taken, process_of
 from tests.chaos.people import People, Question, mark_of, part_of

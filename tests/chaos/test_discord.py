@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from core.keys import Keys
+from core.store.keys import Keys
 from core.types import Message, Role
 from tests.chaos.fleet import Member, Server
 from tests.chaos.scribe import Scribe, tag_of

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from core.failpoints import POINTS
+from core.turns.failpoints import POINTS
 from tests.chaos.conftest import together
 from tests.chaos.fleet import Fleet, Member
 from tests.chaos.oracle import judge, settle

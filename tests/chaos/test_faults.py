@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from core.tags import tag
+from core.metrics.tags import tag
 from tests.chaos.conftest import together
 from tests.chaos.fleet import Fleet
 from tests.chaos.oracle import judge, settle

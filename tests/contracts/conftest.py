@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 
-from core.redis import connect
+from core.store.connection import connect
 from tests.needs import BROUGHT_REDIS, REDIS_6_2, SYSTEM_REDIS
 from tests.redis_server import RedisServer
 

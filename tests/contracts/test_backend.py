@@ -14,10 +14,6 @@ from typing import Literal
 
 import pytest
 
-from core.backends import Backend
-from core.backends.demo import DemoBackend, reply
-from core.backends.openai import OpenAIBackend
-from core.backends.tgi import TgiBackend
 from core.errors import (
     GenerationError,
     ModelOverloaded,
@@ -29,7 +25,11 @@ from core.errors import (
     SettingsError,
     StreamBroken,
 )
-from core.generation import Deadlines, generate
+from core.models.backends.backend import Backend
+from core.models.backends.demo import DemoBackend, reply
+from core.models.backends.openai import OpenAIBackend
+from core.models.backends.tgi import TgiBackend
+from core.models.generation import Deadlines, generate
 from core.types import Delta, Done, Ending, GenerationRequest, Message, ModelLimits, Prompt, Role, Usage
 from tests.doubles.openai import SERVERS, OpenAIDouble
 from tests.doubles.tgi import ENDS, IN_STREAM, TgiDouble
@@ -501,6 +501,6 @@ async def test_a_server_that_still_loads_is_not_healthy(tgi: TgiDouble) -> None:
 
 def test_the_client_is_imported_only_where_it_is_used() -> None:
     """It takes a second or two, which nobody pays who does not talk to such a server."""
-    check = "import sys, core.backends.tgi; print('text_generation' in sys.modules)"
+    check = "import sys, core.models.backends.tgi; print('text_generation' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -20,9 +20,9 @@ CHILD = """
 import asyncio, json, resource, sys
 from contextlib import aclosing, suppress
 from core.errors import GenerationError
-from core.generation import Deadlines, generate
-from core.backends.openai import OpenAIBackend
-from core.backends.tgi import TgiBackend
+from core.models.generation import Deadlines, generate
+from core.models.backends.openai import OpenAIBackend
+from core.models.backends.tgi import TgiBackend
 from core.types import Delta, Done, GenerationRequest, Message, Prompt, Role
 
 async def one(backend):

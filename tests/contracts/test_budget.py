@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from core.budgets import Budgets, SharedBudget
-from core.pacing import Budget
+from core.pacing.budget import Budget
+from core.pacing.shared import Budgets, SharedBudget
 from tests.waiting import UNHURRIED
 
 Make = Callable[..., Budget]

@@ -11,11 +11,11 @@ import redis.asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.jobs import Job, Note, Seal, StoredJob
-from core.keys import Keys
-from core.memory import Exchange, RedisMemory, Thread
-from core.queue import RedisTurnQueue
-from core.reply import WITHDRAWN
+from core.memory.conversations import Exchange, RedisMemory, Thread
+from core.store.keys import Keys
+from core.turns.jobs import Job, Note, Seal, StoredJob
+from core.turns.queue import RedisTurnQueue
+from core.turns.reply import WITHDRAWN
 from core.types import Author, ConversationKey, Ending, Message, MessageRef, Outcome, Role, Turn
 from tests.examples import examples
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 import redis.asyncio
 
-from core.keys import Keys
-from core.memory import MOST_BYTES, MOST_MESSAGES, Exchange, Memory, RedisMemory, Thread
+from core.memory.conversations import MOST_BYTES, MOST_MESSAGES, Exchange, Memory, RedisMemory, Thread
+from core.store.keys import Keys
 from core.types import Author, Conversation, ConversationKey, Message, Role
 
 CHANNEL = ConversationKey("slack", "T1", "C1")

@@ -15,8 +15,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.backends.openai import OpenAIBackend
-from core.backends.server import seconds
 from core.errors import (
     AnswerCutOff,
     AnswerFiltered,
@@ -31,7 +29,9 @@ from core.errors import (
     StreamBroken,
     ToolWanted,
 )
-from core.generation import Deadlines, generate
+from core.models.backends.openai import OpenAIBackend
+from core.models.backends.server import seconds
+from core.models.generation import Deadlines, generate
 from core.prompts.families import ChatTemplate
 from core.types import (
     Delta,

@@ -16,11 +16,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from core.errors import StorageError
-from core.jobs import Job, Note, Seal, StoredJob
-from core.keys import Keys
-from core.memory import Exchange, RedisMemory
-from core.queue import MOST_WAITING, FollowUp, RedisTurnQueue
+from core.memory.conversations import Exchange, RedisMemory
 from core.quotas import Quota, Quotas
+from core.store.keys import Keys
+from core.turns.jobs import Job, Note, Seal, StoredJob
+from core.turns.queue import MOST_WAITING, FollowUp, RedisTurnQueue
 from core.types import Author, ConversationKey, Ending, Message, MessageRef, Outcome, Role, Turn
 from tests.redis_server import running_redis
 from tests.waiting import wait_until

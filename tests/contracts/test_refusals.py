@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from core.backends.detect import DetectedBackend
-from core.backends.openai import OpenAIBackend
-from core.backends.server import Server
 from core.errors import GenerationError, ModelRefused, ModelUnauthorized, ModelUnavailable, PromptTooLong
+from core.models.backends.detect import DetectedBackend
+from core.models.backends.openai import OpenAIBackend
+from core.models.backends.server import Server
 from core.prompts.families import ChatTemplate
 from core.types import Done, GenerationRequest, Message, Role, Window
 from tests.contracts.test_backend import KEY, ask, check, collect
@@ -418,7 +418,7 @@ async def test_nothing_is_learned_from_where_a_redirect_leads() -> None:
 
 async def test_all_who_wait_for_a_hanging_server_wait_for_the_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The eighth asker waits as long as the first."""
-    monkeypatch.setattr("core.backends.detect.DEADLINE", 0.2)
+    monkeypatch.setattr("core.models.backends.detect.DEADLINE", 0.2)
     asked = asyncio.Event()
 
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

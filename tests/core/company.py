@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
 
-from core.budgets import Budgets, SharedBudget
+from core.pacing.shared import Budgets, SharedBudget
 from tests.waiting import UNHURRIED
 
 NAME = "slack:T1:chat.update"

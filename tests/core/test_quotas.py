@@ -9,9 +9,9 @@ import redis.asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.memory import RedisMemory
-from core.queue import RedisTurnQueue
+from core.memory.conversations import RedisMemory
 from core.quotas import MORE, Quota, Quotas, reached
+from core.turns.queue import RedisTurnQueue
 from core.types import Author, ConversationKey, Turn
 
 LIMITS = st.none() | st.integers(1, 10**9)

@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bots.web.board import Boards, Entry
-from core.feedback import Feedback
-from core.jobs import Job, Note, Seal, StoredJob
-from core.keys import Keys
-from core.memory import Exchange, RedisMemory, Thread
-from core.operator import Operator
-from core.queue import RedisTurnQueue
+from core.memory.conversations import Exchange, RedisMemory, Thread
+from core.memory.feedback import Feedback
 from core.quotas import Quota, Quotas
+from core.store.keys import Keys
 from core.stored import Unreadable
-from core.timings import Timing, Timings
+from core.turns.jobs import Job, Note, Seal, StoredJob
+from core.turns.operator import Operator
+from core.turns.queue import RedisTurnQueue
+from core.turns.timings import Timing, Timings
 from core.types import Author, ConversationKey, ConversationSettings, Ending, Message, MessageRef, Outcome, Role, Turn
 from tests.examples import examples
 

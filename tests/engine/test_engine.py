@@ -16,13 +16,13 @@ import aiohttp
 import pytest
 import redis.asyncio
 
-from core.assistant import Assistant, Manner
-from core.backends.detect import detect
-from core.backends.openai import OpenAIBackend
-from core.backends.server import Server
-from core.generation import Deadlines, generate
-from core.memory import RedisMemory
-from core.models import one_model
+from core.assistant.assistant import Assistant, Manner
+from core.memory.conversations import RedisMemory
+from core.models.backends.detect import detect
+from core.models.backends.openai import OpenAIBackend
+from core.models.backends.server import Server
+from core.models.generation import Deadlines, generate
+from core.models.models import one_model
 from core.prompts.families import ChatTemplate
 from core.types import (
     Author,
@@ -37,7 +37,7 @@ from core.types import (
     Role,
     Turn,
 )
-from tests.core.test_delivery import Platform, pace
+from tests.core.delivery.test_delivery import Platform, pace
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]

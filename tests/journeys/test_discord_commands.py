@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from core.keys import Keys
+from core.store.keys import Keys
 from tests.doubles.discord import ADA, BOB, GENERAL, DiscordDouble
 from tests.doubles.discord_world import CLEO, RANDOM
 from tests.doubles.tgi import TgiDouble

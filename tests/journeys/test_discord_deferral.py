@@ -13,7 +13,7 @@ from bots.discord.editor import EARLY_FOR, DiscordEditor
 from bots.discord.platform import log_in
 from bots.discord.typing import Typists
 from core.errors import MessageGone, PlatformUnavailable
-from core.pacing import Budget
+from core.pacing.budget import Budget
 from core.settings import load_settings
 from core.types import Author, ConversationKey, Turn
 from tests.doubles.discord import ADA, APP, GENERAL, GUILD, DiscordDouble

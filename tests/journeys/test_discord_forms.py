@@ -6,7 +6,7 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from core.keys import Keys
+from core.store.keys import Keys
 from tests.doubles.discord import BOB, DiscordDouble
 from tests.doubles.discord_records import Interaction
 from tests.doubles.discord_world import RANDOM

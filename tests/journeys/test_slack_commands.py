@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bots.slack.choices import OPEN
 from bots.slack.editor import FORGET
-from bots.slack.settings import OPEN
 from tests.doubles.slack import SlackDouble
 from tests.doubles.slack_forms import press_whisper, submit
 from tests.doubles.slack_records import Posted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bots.slack.settings import OPEN, RESET
+from bots.slack.choices import OPEN, RESET
 from tests.doubles.slack import SlackDouble
 from tests.doubles.slack_forms import press_whisper, submit
 from tests.doubles.slack_records import Json

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from core.meters import Histogram
-from core.metrics import METERS
+from core.metrics.meters import Histogram
+from core.metrics.page import METERS
 
 ROOT = Path(__file__).parents[2]
 GROUPS: list[Any] = yaml.safe_load((ROOT / "deploy" / "alerts.yml").read_text(encoding="utf-8"))["groups"]

@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 from dotenv import dotenv_values
 
-from bots.envfile import setting_names
+from bots.doctor.envfile import setting_names
 from core.prompts.families import family_of
 from core.settings import Settings
 from tests.doubles.slack import SlackDouble

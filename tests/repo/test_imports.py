@@ -35,7 +35,7 @@ def test_adapters_do_not_know_each_other() -> None:
     adapters = {"slack", "discord", "web"}
     for adapter in adapters:
         for path in Path("bots", adapter).rglob("*.py"):
-            strangers = ("bots.terminal", *(f"bots.{other}" for other in adapters - {adapter}))
+            strangers = ("bots.terminal.chat", *(f"bots.{other}" for other in adapters - {adapter}))
             assert not any(name.startswith(strangers) for name in imported(path)), path
 
 
@@ -48,7 +48,14 @@ def test_nothing_is_pickled() -> None:
 
 def test_heavy_packages_are_imported_only_where_they_are_used() -> None:
     """Each costs from half a second to ten."""
-    light = ("bots.cli", "bots.app", "bots.terminal", "bots.web.platform", "core.backends.tgi", "core.worker")
+    light = (
+        "bots.cli",
+        "bots.app",
+        "bots.terminal.chat",
+        "bots.web.platform",
+        "core.models.backends.tgi",
+        "core.turns.worker",
+    )
     heavy = ("slack_bolt", "slack_sdk", "text_generation", "discord", "gradio", "huggingface_hub")
     code = f"""
 import importlib, sys

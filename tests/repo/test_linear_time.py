@@ -15,19 +15,24 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bots import log, printing
+from bots import log
+from bots.console import printing
 from bots.discord import text as discord
 from bots.slack import text as slack
 from bots.web import board, people
 from bots.web import text as web
-from core import commands, fences, guard, links, markdown, preferences, tokens
-from core.backends.openai_stream import Events
-from core.backends.refusals import Dialect, remedy
-from core.backends.server import Server
-from core.backends.untrusted import Halves, TooLarge, said
-from core.controls import ControlTrimmer
-from core.generation import SpaceTrimmer, StopTrimmer
-from core.thoughts import Opened, ThoughtTrimmer
+from core.assistant import commands
+from core.markdown import fences, links
+from core.markdown import healing as markdown
+from core.memory import choices as preferences
+from core.models.backends.openai_stream import Events
+from core.models.backends.refusals import Dialect, remedy
+from core.models.backends.server import Server
+from core.models.backends.untrusted import Halves, TooLarge, said
+from core.models.control_tokens import ControlTrimmer
+from core.models.generation import SpaceTrimmer, StopTrimmer
+from core.models.thoughts import Opened, ThoughtTrimmer
+from core.prompts import guard, tokens
 from core.types import Limits
 from tests.examples import examples
 

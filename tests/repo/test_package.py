@@ -119,7 +119,9 @@ def test_it_works_where_nothing_else_is_installed(installed: Path, tmp_path: Pat
 def test_what_can_be_added_works_there_too(installed: Path, tmp_path: Path, redis_url: str) -> None:
     """The page, and a model's own tokens; without them each says how to add it, to this very environment."""
     env = environment(tmp_path, REDIS_URL=redis_url, PATH=f"{installed}:{os.defpath}", WEB_PORT="0")
-    tokens = "import sys, pathlib, core.tokens as t; print(t.read_tokenizer(pathlib.Path(sys.argv[1]))('a b a'))"
+    tokens = (
+        "import sys, pathlib, core.prompts.tokens as t; print(t.read_tokenizer(pathlib.Path(sys.argv[1]))('a b a'))"
+    )
     tokenizer = tmp_path / "tokenizer.json"
     tokenizer.write_text(json.dumps(WORDS), encoding="utf-8")
     page = [str(installed / "parley"), "run", "web"]

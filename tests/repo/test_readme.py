@@ -25,12 +25,12 @@ def run(tmp_path: Path, *arguments: str, said: str = "", **settings: str) -> sub
 
 
 DISCORD = ("invite", "sync")
-"""Run by tests/bots/test_discord_setup.py."""
+"""Run by tests/bots/discord/test_setup.py."""
 QUEUE = ("ls", "show TURN", "cancel TURN", "requeue TURN", "dead ls", "dead replay TURN")
-"""Run by tests/bots/test_queue_cli.py; the two processes of a larger deployment by tests/journeys/test_durable.py."""
+"""Run by bots/commands/test_queue.py; the two processes of a larger deployment by tests/journeys/test_durable.py."""
 
 MEMORY = ("ls", "show NAME", "export FILE", "import FILE", "forget --user ID")
-"""Run by tests/bots/test_memory_cli.py, with `parley backup` and `restore`; the whole of it by test_stranger.py."""
+"""Run by bots/commands/test_memory.py, with `parley backup` and `restore`; the whole of it by test_stranger.py."""
 COMPOSE = {"", " --profile llama", " --profile vllm", " --profile workers"}
 """What tests/repo/test_deploy.py reads; there is no engine here to run it."""
 

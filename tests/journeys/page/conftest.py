@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser
 
-from core.summary import INSTRUCTION
+from core.assistant.summary import INSTRUCTION
 from tests.doubles.tgi import TgiDouble, last_words
 from tests.journeys.browser import Visit, open_browser, serving_page
 from tests.journeys.process import from_nothing

@@ -1,0 +1,3 @@
+"""The commands of `parley` other than run, chat and doctor."""
+
+__all__ = ["backup", "complete", "config", "memory", "prompt", "queue"]

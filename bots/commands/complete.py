@@ -1,0 +1,102 @@
+"""``parley complete``: the model continues one text, on stdout. No memory, no chat template, no Redis."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from bots.app import manner
+from bots.console.printing import did_you_mean
+from bots.terminal.chat import visible
+from bots.terminal.plain import write
+from core.errors import GenerationError, SettingsError
+from core.models import generate
+from core.models.table import open_models
+from core.settings import Settings
+from core.types import Delta, Done, Ending, GenerationRequest, Message, Prompt, Role, Usage
+
+LARGEST = 4_000_000
+"""Characters of a prompt; no model reads as many."""
+FINISHES = {Ending.COMPLETE: "stop", Ending.LENGTH: "length"}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to complete, and how; None is as the settings say."""
+
+    text: str
+    max_new_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stops: Sequence[str] = ()
+    seed: int | None = None
+    model: str = ""
+
+
+async def complete(settings: Settings, order: Order, *, as_json: bool = False) -> None:
+    """Print how a model continues a text, as it is written or, for programs, as one JSON object at the end.
+
+    Raises:
+        GenerationError: the model gave no whole answer; what it gave has been printed, and is no JSON then.
+        SettingsError: there is no such model, or a setting is wrong.
+        BrokenPipeError: nobody reads it any more.
+    """
+    asked, models = manner(settings), open_models(settings)
+    try:
+        if order.model and order.model not in models.names:
+            known = [name for name in models.names if name]
+            near = did_you_mean(order.model, known) if known else "MODELS_FILE is not set, so leave --model out."
+            raise SettingsError(f"No model '{order.model}'. {near}")
+        model = next((one for one in models.models if one.name == order.model), models.models[0])
+        prompt = Prompt((Message(Role.USER, order.text),), tuple(order.stops), lambda: order.text)
+        request = GenerationRequest(
+            prompt,
+            order.max_new_tokens or asked.max_new_tokens,
+            asked.temperature if order.temperature is None else order.temperature,
+            order.top_p or asked.top_p,
+            order.seed,
+        )
+        pieces: list[str] = []
+        ending, usage = Ending.COMPLETE, Usage()
+        try:
+            async with aclosing(generate(model.backend, request, asked.deadlines)) as stream:
+                async for item in stream:
+                    if isinstance(item, Delta):
+                        pieces.append(item.text)
+                        if not as_json:
+                            write(sys.stdout, visible(item.text) if sys.stdout.isatty() else item.text)
+                    elif isinstance(item, Done):
+                        ending, usage = item.ending, item.usage
+        except GenerationError:
+            if pieces and not as_json:
+                write(sys.stdout, "\n")
+            raise
+    finally:
+        await models.aclose()
+    if as_json:
+        found = {
+            "text": "".join(pieces),
+            "finish_reason": FINISHES.get(ending, "stop"),
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+        }
+        write(sys.stdout, json.dumps(found, ensure_ascii=False) + "\n")
+    else:
+        write(sys.stdout, "\n")
+
+
+def read_prompt(argument: str) -> str:
+    """The text of an argument; ``-`` is what comes from stdin.
+
+    Raises:
+        SettingsError: there is nothing to complete, or too much.
+    """
+    text = sys.stdin.buffer.read(LARGEST + 1).decode("utf-8", "replace") if argument == "-" else argument
+    if not text.strip():
+        raise SettingsError('There is no text to complete. Example: parley complete "Once upon a time"')
+    if len(text) > LARGEST:
+        raise SettingsError(f"The text is too long: more than {LARGEST:,} characters")
+    return text

@@ -1,0 +1,318 @@
+"""``parley memory``: list, show, export, import and forget conversations. Backups: ``bots/commands/backup``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from bots.console.printing import ago, many, plain, print_json, progress, show, span, table
+from bots.console.usage import Command
+from core.errors import ParleyError
+from core.settings import load_settings
+
+if TYPE_CHECKING:  # the command line is read before anything that is dear to import is needed
+    from redis.asyncio import Redis
+
+    from core.archive import Archive, Record
+    from core.memory import RedisMemory
+
+T = TypeVar("T")
+
+MOST_NAMES = 3
+"""Conversations that are named one by one before they are forgotten."""
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="As `parley memory ls` shows it. The end of it is enough.")]
+Conversation = Annotated[
+    str, typer.Option(metavar="NAME", help="Only this conversation, as `ls` shows it. The end of its name is enough.")
+]
+Channel = Annotated[
+    str, typer.Option(metavar="ID", help="Only this channel with its threads, by the platform's id, such as C0123.")
+]
+User = Annotated[str, typer.Option(metavar="ID", help="Only this person, by the platform's id, such as U0123.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
+
+
+class Missing(ParleyError):
+    """There is no such conversation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """What commands work on; ``retention`` in seconds."""
+
+    redis: Redis
+    archive: Archive
+    memory: RedisMemory
+    retention: int
+
+
+def attach(memory: typer.Typer) -> None:
+    """Register the commands."""
+    commands: dict[str, Callable[..., None]] = {"ls": ls, "show": show_one, "export": export, "import": import_}
+    for name, command in {**commands, "forget": forget}.items():
+        memory.command(name, cls=Command)(command)
+
+
+def ls(conversation: Conversation = "", channel: Channel = "", user: User = "", as_json: AsJson = False) -> None:
+    """List the conversations, with their size and when each is forgotten, but not what was said."""
+
+    async def look(store: Store) -> list[dict[str, Any]]:
+        found = selected(store, conversation, channel, user, whole=True)
+        return [_figures(record) async for record in found if record.stored]
+
+    rows = sorted(do(look), key=lambda row: str(row["conversation"]))
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        print("Nothing is remembered.")  # noqa: T201
+        return
+    shown = table("conversation", "messages", "tokens", "bytes", "last message", "forgotten in")
+    for row in rows:
+        left = span(row["forgotten_at"] - time.time())
+        sizes = (str(row["messages"]), str(row["tokens"]), f"{row['bytes']:,}")
+        shown.add_row(row["conversation"], *sizes, ago(row["last_at"]), left)
+    show(shown)
+
+
+def show_one(conversation: Name, as_json: AsJson = False) -> None:
+    """Show one conversation, word for word."""
+    [record] = do(lambda store: select(store, conversation, "", "", whole=True))
+    figures, state = _figures(record), record.state
+    chosen: dict[str, Any] = json.loads(record.parts["settings"].value) if "settings" in record.parts else {}
+    said: list[dict[str, Any]] = [
+        {
+            "id": m.id,
+            "role": m.role,
+            "author": m.author.id if m.author else "",
+            "name": m.author.name if m.author else "",
+        }
+        | {"at": m.at, "tokens": m.tokens, "ending": m.ending, "text": m.text}
+        for m in record.messages
+    ]
+    if as_json:
+        print_json(figures | {"state": state, "settings": chosen, "said": said})
+        return
+    lines = [f"{record.key}: {many(figures['messages'], 'message')}, {figures['tokens']:,} tokens"]
+    lines += [f"chosen here: {name} = {value}" for name, value in chosen.items() if name != "v"]
+    if state.get("summary"):
+        lines += ["", "Summary of earlier messages:", state["summary"]]
+    for message in said:
+        if message["id"] and message["id"] == state.get("cut"):
+            lines += ["", "── from here on, the model sees the messages themselves ──"]
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(message["at"]))
+        lines += ["", f"{when}  {message['name'] or message['role']}", message["text"]]
+    print(plain("\n".join(lines)))  # noqa: T201
+
+
+def export(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="The file to write. Without it, or with -: standard output.")
+    ] = None,
+    *,
+    conversation: Conversation = "",
+    channel: Channel = "",
+    user: User = "",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write conversations as lines of JSON: all of them, or one conversation, one channel, one person.
+
+    For a person, that is what they said, and the answers to it. `parley memory import` reads the file.
+    """
+    from core.archive import SCHEMA, Header, Writer, write_backup
+    from core.version import parley_version
+
+    records = do(lambda store: select(store, conversation, channel, user))
+    header = Header(SCHEMA, parley_version(), time.time())
+    if file in (None, Path("-")):
+        writer = Writer(sys.stdout.buffer, header)
+        for record in records:
+            writer.add(record)
+        writer.end()
+        return
+    with write_backup(file, header, packed=False, over=force) as writer:
+        for record in records:
+            writer.add(record)
+    done(as_json, f"{file} holds {many(len(records), 'conversation')}.", file=str(file), conversations=len(records))
+
+
+def import_(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A file that `parley memory export` or `parley backup` wrote.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Add the conversations of a file to what is remembered here.
+
+    What is already here stays as it is, and what was forgotten since stays forgotten.
+    """
+    from bots.commands.backup import left_out, put_back
+
+    counts = do(lambda store: put_back(store, file, "merge"))
+    added = counts["written"] + counts["merged"]
+    said = f"Added {many(added, 'conversation')}." if added else "Nothing was added."
+    done(as_json, said + left_out(counts), **counts)
+
+
+def forget(
+    conversation: Conversation = "", channel: Channel = "", user: User = "", yes: Yes = False, as_json: AsJson = False
+) -> None:
+    """Forget a conversation with its threads, a channel, or all that one person said, with the answers to it.
+
+    For a person, the feedback they gave and their name on the page are deleted too.
+
+    Questions that are still in the queue will be answered and remembered: `parley queue ls` lists them.
+    """
+    if sum(map(bool, (conversation, channel, user))) != 1:
+        raise typer.BadParameter("Say what to forget: one of --conversation, --channel and --user.")
+    records = do(lambda store: select(store, conversation, channel, user, threads=True))
+    if not records and not user:  # of a person, there may be what nobody could answer
+        done(as_json, "Nothing is remembered there.", conversations=0, messages=0)
+        return
+    count, what = sum(len(record.stored) for record in records), _meant(records, user)
+    if not yes and not sys.stdin.isatty():
+        raise typer.BadParameter("Nobody is at a terminal to confirm this. Add --yes to forget without being asked.")
+    if not yes and not typer.confirm(f"Forget {what}, {many(count, 'message')}, for good?", err=True):
+        raise typer.Exit(1)
+    forgotten = do(lambda store: _forget(store, conversation, channel, user))
+    done(as_json, f"Forgot {what}, {many(forgotten, 'message')}.", conversations=len(records), messages=forgotten)
+
+
+def _meant(records: Sequence[Record], user: str) -> str:
+    """What is forgotten, in words: a few conversations by their names, with the number of their threads."""
+    if user:
+        return f"what {user} said and the answers to it in {many(len(records), 'conversation')}"
+    keys = {record.key for record in records}
+    names = [str(key) for key in keys if key.parent not in keys]
+    threads = len(keys) - len(names)
+    named = ", ".join(sorted(names)) if len(names) <= MOST_NAMES else many(len(names), "conversation")
+    whose = "its" if len(names) == 1 else "their"
+    return f"{named} and {whose} {many(threads, 'thread')}" if threads else named
+
+
+async def _forget(store: Store, conversation: str, channel: str, user: str) -> int:
+    records = await select(store, conversation, channel, "", threads=True)
+    if user:
+        records = [record for record in records if record.concerns(user)]
+    forgotten = 0
+    with progress("Forgetting", len(records)) as step:
+        for record in records:
+            if user:
+                forgotten += await store.memory.withdraw_author(record.key, user)
+            else:
+                forgotten += await store.memory.forget(record.key)
+            step()
+    if user:
+        from bots.web.people import People
+        from core.memory import Feedback
+
+        forgotten += await _forget_letters(store, user)
+        await Feedback(store.redis).forget(user)
+        await People(store.redis, retention=store.retention).forget(user)
+    return forgotten
+
+
+async def _forget_letters(store: Store, user: str) -> int:
+    """What a person said and nobody could answer."""
+    from core.turns import Operator
+
+    operator = Operator(store.redis)
+    theirs = [letter for letter in await operator.letters() if letter.concerns(user)]
+    return sum([await operator.drop(letter) for letter in theirs])
+
+
+async def select(
+    store: Store, conversation: str, channel: str, user: str, *, whole: bool = False, threads: bool = False
+) -> list[Record]:
+    """As ``selected``, all of them."""
+    return [record async for record in selected(store, conversation, channel, user, whole=whole, threads=threads)]
+
+
+async def selected(
+    store: Store, conversation: str, channel: str, user: str, *, whole: bool = False, threads: bool = False
+) -> AsyncIterator[Record]:
+    """The conversations that are meant, channel by channel; of a person, what they said and the answers, or all of it.
+
+    A single conversation comes with its ``threads`` or alone; a channel always has them.
+    """
+    families = await store.archive.families()
+    if conversation:
+        name = one_name([str(key) for family in families for key in family], conversation)
+        families = [
+            {k: parts for k, parts in family.items() if str(k) == name or (threads and str(k.parent) == name)}
+            for family in families
+        ]
+    if channel:
+        families = [{key: parts for key, parts in family.items() if key.channel == channel} for family in families]
+    families = [family for family in families if family]
+    with progress("Reading", len(families)) as step:
+        for family in families:
+            async for record in store.archive.records(family):
+                only = record.only(user) if user else record
+                if not user or only.parts:
+                    yield record if whole else only
+            step()
+
+
+def one_name(names: list[str], wanted: str) -> str:
+    """The conversation that is meant: by its whole name, or by an end of it that fits one alone. Raises Missing."""
+    from core.turns import matching
+
+    found = matching(names, wanted)
+    if len(found) > 1:
+        raise Missing(f"'{wanted}' matches several: {', '.join(found)}.", remedy="Type more of the name.")
+    if not found:
+        raise Missing(f"No conversation matches '{wanted}'.", remedy="`parley memory ls` lists them.")
+    return found[0]
+
+
+def _figures(record: Record) -> dict[str, Any]:
+    """A conversation in numbers."""
+    messages, stored = record.messages, record.stored
+    return {
+        "conversation": str(record.key),
+        "messages": len(messages),
+        "people": len({m.author.id for m in messages if m.author}),
+        "tokens": sum(m.tokens for m in messages),
+        "bytes": sum(len(text.encode()) for text in stored),
+        "last_at": messages[-1].at if messages else 0.0,
+        "forgotten_at": record.parts["messages"].until if stored else 0.0,
+    }
+
+
+def do(work: Callable[[Store], Awaitable[T]]) -> T:
+    """Do something with what is remembered."""
+    from core.archive import Archive, prepare
+    from core.memory import RedisMemory
+    from core.models.table import counter
+    from core.store import open_redis
+
+    settings = load_settings()
+
+    async def run() -> T:
+        url = settings.redis_url.get_secret_value() if settings.redis_url else None
+        async with open_redis(url, settings.data_dir) as redis:
+            await prepare(redis)
+            keep = settings.retention_seconds
+            memory = RedisMemory(redis, retention=keep, count=counter(settings))
+            return await work(Store(redis, Archive(redis, retention=keep), memory, keep))
+
+    return asyncio.run(run())
+
+
+def done(as_json: bool, said: str, **figures: Any) -> None:
+    """Say what was done."""
+    if as_json:
+        print_json({"ok": True, **figures})
+    else:
+        print(said)  # noqa: T201

@@ -1,0 +1,241 @@
+"""``parley queue``: the questions that wait or are being answered, and the dead letters."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from bots.console.printing import ago, many, plain, print_json, table
+from bots.console.printing import show as show_table
+from bots.console.usage import Command
+from core.errors import ParleyError
+from core.settings import load_settings
+
+if TYPE_CHECKING:  # the command line is read before anything that is dear to import is needed
+    from core.turns import Lane, Letter, Operator, RedisTurnQueue
+
+T = TypeVar("T")
+
+WAITING, DEAD = "parley queue ls", "parley queue dead ls"
+"""The commands that list turns in the queue, and dead letters."""
+
+ID = "The question's id, as `ls` or the log shows it. The end of it is enough."
+Turn = Annotated[str, typer.Argument(metavar="TURN", help=ID)]
+DeadTurn = Annotated[str, typer.Argument(metavar="TURN", help=ID, show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Text = Annotated[bool, typer.Option("--text", help="Also show what the question says.")]
+All = Annotated[bool, typer.Option("--all", help="Take all dead letters.")]
+
+
+class Missing(ParleyError):
+    """There is no such turn."""
+
+
+def attach(queue: typer.Typer, dead: typer.Typer) -> None:
+    """Register the commands."""
+    commands: dict[str, Callable[..., None]] = {"ls": ls, "show": show, "requeue": requeue, "cancel": cancel}
+    for name, command in commands.items():
+        queue.command(name, cls=Command)(command)
+    letters: dict[str, Callable[..., None]] = {"ls": dead_ls, "replay": replay, "drop": drop}
+    for name, command in letters.items():
+        dead.command(name, cls=Command)(command)
+
+
+def ls(as_json: AsJson = False) -> None:
+    """List the questions that wait or are being answered, and which worker has them."""
+    lanes = _do(lambda operator, _: operator.lanes())
+    if as_json:
+        print_json([_lane(lane) for lane in lanes])
+        return
+    if not lanes:
+        print("The queue is empty.")  # noqa: T201
+        return
+    shown = table("turn", "asked", "where it is", "tries", "answer so far")
+    for lane in lanes:
+        for number, job in enumerate(lane.jobs):
+            where = _where(lane) if number == 0 else f"in line, number {number + 1}"
+            so_far = f"{lane.characters} characters" if number == 0 and lane.characters else ""
+            shown.add_row(job.turn.id, ago(job.turn.at), where, str(lane.tries) if number == 0 else "", so_far)
+    show_table(shown)
+
+
+def show(turn: Turn, text: Text = False, as_json: AsJson = False) -> None:
+    """Show all that is known about one question."""
+
+    async def find(operator: Operator, _: RedisTurnQueue) -> Lane:
+        lanes = await operator.lanes()
+        name = _one([job.turn.id for lane in lanes for job in lane.jobs], turn)
+        return next(lane for lane in lanes if any(job.turn.id == name for job in lane.jobs))
+
+    lane = _do(find)
+    name = _one([job.turn.id for job in lane.jobs], turn)
+    known = _lane(lane, text=text) | {"turn": name}
+    if as_json:
+        print_json(known)
+        return
+    shown = table("", "")
+    for key, value in known.items():
+        shown.add_row(key, json.dumps(value, ensure_ascii=False) if isinstance(value, list) else str(value))
+    show_table(shown)
+
+
+def requeue(turn: Turn, as_json: AsJson = False) -> None:
+    """Take a question from its worker, so that another worker answers it now."""
+    name = _do(lambda operator, _: _requeue(operator, turn))
+    _done(as_json, name, f"{name} is back in the queue, first in its line.")
+
+
+def cancel(turn: Turn, as_json: AsJson = False) -> None:
+    """Stop a question. What was answered so far stays, and the person is told."""
+    name = _do(lambda operator, queue: _cancel(operator, queue, turn))
+    _done(as_json, name, f"Stopped {name}.")
+
+
+def dead_ls(as_json: AsJson = False) -> None:
+    """List the dead letters, and why each was given up."""
+    letters = _do(lambda operator, _: operator.letters())
+    if as_json:
+        print_json([_letter(letter) for letter in letters])
+        return
+    if not letters:
+        print("There are no dead letters.")  # noqa: T201
+        return
+    shown = table("turn", "given up", "tries", "why")
+    for letter in letters:
+        shown.add_row(letter.name, ago(letter.at) if letter.at else "", str(letter.tries), plain(letter.why))
+    show_table(shown)
+
+
+def replay(turn: DeadTurn = "", every: All = False, as_json: AsJson = False) -> None:
+    """Answer a dead letter again; the new answer replaces what was shown."""
+    _check(turn, every)
+    names = _do(lambda operator, _: _take(operator, turn, every, operator.replay))
+    _done(as_json, names, f"Back in the queue: {many(len(names), 'question')}.")
+
+
+def drop(turn: DeadTurn = "", every: All = False, as_json: AsJson = False) -> None:
+    """Delete a dead letter."""
+    _check(turn, every)
+    names = _do(lambda operator, _: _take(operator, turn, every, operator.drop))
+    _done(as_json, names, f"Deleted {many(len(names), 'dead letter')}.")
+
+
+def _check(turn: str, every: bool) -> None:
+    if bool(turn) == every:
+        raise typer.BadParameter(
+            "Give a TURN or --all, not both." if turn else "Give a TURN, or --all for all dead letters."
+        )
+
+
+async def _requeue(operator: Operator, wanted: str) -> str:
+    name = await _waiting(operator, wanted)
+    if not await operator.requeue(name):
+        raise _missing(wanted)
+    return name
+
+
+async def _cancel(operator: Operator, queue: RedisTurnQueue, wanted: str) -> str:
+    from core.turns import CANCELLED
+
+    name = await _waiting(operator, wanted)
+    if not await queue.stop(name, CANCELLED):
+        raise _missing(wanted)
+    return name
+
+
+async def _waiting(operator: Operator, wanted: str) -> str:
+    return _one([job.turn.id for lane in await operator.lanes() for job in lane.jobs], wanted)
+
+
+async def _take(operator: Operator, wanted: str, every: bool, take: Callable[[Letter], Awaitable[bool]]) -> list[str]:
+    letters = {letter.name: letter for letter in await operator.letters()}
+    names = list(letters) if every else [_one(list(letters), wanted, DEAD)]
+    return [name for name in names if await take(letters[name])]
+
+
+def _one(turns: Sequence[str], wanted: str, listing: str = WAITING) -> str:
+    from core.turns import matching
+
+    found = list(dict.fromkeys(matching(turns, wanted)))
+    if len(found) > 1:
+        raise Missing(f"'{wanted}' matches several: {', '.join(found)}.", remedy="Type more of the id.")
+    if not found:
+        raise _missing(wanted, listing)
+    return found[0]
+
+
+def _missing(wanted: str, listing: str = WAITING) -> Missing:
+    what = "dead letter" if listing == DEAD else "question in the queue"
+    return Missing(f"No {what} matches '{wanted}'.", remedy=f"`{listing}` lists them.")
+
+
+def _do(work: Callable[[Operator, RedisTurnQueue], Awaitable[T]]) -> T:
+    """Do something with the queue."""
+    from core.memory import RedisMemory
+    from core.store import open_redis
+    from core.turns import Operator, RedisTurnQueue
+
+    settings = load_settings()
+
+    async def run() -> T:
+        url = settings.redis_url.get_secret_value() if settings.redis_url else None
+        async with open_redis(url, settings.data_dir) as redis:
+            memory = RedisMemory(redis, retention=settings.retention_seconds)
+            return await work(Operator(redis), RedisTurnQueue(redis, memory))
+
+    return asyncio.run(run())
+
+
+def _lane(lane: Lane, *, text: bool = False) -> dict[str, Any]:
+    """A lane for programs."""
+    turns = [
+        {
+            "id": job.turn.id,
+            "asked_at": job.turn.at,
+            "author": job.turn.author.id,
+            "asked_again": job.turn.attempt,
+            "characters": len(job.turn.text),
+            **({"text": job.turn.text} if text else {}),
+        }
+        for job in lane.jobs
+    ]
+    return {
+        "lane": lane.name,
+        "place": lane.place,
+        "worker": lane.owner,
+        "tries": lane.tries,
+        "lease_seconds": lane.seconds,
+        "answer_characters": lane.characters,
+        "answer_messages": lane.messages,
+        "turns": turns,
+    }
+
+
+def _letter(letter: Letter) -> dict[str, Any]:
+    author = letter.job.turn.author.id if letter.job else ""
+    return {"id": letter.name, "author": author, "at": letter.at, "why": letter.why, "tries": letter.tries}
+
+
+def _where(lane: Lane) -> str:
+    match lane.place:
+        case "held" if lane.owner:
+            return f"being answered by {lane.owner}"
+        case "held":
+            return f"tried again in {max(0, lane.seconds):.0f} s"
+        case "suspects":
+            return "its worker crashed twice: it is tried once more on its own"
+        case "waiting":
+            return "waits until the message that its thread branched from is answered"
+        case _:
+            return "waits for a worker"
+
+
+def _done(as_json: bool, what: Any, said: str) -> None:
+    if as_json:
+        print_json({"ok": True, "turns": [what] if isinstance(what, str) else what})
+    else:
+        print(said)  # noqa: T201

@@ -1,0 +1,3 @@
+"""The command line: its help, its standard streams, and what commands print."""
+
+__all__ = ["printing", "streams", "usage"]

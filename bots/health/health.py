@@ -1,0 +1,226 @@
+"""Whether a process is alive and ready, in words for operators; ``bots.health.http`` serves it.
+
+It is not alive when a restart would help: the event loop is blocked, or one of its loops makes no progress. Without
+Redis it is alive, but not ready. Without its model it is ready but "degraded": it accepts messages, and tells people.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import structlog
+from redis.asyncio import Redis
+
+from bots.health.presence import Connected
+from core import metrics
+from core.errors import ParleyError
+from core.models import Model, Models
+from core.store import Keys, redis_errors
+
+log = structlog.get_logger()
+
+SILENT = 30.0
+"""Seconds without progress after which a loop counts as stuck."""
+LAG = 5.0
+"""Seconds that the event loop may be late before the process counts as stuck."""
+TICK = 0.5
+"""Seconds between two looks at the event loop."""
+PATIENCE = 2.0
+"""Seconds that a probe may take; what asks gives up soon after."""
+FRESH = 1.0
+"""Seconds in which probes are not made again, however often somebody asks."""
+
+State = Literal["ok", "degraded", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; where it is not "ok", ``found`` says what is wrong and ``remedy`` what to do."""
+
+    name: str
+    state: State
+    found: str = ""
+    remedy: str = ""
+
+
+Probe = Callable[[], Awaitable[Finding]]
+"""Looks at one thing; may raise, and may take too long."""
+Gauging = Callable[[], Awaitable[None]]
+"""Brings gauges up to date before they are shown."""
+
+
+class Health:
+    """What the parts of a process report to."""
+
+    def __init__(self, *, silent: float = SILENT, lag: float = LAG) -> None:
+        self._silent = silent
+        self._most_lag = lag
+        self._loops: dict[str, Callable[[], float]] = {}
+        self._platforms: dict[str, Connected] = {}
+        self._probes: dict[str, Probe] = {}
+        self._gaugings: list[Gauging] = []
+        self._starting = True
+        self._stopping = False
+        self._ticked = time.monotonic()
+        self._lag = 0.0
+        self._found: tuple[float, list[Finding]] = (-FRESH, [])
+        self._asking = asyncio.Lock()
+
+    # What others report.
+
+    @contextmanager
+    def progressing(self, name: str, last: Callable[[], float]) -> Iterator[None]:
+        """While inside, a loop runs; ``last`` returns when it last did something, on the monotonic clock.
+
+        For a loop that has ended, that is minus infinity.
+        """
+        self._loops[name] = last
+        try:
+            yield
+        finally:
+            del self._loops[name]
+
+    def serves(self, name: str, platform: Connected) -> None:
+        """Messages of a platform are taken here, while it is connected."""
+        self._platforms[name] = platform
+
+    def probe(self, name: str, probe: Probe) -> None:
+        """Something that has to work for this process to be of use."""
+        self._probes[name] = probe
+
+    def gauge(self, gauging: Gauging) -> None:
+        """Something to measure when somebody looks."""
+        self._gaugings.append(gauging)
+
+    def started(self) -> None:
+        """Everything is set up."""
+        self._starting = False
+
+    def stopping(self) -> None:
+        """Nothing new is taken from now on."""
+        self._stopping = True
+
+    # What is shown.
+
+    def live(self) -> list[Finding]:
+        """Whether the process should be left alone."""
+        now = time.monotonic()
+        # A tick that is due and did not come counts as well.
+        lag = max(self._lag, now - self._ticked - TICK)
+        late = lag >= self._most_lag
+        findings = [
+            Finding(
+                "event loop",
+                "failed" if late else "ok",
+                f"blocked for {lag:.1f} s" if late else "",
+                "Restart the process: something blocks it, or the machine is overloaded." if late else "",
+            )
+        ]
+        for name, last in self._loops.items():
+            silence = now - last()
+            stuck = silence >= self._silent
+            what = f"no progress for {silence:.0f} s" if silence < math.inf else "it has ended"
+            findings.append(
+                Finding(
+                    name,
+                    "failed" if stuck else "ok",
+                    what if stuck else "",
+                    "Restart the process; another one continues its answers." if stuck else "",
+                )
+            )
+        return findings
+
+    async def ready(self) -> list[Finding]:
+        """Whether the process is of use now; one look serves all who ask within a second."""
+        async with self._asking:
+            at, findings = self._found
+            if time.monotonic() - at >= FRESH:
+                findings = list(await asyncio.gather(*(self._try(name) for name in self._probes)))
+                self._found = time.monotonic(), findings
+        return [*self._phase(), *findings, *self._connections()]
+
+    async def measure(self) -> None:
+        """Bring all gauges up to date; what cannot be measured is left out."""
+        for name, platform in self._platforms.items():
+            metrics.SOCKET_CONNECTED.set(float(platform.connected), platform=name)
+        metrics.LOOP_LAG.set(max(0.0, self._lag))
+        await asyncio.gather(*(self._gauge(gauging) for gauging in self._gaugings))
+
+    async def watch(self) -> None:
+        """Measure how late the event loop is, until cancelled."""
+        while True:
+            self._ticked = time.monotonic()
+            await asyncio.sleep(TICK)
+            self._lag = time.monotonic() - self._ticked - TICK
+
+    def _phase(self) -> list[Finding]:
+        if self._stopping:
+            return [Finding("process", "failed", "stopping", "Nothing to do: running answers are being finished.")]
+        if self._starting:
+            return [Finding("process", "failed", "starting", "Wait. If this lasts, its log says why.")]
+        return []
+
+    def _connections(self) -> list[Finding]:
+        """One platform is enough to be of use."""
+        connected = {name: platform.connected for name, platform in self._platforms.items()}
+        missing: State = "degraded" if any(connected.values()) else "failed"
+        remedy = "It reconnects on its own. If this lasts, `parley doctor` says what is wrong."
+        return [
+            Finding(name, "ok") if there else Finding(name, missing, "not connected", remedy)
+            for name, there in connected.items()
+        ]
+
+    async def _try(self, name: str) -> Finding:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self._probes[name]()
+        except TimeoutError:
+            return Finding(name, "failed", f"no answer within {PATIENCE:g} s", "`parley doctor` says more.")
+        except ParleyError as error:
+            return Finding(name, "failed", str(error), error.remedy)
+
+    async def _gauge(self, gauging: Gauging) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await gauging()
+        except (ParleyError, TimeoutError) as error:
+            log.info("metric not measured", error=str(error) or "no answer in time")
+
+
+def redis_probe(redis: Redis) -> Probe:
+    """Whether Redis takes what is written: one that only reads stores no message."""
+
+    async def probe() -> Finding:
+        with redis_errors("be written to"):
+            await redis.set(Keys.PROBE, "1", ex=60)
+        return Finding("redis", "ok")
+
+    return probe
+
+
+def model_probe(models: Models) -> Probe:
+    """Whether every model's server answers; messages are taken without it as well, and people are told."""
+
+    async def answers(model: Model) -> bool:
+        try:
+            async with asyncio.timeout(PATIENCE / 2):
+                return await model.backend.healthy()
+        except TimeoutError:
+            return False
+
+    async def probe() -> Finding:
+        there = await asyncio.gather(*map(answers, models.models))
+        away = [model.name for model, healthy in zip(models.models, there, strict=True) if not healthy]
+        if not away:
+            return Finding("model", "ok")
+        server = f"the server of {', '.join(away)}" if all(away) else "the model's server"
+        remedy = "Check that it runs, and its address in the settings; `parley doctor` says more."
+        return Finding("model", "degraded", f"{server} does not answer", remedy)
+
+    return probe

@@ -1,0 +1,247 @@
+"""Settings of a conversation as a form in Slack: a button that one person sees, a modal, and what was filled in.
+
+The words `settings temperature 0.2` do the same; this only saves typing them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import structlog
+from slack_bolt.app.async_app import AsyncApp
+
+from bots.slack.errors import slack_errors
+from bots.slack.surface import SlackSurface
+from core.errors import ParleyError, PlatformError, StorageError
+from core.memory import MOST_TOKENS, NAMES, Choices, Memory, WrongChoice, trace
+from core.turns import in_time
+from core.types import ConversationKey, ConversationSettings
+
+log = structlog.get_logger()
+
+OPEN = "parley_settings"
+"""``action_id`` of the button."""
+FORM = "parley_settings_form"
+"""``callback_id`` of the modal."""
+RESET = "parley_reset"
+LONGEST_INPUT = 3000
+"""Characters that Slack takes in one field."""
+LONGEST_OPTION = 75
+MOST_OPTIONS = 100
+LABELS = {
+    "system": "Who I am here",
+    "persona": "Persona",
+    "temperature": "Temperature",
+    "top_p": "Top p",
+    "max": "Longest answer, in tokens",
+    "model": "Model",
+}
+CUT = f"This shows its first {LONGEST_INPUT:,} characters. If you change them, the rest is lost."
+RANGES = {"temperature": ("0", "2"), "top_p": ("0.01", "1"), "max": ("1", str(MOST_TOKENS))}
+FIELDS = {"max": "max_new_tokens"}
+
+Json = dict[str, Any]
+Refuses = Callable[[str, str], str]
+"""Why a person cannot change settings in a channel, for ``Venue.tell``; "" if they can."""
+Whisper = Callable[[str, str, str, str], Awaitable[None]]
+"""Says something to a person in a channel and a thread of it."""
+
+
+def offer(key: ConversationKey) -> list[Json]:
+    """A button that opens the form."""
+    button = {"type": "button", "action_id": OPEN, "text": _plain("Change settings"), "value": str(key)}
+    return [{"type": "actions", "block_id": OPEN, "elements": [button]}]
+
+
+def form(key: ConversationKey, chosen: ConversationSettings, choices: Choices) -> Json:
+    """The modal, filled in with what was chosen; an empty field is its default."""
+    blocks = [_field(name, chosen, choices) for name in NAMES if choices.offers(name)]
+    option = {"text": _plain("Reset to defaults"), "value": RESET}
+    boxes = {"type": "checkboxes", "action_id": RESET, "options": [option]}
+    reset = {"type": "input", "block_id": RESET, "optional": True, "label": _plain("Defaults"), "element": boxes}
+    return {
+        "type": "modal",
+        "callback_id": FORM,
+        "private_metadata": json.dumps({"key": str(key), "shown": _traces(chosen, choices)}),
+        "title": _plain("Settings"),
+        "submit": _plain("Save"),
+        "close": _plain("Cancel"),
+        "blocks": [*blocks, reset],
+    }
+
+
+def read_about(view: Json) -> tuple[ConversationKey, dict[str, str]]:
+    """Which conversation a form is about, and traces of what it showed; an older Parley's form has none."""
+    about = view["private_metadata"]
+    if not about.startswith("{"):
+        return ConversationKey.parse(about), {}
+    found = json.loads(about)
+    return ConversationKey.parse(found["key"]), found["shown"]
+
+
+def read_form(view: Json) -> dict[str, str]:
+    """What was filled in, by the names of settings; ``RESET`` alone if all is to be reset."""
+    values = view.get("state", {}).get("values", {})
+    if values.get(RESET, {}).get(RESET, {}).get("selected_options"):
+        return {RESET: ""}
+    found = {}
+    for name in NAMES:
+        if name in values:
+            field = values[name][name]
+            picked = field.get("selected_option") or {}
+            found[name] = str(picked.get("value") or field.get("value") or "")
+    return found
+
+
+def changed(
+    filled: Mapping[str, str], shown: Mapping[str, str], before: ConversationSettings, choices: Choices
+) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """What to choose, in order, and what is wrong with which field.
+
+    What is as the form showed it stays as it is now: somebody else may have changed it since, and a field may not have
+    had room for all of it.
+    """
+    shown = shown or _traces(before, choices)
+    wanted: list[tuple[str, str]] = []
+    wrong: dict[str, str] = {}
+    for name, value in filled.items():
+        if trace(value) == shown.get(name):
+            continue
+        whole = next((one for one in _menu(name, choices) if one[:LONGEST_OPTION] == value), value)
+        try:
+            choices.change(before, name, whole)
+        except WrongChoice as error:
+            wrong[name] = str(error).replace("`", "")[:LONGEST_INPUT]
+        else:
+            wanted.append((name, whole))
+    # What is taken back goes first: a persona takes the place of a system prompt, and the other way round.
+    return sorted(wanted, key=lambda one: bool(one[1])), wrong
+
+
+class SlackSettings:
+    """Opens the form and takes what was filled in."""
+
+    def __init__(self, surface: SlackSurface, memory: Memory, refuses: Refuses, whisper: Whisper) -> None:
+        self._surface, self._memory, self._refuses, self._whisper = surface, memory, refuses, whisper
+
+    def attach(self, app: AsyncApp) -> None:
+        """Register with Bolt."""
+        app.action(OPEN)(self.open)
+        app.view(FORM)(self.save)
+
+    async def open(self, ack: Callable[[], Awaitable[None]], body: Json, action: Json) -> None:
+        """The button was pressed: show the form, while Slack still lets us."""
+        await ack()
+        channel, user, thread = body["channel"]["id"], body["user"]["id"], body.get("message", {}).get("thread_ts", "")
+        if why := self._refuses(channel, user):
+            await self._tell(channel, user, thread, why)
+            return
+        key = ConversationKey.parse(action["value"])
+        try:
+            async with in_time():
+                chosen, choices = await self._memory.settings(key)
+            with slack_errors("views.open"):
+                await self._surface.client.views_open(trigger_id=body["trigger_id"], view=form(key, chosen, choices))
+        except ParleyError as error:
+            log.warning("settings form not opened", error=str(error), remedy=error.remedy)
+            await self._tell(channel, user, thread, error.plain)
+
+    async def save(self, ack: Callable[..., Awaitable[None]], body: Json, view: Json) -> None:
+        """The form was sent: store what changed, or say beside each field what is wrong with it."""
+        (key, shown), filled = read_about(view), read_form(view)
+        first = next(iter(filled), RESET)
+        if why := self._refuses(key.channel, body["user"]["id"]):
+            wrong = {first: (await self._surface.venue_in(key.channel)).tell(why)}
+            await ack(response_action="errors", errors=wrong)
+            return
+        try:
+            async with in_time():
+                wrong = await self._choose(key, filled, shown)
+        except StorageError as error:
+            log.warning("settings not stored", error=str(error))
+            wrong = {first: StorageError.tell(await self._surface.venue_in(key.channel))}
+        if wrong:
+            await ack(response_action="errors", errors=wrong)
+        else:
+            await ack()
+
+    async def _tell(self, channel: str, user: str, thread: str, text: str) -> None:
+        try:
+            await self._whisper(channel, user, thread, text)
+        except PlatformError as error:
+            log.warning("notice not delivered", error=str(error), remedy=error.remedy)
+
+    async def _choose(
+        self, key: ConversationKey, filled: Mapping[str, str], shown: Mapping[str, str]
+    ) -> dict[str, str]:
+        if RESET in filled:
+            await self._memory.choose(key, "", "")
+            return {}
+        before, choices = await self._memory.settings(key)
+        wanted, wrong = changed(filled, shown, before, choices)
+        if not wrong:
+            for name, value in wanted:
+                await self._memory.choose(key, name, value)
+        return wrong
+
+
+def _field(name: str, chosen: ConversationSettings, choices: Choices) -> Json:
+    value = _shown(name, chosen, choices)
+    hint = f"{NAMES[name][0].upper()}{NAMES[name][1:]}."
+    match name:
+        case "persona" | "model":
+            element = _select(value, _menu(name, choices))
+        case "temperature" | "top_p" | "max":
+            least, most = RANGES[name]
+            element = {
+                "type": "number_input",
+                "is_decimal_allowed": name != "max",
+                "min_value": least,
+                "max_value": most,
+            }
+            element |= {"initial_value": value} if value else {}
+        case _:
+            element = {"type": "plain_text_input", "multiline": True, "max_length": LONGEST_INPUT}
+            element |= {"initial_value": value} if value else {}
+            element["placeholder"] = _plain("Default")
+            if len(chosen.system or "") > LONGEST_INPUT:
+                hint += " " + CUT
+    return {
+        "type": "input",
+        "block_id": name,
+        "optional": True,
+        "label": _plain(LABELS[name]),
+        "hint": _plain(hint),
+        "element": element | {"action_id": name},
+    }
+
+
+def _select(value: str, names: Sequence[str]) -> Json:
+    options = [{"text": _plain(one[:LONGEST_OPTION]), "value": one[:LONGEST_OPTION]} for one in names]
+    initial = next((option for option in options if option["value"] == value), None)
+    return {"type": "static_select", "options": options} | ({"initial_option": initial} if initial else {})
+
+
+def _menu(name: str, choices: Choices) -> tuple[str, ...]:
+    """What a menu offers; nothing for what is no menu."""
+    names = {"persona": tuple(choices.personas), "model": choices.models}.get(name, ())
+    return names[:MOST_OPTIONS]
+
+
+def _shown(name: str, chosen: ConversationSettings, choices: Choices) -> str:
+    """What stands in a field: as much of what was chosen as Slack has room for."""
+    value = getattr(chosen, FIELDS.get(name, name))
+    if value is None or (name in ("persona", "model") and value not in _menu(name, choices)):
+        return ""
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text[: LONGEST_OPTION if name in ("persona", "model") else LONGEST_INPUT]
+
+
+def _traces(chosen: ConversationSettings, choices: Choices) -> dict[str, str]:
+    return {name: trace(_shown(name, chosen, choices)) for name in NAMES}
+
+
+def _plain(text: str) -> Json:
+    return {"type": "plain_text", "text": text, "emoji": False}

@@ -1,0 +1,3 @@
+"""`parley chat`: one person at a terminal."""
+
+__all__ = ["chat", "plain"]

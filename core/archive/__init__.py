@@ -1,0 +1,19 @@
+"""All that is kept, conversation by conversation: listed, exported, forgotten, backed up and restored."""
+
+from core.archive.archive import Archive, How, Record
+from core.archive.backup import Header, Writer, read_backup, stream_backup, write_backup
+from core.archive.schema import SCHEMA, prepare, too_new
+
+__all__ = [
+    "SCHEMA",
+    "Archive",
+    "Header",
+    "How",
+    "Record",
+    "Writer",
+    "prepare",
+    "read_backup",
+    "stream_backup",
+    "too_new",
+    "write_backup",
+]

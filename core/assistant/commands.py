@@ -1,0 +1,332 @@
+"""What people can tell Parley to do instead of asking it: help, memory, forget, settings, stop.
+
+A message is a command only if it is nothing else: ``forget``, ``Forget.``, ``/forget``. One that was probably meant as
+a command, such as ``setings`` or ``settings temperatur 0.2``, is answered with "Did you mean …?" and is not sent to the
+model (see ``core.assistant.guesses``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, Self
+
+from core.assistant.guesses import COMMANDS, MOST_WORDS, Line, guess, inline
+from core.memory import NAMES, Extent, Memory, WrongChoice, find_setting, setting_name
+from core.policy import Policy, Venue
+from core.types import ConversationKey, Turn
+
+WORDS: dict[str, str] = {
+    "help": "this list",
+    "memory": "what I remember of this conversation",
+    "forget": "forget this conversation and its threads",
+    "settings": "how I answer here; {/settings temperature 0.2} changes it",
+    "stop": "stop the answer I'm writing for you",
+}
+"""The commands and what they do, for ``Venue.tell``.
+
+``stop`` ends the answer that is being written. Adapters obey it at once: in the queue it would wait for that answer.
+"""
+FORGET_ASKS = "This makes me forget {place} for everybody: {extent}. {how} to go ahead."
+FORGOTTEN_SINCE = "That's already done: this conversation was forgotten after you asked."
+NOT_ASKED = "This button no longer works. Write {/forget} again."
+NOT_YOURS = "Only the person who asked, or an admin, can confirm that."
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a command replies, as Markdown. ``confirm`` is what a Forget button is bound to, "" for no button.
+
+    ``private`` is for its author alone, where the platform can say it so: nothing was done.
+    """
+
+    text: str
+    confirm: str = ""
+    private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A command as somebody gave it: in which turn, in which venue, and what the operator's policy is."""
+
+    turn: Turn
+    memory: Memory
+    venue: Venue
+    policy: Policy
+
+    @property
+    def place(self) -> str:
+        """The conversation that it is about, in words."""
+        return _place(self.turn.key, self.venue)
+
+    def say(self, text: str) -> Said:
+        """Reply with one of our own sentences, with its placeholders filled."""
+        return Said(self.venue.tell(text))
+
+    def refuse(self, text: str) -> Said:
+        """The same where nothing was done."""
+        return Said(self.venue.tell(text), private=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Something that a person tells Parley to do.
+
+    >>> command = find("settings temperature 0.2")
+    >>> said = await command(turn, memory, venue, policy)
+    """
+
+    obey: Callable[[Order], Awaitable[Said]]
+
+    def __call__(
+        self, turn: Turn, memory: Memory, venue: Venue | None = None, policy: Policy | None = None
+    ) -> Awaitable[Said]:
+        """Obey ``turn``, which was said in ``venue``, as far as ``policy`` lets its author. Raises StorageError."""
+        return self.obey(Order(turn, memory, venue or Venue(), policy or Policy()))
+
+
+class Asked(Protocol):
+    """What a confirmation needs of the queue: see ``core.turns.RedisTurnQueue``."""
+
+    async def happened(self, name: str) -> bool:
+        """Whether something of that name happened in the last 24 hours."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """The question whether to forget a conversation, as the button under it carries it.
+
+    ``epoch`` counts how often the conversation was forgotten before. The queue knows for 24 hours under which ``name``
+    the question was asked, so a button whose values were changed, or one from long ago, confirms nothing.
+    """
+
+    key: ConversationKey
+    turn: str
+    asker: str
+    epoch: str
+
+    @classmethod
+    def of(cls, turn: Turn, epoch: str) -> Self:
+        """The question that was asked in reply to a turn."""
+        return cls(turn.key, turn.id, turn.author.id, epoch)
+
+    @property
+    def name(self) -> str:
+        """Under which the queue knows that it was asked."""
+        return f"forget?{self.key} {self.turn} {self.asker} {self.epoch}"
+
+    async def give(self, user: str, queue: Asked, memory: Memory, venue: Venue, policy: Policy) -> tuple[bool, str]:
+        """Forget, if ``user`` may confirm it. Returns whether it is done, and what to say. Raises StorageError."""
+        if user != self.asker and user not in policy.admins:
+            return False, NOT_YOURS
+        if why := policy.refusal("forget", user, shared=True):
+            return False, venue.tell(why)
+        if not await queue.happened(self.name):
+            return False, venue.tell(NOT_ASKED)
+        if str((await memory.extent(self.key)).epoch) != self.epoch:
+            return False, FORGOTTEN_SINCE
+        return True, _forgotten(await memory.forget(self.key), _place(self.key, venue))
+
+
+def find(text: str) -> Command | None:
+    """The command that a message is, or that it was probably meant to be. Empty means help; None is a question."""
+    line = Line.read(text)
+    if command := _exact(line):
+        return command
+    if meant := guess(line):
+        return Command(partial(_suggest, meant))
+    return _unknown_command(line) if line.mark == "/" and line.words != ("stop",) else None
+
+
+def is_stop(text: str) -> bool:
+    """Whether a message asks for nothing but that an answer ends."""
+    return Line.read(text).words == ("stop",)
+
+
+def is_forget(text: str) -> bool:
+    """Whether a message is ``forget`` alone, which may have to be confirmed."""
+    line = Line.read(text)
+    return line.words == ("forget",) and not line.asks
+
+
+def is_settings(text: str) -> bool:
+    """Whether a message is ``settings`` alone, which a form can answer."""
+    return Line.read(text).words == ("settings",)
+
+
+def days(seconds: float) -> str:
+    """A time to live, as people say it."""
+    whole = round(seconds / 86_400)
+    if whole < 1:
+        return f"{max(1, round(seconds / 3600))} h"
+    return "1 day" if whole == 1 else f"{whole} days"
+
+
+async def about(order: Order) -> str:
+    """Which model answers, how long it is remembered, whether files are read, and whom to ask."""
+    chosen, choices = await order.memory.settings(order.turn.key)
+    model = await choices.label(chosen.model or next(iter(choices.models), ""))
+    shown = "the built-in demo, no model" if model == "demo" else f"`{inline(model)}`"
+    answers = f"I answer with {shown}. " if model else ""
+    kept = f"I remember {order.place} for {days(order.policy.retention)} after its last message"
+    return answers + order.venue.tell(
+        f"{kept}, and use it nowhere else. I can't read files yet. Questions or problems? Ask {{contact}}."
+    )
+
+
+async def question_before_forgetting(key: ConversationKey, memory: Memory, venue: Venue, user: str) -> tuple[str, int]:
+    """What to ask a person before a conversation is forgotten in which others spoke, and its epoch; "" for nothing."""
+    extent = await memory.extent(key)
+    if not venue.shared or extent.people <= {user}:
+        return "", extent.epoch
+    how = "Press **Forget** or write {/forget now}" if venue.buttons else "Write {/forget now}"
+    said = FORGET_ASKS.format(place=_reach(key, venue), extent=in_words(extent), how=how)
+    return venue.tell(said), extent.epoch
+
+
+def _exact(line: Line) -> Command | None:
+    """The command that a line is, without a slip."""
+    if line.words[:1] == ("settings",) and line.count > 1:
+        return _exact_setting(line)
+    obey = _FIXED.get(line.words) if line.count <= MOST_WORDS else None
+    if obey and line.asks and line.words[:1] == ("forget",):
+        return Command(_explain_forget)
+    if line.words[:1] == ("help",) and len(line.words) == 2 and line.words[1] in COMMANDS:
+        return Command(_help)
+    return Command(obey) if obey else None
+
+
+def _exact_setting(line: Line) -> Command | None:
+    change = find_setting(line.rest)
+    if change and line.asks and change[0] != "system":
+        meant = f"settings {' '.join(filter(None, change)) or 'reset'}"
+        return Command(partial(_suggest, meant))  # a question changes nothing
+    if change:
+        return Command(partial(_change, *change))
+    if len(line.words) == line.count == 2:
+        if name := setting_name(line.words[1]):
+            return Command(partial(_show, name))
+        if line.words[1] in ("show", "list", "help"):
+            return Command(_settings)
+    return None
+
+
+def _unknown_command(line: Line) -> Command | None:
+    """What follows a slash and is like no command, where it can be nothing else."""
+    first, *more = line.words
+    if first == "settings" and line.count <= MOST_WORDS:
+        return Command(partial(_change, inline(more[0]), " ".join(more[1:])))
+    return Command(partial(_unknown, first)) if not more and first.isalpha() else None
+
+
+async def _suggest(meant: str, order: Order) -> Said:
+    written = order.venue.write(meant)
+    return Said(f"Did you mean `{written}`? If this is a question for the model, use a few more words.")
+
+
+async def _unknown(word: str, order: Order) -> Said:
+    return order.say(f"There's no command `/{word}`. {{/help}} lists what there is.")
+
+
+async def _help(order: Order) -> Said:
+    policy, shared = order.policy, order.venue.shared
+    limits = {
+        "forget": "; admins only" if policy.refusal("forget", "", shared=shared) else "",
+        "settings": " (admins only)" if policy.refusal("settings", "", shared=shared) else "",
+    }
+    lines = [f"- {{/{word}}}: {what}{limits.get(word, '')}" for word, what in WORDS.items()]
+    told = order.venue.tell("\n".join([order.venue.asking, "", *lines, "", ""]))
+    return Said(told + await about(order))
+
+
+async def _memory(order: Order) -> Said:
+    kept = await order.memory.describe(order.turn.key)
+    if not kept.questions:
+        return Said(f"I remember nothing of {order.place} yet.")
+    questions = "1 message" if kept.questions == 1 else f"{kept.questions} messages"
+    answers = "1 answer" if kept.answers == 1 else f"{kept.answers} answers"
+    until = f"I'll forget it in {days(kept.seconds_left)} if nothing is added, or at once with {{/forget}}."
+    notes = f"\n\nMy notes on what was said earlier:\n\n{kept.summary}" if kept.summary else ""
+    remember = f"I remember {questions} and {answers} of {order.place}, about {kept.tokens:,} tokens."
+    return Said(f"{remember} {order.venue.tell(until)}{notes}")
+
+
+async def _forget(order: Order, *, sure: bool = False) -> Said:
+    turn, memory, venue = order.turn, order.memory, order.venue
+    if why := order.policy.refusal("forget", turn.author.id, shared=venue.shared):
+        return order.refuse(why)
+    if not sure:
+        asks, epoch = await question_before_forgetting(turn.key, memory, venue, turn.author.id)
+        if asks:
+            return Said(asks, confirm=str(epoch) if venue.buttons else "", private=True)
+    return Said(_forgotten(await memory.forget(turn.key), order.place))
+
+
+async def _explain_forget(order: Order) -> Said:
+    """``forget?`` asks what the command does, so nothing is forgotten."""
+    extent, reach = await order.memory.extent(order.turn.key), _reach(order.turn.key, order.venue)
+    if not extent.messages:
+        return order.say(f"{{/forget}} makes me forget {reach}, and there's nothing to forget yet.")
+    return order.say(f"{{/forget}} makes me forget {reach}: {in_words(extent)}. Nothing is forgotten yet.")
+
+
+async def _settings(order: Order) -> Said:
+    chosen, choices = await order.memory.settings(order.turn.key)
+    return Said(choices.describe(chosen, order.venue))
+
+
+async def _show(name: str, order: Order) -> Said:
+    chosen, choices = await order.memory.settings(order.turn.key)
+    if not choices.offers(name):
+        return Said(f"There's no {name} to choose from here.")
+    return Said(f"{choices.line(chosen, name)}\n\n{NAMES[name][0].upper()}{NAMES[name][1:]}.")
+
+
+async def _change(name: str, value: str, order: Order) -> Said:
+    turn, memory, venue = order.turn, order.memory, order.venue
+    if why := order.policy.refusal("settings", turn.author.id, shared=venue.shared):
+        return order.refuse(why)
+    try:
+        chosen = await memory.choose(turn.key, name, value)
+    except WrongChoice as error:
+        meant = f" Did you mean `{venue.write(f'settings {name} {error.instead}')}`?" if error.instead else ""
+        return Said(f"{error}{meant}")
+    if not name:
+        return Said(f"Done: {order.place} has the default settings again.")
+    _, choices = await memory.settings(turn.key)
+    return Said(f"Done. {choices.describe(chosen, venue)}")
+
+
+def _place(key: ConversationKey, venue: Venue) -> str:
+    return "this thread" if key.thread else "this channel" if venue.shared else "this conversation"
+
+
+def _reach(key: ConversationKey, venue: Venue) -> str:
+    """What is forgotten together."""
+    return f"{_place(key, venue)} and its threads" if venue.buttons and not key.thread else _place(key, venue)
+
+
+def in_words(extent: Extent) -> str:
+    """How much would be forgotten."""
+    messages = f"{extent.messages} message{'s' * (extent.messages != 1)}"
+    people = len(extent.people)
+    return f"{messages} and answers" if people < 2 else f"{messages} and answers, from {people} people"
+
+
+def _forgotten(messages: int, place: str) -> str:
+    if not messages:
+        return f"There's nothing to forget in {place}."
+    return f"Done: I've forgotten {place} ({messages} message{'s' * (messages != 1)})."
+
+
+_FIXED: dict[tuple[str, ...], Callable[[Order], Awaitable[Said]]] = {
+    (): _help,
+    ("help",): _help,
+    ("memory",): _memory,
+    ("memory", "show"): _memory,
+    ("forget",): _forget,
+    ("forget", "now"): partial(_forget, sure=True),
+    ("settings",): _settings,
+}

@@ -1,0 +1,34 @@
+"""What is remembered of each conversation: messages, what people chose for it, and their feedback."""
+
+from core.memory.choices import (
+    MOST_TOKENS,
+    NAMES,
+    Choices,
+    WrongChoice,
+    find_setting,
+    setting_name,
+    split_setting,
+    trace,
+)
+from core.memory.conversations import MOST_BYTES, MOST_MESSAGES, Exchange, Extent, Memory, RedisMemory, Thread, asked_by
+from core.memory.feedback import Feedback
+
+__all__ = [
+    "MOST_BYTES",
+    "MOST_MESSAGES",
+    "MOST_TOKENS",
+    "NAMES",
+    "Choices",
+    "Exchange",
+    "Extent",
+    "Feedback",
+    "Memory",
+    "RedisMemory",
+    "Thread",
+    "WrongChoice",
+    "asked_by",
+    "find_setting",
+    "setting_name",
+    "split_setting",
+    "trace",
+]

@@ -1,0 +1,427 @@
+"""What was said, per conversation, in Redis: one round trip to load, one to append.
+
+A conversation is a list of messages in the order in which they were committed, question and answer as a pair, bounded
+in number and bytes, with a time to live that every append renews. A thread branches off its channel the
+first time it is loaded, and from then on the two go their own ways; forgetting, correcting and withdrawing reach
+the copies too. Each operation on a conversation is one Lua script, so it happens whole or not at all,
+and may be repeated: the client sends a call again when a connection breaks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import WatchError
+
+from core.memory.choices import Choices
+from core.metrics import tag
+from core.prompts import TokenCounter, count_message, estimate
+from core.store import Keys, Script, redis_errors
+from core.stored import (
+    Unreadable,
+    choice_in,
+    count_in,
+    list_in,
+    read_record,
+    readable,
+    record_in,
+    text_in,
+    whole_number,
+)
+from core.types import Conversation, ConversationKey, ConversationSettings, Message, Role
+
+log = structlog.get_logger()
+
+MOST_MESSAGES = 200
+MOST_BYTES = 256 * 1024
+AT_ONCE = 50
+"""Threads that are looked through in one round trip."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """On which message a thread hangs, and when that was said (seconds since the epoch)."""
+
+    root: str
+    root_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What one turn adds to a conversation: question and answer, and what was heard before them.
+
+    ``epoch`` is the conversation's when it was loaded, ``question`` the turn's id, and ``cut`` where the window began.
+    """
+
+    key: ConversationKey
+    epoch: int
+    question: str
+    cut: str
+    messages: tuple[Message, ...]
+
+    def record(self) -> dict[str, Any]:
+        """As kept in Redis, ready for JSON."""
+        return {
+            "key": str(self.key),
+            "epoch": self.epoch,
+            "question": self.question,
+            "cut": self.cut,
+            "messages": [message.to_json() for message in self.messages],
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """Read what ``record`` gave. Raises Unreadable."""
+        messages = tuple(Message.from_json(message) for message in list_in(record, "messages"))
+        key = choice_in({"key": text_in(record, "key")}, "key", ConversationKey.parse)
+        return cls(key, count_in(record, "epoch"), text_in(record, "question"), text_in(record, "cut"), messages)
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What a person wants to know of a conversation's memory."""
+
+    questions: int
+    answers: int
+    tokens: int
+    seconds_left: int
+    summary: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What forgetting a conversation takes away: its messages and those of its threads, and who wrote them.
+
+    ``people`` has their ids, and "" for those whose messages only a summary tells of. ``epoch`` counts how often the
+    conversation was forgotten before.
+    """
+
+    messages: int
+    people: frozenset[str]
+    epoch: int
+
+
+class Memory(Protocol):
+    """What was said under a key, and nothing that was said elsewhere."""
+
+    async def load(self, key: ConversationKey, thread: Thread | None = None) -> Conversation:
+        """All that is remembered, oldest first. A thread seen for the first time starts from its channel."""
+        ...
+
+    async def append(self, exchange: Exchange) -> bool:
+        """Add what was said to a conversation as it was loaded, and store the window's cut.
+
+        What is stored already for the same question is replaced, so a call may be repeated. False, and nothing is
+        stored, if the conversation was forgotten since it was loaded.
+        """
+        ...
+
+    async def correct(self, key: ConversationKey, message: str, text: str, *, at: float = 0.0) -> bool:
+        """Put ``text`` in the place of what that message said, in threads that copied it too. False if not found.
+
+        ``at`` is when it was edited, by the platform's clock: an edit that is older than the last one changes nothing.
+        """
+        ...
+
+    async def withdraw(self, key: ConversationKey, message: str) -> bool:
+        """Take a message out, and the answer to it, in threads that copied them too. False if not found."""
+        ...
+
+    async def forget(self, key: ConversationKey) -> int:
+        """Forget a conversation and the threads that branched off it. Returns how many messages that were."""
+        ...
+
+    async def describe(self, key: ConversationKey) -> Remembered:
+        """What is remembered, in numbers, and the summary of what was said earlier."""
+        ...
+
+    async def extent(self, key: ConversationKey) -> Extent:
+        """What forgetting a conversation would take away."""
+        ...
+
+    async def settings(self, key: ConversationKey) -> tuple[ConversationSettings, Choices]:
+        """What people chose for a conversation, and what there is to choose from."""
+        ...
+
+    async def choose(self, key: ConversationKey, name: str, value: str) -> ConversationSettings:
+        """Change one setting of a conversation; "" is its default, and without a ``name`` all get theirs.
+
+        Raises WrongChoice, which says in plain words what is wrong.
+        """
+        ...
+
+
+class RedisMemory:
+    """The memory that all processes of a deployment share.
+
+    Raises StorageError from every method when Redis is away.
+    """
+
+    def __init__(
+        self, redis: Redis, *, retention: int, count: TokenCounter = estimate, choices: Choices | None = None
+    ) -> None:
+        """Keep conversations for ``retention`` seconds after the last append; ``choices`` bound their settings."""
+        self._redis = redis
+        self._retention = retention
+        self._count = count
+        self._load = Script(redis, "core/memory/load")
+        self._append = Script(redis, "core/memory/append", "core/memory/exchange")
+        self._find = Script(redis, "core/memory/find")
+        self._swap = Script(redis, "core/memory/swap")
+        self._forget = Script(redis, "core/memory/forget")
+        self._fold = Script(redis, "core/memory/fold")
+        self._choices = choices or Choices()
+
+    async def load(self, key: ConversationKey, thread: Thread | None = None) -> Conversation:
+        """See ``Memory.load``."""
+        parent = key.parent if thread else None
+        branch = parent or key
+        keys = [Keys.messages(key), Keys.state(key), Keys.messages(branch), Keys.forks(branch)]
+        keys += [Keys.state(branch), Keys.settings(key), Keys.settings(key.parent or key)]
+        root, root_at = (thread.root, thread.root_at) if thread else ("", 0.0)
+        with redis_errors("load a conversation"):
+            entries, cut, epoch, stranger, chosen, summary, folded, changes = await self._load(
+                keys=keys, args=["1" if parent else "0", root, root_at, self._retention, str(key)]
+            )
+        messages, unreadable = readable(Message.from_json, entries)
+        if unreadable:
+            log.warning("unreadable messages passed over", conv=tag(str(key)), messages=unreadable)
+        settings = self._choices.resolved(ConversationSettings.from_json(chosen))
+        kept = Conversation(key, tuple(messages), cut=cut, stranger=stranger == "1", settings=settings)
+        kept = replace(kept, epoch=whole_number(epoch), changes=whole_number(changes))
+        return replace(kept, summary=summary, folded=folded)
+
+    async def append(self, exchange: Exchange) -> bool:
+        """See ``Memory.append``."""
+        keys, args = self.arguments(exchange)
+        with redis_errors("store a turn"):
+            return bool(await self._append(keys=keys, args=args))
+
+    def arguments(self, exchange: Exchange) -> tuple[list[str], list[Any]]:
+        """What the function of ``exchange.lua`` takes: keys and values. Counts tokens that were not counted yet."""
+        key = exchange.key
+        counted = [m if m.tokens else replace(m, tokens=count_message(m, self._count)) for m in exchange.messages]
+        newest, name = min(len(counted), 2), str(key) if key.thread else ""
+        values: list[Any] = [exchange.epoch, exchange.cut, self._retention, MOST_MESSAGES, MOST_BYTES]
+        values += [exchange.question, newest, name, *(message.to_json() for message in counted)]
+        return [Keys.messages(key), Keys.state(key), Keys.forks(key.parent or key)], values
+
+    async def correct(self, key: ConversationKey, message: str, text: str, *, at: float = 0.0) -> bool:
+        """See ``Memory.correct``."""
+
+        def correct(old: Message) -> Message | None:
+            if old.id != message or 0 < at < old.edited:
+                return old
+            if old.text == text and at <= old.edited:
+                return old
+            new = replace(old, text=text, tokens=0, edited=max(at, old.edited))
+            return replace(new, tokens=count_message(new, self._count))
+
+        return bool(await self._change(key, _quoted(message), correct))
+
+    async def withdraw(self, key: ConversationKey, message: str) -> bool:
+        """See ``Memory.withdraw``."""
+        return bool(
+            await self._change(key, _quoted(message), lambda old: None if message in (old.id, old.reply_to) else old)
+        )
+
+    async def withdraw_author(self, key: ConversationKey, user: str) -> int:
+        """Take out all that one person said here and in threads, the answers to it, and what they may ask again.
+
+        The summary goes too, since it may tell what they said. Returns how many different messages were taken out.
+        """
+        asked: set[str] = set()
+
+        def withdraw(old: Message) -> Message | None:
+            if old.author and old.author.id == user:
+                asked.add(old.id)
+            return None if {old.id, old.reply_to} & asked else old
+
+        withdrawn = await self._change(key, "", withdraw)
+        with redis_errors("forget what can be asked again"):
+            kept: Any = await self._redis.hgetall(Keys.retries(key))
+            if theirs := [turn for turn, job in kept.items() if asked_by(job) in (user, None)]:
+                await self._redis.hdel(Keys.retries(key), *theirs)
+            if await self._redis.hdel(Keys.state(key), "summary", "folded"):
+                await self._redis.hincrby(Keys.state(key), "changes", 1)
+        return len(withdrawn)
+
+    async def forget(self, key: ConversationKey) -> int:
+        """See ``Memory.forget``."""
+        with redis_errors("forget a conversation"):
+            forgotten = await self._forget_some([key], key)  # first: a thread that branches off now copies nothing
+            for forks in await self._forks(key):
+                forgotten += await self._forget_some(forks, key)
+        return forgotten
+
+    async def _forget_some(self, conversations: Sequence[ConversationKey], channel: ConversationKey) -> int:
+        calls = []
+        for one in conversations:
+            keys = [Keys.messages(one), Keys.state(one), Keys.forks(channel), Keys.retries(one), Keys.board(one)]
+            calls.append((keys, [self._retention, Keys.BOARDS, "" if one == channel else str(one)]))
+        return sum(map(int, await self._forget.each(calls)))
+
+    async def _forks(self, key: ConversationKey) -> list[list[ConversationKey]]:
+        """The threads that branched off a conversation, a few at a time."""
+        names: Any = await self._redis.smembers(Keys.forks(key))
+        forks, _ = readable(_key, names)
+        return [forks[start : start + AT_ONCE] for start in range(0, len(forks), AT_ONCE)]
+
+    async def describe(self, key: ConversationKey) -> Remembered:
+        """See ``Memory.describe``."""
+        with redis_errors("look at a conversation"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.lrange(Keys.messages(key), 0, -1)
+                pipe.ttl(Keys.messages(key))
+                pipe.hget(Keys.state(key), "summary")
+                entries, seconds, summary = await pipe.execute()
+        messages, _ = readable(Message.from_json, entries)
+        answers = sum(message.role is Role.ASSISTANT for message in messages)
+        tokens = sum(message.tokens for message in messages)
+        return Remembered(len(messages) - answers, answers, tokens, max(int(seconds), 0), summary or "")
+
+    async def extent(self, key: ConversationKey) -> Extent:
+        """See ``Memory.extent``."""
+        with redis_errors("look at what would be forgotten"):
+            forks: Any = await self._redis.smembers(Keys.forks(key))
+            conversations = [key, *map(ConversationKey.parse, sorted(forks))]
+            count, people = 0, set()
+            for start in range(0, len(conversations), AT_ONCE):
+                async with self._redis.pipeline(transaction=False) as pipe:
+                    for one in conversations[start : start + AT_ONCE]:
+                        pipe.lrange(Keys.messages(one), 0, -1)
+                        pipe.hexists(Keys.state(one), "summary")
+                    found = await pipe.execute()
+                for entries, summed_up in zip(found[::2], found[1::2], strict=True):
+                    messages = [Message.from_json(entry) for entry in entries]
+                    count += len(messages)
+                    people |= {message.author.id for message in messages if message.author} | (
+                        {""} if summed_up else set()
+                    )
+            epoch: Any = await self._redis.hget(Keys.state(key), "epoch")
+        return Extent(count, frozenset(people), int(epoch or 0))
+
+    async def settings(self, key: ConversationKey) -> tuple[ConversationSettings, Choices]:
+        """See ``Memory.settings``."""
+        with redis_errors("read a conversation's settings"):
+            found = await self._redis.get(Keys.settings(key))
+            if not found and key.parent:
+                found = await self._redis.get(Keys.settings(key.parent))
+        return ConversationSettings.from_json(found or ""), self._choices
+
+    async def choose(self, key: ConversationKey, name: str, value: str) -> ConversationSettings:
+        """See ``Memory.choose``."""
+        while True:
+            with redis_errors("store a conversation's settings"):
+                async with self._redis.pipeline(transaction=True) as pipe:
+                    # Two changes at once, from a form or two browsers, are both kept.
+                    await pipe.watch(Keys.settings(key))
+                    before, choices = await self.settings(key)
+                    chosen = choices.change(before, name, value) if name else ConversationSettings()
+                    pipe.multi()  # type: ignore[no-untyped-call]
+                    if chosen == ConversationSettings() and not key.thread:
+                        pipe.delete(Keys.settings(key))
+                    else:  # a thread that chose the defaults keeps them, whatever its channel has
+                        pipe.set(Keys.settings(key), chosen.to_json() or "{}", ex=self._retention)
+                    try:
+                        await pipe.execute()
+                    except WatchError:
+                        continue
+            return chosen
+
+    async def begin_folding(self, key: ConversationKey, seconds: int) -> bool:
+        """Whether nobody else is writing the summary; nobody will for so many seconds."""
+        with redis_errors("begin a summary"):
+            return bool(await self._redis.set(Keys.folding(key), "1", nx=True, ex=seconds))
+
+    async def end_folding(self, key: ConversationKey) -> None:
+        """Let others write the summary."""
+        with redis_errors("end a summary"):
+            await self._redis.delete(Keys.folding(key))
+
+    async def fold(self, conversation: Conversation, summary: str, folded: str) -> bool:
+        """Store the summary of a conversation, up to the message called ``folded``.
+
+        False, and nothing is stored, if it was forgotten or anything in it was changed since it was loaded.
+        """
+        args: list[str | int] = [conversation.epoch, conversation.changes, summary, folded]
+        with redis_errors("store a summary"):
+            return bool(await self._fold(keys=[Keys.state(conversation.key)], args=args))
+
+    async def _change(self, key: ConversationKey, mark: str, change: Callable[[Message], Message | None]) -> set[str]:
+        """Change the messages that hold ``mark``, or take out those for which there is None. Returns their ids.
+
+        The conversation comes first, then the threads that branched off it: one that does so meanwhile copies what is
+        changed already. Each is looked through by itself: there may be hundreds, and Redis has others to serve as well.
+        """
+        with redis_errors("change a conversation"):
+            changed = await self._change_some([key], key, mark, change)
+            for forks in await self._forks(key):
+                changed |= await self._change_some(forks, key, mark, change)
+        return changed
+
+    async def _change_some(
+        self,
+        conversations: Sequence[ConversationKey],
+        channel: ConversationKey,
+        mark: str,
+        change: Callable[[Message], Message | None],
+    ) -> set[str]:
+        """Change some conversations, and again those in which somebody else changed the same message meanwhile."""
+        changed: set[str] = set()
+        left = list(conversations)
+        while left:
+            pairs = await self._find_pairs(left, channel, mark, change)
+            calls = [
+                ([Keys.messages(one), Keys.state(one)], [text for swap in swaps for text in swap])
+                for one, swaps in pairs.items()
+            ]
+            done = await self._swap.each(calls)
+            changed |= {Message.from_json(old).id for swaps in pairs.values() for old, _ in swaps}
+            left = [one for (one, swaps), count in zip(pairs.items(), done, strict=True) if int(count) < len(swaps)]
+        return changed
+
+    async def _find_pairs(
+        self,
+        conversations: Sequence[ConversationKey],
+        channel: ConversationKey,
+        mark: str,
+        change: Callable[[Message], Message | None],
+    ) -> dict[ConversationKey, list[tuple[str, str]]]:
+        """Messages as stored, each with what is to stand there instead ("" for nothing), by their conversations."""
+        calls = [
+            ([Keys.messages(one), Keys.state(one), Keys.forks(channel)], [mark, str(one)]) for one in conversations
+        ]
+        found = await self._find.each(calls)
+        pairs: dict[ConversationKey, list[tuple[str, str]]] = {}
+        for one, entries in zip(conversations, found, strict=True):
+            for entry in dict.fromkeys(entries):
+                try:
+                    old = Message.from_json(entry)
+                except Unreadable:
+                    continue
+                if (new := change(old)) != old:
+                    pairs.setdefault(one, []).append((entry, new.to_json() if new else ""))
+        return pairs
+
+
+def asked_by(job: str) -> str | None:
+    """Who asked what is kept as ``job``; None where that cannot be read."""
+    try:
+        return text_in(record_in(read_record(job), "turn"), "uid")
+    except Unreadable:
+        return None
+
+
+def _key(name: str) -> ConversationKey:
+    return choice_in({"a thread": name}, "a thread", ConversationKey.parse)
+
+
+def _quoted(name: str) -> str:
+    """A name as it stands in stored messages."""
+    return json.dumps(name, ensure_ascii=False)

@@ -1,0 +1,406 @@
+"""Any server that speaks OpenAI's API: vLLM, SGLang, llama.cpp, Ollama, LM Studio, TGI, Hugging Face's router.
+
+Read with aiohttp and not with a client library: per token that costs a fraction, and the servers differ where a client
+library is strict. An answer is whole when a choice has a finish reason or ``[DONE]`` came; a stream that ends with
+neither is broken. An error may come in any event, in many shapes. Token counts may come on any chunk, also on one
+without choices. Reasoning has a field or a part of its own, or stands in the text, which is the business of
+``core.models.generation``. What a server refuses is left out or put in other words, where it says so (``refusals``).
+
+A prompt with ``chat()`` goes to ``/chat/completions``, where the server's own template writes it down, any other as
+text to ``/completions``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import aiohttp
+import structlog
+
+from core.errors import (
+    AnswerCutOff,
+    AnswerFiltered,
+    GenerationError,
+    ModelOverloaded,
+    ModelTimeout,
+    ModelUnauthorized,
+    ModelUnavailable,
+    PromptTooLong,
+    ToolWanted,
+)
+from core.models.backends.openai_stream import FILTERED, TOOLS, AnswerFault, Event, Reader, StrangeEvent, events_of
+from core.models.backends.refusals import BUSY, NO_CHAT, NO_KEY, NO_MODEL, TOO_LONG, Dialect, remedy
+from core.models.backends.server import CONNECT_TIMEOUT, Auth, Server, seconds
+from core.models.backends.untrusted import TooLarge, count, parse, read_some, said
+from core.types import Done, GenerationRequest, ModelLimits, Streamed
+
+log = structlog.get_logger()
+
+MOST_ASKED = 8
+"""Times that one request is sent, each time in other words."""
+LONGEST_MODEL_NAME = 200
+
+_NO_CHAT_NAME = re.compile(
+    r"embed|rerank|whisper|\btts\b|bge-|\be5-|gte-|minilm|clip\b|moderation|guard|dall-e|diffusion|flux|speech|bark"
+    r"|transcribe|parakeet|colbert|nomic-bert|jina-(colbert|clip|embed)|realtime|image-\d",
+    re.IGNORECASE,
+)
+"""Names of models that cannot chat."""
+_NO_CHAT_TYPES = ("embed", "rerank", "audio", "image", "moderation", "speech", "transcri", "asr", "tts")
+
+
+class _Again(Exception):
+    """The server refused the request, and would take it in other words."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        super().__init__("asked again")
+        self.dialect = dialect
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One try at a request: in which words, and what came of it so far. After a ``last`` one there is no other."""
+
+    body: Mapping[str, Any]
+    dialect: Dialect
+    last: bool
+    reader: Reader = field(default_factory=Reader)
+
+    @property
+    def words(self) -> str:
+        """All that people wrote in it."""
+        return str(self.body.get("prompt", "")) or "\n".join(message["content"] for message in self.body["messages"])
+
+
+class OpenAIBackend:
+    """A server at ``url``, which ends in ``/v1`` on most; an address without a path gets that one.
+
+    ``model`` is what the server calls it; without one, the first that the server lists. ``idle_timeout`` is the longest
+    silence on the wire, in seconds. For the key see ``core.models.Server``.
+
+    Raises:
+        SettingsError: ``url`` is not an http or https address.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        model: str = "",
+        api_key: str | None = None,
+        auth: Auth = "Bearer",
+        idle_timeout: float = 60.0,
+    ) -> None:
+        self._server = Server(url, api_key=api_key, auth=auth)
+        if self._server.url.path == "/":
+            self._server.url = self._server.url.with_path("/v1", keep_query=True)
+        self.model = model
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=idle_timeout)
+        self._idle = idle_timeout
+        self._names: list[str] = []
+        self._dialect = Dialect()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Streamed, None]:
+        """Answer one request; see ``Backend.stream``."""
+        wanted = await self._body(request)
+        known = dialect = self._dialect
+        for tries in range(1, MOST_ASKED + 1):
+            body = dialect.body(wanted)
+            if prompt := request.prompt.chat:
+                body["messages"] = dialect.messages(prompt())
+            if model := self.model or self._first(dialect):
+                body["model"] = model
+            asked = _Request(body, dialect, last=tries == MOST_ASKED)
+            try:
+                async with aclosing(self._ask(asked)) as items:
+                    async for item in items:
+                        yield item
+            except _Again as again:
+                dialect = again.dialect
+            else:
+                break
+        if dialect is not known:
+            self._dialect = replace(dialect, once=frozenset())
+        for item in asked.reader.end():
+            yield item
+        yield self._done(asked.reader)
+
+    async def _ask(self, asked: _Request) -> AsyncGenerator[Streamed, None]:
+        """Ask once. Raises _Again where that helps."""
+        reader = asked.reader
+        try:
+            async with self._post(asked.body) as response:
+                if 300 <= response.status < 400:
+                    raise self._server.redirected(response)
+                if response.status != 200:
+                    raise await self._refused(response, asked)
+                async with aclosing(events_of(response, reader)) as events:
+                    async for event in events:
+                        for item in self._understood(asked, event):
+                            yield item
+        except (aiohttp.ClientError, OSError) as error:
+            if not reader.finished:
+                raise self._explain(error, reader) from None
+        except (TooLarge, StrangeEvent) as strange:
+            raise self._server.broken(f"sent {strange} in place of an answer", spoke=reader.spoke) from None
+        if not reader.finished:
+            raise self._server.broken("closed the stream before the answer was complete", spoke=reader.spoke)
+
+    def _done(self, reader: Reader) -> Done:
+        """The end that the server gave as its reason. Raises GenerationError for what is no whole answer."""
+        if ending := reader.ending:
+            return Done(ending, reader.usage)
+        if reader.reason in FILTERED:
+            raise self._server.error(AnswerFiltered, f"ended the answer with finish_reason {reader.reason}")
+        if reader.reason in TOOLS:
+            raise self._server.error(ToolWanted, f"ended the answer with finish_reason {reader.reason}")
+        shown = reader.reason[:40] if re.fullmatch(r"[\w.-]+", reader.reason) else "…"
+        raise self._server.error(AnswerCutOff, f"ended the answer with an unknown finish_reason: {shown}")
+
+    async def limits(self) -> ModelLimits | None:
+        """Context length, from wherever it is told: vLLM and SGLang list it, llama.cpp, TGI and LM Studio have a page.
+
+        Raises:
+            GenerationError: the server is away, or refuses.
+        """
+        listed = _dicts(await self._list())
+        name = self.model or self._first(self._dialect)
+        entry = next((entry for entry in listed if entry.get("id") == name), {})
+        for key in ("max_model_len", "context_length", "context_window", "max_context_length"):
+            if total := _number(entry.get(key)):
+                return ModelLimits(total - 1, total, name)
+        for page, path in _ELSEWHERE:
+            try:
+                told = await self._server.tells(self._beside(page))
+            except GenerationError:
+                continue
+            if page == "api/v0/models":
+                told = next((one for one in _dicts(told) if one.get("id") == name), None)
+            for step in path:
+                total = _number(_at(told, step))
+                if total:
+                    return ModelLimits(total - 1, total, name)
+        return None
+
+    async def served_template(self) -> tuple[str, str, str] | None:
+        """The model's chat template, BOS and EOS where the server tells them, as llama.cpp does; else None.
+
+        Raises:
+            GenerationError: the server is away, or refuses.
+        """
+        told = await self._server.tells(self._beside("props"))
+        if not isinstance(told, dict) or not isinstance(source := told.get("chat_template"), str) or not source:
+            return None
+        bos, eos = (token if isinstance(token := told.get(key), str) else "" for key in ("bos_token", "eos_token"))
+        return source, bos, eos
+
+    async def healthy(self) -> bool:
+        """Whether ``/health`` says so or, where there is none, whether models are listed. Never raises."""
+        try:
+            status, _ = await self._server.get(self._beside("health"))
+            if status in (404, 405):
+                status, _ = await self._server.get("models")
+        except Exception:
+            return False
+        return status == 200
+
+    async def models(self) -> list[str]:
+        """The names of the models that the server lists; none where it does not. Raises GenerationError."""
+        await self._list()
+        return list(self._names)
+
+    async def aclose(self) -> None:
+        """Close what is open."""
+        if self._session:
+            await self._session.close()
+            self._session = None
+
+    def _post(self, body: Mapping[str, Any]) -> Any:
+        if self._session is None:
+            # Connections are not kept: servers close idle ones early (uvicorn after 5 s), and the next request fails.
+            connector = aiohttp.TCPConnector(limit=0, force_close=True)
+            self._session = aiohttp.ClientSession(
+                connector=connector, headers=self._server.headers, timeout=self._timeout, read_bufsize=2**18
+            )
+        page = self._server.page("completions" if "prompt" in body else "chat/completions")
+        # Half a surrogate pair cannot be sent, and servers refuse the whole request for an escaped one.
+        data = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+        headers = {"Content-Type": "application/json"}
+        # A redirect would carry what people wrote to another server.
+        return self._session.post(page, data=data, headers=headers, allow_redirects=False)
+
+    async def _body(self, request: GenerationRequest) -> dict[str, Any]:
+        """Only what is in use: strict servers refuse what they do not know."""
+        prompt = request.prompt
+        body: dict[str, Any] = {
+            "max_tokens": request.max_new_tokens,
+            "temperature": request.temperature,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        if prompt.chat is None:
+            body["prompt"] = prompt.text()
+        if not self.model and not self._names:
+            await self._try_list()
+        if prompt.stops:
+            body["stop"] = list(prompt.stops)
+        if request.top_p is not None and request.top_p < 1 and request.temperature > 0:
+            body["top_p"] = request.top_p
+        if request.seed is not None:
+            body["seed"] = request.seed
+        return body
+
+    def _first(self, dialect: Dialect) -> str:
+        """The first listed model that can chat, and did not refuse to; "" if none is listed."""
+        return next((name for name in self._names if name not in dialect.skipped), "")
+
+    async def _list(self) -> Any:
+        told = await self._server.tells("models")
+        entries = [entry for entry in _dicts(told) if _name(entry)]
+        self._names = [_name(entry) for entry in sorted(entries, key=_cannot_chat)]
+        return told
+
+    async def _try_list(self) -> None:
+        try:
+            await self._list()
+        except GenerationError as error:
+            log.info("models not listed", error=str(error))
+
+    def _beside(self, page: str) -> str:
+        """A page that stands beside ``/v1``, not below it."""
+        return f"{self._server.url.path.rstrip('/').removesuffix('/v1')}/{page}"
+
+    def _explain(self, error: Exception, reader: Reader) -> GenerationError:
+        """The typed error for a connection that failed."""
+        server, name = self._server, type(error).__name__
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            return server.error(ModelUnavailable, f"took no connection within {CONNECT_TIMEOUT:g} s")
+        if isinstance(error, TimeoutError):
+            return server.error(ModelTimeout, f"sent nothing for {self._idle:g} s")
+        if isinstance(error, aiohttp.ClientConnectorError):
+            return server.unreachable(error)
+        return server.broken(f"dropped the connection ({name})", spoke=reader.spoke)
+
+    def _understood(self, asked: _Request, event: Event) -> list[Streamed]:
+        """What one event says; an error in it is raised."""
+        try:
+            return asked.reader.read(event)
+        except AnswerFault as fault:
+            raise self._reported(fault.error, asked) from None
+        except StrangeEvent as strange:
+            what = f"sent {strange}, which is not OpenAI's protocol"
+            what = what if not self._server.quote(what, asked.words).count("…") else "sent an unknown object"
+        except ValueError as strange:
+            what = f"sent what is not OpenAI's protocol ({type(strange).__name__})"
+        raise self._server.broken(what, spoke=asked.reader.spoke)
+
+    def _reported(self, error: Any, asked: _Request) -> Exception:
+        """The error for one that came inside a stream."""
+        refusal, param, spoke = said(error), _param(error), asked.reader.spoke
+        what = "refused the request" + self._server.quote(refusal, asked.words)
+        kind = next((kind for pattern, kind in _BY_WORDS if pattern.search(refusal)), None)
+        if kind and not (spoke and kind is ModelUnauthorized):
+            return self._server.error(kind, what)
+        if not spoke and (other := self._other(asked, refusal, param)):
+            return _Again(other)
+        status = next((found for key in ("code", "status", "error_code") if (found := _status(error, key))), 0)
+        if not spoke and (400 <= status < 500 or NO_MODEL.search(refusal)):
+            advice = remedy(refusal, param, status or 400, self._names)
+            return self._server.refusal(status or 400, what, remedy=advice)
+        return self._server.broken(what.replace("refused the request", "reported a fault", 1), spoke=spoke)
+
+    async def _refused(self, response: aiohttp.ClientResponse, asked: _Request) -> Exception:
+        """The error for a refusal; _Again if the request should be sent in other words."""
+        raw, told = await read_some(response), None
+        try:
+            told = parse(raw)
+            refusal = said(told)
+        except ValueError:
+            text = raw.decode("utf-8", "replace").strip()
+            refusal = "" if text.startswith("<") else text[:2000]
+        param, status = _param(told), response.status
+        what = self._server.answered(response) + self._server.quote(refusal, asked.words)
+        if status not in _FINAL and (NO_MODEL.search(refusal) or NO_CHAT.search(refusal)):
+            await self._try_list()  # for another model, or for the operator to choose from
+        if status not in _FINAL and (other := self._other(asked, refusal, param)):
+            return _Again(other)
+        if status in (400, 422) and NO_KEY.search(refusal):
+            return self._server.error(ModelUnauthorized, what)
+        advice = remedy(refusal, param, status, self._names)
+        after, too_long = seconds(response.headers.get("Retry-After")), bool(TOO_LONG.search(refusal))
+        return self._server.refusal(status, what, too_long=too_long, remedy=advice, retry_after=after)
+
+    def _other(self, asked: _Request, refusal: str, param: str) -> Dialect | None:
+        """How to ask again after a refusal; None if asking again does not help."""
+        if asked.last:
+            return None
+        if not self.model and (NO_CHAT.search(refusal) or NO_MODEL.search(refusal)):
+            model = str(asked.body.get("model", ""))
+            skips = replace(asked.dialect, skipped=asked.dialect.skipped | {model})
+            if self._first(skips):
+                return skips
+        return asked.dialect.after(refusal, param, asked.body)
+
+
+_FINAL = (401, 402, 403, 407, 429)
+"""Statuses of refusals that no other words would change."""
+_BY_WORDS = ((TOO_LONG, PromptTooLong), (BUSY, ModelOverloaded), (NO_KEY, ModelUnauthorized))
+
+
+def _status(error: Any, key: str) -> int:
+    found = count(error.get(key)) if isinstance(error, dict) else None
+    return found if found and 300 <= found < 600 else 0
+
+
+def _param(error: Any) -> str:
+    """The field that a refusal names."""
+    error = error.get("error", error) if isinstance(error, dict) else error
+    found = error.get("param") if isinstance(error, dict) else None
+    return found if isinstance(found, str) else ""
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    name = entry.get("id") or entry.get("name")
+    return name if isinstance(name, str) and len(name) <= LONGEST_MODEL_NAME else ""
+
+
+def _cannot_chat(entry: Mapping[str, Any]) -> bool:
+    """Whether a listed model is no chat model, by what the server tells of it, or else by its name."""
+    capabilities = entry.get("capabilities")
+    if isinstance(capabilities, dict) and isinstance(chats := capabilities.get("completion_chat"), bool):
+        return not chats
+    kind = entry.get("type") or entry.get("task") or entry.get("model_type")
+    if isinstance(kind, str) and any(word in kind.lower() for word in _NO_CHAT_TYPES):
+        return True
+    return bool(_NO_CHAT_NAME.search(_name(entry)))
+
+
+def _dicts(told: Any) -> list[dict[str, Any]]:
+    """The entries of a list of models; none of what is not one."""
+    entries = (told.get("data") or told.get("models")) if isinstance(told, dict) else told
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+def _number(value: Any) -> int:
+    found = count(value)
+    return found if found and found > 1 else 0
+
+
+def _at(told: Any, path: tuple[str, ...]) -> Any:
+    for step in path:
+        told = told.get(step) if isinstance(told, dict) else None
+    return told
+
+
+_ELSEWHERE: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
+    ("props", (("default_generation_settings", "n_ctx"), ("n_ctx",))),
+    ("info", (("max_total_tokens",),)),
+    ("api/v0/models", (("loaded_context_length",), ("max_context_length",))),
+)
+"""Pages beside ``/v1`` on which servers tell their context length, and where on them it stands."""

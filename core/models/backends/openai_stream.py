@@ -1,0 +1,326 @@
+"""What an OpenAI stream says: bytes cut into events, and events added up to an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, NamedTuple
+
+import aiohttp
+
+from core.models.backends.untrusted import LARGEST_BODY, Halves, TooLarge, count, described, parse, read, words
+from core.types import Delta, Ending, Streamed, Thinking, Usage
+
+LARGEST_EVENT = 1_000_000
+"""Bytes of one event, and of one line; more is no part of an answer."""
+TAIL = 1.0
+"""Seconds to wait for token counts and ``[DONE]`` after the answer itself has ended."""
+DONE = (b"[DONE]", b'"[DONE]"')
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class Event(NamedTuple):
+    """The data of one event; ``error`` says that the server called it an error."""
+
+    data: bytes
+    error: bool = False
+
+
+class Events:
+    """Cuts bytes into events as the standard for server-sent events says: lines end with CR, LF or both.
+
+    It is kinder where servers are careless: an event may be one line without an empty line after it, or a line of JSON
+    without a field's name before it, and a field called ``error`` is an error, as llama.cpp had it.
+    """
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._begun = self._after_cr = False
+        self._data: list[bytes] = []
+        self._size = 0
+        self._error = False
+        self._events: list[Event] = []
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """The events that are whole now. Raises TooLarge."""
+        if self._after_cr and chunk.startswith(b"\n"):
+            chunk = chunk[1:]
+            self._after_cr = False
+        if chunk:
+            self._after_cr = chunk.endswith(b"\r")
+        if b"\r" in chunk:
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines = chunk.split(b"\n")
+        self._rest += lines[0]
+        if len(lines) > 1:
+            lines[0] = bytes(self._rest)
+            self._rest = bytearray(lines.pop())
+            for line in lines:
+                self._line(line)
+        if len(self._rest) > LARGEST_EVENT:
+            raise TooLarge("a line without an end")
+        events, self._events = self._events, []
+        return events
+
+    def end(self) -> list[Event]:
+        """What was left when no more bytes come: servers forget the last empty line."""
+        return self.feed(b"\n\n")
+
+    def _line(self, line: bytes) -> None:
+        if not self._begun:
+            line, self._begun = line.removeprefix(_BOM), True
+        if not line:
+            self._dispatch()
+        elif line.startswith(b"data:"):
+            self._add(line[5:])
+        elif line[:1] in (b"{", b"["):
+            self._add(line)
+        elif line.startswith(b"error:"):
+            self._add(line[6:])
+            self._error = True
+        elif line.startswith(b"event:"):
+            self._error = line[6:].strip() == b"error"
+
+    def _add(self, data: bytes) -> None:
+        if len(self._data) == 1 and _complete(self._data[0]):
+            self._dispatch()
+        self._data.append(data.removeprefix(b" "))
+        self._size += len(data)
+        if self._size > LARGEST_EVENT:
+            raise TooLarge("an event without an end")
+
+    def _dispatch(self) -> None:
+        if self._data:
+            self._events.append(Event(b"\n".join(self._data).strip(), self._error))
+        self._data, self._size, self._error = [], 0, False
+
+
+def _complete(line: bytes) -> bool:
+    """Whether a line is an event on its own."""
+    try:
+        parse(line)
+    except ValueError:
+        return line.strip() in DONE
+    return True
+
+
+class StrangeEvent(ValueError):
+    """An event of no known shape; its text says what was seen."""
+
+
+class AnswerFault(ValueError):
+    """The server says that the answer failed; ``error`` is what it says about that."""
+
+    def __init__(self, error: Any) -> None:
+        super().__init__("a fault")
+        self.error = error
+
+
+class Reader:
+    """What one stream has said so far.
+
+    ``reason`` is why the answer ended, as the server calls it; "" until it does. ``went_on`` says that text came after
+    that: the server gives a reason with every event, so only the end of the stream is an end.
+    """
+
+    def __init__(self) -> None:
+        self.spoke = self.finished = self.done = self.went_on = False
+        self.reason = ""
+        self.usage = Usage()
+        self._text, self._thoughts = Halves(), Halves()
+
+    @property
+    def ending(self) -> Ending | None:
+        """How the answer ended; None if it was cut off, or for an unknown reason."""
+        return ENDINGS.get(self.reason)
+
+    def read(self, event: Event) -> list[Streamed]:
+        """What one event adds. Raises ValueError: StrangeEvent, AnswerFault, or for what is no JSON."""
+        if not event.data or event.data in DONE:
+            self.done = self.done or bool(event.data)
+            self.finished = self.finished or self.done
+            return []
+        found = parse(event.data)
+        if event.error:
+            raise AnswerFault(found)
+        return self.take(found)
+
+    def take(self, event: Any) -> list[Streamed]:
+        """What one event adds. Raises StrangeEvent, and AnswerFault for an error in any shape."""
+        if not isinstance(event, dict):
+            raise StrangeEvent(described(event))
+        if fault := _fault(event):
+            raise AnswerFault(fault)
+        usage = event.get("usage")
+        if isinstance(usage, dict):
+            self.usage = Usage(count(usage.get("prompt_tokens")), count(usage.get("completion_tokens")))
+        choices = event.get("choices")
+        if choices is None or choices == []:
+            if choices is None and not _KEEPALIVE & event.keys():
+                raise StrangeEvent(described(event))
+            return []
+        choice = choices[0] if isinstance(choices, list) else None
+        if not isinstance(choice, dict):
+            raise StrangeEvent(f"choices that are {described(choices)}")
+        return self._choice(choice)
+
+    def _choice(self, choice: Mapping[str, Any]) -> list[Streamed]:
+        if choice.get("error"):
+            raise AnswerFault(choice["error"])
+        delta = choice.get("delta") or choice.get("message") or choice
+        if not isinstance(delta, dict):
+            raise StrangeEvent(f"a delta that is {described(delta)}")
+        found: list[Streamed] = []
+        content = delta.get("content")
+        thought = _first(delta, _REASONING, _REASONED)
+        if not thought and content and not isinstance(content, str):
+            thought = words(content, THOUGHTS)
+        if thought and (thought := self._thoughts.feed(thought)):
+            found.append(Thinking(text=thought))
+        spoken = _first(delta, ("content", "refusal", "text"), TEXTS)
+        if spoken:
+            self.spoke, self.went_on = True, self.went_on or self.finished
+            if spoken := self._text.feed(spoken):
+                found.append(Delta(spoken))
+        if content is not None and not isinstance(content, (str, list, dict)):
+            raise StrangeEvent(f"content that is {described(content)}")
+        reason = choice.get("finish_reason")
+        if isinstance(reason, dict):
+            reason = reason.get("type")
+        if reason and reason not in ("null", "none", "None"):
+            self.finish(reason if isinstance(reason, str) else described(reason))
+        return found
+
+    def finish(self, reason: str) -> None:
+        """Note why the answer ended."""
+        self.reason, self.finished = reason.strip().lower(), True
+        if self.reason in BROKEN:
+            raise AnswerFault({"message": f"finish_reason {self.reason}"})
+
+    def end(self) -> list[Streamed]:
+        """What is left when no more events come."""
+        text = self._text.flush()
+        return [Delta(text)] if text else []
+
+
+TEXTS = frozenset({"", "text", "output_text", "refusal", "markdown"})
+"""Kinds of parts of an answer that are its text."""
+THOUGHTS = frozenset(
+    {
+        *("thinking", "thought", "reasoning", "reasoning.text", "reasoning.summary", "reasoning_text"),
+        *("summary_text", "redacted_thinking", "reasoning_content"),
+    }
+)
+"""Kinds of parts of an answer that are reasoning."""
+_REASONED = THOUGHTS | {"", "text"}
+_REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_text", "reasoning_details", "thinking_blocks")
+_KEEPALIVE = frozenset({"usage", "timings", "id", "created", "x_groq", "prompt_filter_results", "ping", "model"})
+"""Keys of events that say nothing about the answer, and need no choices."""
+
+ENDINGS = {
+    "": Ending.COMPLETE,
+    **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "end_of_text"), Ending.COMPLETE),
+    **dict.fromkeys(("complete", "completed", "finished", "done", "stop_token", "end"), Ending.COMPLETE),
+    **dict.fromkeys(("length", "max_tokens", "model_length", "max_length", "max_output_tokens"), Ending.LENGTH),
+    **dict.fromkeys(
+        ("token_limit", "model_context_window_exceeded", "context_length", "max_new_tokens"), Ending.LENGTH
+    ),
+}
+"""Reasons for the end of an answer, as servers call them, and what they mean."""
+FILTERED = frozenset(
+    {
+        *("content_filter", "content_filtered", "safety", "recitation", "prohibited_content", "blocklist", "spii"),
+        *("refusal", "blocked", "sensitive", "moderation", "guardrail", "guardrail_intervened", "image_safety"),
+        "language",
+    }
+)
+"""Reasons that mean that a filter cut the answer off."""
+TOOLS = frozenset({"tool_calls", "tool_call", "tool_use", "function_call", "malformed_function_call"})
+"""Reasons that mean that the model waits for a tool."""
+BROKEN = frozenset(
+    {"abort", "aborted", "error", "cancelled", "canceled", "timeout", "network_error", "insufficient_system_resource"}
+)
+"""Reasons that mean that the server failed."""
+
+
+def _first(delta: Mapping[str, Any], names: tuple[str, ...], kinds: frozenset[str]) -> str:
+    """The first text under any of these names."""
+    for name in names:
+        if (value := delta.get(name)) and (text := words(value, kinds)):
+            return text
+    return ""
+
+
+def _fault(event: Mapping[str, Any]) -> Any:
+    """What an event says went wrong; None if nothing did."""
+    error, base = event.get("error"), event.get("base_resp")
+    if error and not (isinstance(error, dict) and not any(error.values())):
+        return error
+    if isinstance(base, dict) and base.get("status_code"):  # MiniMax
+        return {"message": base.get("status_msg")}
+    if event.get("object") == "error" or event.get("type") == "error" or event.get("status") == "error":
+        return event
+    if "choices" in event and event["choices"] is not None:
+        return event["error_message"] if event.get("error_message") else None
+    return event if any(event.get(key) for key in _FAULTS) else None
+
+
+_FAULTS = (
+    *("error_message", "error_msg", "errorMessage", "error_code", "error_type", "errors", "detail", "message", "msg"),
+    *("Error", "err", "exception"),
+)
+"""Keys that an event without choices has only if it is an error."""
+
+
+async def events_of(response: aiohttp.ClientResponse, reader: Reader) -> AsyncGenerator[Event, None]:
+    """The events of a response, until it ends or ``reader`` is done.
+
+    A server that does not stream sends one document, or one in each line. Raises StrangeEvent, TooLarge, and what
+    aiohttp raises.
+    """
+    events, chunk = Events(), b""
+    while not chunk.strip():  # the first bytes say what it is
+        if not (chunk := await response.content.readany()):
+            return
+    begun = chunk.removeprefix(_BOM).lstrip()
+    if begun[:1] == b"<":
+        raise StrangeEvent(f"a page ({response.content_type})")
+    if begun[:1] in (b"{", b"["):
+        for event in _documents(begun + await read(response, LARGEST_BODY - len(begun))):
+            yield event
+        reader.finished = reader.finished or reader.spoke
+        return
+    clock, until = asyncio.get_running_loop().time, None
+    while chunk:
+        for event in events.feed(chunk):
+            yield event
+        if reader.done or (until and clock() > until):
+            return
+        # Once the answer has ended, what may follow is waited for until then.
+        until = (until or clock() + TAIL) if reader.finished and not reader.went_on else None
+        chunk = await _next_chunk(response.content, until)
+    for event in events.end():
+        yield event
+
+
+def _documents(data: bytes) -> list[Event]:
+    """One document, those in a list, or one in each line."""
+    try:
+        found = parse(data)
+        each = found if isinstance(found, list) and found else [found]
+        return [Event(json.dumps(one).encode()) for one in each]
+    except (ValueError, RecursionError):
+        return [Event(line.removeprefix(b"data:").strip()) for line in data.splitlines()]
+
+
+async def _next_chunk(content: aiohttp.StreamReader, until: float | None) -> bytes:
+    """The next bytes; none at the end, and none if they are not there ``until`` then."""
+    if until is None:
+        return await content.readany()
+    try:
+        async with asyncio.timeout_at(until):
+            return await content.readany()
+    except TimeoutError:
+        return b""

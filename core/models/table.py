@@ -1,0 +1,252 @@
+"""Which models there are: one, by the settings, or a table of several in a TOML file, in the order they are asked.
+
+::
+
+    [models.large]
+    url = "http://gpu1:8000/v1"
+    name = "Qwen/Qwen3-32B"
+    key_env = "LARGE_KEY"
+
+    [models.small]
+    url = "http://cpu:8080"
+    api = "tgi"
+    template = "zephyr"
+    context_tokens = 8192
+
+What is not said is as the settings say for a single model, except for address, key and name.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from core.errors import GenerationError, ModelRefused, ModelUnavailable, SettingsError
+from core.models.backends.backend import Backend
+from core.models.models import Model, Models
+from core.prompts import (
+    Fresh,
+    PromptTemplate,
+    TokenCounter,
+    estimate,
+    family_of,
+    open_template,
+    read_tokenizer,
+    template_file,
+)
+from core.settings import HomePath, HttpUrl, Settings, in_plain_words
+from core.types import ModelLimits
+
+if TYPE_CHECKING:
+    from core.models.backends.detect import Api
+
+SERVED = "server"
+"""The template that the server tells."""
+
+
+def _check_name(name: str) -> str:
+    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+        raise ValueError("a model's name here is made of letters, digits, dots, hyphens and underscores")
+    return name
+
+
+class Entry(BaseModel):
+    """One model of the table."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    url: HttpUrl | None = None
+    api: Literal["tgi", "openai", "demo"] | None = None
+    name: str = ""
+    key: SecretStr | None = None
+    key_env: str = ""
+    auth: Literal["Bearer", "Basic"] = "Bearer"
+    template: str = ""
+    tokenizer: HomePath | None = None
+    context_tokens: Annotated[int, Field(ge=256, le=100_000_000)] | None = None
+    max_new_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+
+
+KNOWN = f"Each model has a table [models.NAME]; known in it are {', '.join(Entry.model_fields)}."
+"""What is said of a table that is wrong."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    models: dict[Annotated[str, AfterValidator(_check_name)], Entry] = Field(min_length=1)
+
+
+def counter(settings: Settings) -> TokenCounter:
+    """How messages are counted when they are stored. Raises SettingsError if TOKENIZER cannot be read."""
+    return read_tokenizer(settings.tokenizer) if settings.tokenizer else estimate
+
+
+def open_models(settings: Settings) -> Models:
+    """All models, ready to be asked; nothing is asked yet.
+
+    Raises:
+        SettingsError: the table, a template or a tokenizer is missing or wrong.
+    """
+    if settings.models_file:
+        table = read_table(settings.models_file)
+        return Models([_open(name, entry, settings) for name, entry in table.items()])
+    return Models([_open("", _by_settings(settings), settings)])
+
+
+def read_table(path: Path) -> dict[str, Entry]:
+    """The models of a table, in the order in which they stand there.
+
+    Raises:
+        SettingsError: with one line for everything that is wrong; the value of a key is not repeated.
+    """
+    example = "Example: MODELS_FILE=models.toml"
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"MODELS_FILE: '{path}' cannot be read ({error.strerror}). {example}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        where = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is not UTF-8"
+        raise SettingsError(f"MODELS_FILE: '{path}' is not TOML: {where}. {example}") from None
+    try:
+        table = _Table.model_validate(data).models
+    except ValidationError as error:
+        lines = [
+            f"MODELS_FILE: {'.'.join(map(str, found['loc'])) or path}: {in_plain_words(found)}"
+            for found in error.errors(include_url=False, include_input=False)
+        ]
+        raise SettingsError("\n".join(lines), remedy=KNOWN) from None
+    for name, entry in table.items():
+        if not entry.url and entry.api != "demo":
+            raise SettingsError(f'MODELS_FILE: models.{name} has no url. Example: url = "http://localhost:8000/v1"')
+        if entry.key_env and not os.environ.get(entry.key_env):
+            raise SettingsError(
+                f"MODELS_FILE: models.{name} takes its key from {entry.key_env}, which is not set",
+                remedy=f"Set {entry.key_env} in the environment.",
+            )
+    return table
+
+
+def _by_settings(settings: Settings) -> Entry:
+    """The single model of the settings."""
+    api = settings.model_api or (None if settings.model_url else "demo")
+    return Entry(
+        url=settings.model_url, api=api, name=settings.model_name, key=settings.model_api_key, auth=settings.model_auth
+    )
+
+
+def _open(name: str, entry: Entry, settings: Settings) -> Model:
+    backend = _backend(entry, settings)
+    wanted = entry.template or settings.prompt_template
+    tokenizer = entry.tokenizer or settings.tokenizer
+    counts = f"MODELS_FILE: models.{name}.tokenizer" if entry.tokenizer else "TOKENIZER"
+    count: TokenCounter = read_tokenizer(tokenizer, counts) if tokenizer else estimate
+    total = entry.context_tokens
+    limits = ModelLimits(total, total) if total else None
+    where = f"MODELS_FILE: models.{name}.template" if entry.template else "PROMPT_TEMPLATE"
+    return Model(
+        backend,
+        _template(backend, wanted, where),
+        name,
+        limits,
+        count,
+        entry.max_new_tokens,
+        url=entry.url or "",
+        api=entry.api,
+    )
+
+
+def _backend(entry: Entry, settings: Settings) -> Backend:
+    if entry.api == "demo":
+        from core.models.backends.demo import DemoBackend
+
+        return DemoBackend()
+    secret = os.environ.get(entry.key_env) if entry.key_env else entry.key and entry.key.get_secret_value()
+    url, key = entry.url or "", secret or None
+    silence = max(settings.first_token_timeout, settings.between_tokens_timeout)
+
+    def open_as(api: Api) -> Backend:
+        if api == "tgi":
+            from core.models.backends.tgi import TgiBackend
+
+            return TgiBackend(url, api_key=key, auth=entry.auth, idle_timeout=silence)
+        from core.models.backends.openai import OpenAIBackend
+
+        return OpenAIBackend(url, model=entry.name, api_key=key, auth=entry.auth, idle_timeout=silence)
+
+    if entry.api:
+        return open_as(entry.api)
+    from core.models.backends.detect import DetectedBackend
+    from core.models.backends.server import Server
+
+    return DetectedBackend(Server(url, api_key=key, auth=entry.auth), open_as)
+
+
+def _template(backend: Backend, wanted: str, setting: str) -> Callable[[], Awaitable[PromptTemplate]]:
+    """The template that is ``wanted`` by a ``setting``; "" for the server's own where it has one, else the lines."""
+    if wanted and wanted.lower() != SERVED:
+        fresh = Fresh(template_file(wanted), lambda: open_template(wanted, setting))
+
+        async def get_fresh() -> PromptTemplate:
+            return fresh.get()
+
+        return get_fresh
+    served: list[PromptTemplate] = []
+
+    async def get() -> PromptTemplate:
+        if not served:
+            template, certain = await _served(backend, tells=bool(wanted))
+            if not certain:
+                return template
+            served.append(template)
+        return served[0]
+
+    return get
+
+
+async def _served(backend: Backend, *, tells: bool) -> tuple[PromptTemplate, bool]:
+    """The template for a server, and whether it will be the same when the server is asked again."""
+    from core.models.backends.demo import DemoBackend
+
+    if isinstance(backend, DemoBackend):
+        return open_template("falcon"), True
+    from core.models.backends.detect import DetectedBackend
+    from core.models.backends.openai import OpenAIBackend
+
+    backend = await backend.known() if isinstance(backend, DetectedBackend) else backend
+    if not isinstance(backend, OpenAIBackend):
+        if tells:
+            raise _not_told()
+        return await _by_name(backend)
+    if not tells:
+        return open_template("chat"), True
+    told: Any = await backend.served_template()
+    if not told:
+        raise _not_told()
+    from core.prompts import HuggingFaceTemplate
+
+    source, bos, eos = told
+    return HuggingFaceTemplate(source, bos=bos, eos=eos, name="the server's chat template"), True
+
+
+async def _by_name(backend: Backend) -> tuple[PromptTemplate, bool]:
+    """The template of the family that the model belongs to by its name; a server that is away may tell that later."""
+    try:
+        limits = await backend.limits()
+    except ModelUnavailable:
+        return open_template("falcon"), False
+    except GenerationError:  # a proxy may let nothing through but requests for answers
+        limits = None
+    return open_template(family_of(limits.model if limits else "")), True
+
+
+def _not_told() -> ModelRefused:
+    return ModelRefused(
+        "The model's server does not tell its chat template.",
+        remedy="Leave PROMPT_TEMPLATE empty, or set it to the model's family or its chat_template.jinja.",
+    )

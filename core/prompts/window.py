@@ -1,0 +1,153 @@
+"""What the model sees of a conversation: pure, and the same on every worker.
+
+A window is cut in steps. When a conversation outgrows its room, it is cut to about half of it at once, and the id
+of the first message that stays is stored as the ``cut``. Until the next step every prompt begins with the same
+text, so that a server's prefix cache goes on serving it; dropping one message at a time would change the
+beginning of every prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from core.prompts.guard import guard
+from core.prompts.speech import day
+from core.prompts.tokens import OVERHEAD, TokenCounter, count_message, estimate
+from core.types import Conversation, Message, ModelLimits, Role, Window
+
+STEP = 0.5
+"""Share of the room that is filled after a cut."""
+DATE = 16
+"""Tokens of a date."""
+NOTES = "Notes of what was said here earlier, written by you and perhaps incomplete:\n"
+"""What marks a summary in a prompt."""
+MARGIN = 64
+"""Tokens kept free for what a template adds: BOS, the date, the assistant's role."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Tokens that a turn may use: ``prompt`` for what the model reads, ``answer`` for what it writes."""
+
+    prompt: int
+    answer: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A window that fits, the ``cut`` to store with it, and whether the question had to be shortened.
+
+    ``tokens`` is how large it was counted to be.
+    """
+
+    window: Window
+    cut: str
+    shortened: bool
+    tokens: int = 0
+
+
+def share(limits: ModelLimits, max_new_tokens: int) -> Budget:
+    """Divide a model's context between question and answer; an answer never takes more than half of it."""
+    answer = max(1, min(max_new_tokens, limits.max_total_tokens // 2))
+    prompt = min(limits.max_input_tokens, limits.max_total_tokens - answer) - MARGIN
+    return Budget(prompt=max(prompt, 1), answer=answer)
+
+
+def fit(
+    conversation: Conversation,
+    question: Message,
+    system: str,
+    budget: Budget,
+    *,
+    count: TokenCounter = estimate,
+    step: float = STEP,
+) -> Fit:
+    """Choose what the model sees: the system prompt, the newest messages, and the question, always.
+
+    The estimated tokens of the window never exceed ``budget.prompt``. A summary of what was said earlier stands before
+    the messages, in a quarter of the room at the most. What is kept begins with a person's message
+    wherever one is there. A question that is larger than the room by itself is shortened in its middle; so is a system
+    prompt that would take more than half of it.
+    """
+
+    def guarded(text: str) -> int:
+        return count(guard(text))
+
+    system = shorten(system, budget.prompt // 2 - OVERHEAD, guarded)
+    room = budget.prompt - guarded(system) - OVERHEAD
+    name = count(question.author.name) if question.author else 0
+    text = shorten(question.text, room - name - OVERHEAD - DATE, guarded)
+    shortened = text != question.text
+    question = replace(question, text=text, tokens=0)
+    question = replace(question, tokens=count_message(question, count))
+    notes = _notes(conversation, room // 4, guarded)
+    room -= sum(note.tokens for note in notes)
+    messages = conversation.messages
+    asked = question.tokens + DATE
+    start, costs, fits = _newest(messages, conversation.cut, room - asked, count)
+    cut = messages[start].id if start < len(messages) and messages[start].id == conversation.cut else ""
+    if not fits:
+        start = _step(messages, costs, start, int(room * step) - asked - DATE)
+        cut = messages[start].id if start < len(messages) else question.id
+        costs = costs[len(costs) - len(messages) + start :]
+    tokens = budget.prompt - room + sum(costs) + asked
+    return Fit(Window(system, (*notes, *messages[start:], question)), cut, shortened, tokens)
+
+
+def _notes(conversation: Conversation, room: int, count: TokenCounter) -> list[Message]:
+    """The summary as a message before all others, if there is one and the question leaves room for it."""
+    text = shorten(conversation.summary, room - OVERHEAD - count(NOTES), count) if conversation.summary else ""
+    if not text:
+        return []
+    return [Message(Role.SYSTEM, NOTES + text, id="summary", tokens=count(NOTES + text) + OVERHEAD)]
+
+
+def _newest(messages: Sequence[Message], cut: str, room: int, count: TokenCounter) -> tuple[int, list[int], bool]:
+    """Where the messages begin that come after the last cut, what each costs, and whether they fit into ``room``.
+
+    Looks from the newest on, and no further than the room goes: however much is stored, that is as much work. Without a
+    message that is called ``cut`` they begin with the first of all.
+    """
+    costs: list[int] = []
+    spent, start = 0, len(messages)
+    while start and not (cut and start < len(messages) and messages[start].id == cut):
+        start -= 1
+        message = messages[start]
+        cost = message.tokens or count_message(message, count)
+        # A date stands with the first message of each day.
+        cost += DATE * (start == 0 or day(message.at) != day(messages[start - 1].at))
+        costs.append(cost)
+        spent += cost
+        if spent + DATE > room:
+            return start, costs[::-1], False
+    return start, costs[::-1], True
+
+
+def _step(messages: Sequence[Message], costs: Sequence[int], first: int, room: int) -> int:
+    """Index of the first message to keep, so that the rest costs at most ``room`` and a person speaks first.
+
+    ``costs`` are those of the messages from ``first`` on.
+    """
+    start = len(messages)
+    while start > first and costs[start - first - 1] <= room:
+        start -= 1
+        room -= costs[start - first]
+    while start < len(messages) and messages[start].role is not Role.USER:
+        start += 1
+    return start
+
+
+def shorten(text: str, room: int, count: TokenCounter = estimate) -> str:
+    """Leave out the middle of ``text`` until it is at most ``room`` tokens, and say so where it was."""
+    if count(text) <= room:
+        return text
+    low, high = 0, len(text) // 2
+    while low < high:
+        kept = (low + high + 1) // 2
+        low, high = (kept, high) if count(_without_middle(text, kept)) <= room else (low, kept - 1)
+    return _without_middle(text, low) if low else ""
+
+
+def _without_middle(text: str, kept: int) -> str:
+    return f"{text[:kept]}\n[… {len(text) - 2 * kept:,} characters left out …]\n{text[-kept:]}"

@@ -1,0 +1,8 @@
+"""Redis: the connection, a redis-server of our own, all key names, and how Lua scripts are run."""
+
+from core.store.connection import lone_connection, open_redis, redis_errors
+from core.store.embedded import find_server
+from core.store.keys import TURN_TTL, Keys
+from core.store.scripts import Script
+
+__all__ = ["TURN_TTL", "Keys", "Script", "find_server", "lone_connection", "open_redis", "redis_errors"]

@@ -1,0 +1,174 @@
+"""What an operator sees of the queue, and can do to it: never the text of a message, unless it is asked for."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from core.metrics import tag
+from core.store import Keys, Script, redis_errors
+from core.stored import Unreadable, count_in, finite, read_record, readable, record_in, text_in, time_in, whole_number
+from core.turns.jobs import StoredJob
+from core.types import Ending, Outcome
+
+CANCELLED = Outcome(Ending.STOPPED, "An operator stopped this answer.")
+PLACES = ("ready", "held", "suspects")
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One line of turns. ``place`` is ready, held, suspects, or waiting (for the turn on which it hangs).
+
+    ``seconds`` is how long its lease lasts, if it is held; ``characters`` of the answer are saved.
+    """
+
+    name: str
+    place: str
+    owner: str
+    tries: int
+    seconds: float
+    characters: int
+    messages: int
+    jobs: tuple[StoredJob, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A turn that was given up: when (seconds since the epoch), why, and after how many tries.
+
+    ``job`` is None where that cannot be read. ``name`` is the turn's id, or one that is made up for it.
+    """
+
+    at: float
+    why: str
+    tries: int
+    name: str
+    job: StoredJob | None
+    stored: str
+
+    def concerns(self, user: str) -> bool:
+        """Whether a person asked it; of what cannot be read, whether it names them anywhere."""
+        return self.job.turn.author.id == user if self.job else user in self.stored
+
+
+class Operator:
+    """Looks into the queue, and puts things right. Raises StorageError from every method when Redis is away."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis: Any = redis
+        self._replay = Script(redis, "core/turns/replay", "core/turns/lanes")
+        self._requeue = Script(redis, "core/turns/requeue", "core/turns/lanes")
+
+    async def lanes(self) -> list[Lane]:
+        """All lanes in which turns wait or are answered, those that wait longest first."""
+        with redis_errors("look through the lanes"):
+            names = [Keys.lane_of(key) async for key in self._redis.scan_iter(match=Keys.inbox("*"), count=500)]
+            now = await self._now()
+            lanes = [await self._lane(name, now) for name in names]
+        return sorted((lane for lane in lanes if lane), key=lambda lane: lane.jobs[0].turn.at)
+
+    async def find(self, turn: str) -> Lane | None:
+        """The lane in which a turn waits or is answered."""
+        with redis_errors("look for a turn"):
+            status, lane = await self._redis.hmget(Keys.turn(turn), "status", "lane")
+            return await self._lane(lane, await self._now()) if status == "open" else None
+
+    async def requeue(self, turn: str) -> bool:
+        """Take a turn's lane from whoever has it, and let it be answered at once. False if the turn is done with."""
+        with redis_errors("put a turn back"):
+            return bool(await self._requeue(keys=[Keys.turn(turn)]))
+
+    async def letters(self) -> list[Letter]:
+        """The turns that were given up, oldest first; also those that cannot be read."""
+        with redis_errors("read the dead letters"):
+            if await self._redis.type(Keys.DEAD) not in ("list", "none"):
+                return []
+            stored = await self._redis.lrange(Keys.DEAD, 0, -1)
+        return [_letter(text) for text in stored]
+
+    async def replay(self, letter: Letter) -> bool:
+        """Answer a dead letter once more, over what was said to it. False if it is gone."""
+        return await self._take(letter, again=True)
+
+    async def drop(self, letter: Letter) -> bool:
+        """Throw a dead letter away. False if it is gone."""
+        return await self._take(letter, again=False)
+
+    async def _take(self, letter: Letter, *, again: bool) -> bool:
+        with redis_errors("take a dead letter"):
+            return bool(await self._replay(keys=[Keys.DEAD], args=[letter.stored, uuid.uuid4().hex, int(again)]))
+
+    async def _now(self) -> float:
+        """The time by Redis's clock, by which leases end."""
+        seconds, micros = await self._redis.time()
+        return float(seconds) + float(micros) / 1e6
+
+    async def _lane(self, name: str, now: float) -> Lane | None:
+        platform = name.partition(":")[0]
+        # Without a transaction: of a lane with a key of another kind, the worker that mends it tells.
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.lrange(Keys.inbox(name), 0, -1)
+            pipe.hmget(Keys.lane_state(name), "owner", "tries", "text", "refs")
+            for place in PLACES:
+                pipe.zscore(Keys.lanes(place, platform), name)
+            found: list[Any] = await pipe.execute(raise_on_error=False)
+        if any(isinstance(one, ResponseError) for one in found):
+            return None
+        jobs, (owner, tries, text, refs), *scores = found
+        if not jobs:
+            return None
+        place = next((place for place, score in zip(PLACES, scores, strict=True) if score is not None), "waiting")
+        seconds = scores[1] / 1000 - now if place == "held" else 0.0
+        read, _ = readable(StoredJob.from_json, jobs)
+        if not read:
+            return None
+        return Lane(
+            name,
+            place,
+            owner or "",
+            whole_number(tries),
+            round(finite(seconds), 1),
+            len(text or ""),
+            _count(refs),
+            tuple(read),
+        )
+
+
+def matching(turns: Sequence[str], wanted: str) -> list[str]:
+    """The turns that a person means: by the whole id, by what log lines call it, or by an end of it; none by ""."""
+    if not wanted:
+        return []
+    exact = [turn for turn in turns if wanted in (turn, tag(turn))]
+    return exact or [turn for turn in turns if turn.endswith(wanted)]
+
+
+def _count(refs: str | None) -> int:
+    """How many messages of a reply are known."""
+    try:
+        found = json.loads(refs or "[]")
+    except (ValueError, RecursionError):
+        return 0
+    return len(found) if isinstance(found, list) else 0
+
+
+def _letter(text: str) -> Letter:
+    """A dead letter, as far as it can be read."""
+    name = f"unreadable:{tag(text)}"
+    try:
+        record = read_record(text)
+        at, why, tries = time_in(record, "at"), text_in(record, "why"), count_in(record, "tries")
+        if "job" not in record:
+            return Letter(at, f"{why}: {text_in(record, 'key', '')}", tries, name, None, text)
+    except Unreadable as error:
+        return Letter(0.0, f"this letter cannot be read: {error}", 0, name, None, text)
+    try:
+        job = StoredJob.from_record(record_in(record, "job"))
+    except Unreadable as error:
+        return Letter(at, why if str(error) in why else f"{why}; {error}", tries, name, None, text)
+    return Letter(at, why, tries, job.turn.id, job, text)

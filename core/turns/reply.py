@@ -1,0 +1,375 @@
+"""One job, from claim to commit: the reply is written, shown and remembered, or the job is left to another worker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+import structlog
+from structlog.contextvars import bound_contextvars
+
+from core import metrics
+from core.assistant import Answer, Assistant, commands
+from core.delivery import Draft, PrivateSurface, Surface, deliver
+from core.errors import (
+    MessageGone,
+    NotAllowed,
+    ParleyError,
+    PlatformError,
+    PlatformUnauthorized,
+    StorageError,
+    StorageFault,
+)
+from core.memory import Exchange
+from core.metrics import tag, turn_fields
+from core.policy import Venue
+from core.prompts import estimate
+from core.stored import whole_number
+from core.turns.failpoints import reach, swallow
+from core.turns.jobs import MOST_TOKENS, Job, Note, Seal, StoredJob
+from core.turns.lease import Lease, LeaseEditor, LeaseLost
+from core.turns.queue import TurnQueue
+from core.turns.timings import Timing, Timings
+from core.types import Ending, MessageRef, Outcome, Role, Turn
+
+log = structlog.get_logger()
+
+WITHDRAWN = Outcome(Ending.STOPPED, "Stopped, because the question was deleted.", remember=False)
+STOPPED = Outcome(Ending.STOPPED, "Stopped.", retry=True)
+PAUSED = Outcome(Ending.INTERRUPTED, "I'm restarting, and I'll finish this answer afterwards.")
+OVER = Outcome(
+    Ending.INTERRUPTED, "This answer is incomplete: I can only write it for 15 minutes. Ask again for the rest."
+)
+NO_PLACE = (
+    "I couldn't reply where you asked: I'm not allowed to write there. "
+    "Ask me in a direct message, or ask whoever manages that channel to let me post."
+)
+NOT_SHOWN = (
+    "I couldn't show you my answer where you asked, because it was refused there. "
+    "Ask again; if that doesn't help, tell {contact}."
+)
+HERE_IT_IS = "This is what I would have posted:"
+LATER = 30.0
+"""Seconds before a turn is taken again whose platform was away."""
+TOO_OLD = 3600.0
+"""Seconds after which a turn whose platform is still away is given up."""
+AGAIN_THERE = "again"
+"""In a turn's place: a worker died with it, and may have left a sign there of being at work."""
+AGAIN = 1.0
+"""Seconds before a turn is taken again after a fault of ours."""
+WHOLE = (Ending.COMPLETE, Ending.LENGTH)
+TELL_TIMEOUT = 10.0
+"""Seconds to reach a person apart from where they asked."""
+COMMIT_PAUSE = 0.5
+"""Seconds between two tries to commit while Redis is away."""
+COMMIT_TRIES = 3
+"""Commits of one answer that Redis may fail at although it is there, before the turn is a dead letter."""
+
+
+class Reply:
+    """The reply to one job. ``run`` ends it, or leaves it to whoever takes it next; it never raises."""
+
+    def __init__(
+        self,
+        lease: Lease,
+        queue: TurnQueue,
+        assistant: Assistant,
+        surface: Surface,
+        timings: Timings | None = None,
+    ) -> None:
+        self.lease = lease
+        self._queue = queue
+        self._assistant = assistant
+        self._surface = surface
+        self._timings = timings
+        self._begun = time.monotonic()
+        self._editor: LeaseEditor | None = None
+        self._written: Answer | None = None
+        self._kept: tuple[StoredJob, Answer] | None = None
+
+    async def run(self) -> None:
+        """Answer, and commit."""
+        job, begun, how = self.lease.job, time.monotonic(), "left"
+        if job.tries > 1:
+            metrics.TAKEOVERS.add()
+        try:
+            # All that is logged on the way says of which turn.
+            with bound_contextvars(**turn_fields(job.turn), job=tag(job.id), epoch=job.epoch):
+                how = await self._run(job)
+        finally:
+            metrics.TURN_DURATION.observe(time.monotonic() - begun, outcome=how)
+            if self.lease.lost:
+                metrics.FENCED.add()
+        await self._note_times()
+
+    async def _run(self, job: Job) -> str:
+        """Returns how it ended, as ``metrics.TURN_DURATION`` counts it."""
+        how = "left"
+        try:
+            seal, why = await self._answer()
+            why = await self._commit(seal, why)
+            if self._written and not why:
+                self._assistant.remembered(self._written)
+            how = "dead" if why else seal.outcome.ending if seal else "gone"
+        except LeaseLost:
+            self.lease.lost = True
+            log.warning("answer left to another worker")
+        except MessageGone as error:
+            how = "gone"
+            log.info("reply target gone", code=error.code)
+            await self._end(self._commit(None))
+        except PlatformError as error:
+            log.warning("reply not shown", error=str(error), code=error.code, remedy=error.remedy)
+            passes = error.retryable or isinstance(error, PlatformUnauthorized)  # a token can be put right
+            if passes and job.waited + time.monotonic() - self._begun < TOO_OLD:
+                await self._end(self._release(LATER, failed=False))
+            else:
+                how = "gone" if isinstance(error, NotAllowed) else "dead"
+                await self._tell(job.turn, NO_PLACE if isinstance(error, NotAllowed) else NOT_SHOWN)
+                await self._end(self._commit(None, str(error) if how == "dead" else ""))
+        except StorageFault as error:
+            log.exception("internal error", error=str(error))
+            how = await self._fail(str(error))
+        except StorageError as error:
+            log.warning("queue unavailable", error=str(error))
+            await self._end(self._release(AGAIN, failed=False))
+        except Exception as error:
+            log.exception("internal error")
+            how = await self._fail(type(error).__name__)
+        return how
+
+    async def hand_over(self, *, say_so: bool) -> None:
+        """Leave the job to another worker; ``say_so`` where there is none, so that people know. Never raises."""
+        if say_so and self._editor:
+            await self._editor.pause(PAUSED)
+        reach("release")
+        await self._end(self._release(0, failed=False))
+        reach("released")
+
+    async def _tell(self, turn: Turn, why: str) -> None:
+        """Tell who asked, apart from the place where they did, that there is no reply, and what it would have said."""
+        if self.lease.lost or not isinstance(self._surface, PrivateSurface):
+            return
+        draft = self.lease.draft
+        whole = draft.text if draft and draft.outcome and draft.outcome.ending in WHOLE else ""
+        try:
+            async with asyncio.timeout(TELL_TIMEOUT):
+                why = (await self._surface.venue(turn)).tell(why)
+                await self._surface.tell(turn, f"{why} {HERE_IT_IS}\n\n{whole}" if whole else why)
+        except (PlatformError, TimeoutError) as error:
+            log.warning("asker not told", error=str(error))
+
+    async def _note_times(self) -> None:
+        """Write down how an answer of the model went, as far as it was ours; commands and dead letters are none."""
+        editor, written, turn = self._editor, self._written, self.lease.job.turn
+        if not (self._timings and editor and self.lease.draft and (editor.edits or editor.refused)) or self.lease.lost:
+            return
+        first = round(self.lease.job.waited + editor.first_at - self._begun, 3) if editor.first_at else None
+        tokens = (whole_number(written.usage.completion_tokens) or estimate(written.text)) if written else 0
+        writing = round(written.seconds, 3) if written else 0.0
+        await self._timings.keep(
+            Timing(time.time(), turn.key.platform, first, writing, tokens, editor.edits, editor.refused)
+        )
+
+    async def _answer(self) -> tuple[Seal | None, str]:
+        """Show the reply to its end. Returns how it ended, and why it is given up, if it is."""
+        job = self.lease.job
+        if self.lease.withdrawn and not job.refs:
+            return None, ""
+        *earlier, turn = [await self._surface.understand(turn) for turn in self.lease.turns() or [job.turn]]
+        if job.tries > 1:
+            turn = replace(turn, place={**turn.place, AGAIN_THERE: "yes"})
+        reach("understood")
+        editor = self._editor = LeaseEditor(self._surface.open_editor(turn), self._queue, self.lease)
+        if editor.limits.until:
+            self.lease.end_at(editor.limits.until, OVER)
+        pace, venue = self._surface.pace(turn), await self._surface.venue(turn)
+        if job.seal:
+            draft, why = Draft(), ""
+            draft.append(job.seal.text)
+            draft.close(job.seal.outcome)
+        elif job.hopeless:
+            draft, why = Draft(floor=job.text), f"{job.tries - 1} workers died of it, or failed"
+            draft.close(_given_up(job, venue))
+        elif command := commands.find(turn.text) or commands.find(self._typed()):
+            draft, why = await self._obey(turn, command, venue), ""
+        else:
+            swallow(turn.text)
+            draft = self.lease.draft = Draft(floor=job.text)
+            answer = await self._assistant.write(
+                turn,
+                draft,
+                editor,
+                pace,
+                earlier=earlier,
+                read_thread=self._surface.read_thread,
+                refs=editor.refs,
+                stop=self.lease.stop,
+                before_it_ends=self._seal,
+                venue=venue,
+            )
+            self._written = answer
+            return _sealed(answer), ""
+        shown = await deliver(draft, editor, pace, refs=editor.refs)
+        assert draft.outcome  # noqa: S101 - closed above
+        if why:  # so that it is written over, should it be asked again
+            await self._queue.mark(job, posting=None, refs=shown.refs, text="")
+        seal = job.seal or Seal(draft.text, draft.outcome)
+        return replace(seal, exchange=_named(seal.exchange, shown.refs[0])) if shown.refs else seal, why
+
+    def _typed(self) -> str:
+        """The newest message as its author typed it, without what the platform adds: a quote, names of files."""
+        return (self.lease.turns() or [self.lease.job.turn])[-1].text
+
+    async def _obey(self, turn: Turn, command: commands.Command, venue: Venue) -> Draft:
+        """Do what a message commands, and say so."""
+        draft = Draft()
+        try:
+            said = await command(turn, self._assistant.memory, venue, self._assistant.policy)
+            if said.confirm:
+                await self._queue.first(commands.Confirmation.of(turn, said.confirm).name)
+            draft.append(said.text)
+            draft.close(Outcome(Ending.COMPLETE, confirm=said.confirm))
+        except ParleyError as error:
+            log.warning("command failed", error=str(error), remedy=error.remedy)
+            draft.close(Outcome(Ending.FAILED, error.tell(venue)))
+        assert draft.outcome and self._editor  # noqa: S101, PT018
+        await self._editor.seal(Seal(draft.text, draft.outcome), (), None)
+        return draft
+
+    async def _seal(self, answer: Answer) -> None:
+        """Write down how an answer ends, and what its Retry button asks again, before people see it."""
+        assert self._editor  # noqa: S101 - set before anything is written
+        again = answer.outcome.retry or (self._surface.regenerates and answer.text and answer.outcome.remember)
+        retry = self._again(answer) if again else None
+        if retry:
+            self._kept = retry, answer
+        await self._editor.seal(_sealed(answer), answer.refs, retry)
+
+    def _again(self, answer: Answer) -> StoredJob | None:
+        """What the Retry button asks, over the same messages: the question as it reads now, None if it was deleted.
+
+        What was asked together with it is asked again, too, unless it is remembered: then the model is told anyway.
+        """
+        assert self._editor  # noqa: S101
+        if not (turns := self.lease.turns()):
+            return None
+        *earlier, turn = turns
+        remembered = {message.id for message in answer.exchange.messages} if answer.exchange else set()
+        text = "\n\n".join([*(one.text for one in earlier if one.id not in remembered), turn.text])
+        scopes = next(stored.scopes for stored in self.lease.job.stored if stored.turn.id == turn.id)
+        turn = replace(turn, text=text, attempt=turn.attempt + 1)
+        return StoredJob(turn, answer.refs or self._editor.refs, alone=True, scopes=scopes, since=time.time())
+
+    async def _correct_kept(self) -> None:
+        """Have the Retry button ask what is known by now; what it asks was written down a moment ago."""
+        if not self._kept:
+            return
+        before, answer = self._kept
+        now = self._again(answer)
+        text = now.turn.text if now and now.turn.id == before.turn.id else None
+        if text != before.turn.text:
+            await self._queue.correct_kept(before.turn.key, before.turn.id, text)
+
+    async def _as_it_reads(self, exchange: Exchange | None, job: Job) -> Exchange | None:
+        """What is remembered, with questions as they read now; nothing, if the question that was answered was deleted.
+
+        A correction goes through the same understanding as the first text: names, what it replies to, its files.
+        """
+        if not exchange:
+            return None
+        pairs = zip(job.stored, job.notes, strict=True)
+        known = {stored.turn.id: (stored.turn, Note.from_json(note)) for stored, note in pairs if note}
+        messages = []
+        for message in exchange.messages:
+            turn, note = known.get(message.id, (None, None)) if message.role is Role.USER else (None, None)
+            if note and note.stop and not note.stop.remember:
+                if message.id == exchange.question:
+                    return None
+                continue
+            if turn and note and note.text is not None and note.text != turn.text:
+                text = (await self._surface.understand(note.applied(turn))).text
+                message = replace(message, text=text, tokens=0, edited=note.edited)  # noqa: PLW2901
+            messages.append(message)
+        return replace(exchange, messages=tuple(messages))
+
+    async def _commit(self, seal: Seal | None, dead: str = "") -> str:
+        """End the job and remember what was said, as it reads by then. Returns why it is a dead letter, if it is one.
+
+        What cannot be committed although Redis is there becomes one. Raises LeaseLost.
+        """
+        faults = 0
+        while True:
+            job = self.lease.job
+            reach("commit")
+            try:
+                current = replace(seal, exchange=await self._as_it_reads(seal.exchange, job)) if seal else None
+                await self._correct_kept()
+                result = await self._queue.commit(job, current, dead=dead)
+            except Exception as error:
+                known = isinstance(error, StorageError)
+                if not known or isinstance(error, StorageFault):
+                    faults += 1
+                    log.exception("internal error", error=type(error).__name__)
+                else:
+                    log.warning("commit failed; retrying", error=str(error))
+                self.lease.check()
+                if faults >= COMMIT_TRIES:
+                    why = f"its answer could not be stored: {str(error) if known else type(error).__name__}"
+                    await self._bury(why)
+                    return why
+                await asyncio.sleep(COMMIT_PAUSE)
+                continue
+            if result == "done":
+                reach("committed")
+                return dead
+            if result == "lost":
+                raise LeaseLost("another worker has this turn")
+            self.lease.learn(result)
+
+    async def _fail(self, what: str) -> str:
+        """After a fault of ours: the job is tried again, or given up if it was tried too often."""
+        job = self.lease.job
+        if not job.hopeless:
+            await self._end(self._release(AGAIN, failed=True))
+            return "left"
+        await self._end(self._bury(f"it failed {job.tries} times, the last time with {what}"))
+        return "dead"
+
+    async def _bury(self, why: str) -> None:
+        """End a job that nothing else ends: it becomes a dead letter as it is stored, and its lane goes on."""
+        log.error("turn moved to the dead letters", turn=tag(self.lease.job.turn.id), why=why)
+        if not await self._queue.bury(self.lease.job, why):
+            raise LeaseLost("another worker has this turn")
+
+    async def _release(self, wait: float, *, failed: bool) -> None:
+        await self._queue.release(self.lease.job, wait=wait, failed=failed)
+
+    async def _end(self, step: object) -> None:
+        """The last step of a job that went wrong; if it goes wrong too, the lease runs out by itself."""
+        try:
+            await step  # type: ignore[misc]
+        except (ParleyError, TimeoutError) as error:
+            log.warning("lease left to expire", turn=tag(self.lease.job.turn.id), error=str(error))
+
+
+def _sealed(answer: Answer) -> Seal:
+    # What a server says that it counted is only a claim.
+    counted = (whole_number(answer.usage.prompt_tokens), whole_number(answer.usage.completion_tokens))
+    return Seal(answer.text, answer.outcome, answer.exchange, min(sum(counted), MOST_TOKENS))
+
+
+def _given_up(job: Job, venue: Venue) -> Outcome:
+    tries = job.tries - 1
+    note = venue.tell(f"I crashed on this question {tries} times and won't try it again. Tell {{contact}}; its id is ")
+    note = f"{note}{job.turn.id}."
+    return Outcome(Ending.INTERRUPTED if job.text else Ending.FAILED, note)
+
+
+def _named(exchange: Exchange | None, ref: MessageRef) -> Exchange | None:
+    """An exchange whose answer bears the name of its first message, which was not known when it was sealed."""
+    if not exchange or exchange.messages[-1].role is not Role.ASSISTANT:
+        return exchange
+    *before, said = exchange.messages
+    return replace(exchange, messages=(*before, replace(said, id=ref.id)))

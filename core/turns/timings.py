@@ -1,0 +1,88 @@
+"""How the last answers went, on all platforms and by all workers: a short list in Redis, for whoever runs Parley.
+
+Nothing in it leads to a person, a place or a text, and it ends by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import structlog
+from redis.asyncio import Redis
+
+from core.errors import StorageError
+from core.store import Keys, redis_errors
+from core.stored import count_in, read_record, readable, text_in, time_in
+
+log = structlog.get_logger()
+
+MOST = 200
+"""Answers of which it is kept how they went."""
+TTL = 86_400
+PATIENCE = 1.0
+"""Seconds that an answer's slot waits until that is written down; nothing depends on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How one answer went, which ended ``at``.
+
+    ``first`` is how many seconds people waited for its first words, None if they saw none; ``writing`` how long its
+    model wrote. ``edits`` are posts, too, and ``refused`` those that the platform did not take.
+    """
+
+    at: float
+    platform: str
+    first: float | None
+    writing: float
+    tokens: int
+    edits: int
+    refused: int = 0
+
+    @property
+    def speed(self) -> float | None:
+        """Tokens a second; None where there is too little to tell."""
+        return self.tokens / self.writing if self.writing > 0 and self.tokens > 1 else None
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what was stored; fields of a newer version are passed over. Raises Unreadable."""
+        record = read_record(text)
+        return cls(
+            time_in(record, "at"),
+            text_in(record, "platform"),
+            None if record.get("first") is None else time_in(record, "first"),
+            time_in(record, "writing"),
+            count_in(record, "tokens"),
+            count_in(record, "edits"),
+            count_in(record, "refused", 0),
+        )
+
+
+class Timings:
+    """Those of a deployment."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def keep(self, timing: Timing) -> None:
+        """Write down how an answer went. Never raises: where Redis is away, it is not known."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                with redis_errors("keep how an answer went"):
+                    async with self._redis.pipeline(transaction=False) as pipe:
+                        pipe.rpush(Keys.TIMINGS, json.dumps(asdict(timing)))
+                        pipe.ltrim(Keys.TIMINGS, -MOST, -1)
+                        pipe.expire(Keys.TIMINGS, TTL)
+                        await pipe.execute()
+        except (StorageError, TimeoutError) as error:
+            log.info("answer timing not stored", error=str(error))
+
+    async def last(self) -> list[Timing]:
+        """Those that are kept, oldest first. Raises StorageError."""
+        with redis_errors("read how answers went"):
+            kept: Any = await self._redis.lrange(Keys.TIMINGS, 0, -1)
+        return readable(Timing.from_json, kept)[0]
