@@ -20,7 +20,7 @@ from redis.exceptions import WatchError
 
 from core.archive.schema import recast_kept
 from core.memory import MOST_BYTES, MOST_MESSAGES, asked_by
-from core.store import Keys, Script, redis_errors
+from core.store import Keys, Script, kind_of, redis_errors
 from core.stored import (
     LATEST,
     Unreadable,
@@ -164,7 +164,7 @@ def _check_part(key: ConversationKey, name: str, part: Part) -> None:
     """Raise Unreadable unless a conversation can have a part of that name and kind."""
     if not re.fullmatch(_NAME, name):
         raise Unreadable("it has no name that a part can have")
-    known = Keys.kind(Keys.part(key, name))
+    known = kind_of(Keys.part(key, name))
     scores = part.value.values() if part.kind == "zset" else ()
     if any(isinstance(score, str) for score in scores):
         raise Unreadable("a score is not a number")
@@ -229,7 +229,7 @@ class Archive:
                     key, part = Keys.part_of(name)
                 except ValueError:
                     continue  # no name of ours
-                if key.platform != PASSING and Keys.kind(name):
+                if key.platform != PASSING and kind_of(name):
                     found.setdefault(key, set(KNOWN)).add(part)
         names = sorted(found, key=str)
         families = groupby(sorted(names, key=_channel), key=_channel)

@@ -1,8 +1,6 @@
-"""The names and lifetimes of all that is kept in Redis."""
+"""The names of all keys in Redis."""
 
 from __future__ import annotations
-
-import re
 
 from core.types import ConversationKey
 
@@ -10,83 +8,13 @@ TURN_TTL = 24 * 3600
 """Seconds that a turn is remembered: no platform redelivers an event later than that."""
 
 
-_KINDS = (
-    ("list", r"conv:[^:]+:[^:]*:[^:]*(:[^:]*)?:messages|lane:.*:inbox|bell:.*|dead|timings"),
-    (
-        "hash",
-        r"conv:[^:]+:[^:]*:[^:]*(:[^:]*)?:(state|retries|board)|lane:.*:state|turn:.*(?<!/waiting)"
-        r"|budget:.*|feedback:.*|page:person:.*",
-    ),
-    ("set", r"conv:[^:]+:[^:]*:[^:]*(:[^:]*)?:forks|turn:.*/waiting"),
-    ("zset", r"(ready|held|suspects):.*|workers|connections|quota:.*:(turns|open)|discord:(places|left)|page:channels"),
-    (
-        "string",
-        r"conv:[^:]+:[^:]*:[^:]*(:[^:]*)?:(settings|folding)|seen:.*|clock:.*|epoch|schema|quarantine|probe"
-        r"|quota:.*:tokens:[^:]*|discord:(commands|alive|bots:.*|about:.*)",
-    ),
-)
-
-
 class Keys:
-    """Everything that Parley keeps in Redis.
+    """The names of keys; ``core.store.catalog`` says what each holds.
 
-    ========================================  ======  ==================================  =============================
-    key                                       type    holds                               lives for
-    ========================================  ======  ==================================  =============================
-    ``{parley}:conv:<conversation>:messages`` LIST    messages as JSON, oldest first      RETENTION_DAYS after the last
-                                                                                          append
-    ``{parley}:conv:<conversation>:state``    HASH    bytes, cut, epoch, stranger,        the same
-                                                      summary, folded, changes
-    ``{parley}:conv:<conversation>:forks``    SET     conversations that branched off it  RETENTION_DAYS after the last
-                                                                                          one
-    ``{parley}:conv:<conversation>:settings`` STRING  what people chose for it            the same, after the last use
-    ``{parley}:conv:<conversation>:folding``  STRING  who is writing its summary          two minutes
-    ``{parley}:conv:<conversation>:retries``  HASH    turn id to the job that asks again  24 hours, each of them
-    ``{parley}:conv:<conversation>:board``    HASH    turn id to what the page shows      the same
-    ``{parley}:turn:<turn id>``               HASH    token, status, lane, job, before,   24 hours after it is answered,
-                                                      at, note (an edit that came first)  deleted, or edited too early
-    ``{parley}:turn:<turn id>/waiting``       SET     lanes that wait for this turn       as long as it is open
-    ``{parley}:seen:<name>``                  STRING  that something happened once        24 hours
-    ``{parley}:lane:<lane>:inbox``            LIST    jobs as JSON, oldest first          7 days, if nobody works
-    ``{parley}:lane:<lane>:state``            HASH    epoch, owner, tries, count, intent, 10 minutes after the last turn
-                                                      refs, text, seal, notes, last,
-                                                      width, limit, tells
-    ``{parley}:ready:<platform>``             ZSET    lanes that may be taken, in order   7 days, if nobody works
-    ``{parley}:held:<platform>``              ZSET    lanes that a worker has, until when the same
-    ``{parley}:suspects:<platform>``          ZSET    lanes whose turn is taken alone     the same
-    ``{parley}:bell:<platform>``              LIST    one token: something is ready       the same
-    ``{parley}:clock:<platform>``             STRING  the clock of fair queuing           a day
-    ``{parley}:clock:<platform>:<person>``    STRING  when that person's turns are due    an hour
-    ``{parley}:epoch``                        STRING  the number of the last lease        30 days
-    ``{parley}:schema``                       STRING  its form: core.archive.schema       10 years after the last start
-    ``{parley}:quarantine``                   STRING  which worker looks after suspects   two leases
-    ``{parley}:workers``                      ZSET    workers, and when they last spoke   a day
-    ``{parley}:dead``                         LIST    dead letters as JSON, oldest first; 30 days after the last one
-                                                      what cannot be read is one, too
-    ``{parley}:probe``                        STRING  that Redis can be written to        a minute
-    ``{parley}:quota:<scope>:turns``          ZSET    turns of the last minute            a minute
-    ``{parley}:quota:<scope>:open``           ZSET    turns that wait or are answered     7 days, if nobody works
-    ``{parley}:quota:<scope>:tokens:<day>``   STRING  tokens of that day (UTC)            two days
-    ``{parley}:budget:<name>``                HASH    calls, at, clock, blocked, past,    until it is full, and a
-                                                      and of each process what it has     minute
-    ``{parley}:feedback:<turn id>``           HASH    people to ``up`` or ``down``        90 days after the last mark
-    ``{parley}:discord:commands``             STRING  a hash of the commands as synced    400 days
-    ``{parley}:discord:alive``                STRING  when we last heard all of Discord   7 days
-    ``{parley}:discord:places``               ZSET    direct messages and threads in use  7 days after the last one
-    ``{parley}:discord:left``                 ZSET    servers left, and when to forget    DISCORD_LEAVE_DAYS and a month
-    ``{parley}:discord:bots:<channel>``       STRING  answers to other bots there         10 minutes
-    ``{parley}:discord:about:<interaction>``  STRING  a message that is being asked about 15 minutes
-    ``{parley}:page:channels``                ZSET    the page's channels, and when each  RETENTION_DAYS after it was
-                                                      was last opened                     last opened
-    ``{parley}:page:person:<person>``         HASH    name, channel                       RETENTION_DAYS after a visit
-    ``{parley}:timings``                      LIST    how the last answers went           a day
-    ``{parley}:connections``                  ZSET    who takes what people say where     10 seconds
-    ========================================  ======  ==================================  =============================
-
-    ``<conversation>`` is a ConversationKey as text: ``slack:T1:C1`` or ``slack:T1:C1:1700.1``; a lane is a
-    conversation, or one and a person in it. All names share the hash tag ``{parley}``, so that a script may touch any
-    of them on a Redis Cluster too. Nothing lives for ever. The channel ``{parley}:signals`` carries the lanes of which
-    something became known, and ``{parley}:boards`` the boards that changed.
+    A conversation's name is its ConversationKey as text: ``slack:T1:C1`` or ``slack:T1:C1:1700.1``; a lane is a
+    conversation, or one and a person in it. All names share the hash tag ``{parley}``, so that a script may touch
+    any of them on a Redis Cluster too. The channel ``{parley}:signals`` carries the lanes of which something became
+    known, and ``{parley}:boards`` the boards that changed.
     """
 
     CONVERSATIONS = "{parley}:conv:"
@@ -102,12 +30,6 @@ class Keys:
         """The conversation that a key belongs to, and which part of it the key holds. Raises ValueError if none."""
         conversation, _, part = name.removeprefix(Keys.CONVERSATIONS).rpartition(":")
         return ConversationKey.parse(conversation), part
-
-    @staticmethod
-    def kind(name: str) -> str:
-        """The type in Redis that a key should have; "" for one that is none of ours."""
-        rest = name.removeprefix("{parley}:")
-        return next((kind for kind, pattern in _KINDS if re.fullmatch(pattern, rest, re.DOTALL)), "")
 
     @staticmethod
     def messages(key: ConversationKey) -> str:

@@ -25,7 +25,7 @@ from core.assistant import commands
 from core.errors import StorageError
 from core.memory import RedisMemory
 from core.metrics import tag
-from core.store import TURN_TTL, Keys, Script, redis_errors
+from core.store import TURN_TTL, Keys, Script, kind_of, redis_errors
 from core.stored import Unreadable, readable, whole_number
 from core.turns.jobs import MOST_TOKENS, Job, Note, Receipt, Seal, StoredJob, read_refs, write_refs
 from core.types import FORMAT, ConversationKey, Ending, MessageRef, Outcome, Turn
@@ -405,11 +405,11 @@ class RedisTurnQueue:
             return bool(await self._release(args=[job.lane, job.epoch, int(1000 * wait), int(failed)]))
 
     async def sweep(self) -> int:
-        """Put aside what stands in keys of the wrong kind: see ``Keys.kind``. Returns how many there were."""
+        """Put aside what stands in keys of the wrong kind: see ``core.store.kind_of``. Returns how many there were."""
         found, names = 0, list[str]()
         with redis_errors("look through all keys"):
             async for name in self._redis.scan_iter(match="{parley}:*", count=500):
-                if Keys.kind(name):
+                if kind_of(name):
                     names.append(name)
                 if len(names) >= SWEPT_AT_ONCE:
                     found += await self._put_aside(names)
@@ -417,7 +417,7 @@ class RedisTurnQueue:
             return found + (await self._put_aside(names) if names else 0)
 
     async def _put_aside(self, names: list[str]) -> int:
-        return int(await self._sweep(keys=names, args=[Keys.kind(name) for name in names]))
+        return int(await self._sweep(keys=names, args=[kind_of(name) for name in names]))
 
     async def settle(self) -> int:
         """Find lanes that stand nowhere, and put them where workers look. Returns how many there were."""

@@ -17,6 +17,7 @@ from bots.web.board import Boards, Entry
 from core.memory.conversations import Exchange, RedisMemory, Thread
 from core.memory.feedback import Feedback
 from core.quotas import Quota, Quotas
+from core.store.catalog import kind_of
 from core.store.keys import Keys
 from core.stored import Unreadable
 from core.turns.jobs import Job, Note, Seal, StoredJob
@@ -198,7 +199,7 @@ async def test_a_key_of_the_wrong_kind_stops_nobody(
         await KINDS[kind](client, key)
 
     for number, kind in enumerate(KINDS):
-        if kind == Keys.kind(key):
+        if kind == kind_of(key):
             continue
         lost, later = f"lost{number}", f"later{number}"
         if moment == "before":

@@ -16,6 +16,7 @@ from tests.journeys.process import from_nothing, run_command
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [ROOT / f"{name}.md" for name in ("README", "ARCHITECTURE", "CHANGELOG", "CONTRIBUTING", "SECURITY")]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
 
 
 def run(tmp_path: Path, *arguments: str, said: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
@@ -200,11 +201,15 @@ def test_a_missing_token_is_named(tmp_path: Path) -> None:
     assert (result.returncode, "teams" in result.stderr) == (2, True)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", [*DOCUMENTS, *PAGES], ids=lambda path: path.name)
 def test_links_and_files_named_in_documents_exist(document: Path) -> None:
     """A document that points nowhere is not read again."""
-    for target in re.findall(r"\]\((?!https?:|#)([^)]+)\)", document.read_text(encoding="utf-8")):
-        assert (ROOT / target).exists(), target
+    text = document.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", text):
+        assert (document.parent / target).exists(), target
+    if document.name != "CHANGELOG.md":  # it tells of files as they were called
+        for target in re.findall(r"`((?:bots|core|tests|docs|deploy)/[\w./]*)`", text):
+            assert (ROOT / target).exists(), target
 
 
 def test_the_double_of_slack_runs_by_hand() -> None:

@@ -24,8 +24,7 @@ FILES = {name_of(path): path for top in ("core", "bots") for path in sorted((ROO
 
 def room_of(module: str) -> str:
     """The folder that a module stands in; a module beside the folders is a room of its own."""
-    room = ".".join(module.split(".")[:2])
-    return room
+    return ".".join(module.split(".")[:2])
 
 
 ROOMS = sorted({room_of(module) for module in FILES if FILES[module].parts[-3] in ("core", "bots")})

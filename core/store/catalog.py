@@ -1,0 +1,185 @@
+"""Every kind of key that Parley keeps in Redis: its type, what it holds, how long it lives.
+
+docs/redis.md is made of this table, and what stands in a key of another type is put aside as damaged.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """One kind of key, as docs/redis.md lists it.
+
+    Args:
+        name: the name after ``{parley}:``, with placeholders such as ``<conversation>``.
+        type: the key's type in Redis: list, hash, set, zset or string.
+        holds: what it holds.
+        until: how long it lives.
+    """
+
+    name: str
+    type: Literal["list", "hash", "set", "zset", "string"]
+    holds: str
+    until: str
+
+    def matches(self, rest: str) -> bool:
+        """Whether ``rest``, a key's name after ``{parley}:``, is one of these."""
+        return bool(_pattern(self.name).fullmatch(rest))
+
+
+@cache
+def _pattern(name: str) -> re.Pattern[str]:
+    pieces = re.split("(<[a-z ]+>)", name)
+    return re.compile(
+        "".join(_PLACES.get(piece, ".*") if piece[:1] == "<" else re.escape(piece) for piece in pieces), re.DOTALL
+    )
+
+
+_PLACES = {"<conversation>": "[^:]+:[^:]*:[^:]*(:[^:]*)?", "<turn>": ".*(?<!/waiting)", "<day>": "[^:]*"}
+"""What a placeholder stands for, where that is not just any text."""
+
+STORED: tuple[StoredKey, ...] = (
+    StoredKey(
+        "conv:<conversation>:messages",
+        "list",
+        "messages as JSON (`v`, `id`, `role`, `text`, `at`, `uid`, `name`, `tokens`, `reply_to`, "
+        "`ending`), oldest first; 200 and 256 kB at the most",
+        "`RETENTION_DAYS` after the last append",
+    ),
+    StoredKey(
+        "conv:<conversation>:state",
+        "hash",
+        "`bytes`, `cut` (the window's beginning), `epoch` (how often it was forgotten), "
+        "`stranger`, `summary`, `folded` (the last message in it), `changes` (edits and "
+        "deletions)",
+        "`RETENTION_DAYS` after the last append",
+    ),
+    StoredKey(
+        "conv:<conversation>:settings",
+        "string",
+        "what people chose, as JSON (`system`, `persona`, `temperature`, `top_p`, "
+        "`max_new_tokens`, `model`); a thread without its own has its channel's",
+        "`RETENTION_DAYS` after the last use",
+    ),
+    StoredKey("conv:<conversation>:folding", "string", "that somebody is writing its summary", "two minutes"),
+    StoredKey(
+        "conv:<conversation>:board",
+        "hash",
+        "the page: question, answer so far, stage, note and retry by turn, as JSON; about 100 at the most",
+        "`RETENTION_DAYS` after it changed",
+    ),
+    StoredKey("conv:<conversation>:forks", "set", "threads that copied from it", "`RETENTION_DAYS` after the last one"),
+    StoredKey("conv:<conversation>:retries", "hash", "turns whose reply has a Retry button", "24 hours, each of them"),
+    StoredKey(
+        "page:channels",
+        "zset",
+        "the page's shared channels, and when each was last opened",
+        "`RETENTION_DAYS` after it was last opened",
+    ),
+    StoredKey(
+        "page:person:<person>", "hash", "`name` and `channel` of somebody at the page", "`RETENTION_DAYS` after a visit"
+    ),
+    StoredKey(
+        "timings",
+        "list",
+        "how the last 200 answers went, on any platform, as JSON: seconds, tokens, edits, refusals; no text, no name",
+        "a day",
+    ),
+    StoredKey("connections", "zset", "`<platform> up` or `down` `<process>`, and when that was said", "10 seconds"),
+    StoredKey("turn:<turn>/waiting", "set", "lanes that wait for this turn", "as long as it is open"),
+    StoredKey(
+        "turn:<turn>",
+        "hash",
+        "`token` of the call that stored it, `status` (open, done), `lane`, `job`, `before`",
+        "24 hours after it is answered",
+    ),
+    StoredKey("seen:<name>", "string", "that something happened once: a greeting, a refusal", "24 hours"),
+    StoredKey(
+        "lane:<lane>:inbox",
+        "list",
+        "jobs as JSON (`refs`, `v`, `id`, `alone`, `scopes`, `turn`), oldest first; 20 at the most",
+        "7 days, if nobody works",
+    ),
+    StoredKey(
+        "lane:<lane>:state",
+        "hash",
+        "`epoch`, `owner`, `tries`, `count` (turns taken together), `intent`, `refs`, `text`, "
+        "`seal`, `note:<turn>`, `last`",
+        "10 minutes after its last turn",
+    ),
+    StoredKey(
+        "ready:<platform>",
+        "zset",
+        "lanes that may be taken; the score is a fair-queuing tag",
+        "7 days, if nobody works",
+    ),
+    StoredKey("held:<platform>", "zset", "lanes that a worker has, and until when", "7 days, if nobody works"),
+    StoredKey(
+        "suspects:<platform>",
+        "zset",
+        "lanes whose first turn two workers died with; an idle worker takes half of them at a time",
+        "7 days, if nobody works",
+    ),
+    StoredKey(
+        "bell:<platform>", "list", "one token while something is ready; workers block on it", "7 days, if nobody works"
+    ),
+    StoredKey("clock:<platform>", "string", "the clock of fair queuing", "a day"),
+    StoredKey("clock:<platform>:<person>", "string", "when that person's next turn is due", "an hour"),
+    StoredKey("epoch", "string", "the number of the last lease", "30 days"),
+    StoredKey(
+        "schema",
+        "string",
+        "the number of the form that all this has (`core/archive/schema.py`)",
+        "10 years after the last start",
+    ),
+    StoredKey("quarantine", "string", "which worker looks after suspects", "two leases"),
+    StoredKey("workers", "zset", "workers, and when they last spoke", "a day"),
+    StoredKey("dead", "list", "dead letters as JSON; 1,000 at the most", "30 days"),
+    StoredKey("probe", "string", "that Redis can be written to, for `/readyz`", "a minute"),
+    StoredKey("quota:<scope>:turns", "zset", "turns of the last minute", "a minute"),
+    StoredKey("quota:<scope>:open", "zset", "turns that wait or are being answered", "7 days, if nobody works"),
+    StoredKey("quota:<scope>:tokens:<day>", "string", "tokens of that day", "two days"),
+    StoredKey(
+        "budget:<name>",
+        "hash",
+        "`calls` that are left, `at` (server's ms) and `clock` (the budget's own), `blocked` "
+        "until; of a window `past`, the times of its calls; `of:<process>`: number of its "
+        "question, calls counted for it, calls it reserved, last heard of, waiting since, due",
+        "until it is full again and no process is heard of, and a minute",
+    ),
+    StoredKey("feedback:<turn>", "hash", "people to `up` or `down`", "90 days after the last mark"),
+    StoredKey("discord:commands", "string", "a hash of the commands as they were registered", "400 days"),
+    StoredKey("discord:alive", "string", "when we last heard all of Discord", "7 days"),
+    StoredKey("discord:places", "zset", "direct messages and threads in use", "7 days after the last one"),
+    StoredKey(
+        "discord:left", "zset", "servers that were left, and when to forget them", "`DISCORD_LEAVE_DAYS` and a month"
+    ),
+    StoredKey("discord:bots:<channel>", "string", "answers to other bots there", "10 minutes"),
+    StoredKey(
+        "discord:about:<interaction>",
+        "string",
+        "a message while somebody writes what they want to know of it",
+        "15 minutes",
+    ),
+)
+"""All kinds of keys that Parley keeps in Redis. None lives for ever."""
+
+
+def key_table() -> str:
+    """docs/redis.md's table, as Markdown."""
+    head = "| key | type | holds | lives for |\n|---|---|---|---|\n"
+    types = {"zset": "sorted set"}
+    return head + "".join(
+        f"| `{{parley}}:{key.name}` | {types.get(key.type, key.type)} | {key.holds} | {key.until} |\n" for key in STORED
+    )
+
+
+def kind_of(name: str) -> str:
+    """The type in Redis that a key should have, by its whole name; "" for one that is none of ours."""
+    rest = name.removeprefix("{parley}:")
+    return next((key.type for key in STORED if key.matches(rest)), "")
