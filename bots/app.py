@@ -26,13 +26,13 @@ from bots.startup import Notices, in_words
 from bots.web.login import is_local
 from core import metrics
 from core.archive import prepare
-from core.assistant import Assistant, Manner, Summarizer
+from core.assistant import AnswerSettings, Assistant, Summarizer
 from core.delivery import Surface
 from core.errors import SettingsError
 from core.memory import Choices, Memory, RedisMemory
 from core.models import Deadlines, Models
 from core.models.table import counter, open_models
-from core.pacing import Budgets
+from core.pacing import CallBudgets
 from core.prompts import Personas, read_persona
 from core.settings import Settings
 from core.store import open_redis
@@ -101,8 +101,8 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
             count=counter(settings),
             choices=replace(choices(settings, models.names), label=label),
         )
-        summarizer = Summarizer(memory, models, manner(settings)) if settings.summary else None
-        assistant = Assistant(memory, models, manner(settings), summarizer=summarizer, policy=settings.policy)
+        summarizer = Summarizer(memory, models, answer_settings(settings)) if settings.summary else None
+        assistant = Assistant(memory, models, answer_settings(settings), summarizer=summarizer, policy=settings.policy)
         try:
             yield Core(settings, redis, memory, models, assistant)
         finally:
@@ -113,7 +113,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
 
 def choices(settings: Settings, models: Sequence[str]) -> Choices:
     """What people can choose for a conversation. Raises SettingsError if a persona cannot be read."""
-    asked = manner(settings)
+    asked = answer_settings(settings)
     return Choices(
         system=asked.system,
         temperature=asked.temperature,
@@ -125,12 +125,12 @@ def choices(settings: Settings, models: Sequence[str]) -> Choices:
     )
 
 
-def manner(settings: Settings) -> Manner:
+def answer_settings(settings: Settings) -> AnswerSettings:
     """How the assistant answers, as the settings say. Raises SettingsError if there is no such persona."""
     system = settings.system_prompt
     if settings.persona:
         system = read_persona(settings.personas, settings.persona, settings.persona_variables)
-    return Manner(
+    return AnswerSettings(
         system=system,
         temperature=settings.temperature,
         max_new_tokens=settings.max_new_tokens,
@@ -247,7 +247,7 @@ class Platform(Protocol):
 
 
 def open_platform(
-    name: str, core: Core, stopping: Stopping, budgets: Budgets, *, listens: bool
+    name: str, core: Core, stopping: Stopping, budgets: CallBudgets, *, listens: bool
 ) -> AbstractAsyncContextManager[Platform | None]:
     """A platform, as soon as it can be reached; None if we are asked to stop meanwhile."""
     if name == "web":
@@ -293,7 +293,7 @@ async def run(settings: Settings, todo: Duties, *, browser: bool = False) -> Non
         health.probe("model", model_probe(core.models))
         health.gauge(partial(measure_backlog, core.redis, list(dict.fromkeys((*todo.listens, *todo.answers)))))
         log.info("starting", version=parley_version(), model=settings.backend, **asdict(todo))
-        budgets = Budgets(core.redis)
+        budgets = CallBudgets(core.redis)
         stack.push_async_callback(budgets.aclose)
         platforms: dict[str, Platform] = {}
         for name in dict.fromkeys((*todo.listens, *todo.answers)):

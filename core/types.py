@@ -351,7 +351,7 @@ class ModelLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class PromptWindow:
     """What the model sees of a conversation: the system prompt, then messages, the question last."""
 
     system: str

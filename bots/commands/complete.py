@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from bots.app import manner
+from bots.app import answer_settings
 from bots.console.printing import did_you_mean
 from bots.terminal.chat import visible
 from bots.terminal.plain import write
@@ -44,7 +44,7 @@ async def complete(settings: Settings, order: Order, *, as_json: bool = False) -
         SettingsError: there is no such model, or a setting is wrong.
         BrokenPipeError: nobody reads it any more.
     """
-    asked, models = manner(settings), open_models(settings)
+    asked, models = answer_settings(settings), open_models(settings)
     try:
         if order.model and order.model not in models.names:
             known = [name for name in models.names if name]

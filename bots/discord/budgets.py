@@ -9,7 +9,7 @@ lives.
 from __future__ import annotations
 
 from bots.discord.calls import SECOND, Answered
-from core.pacing import Budget, Budgets
+from core.pacing import CallBudget, CallBudgets
 
 CALLS, SECONDS = 5, 5.0
 LATE = 0.1
@@ -19,22 +19,22 @@ LATE = 0.1
 class DiscordBudgets:
     """What one bot may do; ``application`` is its id."""
 
-    def __init__(self, budgets: Budgets, application: int | None) -> None:
+    def __init__(self, budgets: CallBudgets, application: int | None) -> None:
         self._budgets = budgets
         self._name = f"discord:{application}"
 
-    def of(self, place: str) -> tuple[Budget, Budget]:
+    def of(self, place: str) -> tuple[CallBudget, CallBudget]:
         """Posts and edits of a channel, or of an interaction's token."""
         posts, edits = f"{self._name}:{place}:posts", f"{self._name}:{place}:edits"
         window = self._budgets.open_window
         return window(posts, CALLS, SECONDS + LATE), window(edits, CALLS, SECONDS + LATE)
 
-    def of_all_calls(self, per_second: int) -> Budget:
+    def of_all_calls(self, per_second: int) -> CallBudget:
         """What ``bots.discord.calls`` counts: calls under way, and those of the last second."""
         return self._budgets.open_window(f"{self._name}:calls", per_second, SECOND)
 
 
-def learn(budget: Budget, answered: Answered) -> None:
+def learn(budget: CallBudget, answered: Answered) -> None:
     """Discord said how many calls are left, and for how long that is all."""
     if answered.headers.get("X-RateLimit-Remaining") == "0":
         budget.refused(float(answered.headers.get("X-RateLimit-Reset-After") or SECONDS))

@@ -24,7 +24,7 @@ import structlog
 
 from bots.discord.errors import is_global, translate
 from core.errors import PlatformUnavailable, RateLimited
-from core.pacing import Budget
+from core.pacing import CallBudget
 
 log = structlog.get_logger()
 
@@ -134,10 +134,10 @@ class Calls:
     so however long it was on its way, Discord never sees more of them in any second.
     """
 
-    def __init__(self, client: discord.Client, *, deadline: float = DEADLINE, budget: Budget | None = None) -> None:
+    def __init__(self, client: discord.Client, *, deadline: float = DEADLINE, budget: CallBudget | None = None) -> None:
         self.client = client
         self.clock = Clock()
-        self.budget = budget or Budget(PER_SECOND, seconds=SECOND)
+        self.budget = budget or CallBudget(PER_SECOND, seconds=SECOND)
         self._deadline = deadline
         self._left: set[asyncio.Task[Any]] = set()
         self._forbidden: dict[str, float] = {}

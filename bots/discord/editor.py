@@ -45,7 +45,7 @@ from bots.discord.text import cut, shown, shown_units, without_links
 from bots.discord.typing import Typing, Typists
 from core.assistant import commands
 from core.errors import MessageGone, NotAllowed, PlatformError, PlatformUnauthorized, PlatformUnavailable
-from core.pacing import Budget
+from core.pacing import CallBudget
 from core.types import Ending, Limits, MessageRef, Outcome, Turn
 
 log = structlog.get_logger()
@@ -90,7 +90,14 @@ class DiscordEditor:
     """Writes the reply to one turn. See ``core.delivery.MessageEditor``."""
 
     def __init__(
-        self, calls: Calls, turn: Turn, posts: Budget, edits: Budget, *, typists: Typists, session: Callable[[], Any]
+        self,
+        calls: Calls,
+        turn: Turn,
+        posts: CallBudget,
+        edits: CallBudget,
+        *,
+        typists: Typists,
+        session: Callable[[], Any],
     ) -> None:
         place = turn.place
         self._calls = calls

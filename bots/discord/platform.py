@@ -28,7 +28,7 @@ from bots.discord.typing import Typists
 from bots.discord.venue import contact_in
 from core.errors import ParleyError, PlatformUnauthorized, PlatformUnavailable, SettingsError
 from core.memory import Feedback, Memory
-from core.pacing import Budgets
+from core.pacing import CallBudgets
 from core.settings import Settings
 from core.tasks import end_tasks
 from core.turns import RedisTurnQueue
@@ -48,7 +48,7 @@ class Discord:
     """One bot: where its turns are answered, and where they come from."""
 
     def __init__(
-        self, settings: Settings, client: Client | ShardedClient, stopping: Stopping, budgets: Budgets
+        self, settings: Settings, client: Client | ShardedClient, stopping: Stopping, budgets: CallBudgets
     ) -> None:
         """The client is logged in."""
         own = DiscordBudgets(budgets, client.application_id)
@@ -156,7 +156,7 @@ class Discord:
 
 
 @asynccontextmanager
-async def open_discord(settings: Settings, stopping: Stopping, budgets: Budgets) -> AsyncIterator[Discord | None]:
+async def open_discord(settings: Settings, stopping: Stopping, budgets: CallBudgets) -> AsyncIterator[Discord | None]:
     """Discord, as soon as it can be reached: it is waited for. None if we are asked to stop meanwhile.
 
     Raises:

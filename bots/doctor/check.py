@@ -15,17 +15,17 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal
 
-from bots.app import choices, manner
+from bots.app import answer_settings, choices
 from bots.web.login import is_local
 from core.errors import GenerationError, ModelOverloaded, ModelTimeout, ModelUnavailable, SettingsError
-from core.models import Deadlines, Manner, Model, generate
+from core.models import AnswerSettings, Deadlines, Model, generate
 from core.models.backends.backend import Backend
 from core.models.backends.detect import DetectedBackend
 from core.models.backends.openai import OpenAIBackend
 from core.models.table import counter, open_models
 from core.prompts import share
 from core.settings import Settings
-from core.types import Done, GenerationRequest, Message, ModelLimits, Prompt, Role, Window
+from core.types import Done, GenerationRequest, Message, ModelLimits, Prompt, PromptWindow, Role
 
 DEADLINE = 8.0
 """Seconds for each thing that is tried over a network."""
@@ -78,7 +78,7 @@ async def examine_model(settings: Settings, wrong: Collection[str], say: Say) ->
         return
     try:
         counter(settings)
-        asked = manner(settings)
+        asked = answer_settings(settings)
         choices(settings, models.names)
         for model in models.models if settings.backend != "demo" else ():
             await _examine_one(settings, asked, model, say)
@@ -105,7 +105,7 @@ def _wrong(error: SettingsError) -> Check:
     return Check("model", "error", "Model", "\n".join(whats), "\n".join(remedies))
 
 
-async def _examine_one(settings: Settings, asked: Manner, model: Model, say: Say) -> None:
+async def _examine_one(settings: Settings, asked: AnswerSettings, model: Model, say: Say) -> None:
     """One model: whether it is ready, whether it answers, and how much it reads."""
     called = f"Model {model.name}" if model.name else "Model"
     health, limits, answer = await asyncio.gather(
@@ -164,9 +164,9 @@ async def _limits(backend: Backend) -> ModelLimits | None:
         return None
 
 
-async def _one_token(settings: Settings, asked: Manner, model: Model, called: str) -> Check:
+async def _one_token(settings: Settings, asked: AnswerSettings, model: Model, called: str) -> Check:
     name, tried, began = "model.answer", f"{called}, test question", time.perf_counter()
-    window, read = Window(asked.system, (Message(Role.USER, QUESTION),)), None
+    window, read = PromptWindow(asked.system, (Message(Role.USER, QUESTION),)), None
     try:
         template = await model.template()
         prompt = template.render(window)
@@ -227,7 +227,7 @@ async def _other_api(model: Model, error: Exception) -> str:
     return f"The server speaks {speaks}: set MODEL_API={speaks}, or leave MODEL_API empty to have it detected."
 
 
-def _context(settings: Settings, asked: Manner, model: Model, told: ModelLimits | None, called: str) -> Check:
+def _context(settings: Settings, asked: AnswerSettings, model: Model, told: ModelLimits | None, called: str) -> Check:
     """Whether a conversation has room in what the model reads."""
     name, tried = "model.context", f"{called}, context"
     limits = told or model.limits or ModelLimits(settings.context_tokens, settings.context_tokens)
@@ -251,7 +251,7 @@ def _context(settings: Settings, asked: Manner, model: Model, told: ModelLimits 
     )
 
 
-async def _template(asked: Manner, model: Model, called: str) -> Check | None:
+async def _template(asked: AnswerSettings, model: Model, called: str) -> Check | None:
     """Whether what we write down is what the server would, where it tells its own template; else None."""
     from core.prompts import HuggingFaceTemplate
 
@@ -277,10 +277,10 @@ async def _template(asked: Manner, model: Model, called: str) -> Check | None:
     return Check(name, "warning", tried, found, "Set PROMPT_TEMPLATE=server, or leave it empty.")
 
 
-def _talk(asked: Manner) -> Window:
+def _talk(asked: AnswerSettings) -> PromptWindow:
     """A conversation as short as any that shows how a template writes each role."""
     said = (Message(Role.USER, "Hello"), Message(Role.ASSISTANT, "Hello!"), Message(Role.USER, "How are you?"))
-    return Window(asked.system, said)
+    return PromptWindow(asked.system, said)
 
 
 def _written(prompt: Prompt, bos: str) -> str:

@@ -22,7 +22,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from bots.slack.errors import NO_SCOPE, UNREADABLE, slack_errors
 from bots.slack.text import escape, fallback, plain, safe_markdown, tables_as_code
 from core.errors import MessageGone, NotAllowed, PlatformError, PlatformUnauthorized, PlatformUnavailable
-from core.pacing import Budgets
+from core.pacing import CallBudgets
 from core.turns import AGAIN_THERE
 from core.types import Limits, MessageRef, Outcome, Turn
 
@@ -67,7 +67,7 @@ class Form(IntEnum):
 class Signs:
     """The status that Slack shows while an app works; switched off for good where the workspace does not have it."""
 
-    def __init__(self, client: AsyncWebClient, budgets: Budgets) -> None:
+    def __init__(self, client: AsyncWebClient, budgets: CallBudgets) -> None:
         self._client = client
         self._budgets = budgets
         self._works = True

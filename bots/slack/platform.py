@@ -25,7 +25,7 @@ from bots.slack.socket import Socket
 from bots.slack.surface import PERSON, SlackSurface
 from core.errors import PlatformUnavailable, RateLimited, SettingsError
 from core.memory import Memory
-from core.pacing import Budgets
+from core.pacing import CallBudgets
 from core.settings import Settings
 from core.turns import RedisTurnQueue
 from core.version import parley_version
@@ -59,7 +59,7 @@ class Slack:
     """One workspace: where its turns are answered, and where they come from."""
 
     def __init__(
-        self, settings: Settings, client: AsyncWebClient, who: dict[str, str], stopping: Stopping, budgets: Budgets
+        self, settings: Settings, client: AsyncWebClient, who: dict[str, str], stopping: Stopping, budgets: CallBudgets
     ) -> None:
         first_words = settings.first_words_ms / 1000
         self.surface = SlackSurface(
@@ -121,7 +121,7 @@ class Slack:
 
 @asynccontextmanager
 async def open_slack(
-    settings: Settings, stopping: Stopping, budgets: Budgets, *, listens: bool
+    settings: Settings, stopping: Stopping, budgets: CallBudgets, *, listens: bool
 ) -> AsyncIterator[Slack | None]:
     """Slack, as soon as it can be reached: it is waited for. None if we are asked to stop meanwhile.
 

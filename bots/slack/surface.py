@@ -20,7 +20,7 @@ from bots.slack.events import identity
 from bots.slack.text import people, plain, readable
 from core.delivery import Pace, patiently
 from core.errors import PlatformError
-from core.pacing import Budgets
+from core.pacing import CallBudgets
 from core.policy import Venue
 from core.prompts import shorten
 from core.types import Author, Message, Role, Turn
@@ -54,7 +54,7 @@ class SlackSurface:
         bot: str,
         bot_name: str,
         *,
-        budgets: Budgets,
+        budgets: CallBudgets,
         first_words: float,
         contact: str = "",
     ) -> None:

@@ -23,7 +23,7 @@ from bots.console.printing import did_you_mean
 from bots.startup import server
 from core.assistant import Answer, Stop, commands
 from core.delivery import MessageEditor, Pace
-from core.pacing import Budget
+from core.pacing import CallBudget
 from core.policy import Venue
 from core.settings import Settings
 from core.types import Author, ConversationKey, Limits, MessageRef, Role, Turn
@@ -92,7 +92,7 @@ class Chat:
         self._assistant = core.assistant
         self._memory = core.memory
         self._venue = replace(VENUE, contact=core.settings.contact)
-        self._pace = Pace(Budget(_UNLIMITED, _UNLIMITED), Budget(_UNLIMITED, _UNLIMITED), first_words=0)
+        self._pace = Pace(CallBudget(_UNLIMITED, _UNLIMITED), CallBudget(_UNLIMITED, _UNLIMITED), first_words=0)
         self._last: Turn | None = None
 
     async def hear(self, line: str) -> Turn | str | None:
@@ -149,7 +149,7 @@ class Chat:
         """Show or change what was chosen for this conversation, as the same words do on every platform."""
         if word == "system" and not text:
             chosen, _ = await self._memory.settings(self.key)
-            return chosen.system or self._assistant.manner.system or "There is no system prompt."
+            return chosen.system or self._assistant.answer_settings.system or "There is no system prompt."
         said = f"{word} {text}" if text and word != "settings" else text
         command = commands.find(f"settings {said}".strip())
         if not command:

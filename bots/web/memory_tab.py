@@ -15,7 +15,7 @@ from bots.web.chat import ChatDesk
 from bots.web.chat_tab import QUICK, SAYS
 from bots.web.people import PRIVATE, Visitor
 from core.assistant import days
-from core.prompts import Budget, fit
+from core.prompts import TokenBudget, fit
 from core.types import Conversation, Message, Role
 
 NEXT = "(your next question)"
@@ -36,7 +36,7 @@ class Recollection:
 
     conversation: Conversation
     seconds_left: int
-    budget: Budget
+    budget: TokenBudget
     seen: int
     first_seen: int
     prompt: str
@@ -47,13 +47,13 @@ async def recollect(core: Core, visitor: Visitor, channel: str) -> Recollection:
     key, assistant = visitor.key(channel), core.assistant
     conversation = await core.memory.load(key)
     kept = await core.memory.describe(key)
-    manner = assistant.manner.chosen(conversation.settings)
+    answer_settings = assistant.answer_settings.chosen(conversation.settings)
     models = {model.name: model for model in reversed(core.models.models)}
-    model = models.get(manner.model, core.models.models[0])
-    budget = await model.budget(manner)
+    model = models.get(answer_settings.model, core.models.models[0])
+    budget = await model.budget(answer_settings)
     budget = replace(budget, prompt=model.calibration.room(budget.prompt))
     question = Message(Role.USER, NEXT, author=visitor.author)
-    fitted = fit(conversation, question, manner.system, budget, count=model.count)
+    fitted = fit(conversation, question, answer_settings.system, budget, count=model.count)
     window, seen = fitted.window, fitted.tokens
     ids = {message.id for message in window.messages}
     first = next(

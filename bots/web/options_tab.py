@@ -140,5 +140,5 @@ def _after(setting: str, shown: list[Any]) -> list[Any]:
 
 async def _room(core: Core) -> int:
     """The most tokens of an answer: of the slider, or half of the model's context."""
-    budget = await core.models.models[0].budget(replace(core.assistant.manner, max_new_tokens=MOST_TOKENS))
+    budget = await core.models.models[0].budget(replace(core.assistant.answer_settings, max_new_tokens=MOST_TOKENS))
     return budget.answer

@@ -11,7 +11,7 @@ from bots.web.people import venue_of
 from core.assistant import commands
 from core.delivery import Pace
 from core.errors import MessageGone, PlatformUnavailable, StorageError
-from core.pacing import Budget
+from core.pacing import CallBudget
 from core.policy import Venue
 from core.types import Limits, Message, MessageRef, Outcome, Turn
 
@@ -32,7 +32,7 @@ class WebSurface:
         """``contact`` is whom people can ask."""
         self.boards = boards
         self._contact = contact
-        self._pace = Pace(Budget(_UNLIMITED, _UNLIMITED), Budget(_UNLIMITED, _UNLIMITED), first_words=0)
+        self._pace = Pace(CallBudget(_UNLIMITED, _UNLIMITED), CallBudget(_UNLIMITED, _UNLIMITED), first_words=0)
 
     async def understand(self, turn: Turn) -> Turn:
         """People on the page write what they mean; what is noted is how often their channel was forgotten by now."""

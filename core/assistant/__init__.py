@@ -1,16 +1,16 @@
 """The story of one answer, the commands people can give instead, and the notes of what the model no longer sees."""
 
 from core.assistant import commands
-from core.assistant.assistant import Answer, Assistant, Manner, Stop
+from core.assistant.assistant import Answer, AnswerSettings, Assistant, Stop
 from core.assistant.commands import NOT_ASKED, Confirmation, days, in_words, is_forget, is_settings, is_stop
 from core.assistant.summary import Summarizer
 
 __all__ = [
     "NOT_ASKED",
     "Answer",
+    "AnswerSettings",
     "Assistant",
     "Confirmation",
-    "Manner",
     "Stop",
     "Summarizer",
     "commands",

@@ -16,7 +16,7 @@ from core.delivery import BeforeTheEnd, Delivery, Draft, MessageEditor, Pace, de
 from core.errors import GenerationError, MessageGone, ParleyError, PlatformError, StorageError
 from core.memory import Exchange, Memory, Thread
 from core.metrics import tag
-from core.models import Manner as Manner  # noqa: PLC0414 - who builds an assistant needs both
+from core.models import AnswerSettings as AnswerSettings  # noqa: PLC0414 - who builds an assistant needs both
 from core.models import Models
 from core.policy import Policy, Venue
 from core.prompts import Fit, MarkRemover
@@ -84,14 +84,14 @@ class Assistant:
         self,
         memory: Memory,
         models: Models,
-        manner: Manner,
+        answer_settings: AnswerSettings,
         *,
         summarizer: Summarizer | None = None,
         policy: Policy | None = None,
     ) -> None:
         self.memory = memory
         self.models = models
-        self.manner = manner
+        self.answer_settings = answer_settings
         self.summarizer = summarizer
         self.policy = policy or Policy()
 
@@ -245,9 +245,9 @@ class Assistant:
         """Stream the model's words into the draft."""
         turn, draft = writing.turn, writing.draft
         assert writing.conversation  # noqa: S101 - loaded before
-        manner = self.manner.chosen(writing.conversation.settings)
+        answer_settings = self.answer_settings.chosen(writing.conversation.settings)
         marks = MarkRemover()
-        async with aclosing(self.models.ask(writing.conversation, _question(turn), manner)) as stream:
+        async with aclosing(self.models.ask(writing.conversation, _question(turn), answer_settings)) as stream:
             async for event in stream:
                 if draft.outcome:
                     break  # ended from outside, see _end

@@ -15,7 +15,7 @@ import structlog
 
 from core.errors import GenerationError, StorageError
 from core.memory import MOST_BYTES, MOST_MESSAGES, RedisMemory
-from core.models import Manner, Models, Preempted
+from core.models import AnswerSettings, Models, Preempted
 from core.prompts import Voices, estimate
 from core.tasks import end_tasks
 from core.types import Conversation, ConversationKey, Delta, Done, Ending, Message, Role, Thinking
@@ -56,10 +56,12 @@ class Summarizer:
     and the next question ends it. It is begun again then.
     """
 
-    def __init__(self, memory: RedisMemory, models: Models, manner: Manner, *, idle: float = IDLE_SECONDS) -> None:
+    def __init__(
+        self, memory: RedisMemory, models: Models, answer_settings: AnswerSettings, *, idle: float = IDLE_SECONDS
+    ) -> None:
         self._memory, self._models, self._idle = memory, models, idle
-        self._manner = replace(
-            manner, system=INSTRUCTION, temperature=0.0, top_p=None, max_new_tokens=MOST_TOKENS, model=""
+        self._answer_settings = replace(
+            answer_settings, system=INSTRUCTION, temperature=0.0, top_p=None, max_new_tokens=MOST_TOKENS, model=""
         )
         self._tasks: dict[ConversationKey, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
@@ -125,9 +127,9 @@ class Summarizer:
 
     async def _write(self, question: Message, model: str) -> str | None:
         """The new notes; None if the model came to no end."""
-        manner, text, ending = replace(self._manner, model=model), "", Ending.LENGTH
+        answer_settings, text, ending = replace(self._answer_settings, model=model), "", Ending.LENGTH
         nowhere = Conversation(ConversationKey("summary", "", ""))
-        stream = self._models.ask(nowhere, question, manner, background=True)
+        stream = self._models.ask(nowhere, question, answer_settings, background=True)
         async with asyncio.timeout(LEASE / 2), aclosing(stream):
             async for item in stream:
                 if isinstance(item, Delta):

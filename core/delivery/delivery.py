@@ -28,7 +28,7 @@ from core.delivery.draft import Draft
 from core.delivery.surface import FallbackEditor, MessageEditor, Pace
 from core.errors import MessageGone, NotAllowed, PlatformError, PlatformUnauthorized, PlatformUnavailable, RateLimited
 from core.markdown import Splitter, heal
-from core.pacing import Budget
+from core.pacing import CallBudget
 from core.types import Ending, MessageRef, Outcome
 
 log = structlog.get_logger()
@@ -190,7 +190,7 @@ class Delivery:
                 self._thinking = False
                 self._first_seen()
 
-    async def _ready(self, budget: Budget) -> None:
+    async def _ready(self, budget: CallBudget) -> None:
         """Wait until a call of a preview may be made."""
         await budget.take()
         if self.pace.ready:
@@ -448,7 +448,7 @@ class Delivery:
 
 
 @contextmanager
-def _told(budget: Budget) -> Iterator[None]:
+def _told(budget: CallBudget) -> Iterator[None]:
     """Let a budget know what the platform said of it; the caller still sees the refusal."""
     try:
         yield

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
 from core.errors import PlatformUnavailable, RateLimited
-from core.pacing import Budget
+from core.pacing import CallBudget
 from core.policy import Venue
 from core.types import Limits, Message, MessageRef, Outcome, Turn
 
@@ -100,8 +100,8 @@ class Pace:
     for apart from the call, so that a preview which has to wait is given up when its answer ends.
     """
 
-    posts: Budget
-    edits: Budget
+    posts: CallBudget
+    edits: CallBudget
     first_words: float = 0.12
     ready: Callable[[], Awaitable[None]] | None = None
     thinking: float = 3.0

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 
-class Watch:
+class RollingDeadline:
     """``with watch.until(due):`` raises TimeoutError in the task that waits there once the loop's clock passes ``due``.
 
     ``expired`` says that it was this deadline, and not a timeout of somebody else's. Each wait may be in another task;

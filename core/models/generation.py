@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from core.errors import ModelTimeout, StreamBroken
 from core.models.backends.backend import Backend
 from core.models.control_tokens import ControlTrimmer
-from core.models.deadline import Watch
+from core.models.deadline import RollingDeadline
 from core.models.thoughts import Opened, ThoughtTrimmer
 from core.types import Delta, Done, Ending, GenerationRequest, Streamed, Thinking
 
@@ -71,7 +71,7 @@ async def generate(
     trimmer = _Trimmer(request, opened)
     end = Done()
     limit, deadline = "first_token", clock() + deadlines.first_token
-    watch = Watch()
+    watch = RollingDeadline()
     async with aclosing(backend.stream(request)) as stream:
         with closing(watch):
             while True:
@@ -166,7 +166,9 @@ class _Trimmer:
         return self._spaces.feed(text).rstrip()
 
 
-async def _next(stream: AsyncGenerator[Streamed, None], watch: Watch, name: str, deadlines: Deadlines) -> Streamed:
+async def _next(
+    stream: AsyncGenerator[Streamed, None], watch: RollingDeadline, name: str, deadlines: Deadlines
+) -> Streamed:
     """The stream's next item; ``name`` is the deadline that ``watch`` holds."""
     try:
         # A watch for each step, not one for the whole: the caller may take the steps in different tasks.

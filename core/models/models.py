@@ -29,7 +29,7 @@ from core.models.breaker import Attempt, Breaker
 from core.models.generation import Deadlines, generate
 from core.models.priority import Priority
 from core.models.thoughts import Opened, opens_in
-from core.prompts import STEP, Budget, Calibration, Fit, PromptTemplate, TokenCounter, estimate, fit, share
+from core.prompts import STEP, Calibration, Fit, PromptTemplate, TokenBudget, TokenCounter, estimate, fit, share
 from core.types import (
     Conversation,
     ConversationSettings,
@@ -65,7 +65,7 @@ PATIENCE = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class AnswerSettings:
     """How to answer: the system prompt, and the parameters of generation. A ``temperature`` of 0 is greedy."""
 
     system: str
@@ -78,7 +78,7 @@ class Manner:
     model: str = ""
     """The one to ask first."""
 
-    def chosen(self, settings: ConversationSettings) -> Manner:
+    def chosen(self, settings: ConversationSettings) -> AnswerSettings:
         """The same, but for what people chose."""
         return replace(
             self,
@@ -123,11 +123,11 @@ class Model:
     _told_until: float = 0.0
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def budget(self, manner: Manner) -> Budget:
+    async def budget(self, answer_settings: AnswerSettings) -> TokenBudget:
         """Tokens for prompt and answer: the server's word, where it can be had."""
         told = await self._ask_limits()
-        most = min(manner.max_new_tokens, self.max_new_tokens or manner.max_new_tokens)
-        return share(told or self.limits or manner.limits, most)
+        most = min(answer_settings.max_new_tokens, self.max_new_tokens or answer_settings.max_new_tokens)
+        return share(told or self.limits or answer_settings.limits, most)
 
     async def label(self) -> str:
         """What people call it: its name here, or as its server calls it; "" if the server does not tell."""
@@ -198,7 +198,12 @@ class Models:
             await model.backend.aclose()
 
     async def ask(
-        self, conversation: Conversation, question: Message, manner: Manner, *, background: bool = False
+        self,
+        conversation: Conversation,
+        question: Message,
+        answer_settings: AnswerSettings,
+        *,
+        background: bool = False,
     ) -> AsyncGenerator[Fit | Streamed, None]:
         """Stream one answer: a ``Fit`` each time that the window is fitted for a model, then what the model streams.
 
@@ -210,7 +215,7 @@ class Models:
             Preempted: a background request, because somebody asked.
         """
         first: GenerationError | None = None
-        candidates = self._candidates(manner.model, background=background)
+        candidates = self._candidates(answer_settings.model, background=background)
         for model in candidates:
             # Whether one that was dead is tried is decided when it is needed, and only one turn pays for it.
             attempt = None if background else model.breaker.attempt()
@@ -221,7 +226,7 @@ class Models:
             try:
                 async with (
                     model.priority.use(background=background),
-                    aclosing(_ask(model, conversation, question, manner, patient=patient)) as stream,
+                    aclosing(_ask(model, conversation, question, answer_settings, patient=patient)) as stream,
                 ):
                     async for item in stream:
                         spoke = spoke or isinstance(item, (Delta, Thinking))
@@ -254,20 +259,20 @@ class Models:
 
 
 async def _ask(
-    model: Model, conversation: Conversation, question: Message, manner: Manner, *, patient: bool
+    model: Model, conversation: Conversation, question: Message, answer_settings: AnswerSettings, *, patient: bool
 ) -> AsyncGenerator[Fit | Streamed, None]:
     """Ask one model, again if it is busy, and with a smaller window if it refuses the prompt as too long."""
-    budget = await model.budget(manner)
+    budget = await model.budget(answer_settings)
     tries, cut = 0, False
     while True:
         room = replace(budget, prompt=model.calibration.room(budget.prompt))
-        fitted = fit(conversation, question, manner.system, room, count=model.count)
+        fitted = fit(conversation, question, answer_settings.system, room, count=model.count)
         yield fitted
         spoke = False
         try:
             prompt = (await model.template()).render(fitted.window)
-            request = GenerationRequest(prompt, budget.answer, manner.temperature, manner.top_p)
-            stream = generate(model.backend, request, manner.deadlines, opened=model.opened(prompt))
+            request = GenerationRequest(prompt, budget.answer, answer_settings.temperature, answer_settings.top_p)
+            stream = generate(model.backend, request, answer_settings.deadlines, opened=model.opened(prompt))
             async with aclosing(stream):
                 async for item in stream:
                     spoke = spoke or isinstance(item, (Delta, Thinking))

@@ -30,7 +30,7 @@ from core.errors import GenerationError, ModelRefused, ModelUnavailable, Setting
 from core.models.backends.backend import Backend
 from core.models.models import Model, Models
 from core.prompts import (
-    Fresh,
+    AutoReloaded,
     PromptTemplate,
     TokenCounter,
     estimate,
@@ -190,7 +190,7 @@ def _backend(entry: Entry, settings: Settings) -> Backend:
 def _template(backend: Backend, wanted: str, setting: str) -> Callable[[], Awaitable[PromptTemplate]]:
     """The template that is ``wanted`` by a ``setting``; "" for the server's own where it has one, else the lines."""
     if wanted and wanted.lower() != SERVED:
-        fresh = Fresh(template_file(wanted), lambda: open_template(wanted, setting))
+        fresh = AutoReloaded(template_file(wanted), lambda: open_template(wanted, setting))
 
         async def get_fresh() -> PromptTemplate:
             return fresh.get()

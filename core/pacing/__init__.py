@@ -1,6 +1,6 @@
 """Budgets of platform calls: rate limits, fair among answers, shared by all processes."""
 
-from core.pacing.budget import Budget
-from core.pacing.shared import Budgets
+from core.pacing.budget import CallBudget
+from core.pacing.shared import CallBudgets
 
-__all__ = ["Budget", "Budgets"]
+__all__ = ["CallBudget", "CallBudgets"]

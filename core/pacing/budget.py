@@ -1,6 +1,6 @@
 """Budgets of platform calls: fair among answers, with one call kept for the end of each.
 
-A platform counts calls per method and workspace (or channel), so all answers there draw from one ``Budget``, which
+A platform counts calls per method and workspace (or channel), so all answers there draw from one ``CallBudget``, which
 serves them in the order of asking. An answer reserves its last edit before it shows its first words;
 previews spend only what nobody reserved. So an answer that is done is never kept waiting by others that still grow,
 and one whose last edit cannot be had yet waits with its first words and may still be posted once, whole.
@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from core.pacing.rates import Bucket, Supply, Window
+from core.pacing.rates import RateLimit, SlidingWindow, TokenBucket
 
 POLL = 1.0
 """Seconds until it is looked again whether a call is free, where nobody knows when one will be."""
@@ -32,12 +32,12 @@ class Waiter:
     rank: int
 
 
-class Budget:
+class CallBudget:
     """``capacity`` calls at once, and ``per_second`` more each second; or, with ``seconds``, so many in that time.
 
     Of a bucket, at most ``capacity + 60 * per_second`` calls are made in any minute; of a window, never more than
     ``capacity`` in its time. Whoever waits is served by rank, lowest first, and then in the order of asking. One event
-    loop, no threads. This one is counted in the process; ``core.pacing.SharedBudget`` is the same for several.
+    loop, no threads. This one is counted in the process; ``core.pacing.SharedCallBudget`` is the same for several.
     """
 
     def __init__(
@@ -52,7 +52,9 @@ class Budget:
         self.per_second = per_second
         self.seconds = seconds
         self._clock = clock
-        self._supply: Supply = Window(int(capacity), seconds) if seconds else Bucket(capacity, per_second)
+        self._supply: RateLimit = (
+            SlidingWindow(int(capacity), seconds) if seconds else TokenBucket(capacity, per_second)
+        )
         self._reserved = 0
         self._blocked_until = 0.0
         self._line: deque[Waiter] = deque()

@@ -39,7 +39,7 @@ class _Asked:
     answer: asyncio.Future[list[Any]]
 
 
-class Questions:
+class BudgetConnection:
     """What a process asks Redis about its budgets; ``deadline`` in seconds."""
 
     def __init__(self, redis: Redis, deadline: float) -> None:

@@ -10,7 +10,7 @@ _DUST = 1e-9
 """Less than this of a call is rounding."""
 
 
-class Supply(ABC):
+class RateLimit(ABC):
     """Calls that may be made; times are in seconds, of whatever clock, and never go back."""
 
     def __init__(self, capacity: float) -> None:
@@ -37,7 +37,7 @@ class Supply(ABC):
         """Seconds until so many more are free than now; infinite if not that many were made."""
 
 
-class Bucket(Supply):
+class TokenBucket(RateLimit):
     """``capacity`` calls at once, and ``per_second`` more each second, as long as it is not full."""
 
     def __init__(self, capacity: float, per_second: float) -> None:
@@ -46,30 +46,30 @@ class Bucket(Supply):
         self._calls, self._counted_at = capacity, -math.inf
 
     def free(self, now: float) -> float:
-        """See ``Supply.free``."""
+        """See ``RateLimit.free``."""
         if self._calls < self.capacity:
             self._calls = min(self.capacity, self._calls + (now - self._counted_at) * self._per_second)
         self._counted_at = now
         return self._calls
 
     def pay(self, calls: int, now: float) -> None:
-        """See ``Supply.pay``."""
+        """See ``RateLimit.pay``."""
         self._calls = self.free(now) - calls
 
     def keep(self, most: float, now: float) -> None:
-        """See ``Supply.keep``."""
+        """See ``RateLimit.keep``."""
         self._calls = min(self.free(now), most)
 
     def told(self, free: float, now: float) -> None:
-        """See ``Supply.told``."""
+        """See ``RateLimit.told``."""
         self._calls, self._counted_at = free, now
 
     def seconds_to(self, more: float, now: float) -> float:
-        """See ``Supply.seconds_to``."""
+        """See ``RateLimit.seconds_to``."""
         return more / self._per_second if more > _DUST else 0.0
 
 
-class Window(Supply):
+class SlidingWindow(RateLimit):
     """``capacity`` calls in any ``seconds``: each is free again so long after it was made."""
 
     def __init__(self, capacity: int, seconds: float) -> None:
@@ -79,7 +79,7 @@ class Window(Supply):
         self._elsewhere, self._elsewhere_at = 0, -math.inf  # calls of others; when they were made is not known
 
     def free(self, now: float) -> float:
-        """See ``Supply.free``."""
+        """See ``RateLimit.free``."""
         while self._made and self._made[0] <= now - self._seconds:
             self._made.popleft()
         if self._elsewhere_at <= now - self._seconds:
@@ -87,23 +87,23 @@ class Window(Supply):
         return self.capacity - len(self._made) - self._elsewhere
 
     def pay(self, calls: int, now: float) -> None:
-        """See ``Supply.pay``; what is given back was made just now."""
+        """See ``RateLimit.pay``; what is given back was made just now."""
         self._made.extend([now] * calls)
         for _ in range(min(-calls, len(self._made))):
             self._made.pop()
 
     def keep(self, most: float, now: float) -> None:
-        """See ``Supply.keep``."""
+        """See ``RateLimit.keep``."""
         self._made.extend([now] * math.ceil(self.free(now) - most))
 
     def told(self, free: float, now: float) -> None:
-        """See ``Supply.told``; what others made is taken to be as young as it may be."""
+        """See ``RateLimit.told``; what others made is taken to be as young as it may be."""
         used = math.ceil(self.capacity - free)
         self.free(now)
         self._elsewhere, self._elsewhere_at = max(0, used - len(self._made)), now
 
     def seconds_to(self, more: float, now: float) -> float:
-        """See ``Supply.seconds_to``."""
+        """See ``RateLimit.seconds_to``."""
         self.free(now)
         made = sorted([*self._made, *[self._elsewhere_at] * self._elsewhere])
         missing = math.ceil(more - _DUST)

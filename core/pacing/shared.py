@@ -1,6 +1,6 @@
 """Budgets that all processes share: one bucket or window in Redis for what a platform counts together.
 
-A ``SharedBudget`` is a ``Budget`` that asks Redis before it serves its line. One task of each budget tells how many
+A ``SharedCallBudget`` asks Redis before it serves its line. One task of each budget tells how many
 calls this process has made and keeps reserved, and hears how many of those who wait are served
 (``core/pacing/budget.lua``); whatever comes in while it asks goes into the next question. Spending and releasing only
 change numbers here, so they never wait.
@@ -24,8 +24,8 @@ from typing import Any
 import structlog
 from redis.asyncio import Redis
 
-from core.pacing.budget import POLL, Budget, Waiter
-from core.pacing.connection import FAULTS, Question, Questions
+from core.pacing.budget import POLL, CallBudget, Waiter
+from core.pacing.connection import FAULTS, BudgetConnection, Question
 from core.store import Keys
 from core.tasks import end_tasks
 
@@ -49,10 +49,10 @@ UNUSED = 600
 """Seconds after which a budget that nobody asked for is dropped here; Redis knows what there is to know."""
 
 
-class SharedBudget(Budget):
-    """One process's part in a budget. Made by ``Budgets.open`` and ``Budgets.open_window``."""
+class SharedCallBudget(CallBudget):
+    """One process's part in a budget. Made by ``CallBudgets.open`` and ``CallBudgets.open_window``."""
 
-    def __init__(self, owner: Budgets, name: str, capacity: float, per_second: float, seconds: float) -> None:
+    def __init__(self, owner: CallBudgets, name: str, capacity: float, per_second: float, seconds: float) -> None:
         super().__init__(capacity, per_second, seconds=seconds, clock=owner.clock)
         self.opened_at = owner.clock()
         self._owner = owner
@@ -80,7 +80,7 @@ class SharedBudget(Budget):
         return self._settled and not self._line and not self._reserved and not self._soon and self._task is None
 
     async def spare(self, calls: int) -> bool:
-        """See ``Budget.spare``."""
+        """See ``CallBudget.spare``."""
         if self._owner.away:
             return self._spare(calls)
         granted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -89,7 +89,7 @@ class SharedBudget(Budget):
         return await granted
 
     def refused(self, retry_after: float) -> None:
-        """See ``Budget.refused``; other processes learn of it with their next call."""
+        """See ``CallBudget.refused``; other processes learn of it with their next call."""
         super().refused(retry_after)
         self._refusal = self._blocked_until
         self._serve()
@@ -228,7 +228,7 @@ class SharedBudget(Budget):
         return question
 
 
-class Budgets:
+class CallBudgets:
     """All budgets of a process; ``open`` is cheap, so nobody needs to keep what it returns for longer than a reply."""
 
     def __init__(
@@ -244,15 +244,15 @@ class Budgets:
         self.away = False
         self.closed = False
         self._redis_time = server_clock
-        self._open: dict[str, SharedBudget] = {}
-        self._questions = Questions(redis, deadline)
+        self._open: dict[str, SharedCallBudget] = {}
+        self._questions = BudgetConnection(redis, deadline)
         self._looking: asyncio.Task[None] | None = None
 
-    def open(self, name: str, capacity: float, per_second: float) -> SharedBudget:
+    def open(self, name: str, capacity: float, per_second: float) -> SharedCallBudget:
         """A bucket, for instance ``slack:T1:chat.update``; its numbers are those of the first time it was opened."""
         return self._find(name, capacity, per_second, 0.0)
 
-    def open_window(self, name: str, calls: int, seconds: float) -> SharedBudget:
+    def open_window(self, name: str, calls: int, seconds: float) -> SharedCallBudget:
         """A window, for instance ``discord:9:C1:edits``: so many ``calls`` in any ``seconds``."""
         return self._find(name, calls, 0.0, seconds)
 
@@ -266,14 +266,14 @@ class Budgets:
         await self._questions.aclose()
 
     async def ask(self, key: str, question: Question) -> list[Any]:
-        """See ``Questions.ask``."""
+        """See ``BudgetConnection.ask``."""
         return await self._questions.ask(key, question)
 
     def server_time(self) -> str | int:
         """What Redis shall take for the time, in milliseconds; "" for its own."""
         return round(self._redis_time() * 1000) if self._redis_time else ""
 
-    def lost(self, budget: SharedBudget, fault: Exception) -> None:
+    def lost(self, budget: SharedCallBudget, fault: Exception) -> None:
         """Redis did not answer a budget: serve all of them from here until it answers that one again."""
         if self.away:
             budget.serve()
@@ -284,7 +284,7 @@ class Budgets:
         for one in {budget, *self._open.values()}:
             one.serve()
 
-    async def _look(self, budget: SharedBudget) -> None:
+    async def _look(self, budget: SharedCallBudget) -> None:
         """Ask until Redis answers."""
         since = self.clock()
         while self.away:
@@ -298,9 +298,9 @@ class Budgets:
         for one in {budget, *self._open.values()}:
             one.serve()
 
-    def _find(self, name: str, capacity: float, per_second: float, seconds: float) -> SharedBudget:
+    def _find(self, name: str, capacity: float, per_second: float, seconds: float) -> SharedCallBudget:
         self._drop_unused()
-        budget = self._open.pop(name, None) or SharedBudget(self, name, capacity, per_second, seconds)
+        budget = self._open.pop(name, None) or SharedCallBudget(self, name, capacity, per_second, seconds)
         budget.opened_at = self.clock()
         self._open[name] = budget  # the newest is last
         return budget

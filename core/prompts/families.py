@@ -13,7 +13,7 @@ from pathlib import Path
 from core.prompts.guard import guard
 from core.prompts.jinja import render
 from core.prompts.speech import Said, spoken, strictly
-from core.types import Prompt, Role, Window
+from core.types import Prompt, PromptWindow, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class FamilyTemplate:
         self.name = family.name
         self._family = family
 
-    def render(self, window: Window) -> Prompt:
+    def render(self, window: PromptWindow) -> Prompt:
         """See ``PromptTemplate.render``; every string in it is guarded."""
         family = self._family
         controls = (*family.stops, *family.controls)
@@ -76,7 +76,7 @@ class ChatTemplate:
 
     name = "chat"
 
-    def render(self, window: Window) -> Prompt:
+    def render(self, window: PromptWindow) -> Prompt:
         """See ``PromptTemplate.render``; the text is for whoever only measures it."""
 
         @cache

@@ -17,7 +17,7 @@ from core.errors import ModelRefused, SettingsError
 from core.prompts.guard import guard
 from core.prompts.jinja import TemplateRefused, compiled, render
 from core.prompts.speech import Said, folded, spoken, strictly
-from core.types import Prompt, Role, Window
+from core.types import Prompt, PromptWindow, Role
 
 MOST_STOPS = 4
 """TGI takes no more."""
@@ -75,7 +75,7 @@ class HuggingFaceTemplate:
         bos, eos = _token(config.get("bos_token")), _token(config.get("eos_token"))
         return cls(source, bos=bos, eos=eos, tokens=tuple(tokens), name=path.name)
 
-    def render(self, window: Window) -> Prompt:
+    def render(self, window: PromptWindow) -> Prompt:
         """See ``PromptTemplate.render``; every string in it is guarded.
 
         ``text()`` raises ModelRefused if the template will not write this conversation down in any way.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from core.errors import SettingsError
-from core.prompts.reload import PAUSE, Fresh
+from core.prompts.reload import PAUSE, AutoReloaded
 
 LARGEST = 64_000
 """Bytes of a persona; a longer one would leave a model no room to answer."""
@@ -35,7 +35,7 @@ class Personas(Mapping[str, str]):
     """
 
     def __init__(self, folder: Path | None, variables: Mapping[str, str], *, pause: float = PAUSE) -> None:
-        self._fresh = Fresh(folder, lambda: read_personas(folder, variables), pause=pause)
+        self._fresh = AutoReloaded(folder, lambda: read_personas(folder, variables), pause=pause)
 
     def __getitem__(self, name: str) -> str:
         return self._fresh.get()[name]

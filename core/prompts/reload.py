@@ -18,7 +18,7 @@ PAUSE = 1.0
 """Seconds between two looks at the files: a look is a system call for each."""
 
 
-class Fresh(Generic[T]):
+class AutoReloaded(Generic[T]):
     """A value parsed from the files at ``path``: one file, or all files of a folder.
 
     ``make`` is called at once, and its errors are raised. If it fails after a later change, the failure is logged and

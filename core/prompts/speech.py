@@ -14,13 +14,13 @@ from datetime import datetime
 from hashlib import sha256
 
 from core.prompts.guard import MARK, guard, name
-from core.types import Author, Role, Window
+from core.types import Author, PromptWindow, Role
 
 Said = tuple[Role, str]
 """Who speaks in a prompt, and what."""
 
 
-def spoken(window: Window, controls: tuple[str, ...] = ()) -> Iterator[Said]:
+def spoken(window: PromptWindow, controls: tuple[str, ...] = ()) -> Iterator[Said]:
     """Role and words of each message, guarded against forged roles and control tokens, ``controls`` among them."""
     last, voices = "", Voices(message.author for message in window.messages if message.author)
     for message in window.messages:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from core.types import Prompt, Window
+from core.types import Prompt, PromptWindow
 
 
 class PromptTemplate(Protocol):
@@ -13,7 +13,7 @@ class PromptTemplate(Protocol):
 
     name: str
 
-    def render(self, window: Window) -> Prompt:
+    def render(self, window: PromptWindow) -> Prompt:
         """Write the window down, ready for the assistant to speak."""
         ...
 

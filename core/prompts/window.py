@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from core.prompts.guard import guard
 from core.prompts.speech import day
 from core.prompts.tokens import OVERHEAD, TokenCounter, count_message, estimate
-from core.types import Conversation, Message, ModelLimits, Role, Window
+from core.types import Conversation, Message, ModelLimits, PromptWindow, Role
 
 STEP = 0.5
 """Share of the room that is filled after a cut."""
@@ -27,7 +27,7 @@ MARGIN = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class TokenBudget:
     """Tokens that a turn may use: ``prompt`` for what the model reads, ``answer`` for what it writes."""
 
     prompt: int
@@ -41,24 +41,24 @@ class Fit:
     ``tokens`` is how large it was counted to be.
     """
 
-    window: Window
+    window: PromptWindow
     cut: str
     shortened: bool
     tokens: int = 0
 
 
-def share(limits: ModelLimits, max_new_tokens: int) -> Budget:
+def share(limits: ModelLimits, max_new_tokens: int) -> TokenBudget:
     """Divide a model's context between question and answer; an answer never takes more than half of it."""
     answer = max(1, min(max_new_tokens, limits.max_total_tokens // 2))
     prompt = min(limits.max_input_tokens, limits.max_total_tokens - answer) - MARGIN
-    return Budget(prompt=max(prompt, 1), answer=answer)
+    return TokenBudget(prompt=max(prompt, 1), answer=answer)
 
 
 def fit(
     conversation: Conversation,
     question: Message,
     system: str,
-    budget: Budget,
+    budget: TokenBudget,
     *,
     count: TokenCounter = estimate,
     step: float = STEP,
@@ -92,7 +92,7 @@ def fit(
         cut = messages[start].id if start < len(messages) else question.id
         costs = costs[len(costs) - len(messages) + start :]
     tokens = budget.prompt - room + sum(costs) + asked
-    return Fit(Window(system, (*notes, *messages[start:], question)), cut, shortened, tokens)
+    return Fit(PromptWindow(system, (*notes, *messages[start:], question)), cut, shortened, tokens)
 
 
 def _notes(conversation: Conversation, room: int, count: TokenCounter) -> list[Message]:

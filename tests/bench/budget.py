@@ -8,8 +8,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.pacing.budget import Budget
-from core.pacing.shared import Budgets
+from core.pacing.budget import CallBudget
+from core.pacing.shared import CallBudgets
 from core.store.connection import connect
 from core.store.embedded import embedded_redis
 from tests.bench.figures import Figure, at
@@ -23,8 +23,8 @@ async def measure(quick: bool) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="parley-") as folder:
         async with embedded_redis(Path(folder)) as url:
             redis = await connect(url)
-            budgets = Budgets(redis)
-            alone = await _waits([Budget(PLENTY, PLENTY)] * times)
+            budgets = CallBudgets(redis)
+            alone = await _waits([CallBudget(PLENTY, PLENTY)] * times)
             shared = await _waits([budgets.open("one", PLENTY, PLENTY)] * times)
             channels = [budgets.open(f"channel {number}", PLENTY, PLENTY) for number in range(100)]
             crowds = [await _crowd(channels), await _crowd([budgets.open("one", PLENTY, PLENTY)] * 100)]
@@ -43,7 +43,7 @@ async def measure(quick: bool) -> list[Figure]:
     ]
 
 
-async def _waits(budgets: Sequence[Budget]) -> list[float]:
+async def _waits(budgets: Sequence[CallBudget]) -> list[float]:
     waits = []
     for budget in budgets:
         began = time.perf_counter()
@@ -52,7 +52,7 @@ async def _waits(budgets: Sequence[Budget]) -> list[float]:
     return waits
 
 
-async def _crowd(budgets: Sequence[Budget]) -> float:
+async def _crowd(budgets: Sequence[CallBudget]) -> float:
     began = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for budget in budgets:

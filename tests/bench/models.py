@@ -19,7 +19,7 @@ from core.models.backends.tgi import TgiBackend
 from core.models.generation import Deadlines, generate
 from core.prompts.families import FAMILIES, FamilyTemplate
 from core.prompts.tokens import count_message
-from core.prompts.window import Budget, fit
+from core.prompts.window import TokenBudget, fit
 from core.types import Author, Conversation, ConversationKey, Delta, GenerationRequest, Message, Prompt, Role
 from tests.bench.figures import Figure
 
@@ -133,7 +133,7 @@ def _work(stored: int, quick: bool) -> float:
     took = []
     for _ in range(5 if quick else 50):
         began = time.perf_counter()
-        fitted = fit(Conversation(KEY, messages, cut=cut), question, "Be kind.", Budget(4000, 500))
+        fitted = fit(Conversation(KEY, messages, cut=cut), question, "Be kind.", TokenBudget(4000, 500))
         TEMPLATE.render(fitted.window).text()
         took.append(time.perf_counter() - began)
     return median(took)
@@ -147,7 +147,7 @@ def _anew() -> float:
     for turn in range(TURNS):
         question = _message(2 * turn, chance.randint(5, 60), 60.0 * turn)
         answer = _message(2 * turn + 1, chance.randint(20, 160), 60.0 * turn)
-        fitted = fit(Conversation(KEY, tuple(messages), cut=cut), question, "Be kind. " * 20, Budget(4000, 500))
+        fitted = fit(Conversation(KEY, tuple(messages), cut=cut), question, "Be kind. " * 20, TokenBudget(4000, 500))
         text, cut = TEMPLATE.render(fitted.window).text(), fitted.cut
         same = 0
         while text[same : same + BLOCK] and before[same : same + BLOCK] == text[same : same + BLOCK]:

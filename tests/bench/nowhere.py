@@ -12,13 +12,13 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
-from core.assistant.assistant import Assistant, Manner
+from core.assistant.assistant import AnswerSettings, Assistant
 from core.delivery.surface import MessageEditor, Pace
 from core.memory.conversations import RedisMemory
 from core.models.models import one_model
-from core.pacing.budget import Budget
+from core.pacing.budget import CallBudget
 from core.policy import Venue
-from core.prompts.falcon import FalconTemplate
+from core.prompts import open_template
 from core.store.connection import connect
 from core.turns.queue import RedisTurnQueue
 from core.turns.worker import Worker
@@ -109,12 +109,14 @@ class Nowhere:
         return NoEditor(turn)
 
     def pace(self, turn: Turn) -> Pace:
-        return Pace(Budget(UNLIMITED, UNLIMITED), Budget(UNLIMITED, UNLIMITED), first_words=0)
+        return Pace(CallBudget(UNLIMITED, UNLIMITED), CallBudget(UNLIMITED, UNLIMITED), first_words=0)
 
 
 def assistant(memory: RedisMemory, model: NoModel) -> Assistant:
     """One that asks that model."""
-    return Assistant(memory, one_model(model, FalconTemplate()), Manner("", 0.7, 100, ModelLimits(4000, 4096)))
+    return Assistant(
+        memory, one_model(model, open_template("falcon")), AnswerSettings("", 0.7, 100, ModelLimits(4000, 4096))
+    )
 
 
 def turn(number: int, lanes: int, text: str = "hello") -> Turn:

@@ -16,12 +16,12 @@ from bots.discord.platform import open_discord
 from bots.slack.events import read_question
 from bots.slack.platform import open_client
 from bots.slack.surface import SlackSurface
-from core.assistant.assistant import Assistant, Manner
+from core.assistant.assistant import AnswerSettings, Assistant
 from core.delivery.surface import Surface
 from core.memory.conversations import RedisMemory
 from core.models.models import one_model
-from core.pacing.shared import Budgets
-from core.prompts.falcon import FalconTemplate
+from core.pacing.shared import CallBudgets
+from core.prompts import open_template
 from core.settings import load_settings
 from core.turns.queue import RedisTurnQueue
 from core.turns.worker import Worker
@@ -98,8 +98,8 @@ async def desk(platform: str, surface: Surface, redis: Redis, *, lease: float = 
     """A worker with one model that is held."""
     model = HeldModel()
     memory = RedisMemory(redis, retention=3600)
-    manner = Manner("", 0.7, 5000, ModelLimits(40_000, 60_000))
-    assistant = Assistant(memory, one_model(model, FalconTemplate()), manner)
+    answer_settings = AnswerSettings("", 0.7, 5000, ModelLimits(40_000, 60_000))
+    assistant = Assistant(memory, one_model(model, open_template("falcon")), answer_settings)
     queue = RedisTurnQueue(redis, memory, platforms=[platform], lease=lease)
     worker = Worker(queue, assistant, {platform: surface})
     worker.start()
@@ -114,7 +114,7 @@ async def desk(platform: str, surface: Surface, redis: Redis, *, lease: float = 
 async def slack_desk(slack: SlackDouble, redis: Redis) -> AsyncIterator[Desk]:
     """Somebody who answers in Slack."""
     settings = load_settings(_env_file=None, slack_bot_token=slack.bot_token, slack_api_url=slack.url)
-    budgets = Budgets(redis)
+    budgets = CallBudgets(redis)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
         client = open_client(settings, session)
         surface = SlackSurface(client, slack.bot_user, "Parley", budgets=budgets, first_words=0.01)
@@ -143,7 +143,7 @@ async def discord_desk(discord: DiscordDouble, redis: Redis) -> AsyncIterator[De
         discord_gateway_url=discord.gateway_url,
         first_words_ms="10",
     )
-    budgets = Budgets(redis)
+    budgets = CallBudgets(redis)
     try:
         async with open_discord(settings, Stopping(), budgets) as platform:
             assert platform

@@ -14,7 +14,7 @@ from bots.discord.gateway import Gateway
 from bots.discord.platform import Discord, open_discord
 from bots.discord.state import DiscordState
 from core.memory.conversations import RedisMemory
-from core.pacing.shared import Budgets
+from core.pacing.shared import CallBudgets
 from core.settings import load_settings
 from core.turns.queue import RedisTurnQueue
 from core.types import Turn
@@ -56,7 +56,7 @@ async def listening(double: DiscordDouble, redis: Redis, **more: str) -> AsyncIt
         "discord_gateway_url": double.gateway_url,
     }
     settings = load_settings(_env_file=None, **{**addresses, **more})
-    memory, budgets = RedisMemory(redis, retention=1000), Budgets(redis)
+    memory, budgets = RedisMemory(redis, retention=1000), CallBudgets(redis)
     queue = RedisTurnQueue(redis, memory, quotas=settings.quotas)
     try:
         async with open_discord(settings, Stopping(), budgets) as platform:

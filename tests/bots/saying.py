@@ -12,7 +12,7 @@ from core.delivery.draft import Draft
 from core.delivery.surface import MessageEditor, Pace
 from core.models.backends.backend import Backend
 from core.models.generation import Deadlines, generate
-from core.pacing.budget import Budget
+from core.pacing.budget import CallBudget
 from core.types import Delta, Done, Ending, GenerationRequest, ModelLimits, Outcome, Prompt
 
 MARKED = st.lists(
@@ -53,7 +53,7 @@ class Says:
 async def shown_by(editor: MessageEditor, backend: Backend, *, stops: tuple[str, ...] = ()) -> str:
     """Have an answer shown as it is generated; returns it whole."""
     draft = Draft()
-    unlimited = Budget(1e9, 1e9)
+    unlimited = CallBudget(1e9, 1e9)
     showing = asyncio.create_task(deliver(draft, editor, Pace(unlimited, unlimited, first_words=0)))
     request = GenerationRequest(Prompt((), stops, str), max_new_tokens=10)
     async for event in generate(backend, request, Deadlines()):

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from core.pacing.budget import Budget
-from core.pacing.shared import Budgets, SharedBudget
+from core.pacing.budget import CallBudget
+from core.pacing.shared import CallBudgets, SharedCallBudget
 from tests.waiting import UNHURRIED
 
-Make = Callable[..., Budget]
+Make = Callable[..., CallBudget]
 """Makes the one under test: (capacity, per_second, clock)."""
 
 
@@ -37,19 +37,19 @@ async def make(where: str, kind: str, redis_client: Redis) -> AsyncIterator[Make
     """Makes the budget under test."""
     if where == "alone":
 
-        def alone(capacity: float, per_second: float, clock: Callable[[], float] | None = None) -> Budget:
+        def alone(capacity: float, per_second: float, clock: Callable[[], float] | None = None) -> CallBudget:
             clocks: dict[str, Any] = {"clock": clock} if clock else {}
             if kind == "window":
-                return Budget(capacity, seconds=capacity / per_second, **clocks)
-            return Budget(capacity, per_second, **clocks)
+                return CallBudget(capacity, seconds=capacity / per_second, **clocks)
+            return CallBudget(capacity, per_second, **clocks)
 
         yield alone
         return
-    opened: list[Budgets] = []
+    opened: list[CallBudgets] = []
 
-    def share(capacity: float, per_second: float, clock: Callable[[], float] | None = None) -> Budget:
+    def share(capacity: float, per_second: float, clock: Callable[[], float] | None = None) -> CallBudget:
         clocks: dict[str, Any] = {"clock": clock, "server_clock": clock} if clock else {}
-        opened.append(Budgets(redis_client, deadline=UNHURRIED, **clocks))
+        opened.append(CallBudgets(redis_client, deadline=UNHURRIED, **clocks))
         if kind == "window":
             budget = opened[-1].open_window("discord:9:C1:edits", int(capacity), capacity / per_second)
         else:
@@ -69,18 +69,18 @@ async def served() -> AsyncIterator[list[str]]:
     yield []  # noqa: PT022 - an asynchronous fixture has a loop
 
 
-async def ask(budget: Budget, name: str, served: list[str]) -> None:
+async def ask(budget: CallBudget, name: str, served: list[str]) -> None:
     """Wait for a call and note it."""
     await budget.take()
     served.append(name)
 
 
-async def settle(budget: Budget) -> None:
+async def settle(budget: CallBudget) -> None:
     """Let everything that can happen now, happen."""
     for _ in range(3):
         for _ in range(5):
             await asyncio.sleep(0)
-        if isinstance(budget, SharedBudget):
+        if isinstance(budget, SharedCallBudget):
             await budget.sync()
 
 

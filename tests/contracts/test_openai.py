@@ -41,11 +41,11 @@ from core.types import (
     Message,
     ModelLimits,
     Prompt,
+    PromptWindow,
     Role,
     Streamed,
     Thinking,
     Usage,
-    Window,
 )
 from tests.contracts.test_backend import KEY, SECRET, ask, check, collect
 from tests.doubles.openai import ENDS, EVENTS, SERVERS, Habits, OpenAIDouble
@@ -241,7 +241,7 @@ async def test_a_model_without_a_system_role_gets_it_with_the_first_words(server
     """Its server says so once; from then on it is not asked for it."""
     server.habits = replace(server.habits, system=False)
     backend = OpenAIBackend(server.api, model="m")
-    prompt = ChatTemplate().render(Window("Be kind.", (Message(Role.USER, "hi"),)))
+    prompt = ChatTemplate().render(PromptWindow("Be kind.", (Message(Role.USER, "hi"),)))
     for _ in range(2):
         text, end = await collect(backend, GenerationRequest(prompt, 100))
         assert (text, isinstance(end, Done)) == (TEXT, True)

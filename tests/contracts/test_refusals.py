@@ -14,7 +14,7 @@ from core.models.backends.detect import DetectedBackend
 from core.models.backends.openai import OpenAIBackend
 from core.models.backends.server import Server
 from core.prompts.families import ChatTemplate
-from core.types import Done, GenerationRequest, Message, Role, Window
+from core.types import Done, GenerationRequest, Message, PromptWindow, Role
 from tests.contracts.test_backend import KEY, ask, check, collect
 from tests.doubles.openai import SERVERS, OpenAIDouble
 from tests.waiting import wait_until
@@ -41,7 +41,7 @@ def has_system(request: dict[str, Any]) -> bool:
 def request_with_system() -> GenerationRequest:
     """A question under a system prompt."""
     return GenerationRequest(
-        ChatTemplate().render(Window("Be kind.", (Message(Role.USER, "hi"),))), 500, 0.7, 0.9, seed=7
+        ChatTemplate().render(PromptWindow("Be kind.", (Message(Role.USER, "hi"),))), 500, 0.7, 0.9, seed=7
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
 
-from core.pacing.shared import Budgets, SharedBudget
+from core.pacing.shared import CallBudgets, SharedCallBudget
 from tests.waiting import UNHURRIED
 
 NAME = "slack:T1:chat.update"
@@ -28,8 +28,8 @@ class Clock:
 class Process:
     """What one process has of a budget, and when it made calls."""
 
-    budgets: Budgets
-    budget: SharedBudget
+    budgets: CallBudgets
+    budget: SharedCallBudget
     clock: Callable[[], float]
     made: list[float]
     waiting: list[asyncio.Task[None]] = field(default_factory=list)
@@ -90,7 +90,7 @@ class Company:
         self.full_after = seconds or capacity / per_second
         self.step = seconds / 4 if seconds else 5.0  # nobody is silent for so long that they are taken for dead
         for _ in range(size):
-            budgets = Budgets(redis, clock=self.clock, server_clock=self.clock, deadline=UNHURRIED)
+            budgets = CallBudgets(redis, clock=self.clock, server_clock=self.clock, deadline=UNHURRIED)
             window = budgets.open_window(NAME, capacity, seconds) if seconds else None
             budget = window or budgets.open(NAME, capacity, per_second)
             self.processes.append(Process(budgets, budget, self.clock, self.made))

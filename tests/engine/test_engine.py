@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 import redis.asyncio
 
-from core.assistant.assistant import Assistant, Manner
+from core.assistant.assistant import AnswerSettings, Assistant
 from core.memory.conversations import RedisMemory
 from core.models.backends.detect import detect
 from core.models.backends.openai import OpenAIBackend
@@ -134,8 +134,8 @@ async def test_what_it_speaks_is_found_out(engine: tuple[str, str], backend: Ope
 async def test_two_turns_with_memory_and_a_stop(backend: OpenAIBackend, client: redis.asyncio.Redis) -> None:
     """The second prompt holds the first turn; a stopped answer keeps its text."""
     memory = RedisMemory(client, retention=3600)
-    manner = Manner("Be kind.", 0.7, 30, ModelLimits(1500, 2000), PATIENT)
-    assistant = Assistant(memory, one_model(backend, ChatTemplate()), manner)
+    answer_settings = AnswerSettings("Be kind.", 0.7, 30, ModelLimits(1500, 2000), PATIENT)
+    assistant = Assistant(memory, one_model(backend, ChatTemplate()), answer_settings)
 
     def turn(number: int) -> Turn:
         return Turn(f"t{number}", CHANNEL, "lane", Author("U1", "Ada"), f"question {number}", float(number))
@@ -148,7 +148,9 @@ async def test_two_turns_with_memory_and_a_stop(backend: OpenAIBackend, client: 
     assert second.usage.prompt_tokens > first.usage.prompt_tokens
     stop: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
     platform = Platform()
-    patient = Assistant(memory, one_model(backend, ChatTemplate()), Manner("", 0.7, 900, manner.limits, PATIENT))
+    patient = Assistant(
+        memory, one_model(backend, ChatTemplate()), AnswerSettings("", 0.7, 900, answer_settings.limits, PATIENT)
+    )
     answering = asyncio.create_task(patient.answer(turn(3), platform, pace(), stop=stop))
     await wait_until(lambda: platform.shown, timeout=30)
     stop.set_result(Outcome(Ending.STOPPED, "Stopped."))

@@ -15,7 +15,7 @@ from bots.discord.access import Asker, refusal
 from bots.discord.budgets import learn
 from bots.discord.buttons import Handle
 from bots.discord.calls import Answered, Calls, Rank
-from core.pacing.budget import Budget
+from core.pacing.budget import CallBudget
 from core.settings import load_settings
 from tests.examples import examples
 
@@ -30,7 +30,7 @@ class Hand:
         return self.now
 
 
-async def free(window: Budget) -> bool:
+async def free(window: CallBudget) -> bool:
     """Whether a call is free at once; it is spent then."""
     task = asyncio.ensure_future(window.take())
     await asyncio.sleep(0)
@@ -48,7 +48,7 @@ def test_never_more_calls_in_any_window(steps: list[float]) -> None:
 
     async def run() -> list[float]:
         hand = Hand()
-        window = Budget(5, seconds=5.0, clock=hand)
+        window = CallBudget(5, seconds=5.0, clock=hand)
         made = []
         for step in steps:
             hand.now += step
@@ -64,7 +64,7 @@ def test_never_more_calls_in_any_window(steps: list[float]) -> None:
 async def test_an_end_that_was_reserved_is_always_there() -> None:
     """Previews take what nobody reserved."""
     hand = Hand()
-    window = Budget(5, seconds=5.0, clock=hand)
+    window = CallBudget(5, seconds=5.0, clock=hand)
     for _ in range(3):
         await window.reserve()
     assert [await free(window) for _ in range(3)] == [True, True, False]
@@ -79,7 +79,7 @@ async def test_an_end_that_was_reserved_is_always_there() -> None:
 async def test_what_discord_says_corrects_the_count() -> None:
     """None left, for so long."""
     hand = Hand()
-    window = Budget(5, seconds=5.0, clock=hand)
+    window = CallBudget(5, seconds=5.0, clock=hand)
     answered = Answered()
     answered.headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset-After": "2.5"}
     learn(window, answered)
@@ -89,7 +89,7 @@ async def test_what_discord_says_corrects_the_count() -> None:
 
 async def test_the_end_of_an_answer_goes_before_previews() -> None:
     """And who has had no sign yet before who has."""
-    calls = Budget(1, seconds=1.0)
+    calls = CallBudget(1, seconds=1.0)
     order: list[Rank] = []
 
     async def call(rank: Rank) -> None:
@@ -108,7 +108,7 @@ async def test_the_end_of_an_answer_goes_before_previews() -> None:
 
 async def test_never_more_than_so_many_calls_in_a_second() -> None:
     """Counted from when each was answered; one that is given up while it waits costs nothing."""
-    calls = Budget(10, seconds=0.3)
+    calls = CallBudget(10, seconds=0.3)
     made: list[float] = []
 
     async def call() -> None:
@@ -129,7 +129,7 @@ async def test_never_more_than_so_many_calls_in_a_second() -> None:
 async def test_a_call_that_nobody_waits_for_any_more_counts_until_it_was_answered() -> None:
     """Typing is given up when the first words are there, and may reach Discord after them."""
     hand, answered = Hand(), asyncio.Event()
-    budget = Budget(1, seconds=1.0, clock=hand)
+    budget = CallBudget(1, seconds=1.0, clock=hand)
     calls = Calls(discord.Client(intents=discord.Intents.none()), budget=budget)
 
     async def work() -> None:

@@ -17,7 +17,7 @@ from bots.discord.editor import DiscordEditor
 from bots.discord.platform import log_in
 from bots.discord.typing import Typists
 from core.errors import PlatformError
-from core.pacing.budget import Budget
+from core.pacing.budget import CallBudget
 from core.settings import load_settings
 from core.types import Author, ConversationKey, Ending, MessageRef, Outcome, Turn
 from tests.doubles.discord import ADA, APP, BOB, GENERAL, GUILD, DiscordDouble
@@ -82,8 +82,8 @@ def test_nothing_that_is_sent_can_ring_anybody(texts: list[str], note: str, endi
             options = load_settings(_env_file=None, **chosen)
             async with open_client(options) as client:
                 await log_in(client, options)
-                calls = Calls(client, budget=Budget(1000, 1000))
-                free = Budget(1000, 1000)
+                calls = Calls(client, budget=CallBudget(1000, 1000))
+                free = CallBudget(1000, 1000)
 
                 async def reply(turn: Turn) -> None:
                     session = client.http._HTTPClient__session  # type: ignore[attr-defined]

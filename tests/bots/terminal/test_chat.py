@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from bots.app import Core, manner
+from bots.app import Core, answer_settings
 from bots.terminal.chat import COMMANDS, LIMITS, Chat, visible
 from bots.terminal.plain import PlainEditor, answer_lines, lines
 from core.assistant.assistant import Assistant
@@ -25,7 +25,7 @@ from core.memory.conversations import RedisMemory
 from core.models.backends.backend import Backend
 from core.models.backends.demo import DemoBackend
 from core.models.models import one_model
-from core.prompts.falcon import FalconTemplate
+from core.prompts import open_template
 from core.settings import load_settings
 from core.types import ConversationKey, Ending, Outcome, Role, Turn
 from tests.bots.saying import MARKED, Says, shown_by
@@ -41,8 +41,8 @@ def chat_with(client: Redis, tmp_path: Path) -> Callable[..., Chat]:
         config = load_settings(data_dir=tmp_path, **values)
         memory = RedisMemory(client, retention=3600)
         backend = backend or DemoBackend(rate=0)
-        models = one_model(backend, FalconTemplate())
-        assistant = Assistant(memory, models, manner(config))
+        models = one_model(backend, open_template("falcon"))
+        assistant = Assistant(memory, models, answer_settings(config))
         return Chat(Core(config, client, memory, models, assistant), "ada")
 
     return build

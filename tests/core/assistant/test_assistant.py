@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 import redis.asyncio
 
-from core.assistant.assistant import Assistant, Manner, Stop
+from core.assistant.assistant import AnswerSettings, Assistant, Stop
 from core.memory.conversations import Exchange, RedisMemory
 from core.models.backends.tgi import TgiBackend
 from core.models.generation import Deadlines
 from core.models.models import one_model
-from core.prompts.falcon import FalconTemplate
+from core.prompts import open_template
 from core.types import Author, ConversationKey, Ending, Message, ModelLimits, Outcome, Role, Turn
 from tests.core.delivery.test_delivery import Platform, pace
 from tests.doubles.tgi import TgiDouble
@@ -22,7 +22,7 @@ from tests.waiting import wait_until
 
 CHANNEL = ConversationKey("slack", "T1", "C1")
 THREAD = ConversationKey("slack", "T1", "C1", "5.0")
-MANNER = Manner("Be kind.", 0.7, 100, ModelLimits(1000, 1200), Deadlines(5, 5, 20))
+ANSWER_SETTINGS = AnswerSettings("Be kind.", 0.7, 100, ModelLimits(1000, 1200), Deadlines(5, 5, 20))
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def memory(client: redis.asyncio.Redis) -> RedisMemory:
 @pytest.fixture
 def assistant(memory: RedisMemory, tgi: TgiDouble) -> Assistant:
     """One that answers by that server."""
-    return Assistant(memory, one_model(TgiBackend(tgi.url), FalconTemplate()), MANNER)
+    return Assistant(memory, one_model(TgiBackend(tgi.url), open_template("falcon")), ANSWER_SETTINGS)
 
 
 def ask(text: str, number: int = 1, key: ConversationKey = CHANNEL, root: str = "") -> Turn:

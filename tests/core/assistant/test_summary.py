@@ -10,13 +10,13 @@ import pytest
 import redis.asyncio
 
 from core.assistant import commands
-from core.assistant.assistant import Assistant, Manner
+from core.assistant.assistant import AnswerSettings, Assistant
 from core.assistant.summary import INSTRUCTION, LONGEST, Summarizer, pending
 from core.errors import StreamBroken
 from core.memory.conversations import Exchange, RedisMemory, Thread
 from core.models.generation import Deadlines
 from core.models.models import one_model
-from core.prompts.falcon import FalconTemplate
+from core.prompts import open_template
 from core.prompts.window import NOTES, fit, share
 from core.types import (
     Author,
@@ -36,7 +36,7 @@ from tests.waiting import wait_until
 
 CHANNEL = ConversationKey("slack", "T1", "C1")
 THREAD = ConversationKey("slack", "T1", "C1", "t3")
-MANNER = Manner("Be kind.", 0.0, 50, ModelLimits(1000, 1100), Deadlines(5, 5, 20))
+ANSWER_SETTINGS = AnswerSettings("Be kind.", 0.0, 50, ModelLimits(1000, 1100), Deadlines(5, 5, 20))
 FACT = re.compile(r"the (\w+) code is (\w+)")
 
 
@@ -93,9 +93,9 @@ class Talk:
     def __init__(self, client: redis.asyncio.Redis, *, notes: bool = True) -> None:
         self.reader = Reader()
         self.memory = RedisMemory(client, retention=3600)
-        models = one_model(self.reader, FalconTemplate())
-        self.summarizer = Summarizer(self.memory, models, MANNER, idle=0)
-        self.assistant = Assistant(self.memory, models, MANNER, summarizer=self.summarizer if notes else None)
+        models = one_model(self.reader, open_template("falcon"))
+        self.summarizer = Summarizer(self.memory, models, ANSWER_SETTINGS, idle=0)
+        self.assistant = Assistant(self.memory, models, ANSWER_SETTINGS, summarizer=self.summarizer if notes else None)
         self.said = 0
         self.platform = Platform()
 
@@ -113,7 +113,7 @@ class Talk:
 
     async def skim(self, turns: int) -> None:
         """The same at once: what an answer does to the memory and its window, without anybody who writes it."""
-        budget = share(MANNER.limits, MANNER.max_new_tokens)
+        budget = share(ANSWER_SETTINGS.limits, ANSWER_SETTINGS.max_new_tokens)
         for _ in range(turns):
             self.said += 1
             asked = Message(
@@ -121,7 +121,7 @@ class Talk:
             )
             said = Message(Role.ASSISTANT, "Noted.", id=f"a{self.said}", reply_to=asked.id)
             conversation = await self.memory.load(CHANNEL)
-            cut = fit(conversation, asked, MANNER.system, budget).cut
+            cut = fit(conversation, asked, ANSWER_SETTINGS.system, budget).cut
             await self.memory.append(Exchange(CHANNEL, conversation.epoch, asked.id, cut, (asked, said)))
             self.summarizer.after(conversation, cut)
 
@@ -177,7 +177,7 @@ async def test_nobody_waits_for_notes(talk: Talk) -> None:
     assert await talk.say("hello") == "Noted."
     await wait_until(lambda: talk.reader.writing == 1)
     begun = len(talk.reader.notes)
-    other = Summarizer(talk.memory, talk.assistant.models, MANNER, idle=0)  # another process
+    other = Summarizer(talk.memory, talk.assistant.models, ANSWER_SETTINGS, idle=0)  # another process
     other.after(await talk.memory.load(CHANNEL), (await talk.memory.load(CHANNEL)).cut)
     await other.settled()
     assert len(talk.reader.notes) == begun

@@ -14,7 +14,7 @@ from core.delivery.delivery import Delivery, deliver
 from core.delivery.draft import Draft
 from core.delivery.surface import Pace
 from core.errors import MessageGone, PlatformError, PlatformUnavailable, RateLimited
-from core.pacing.budget import Budget
+from core.pacing.budget import CallBudget
 from core.types import Ending, Limits, MessageRef, Outcome
 from tests.waiting import UNHURRIED, wait_until
 
@@ -100,7 +100,7 @@ class Platform:
 
 def pace(*, posts: float = 1000, edits: float = 1000, refill: float = 1000, first_words: float = 0.0) -> Pace:
     """Budgets that never bind, unless a test says so."""
-    return Pace(Budget(posts, refill), Budget(edits, refill), first_words)
+    return Pace(CallBudget(posts, refill), CallBudget(edits, refill), first_words)
 
 
 def start(
@@ -252,7 +252,7 @@ async def test_where_no_last_edit_is_to_be_had_the_reply_is_posted_once_and_whol
     one = start(first, platform, how)
     first.append("first ")
     await wait_until(lambda: platform.shown)
-    two = start(second, other, Pace(Budget(10, 10), how.edits, 0.0))
+    two = start(second, other, Pace(CallBudget(10, 10), how.edits, 0.0))
     second.append("second ")
     second.append("answer")
     await asyncio.sleep(0)
@@ -390,7 +390,7 @@ THINKS = Limits(size=100, interval=0.0, thinking="thinking …")
 async def test_a_model_that_reasons_for_long_is_said_to() -> None:
     """In the message that the answer then takes the place of; its last edit is reserved before."""
     draft, platform = Draft(), Platform(THINKS)
-    how = Pace(Budget(10, 0.001), Budget(2, 0.001), 0.0, thinking=0.0)
+    how = Pace(CallBudget(10, 0.001), CallBudget(2, 0.001), 0.0, thinking=0.0)
     delivery = start(draft, platform, how)
     draft.think()
     await wait_until(lambda: platform.shown == ["thinking …"])
@@ -407,7 +407,7 @@ async def test_who_reasons_briefly_or_not_at_all_is_not_announced() -> None:
     """Nor is one whose thoughts come to nothing left to think for ever."""
     for reasons in (False, True):
         draft, platform = Draft(), Platform(THINKS)
-        delivery = start(draft, platform, Pace(Budget(9, 9), Budget(9, 9), 0.0, thinking=60.0))
+        delivery = start(draft, platform, Pace(CallBudget(9, 9), CallBudget(9, 9), 0.0, thinking=60.0))
         if reasons:
             draft.think()
         draft.append("words")
@@ -415,7 +415,7 @@ async def test_who_reasons_briefly_or_not_at_all_is_not_announced() -> None:
         await delivery
         assert platform.history == {"0": ["words"]}
     draft, platform = Draft(), Platform(THINKS)
-    delivery = start(draft, platform, Pace(Budget(9, 9), Budget(9, 9), 0.0, thinking=0.0))
+    delivery = start(draft, platform, Pace(CallBudget(9, 9), CallBudget(9, 9), 0.0, thinking=0.0))
     draft.think()
     await wait_until(lambda: platform.shown)
     draft.close(Outcome(Ending.STOPPED, "Stopped."))

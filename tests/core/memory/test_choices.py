@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.assistant import commands
-from core.assistant.assistant import Assistant, Manner
+from core.assistant.assistant import AnswerSettings, Assistant
 from core.memory.choices import NAMES, Choices, WrongChoice, find_setting
 from core.memory.conversations import RedisMemory, Thread
 from core.models.generation import Deadlines
 from core.models.models import Model, Models, always
-from core.prompts.falcon import FalconTemplate
+from core.prompts import open_template
 from core.types import Author, ConversationKey, ConversationSettings, Message, ModelLimits, Role, Turn
 from tests.core.delivery.test_delivery import Platform, pace
 from tests.core.models.test_models import Says
@@ -165,8 +165,10 @@ async def test_a_thread_has_its_channels_settings_until_it_gets_its_own(memory: 
 async def test_an_answer_follows_them(memory: RedisMemory) -> None:
     """System prompt, temperature, length, and which model is asked first."""
     large, small = Says("large"), Says("small")
-    both = Models([Model(one, always(FalconTemplate()), name=one.text) for one in (large, small)])
-    assistant = Assistant(memory, both, Manner("Be kind.", 0.7, 100, ModelLimits(1000, 1200), Deadlines(5, 5, 20)))
+    both = Models([Model(one, always(open_template("falcon")), name=one.text) for one in (large, small)])
+    assistant = Assistant(
+        memory, both, AnswerSettings("Be kind.", 0.7, 100, ModelLimits(1000, 1200), Deadlines(5, 5, 20))
+    )
     for name, value in (
         ("persona", "pirate"),
         ("temperature", "0"),

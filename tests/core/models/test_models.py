@@ -31,10 +31,10 @@ from core.models.backends.server import Server
 from core.models.backends.tgi import TgiBackend
 from core.models.breaker import FAILURES, Breaker
 from core.models.generation import Deadlines
-from core.models.models import INSIDE_BEFORE_WAITING, Manner, Model, Models, always, one_model
+from core.models.models import INSIDE_BEFORE_WAITING, AnswerSettings, Model, Models, always, one_model
 from core.models.table import open_models, read_table
 from core.models.thoughts import Opened
-from core.prompts.falcon import FalconTemplate
+from core.prompts import open_template
 from core.prompts.families import ChatTemplate
 from core.prompts.tokens import Calibration, estimate, read_tokenizer
 from core.prompts.window import Fit
@@ -56,7 +56,7 @@ from tests.doubles.openai import SERVERS, OpenAIDouble
 from tests.doubles.tgi import TgiDouble
 from tests.waiting import wait_until
 
-MANNER = Manner("Be kind.", 0.7, 50, ModelLimits(1000, 1200), Deadlines(5, 5, 20))
+ANSWER_SETTINGS = AnswerSettings("Be kind.", 0.7, 50, ModelLimits(1000, 1200), Deadlines(5, 5, 20))
 NOBODY = ConversationKey("test", "T", "C")
 QUESTION = Message(Role.USER, "hi", id="q")
 
@@ -98,15 +98,17 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def models(*backends: Says) -> Models:
     """Models that are asked in this order."""
-    return Models([Model(backend, always(FalconTemplate()), name=backend.text) for backend in backends])
+    return Models([Model(backend, always(open_template("falcon")), name=backend.text) for backend in backends])
 
 
 async def ask(
-    models: Models, manner: Manner = MANNER, *said: Message, background: bool = False
+    models: Models, answer_settings: AnswerSettings = ANSWER_SETTINGS, *said: Message, background: bool = False
 ) -> tuple[str, list[Fit]]:
     """What comes out, and the windows that were fitted."""
     text, fits = "", []
-    async with aclosing(models.ask(Conversation(NOBODY, said), QUESTION, manner, background=background)) as stream:
+    async with aclosing(
+        models.ask(Conversation(NOBODY, said), QUESTION, answer_settings, background=background)
+    ) as stream:
         async for item in stream:
             match item:
                 case Fit():
@@ -142,8 +144,8 @@ async def test_the_chosen_model_is_asked_first() -> None:
     """And the others stand in for it."""
     first, second = Says("first"), Says("second", ModelUnavailable("gone"))
     both = models(first, second)
-    assert (await ask(both, Manner("", 0, 9, MANNER.limits, model="second")))[0] == "first"
-    assert (await ask(both, Manner("", 0, 9, MANNER.limits, model="second")))[0] == "second"
+    assert (await ask(both, AnswerSettings("", 0, 9, ANSWER_SETTINGS.limits, model="second")))[0] == "first"
+    assert (await ask(both, AnswerSettings("", 0, 9, ANSWER_SETTINGS.limits, model="second")))[0] == "second"
 
 
 async def test_if_nobody_answers_the_first_one_says_why() -> None:
@@ -312,12 +314,12 @@ async def test_a_prompt_that_is_refused_is_cut_once_more() -> None:
     """And no more than once."""
     said = tuple(Message(Role.USER, f"word {n} " * 10, id=f"m{n}", tokens=30) for n in range(25))
     backend = Says("yes", PromptTooLong("too long"))
-    text, fits = await ask(models(backend), MANNER, *said)
+    text, fits = await ask(models(backend), ANSWER_SETTINGS, *said)
     assert text == "yes"
     assert fits[1].tokens < 0.7 * fits[0].tokens
     stubborn = Says("no", *[PromptTooLong("too long")] * 3)
     with pytest.raises(PromptTooLong):
-        await ask(models(stubborn), MANNER, *said)
+        await ask(models(stubborn), ANSWER_SETTINGS, *said)
     assert len(stubborn.asked) == 2
 
 
@@ -326,11 +328,11 @@ async def test_what_the_server_counts_corrects_the_estimate() -> None:
     said = tuple(Message(Role.USER, f"word {n} " * 10, id=f"m{n}", tokens=30) for n in range(25))
     backend = Says("yes")
     one = models(backend)
-    _, (before,) = await ask(one, MANNER, *said)
+    _, (before,) = await ask(one, ANSWER_SETTINGS, *said)
     backend.usage = lambda request: Usage(prompt_tokens=2 * before.tokens)
-    await ask(one, MANNER, *said)
+    await ask(one, ANSWER_SETTINGS, *said)
     backend.usage = lambda request: Usage()
-    _, (after,) = await ask(one, MANNER, *said)
+    _, (after,) = await ask(one, ANSWER_SETTINGS, *said)
     assert one.models[0].calibration.ratio == pytest.approx(2, abs=0.05)
     assert after.tokens <= before.tokens / 1.9
 
@@ -363,7 +365,7 @@ def test_a_tokenizer_counts_as_the_model_does(tmp_path: Path) -> None:
 
 async def heard_from(one: Models) -> list[Fit | Streamed]:
     """All that comes out of one question."""
-    async with aclosing(one.ask(Conversation(NOBODY), QUESTION, MANNER)) as stream:
+    async with aclosing(one.ask(Conversation(NOBODY), QUESTION, ANSWER_SETTINGS)) as stream:
         return [item async for item in stream]
 
 
@@ -396,12 +398,12 @@ async def test_what_one_answer_did_holds_nobody_elses_back() -> None:
 def test_a_prompt_that_opens_the_reasoning_says_so() -> None:
     """Its template is ours, so it need not be learned."""
     from core.prompts.hugging import HuggingFaceTemplate
-    from core.types import Window
+    from core.types import PromptWindow
 
     template = HuggingFaceTemplate("{% for m in messages %}{{ m.content }}{% endfor %}<|a|><think>\n")
     model = Model(Says("x"), always(template))
-    assert model.opened(template.render(Window("", (QUESTION,)))) is Opened.YES
-    assert model.opened(FalconTemplate().render(Window("", (QUESTION,)))) is Opened.NO
+    assert model.opened(template.render(PromptWindow("", (QUESTION,)))) is Opened.YES
+    assert model.opened(open_template("falcon").render(PromptWindow("", (QUESTION,)))) is Opened.NO
 
 
 # Which models there are.
@@ -554,7 +556,7 @@ def test_a_table_that_is_not_there_is_a_wrong_setting(tmp_path: Path) -> None:
 
 async def test_many_ask_for_the_limits_once(tgi: TgiDouble) -> None:
     """One asks for all."""
-    one = one_model(TgiBackend(tgi.url), FalconTemplate(), count=estimate)
+    one = one_model(TgiBackend(tgi.url), open_template("falcon"), count=estimate)
     await asyncio.gather(*(ask(one) for _ in range(5)))
     assert tgi.targets.count("/info") == 1
 

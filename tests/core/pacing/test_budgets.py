@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from core.pacing.shared import LIFE, UNUSED, Budgets
+from core.pacing.shared import LIFE, UNUSED, CallBudgets
 from core.store.connection import connect
 from core.store.keys import Keys
 from core.store.scripts import script
@@ -96,11 +96,11 @@ async def test_a_killed_process_gives_back_what_it_reserved(client: Redis, redis
     """Within a minute; and as long as it lives, it keeps it."""
     program = f"""if True:
         import asyncio
-        from core.pacing.shared import Budgets
+        from core.pacing.shared import CallBudgets
         from core.store.connection import connect
 
         async def main():
-            budget = Budgets(await connect({redis_url!r})).open({NAME!r}, 3, 0.001)
+            budget = CallBudgets(await connect({redis_url!r})).open({NAME!r}, 3, 0.001)
             for _ in range(3):
                 await budget.reserve()
             print("reserved", flush=True)
@@ -115,7 +115,7 @@ async def test_a_killed_process_gives_back_what_it_reserved(client: Redis, redis
     await victim.wait()
     seconds, micros = await client.time()
     clock = Clock(seconds + micros / 1e6)
-    budgets = Budgets(client, clock=clock, server_clock=clock, deadline=UNHURRIED)
+    budgets = CallBudgets(client, clock=clock, server_clock=clock, deadline=UNHURRIED)
     budget = budgets.open(NAME, 3, 0.001)
     clock.now += LIFE - 1
     assert not await budget.spare(1)
@@ -164,7 +164,7 @@ async def test_it_lives_for_no_longer_than_it_matters(client: Redis, company: Co
 async def test_a_clock_that_jumps_is_not_believed(client: Redis) -> None:
     """Neither a server's clock that goes back nor one that leaps makes calls, or keeps anybody waiting."""
     server, own = Clock(1e6), Clock()
-    budgets = Budgets(client, clock=own, server_clock=server, deadline=UNHURRIED)
+    budgets = CallBudgets(client, clock=own, server_clock=server, deadline=UNHURRIED)
     budget = budgets.open(NAME, 5, 1)
     assert await budget.spare(5)
     for jump in (-86_400, 86_400 * 365):
@@ -217,7 +217,7 @@ async def test_what_an_answer_granted_that_was_never_heard_comes_back(company: C
 async def test_budgets_that_nobody_uses_are_dropped(client: Redis) -> None:
     """There may be thousands of channels; those in which something is under way stay."""
     clock = Clock()
-    budgets = Budgets(client, clock=clock, deadline=UNHURRIED)
+    budgets = CallBudgets(client, clock=clock, deadline=UNHURRIED)
     busy = budgets.open("busy", 5, 1)
     await busy.reserve()
     idle = [budgets.open(f"idle {number}", 5, 1) for number in range(100)]

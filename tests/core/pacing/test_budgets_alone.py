@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from core.pacing.shared import Budgets, SharedBudget
+from core.pacing.shared import CallBudgets, SharedCallBudget
 from core.store.connection import connect
 from tests.core.company import NAME, assert_never_more
 from tests.redis_server import RedisServer
@@ -38,7 +38,7 @@ async def own(server: RedisServer) -> AsyncIterator[Redis]:
     await client.aclose()
 
 
-async def timed(budget: SharedBudget, calls: int) -> list[float]:
+async def timed(budget: SharedCallBudget, calls: int) -> list[float]:
     """Take so many, all at once; when each was had."""
 
     async def take() -> float:
@@ -52,7 +52,7 @@ async def test_when_redis_is_killed_calls_go_on_and_are_counted_again_afterwards
     server: RedisServer, own: Redis
 ) -> None:
     """At the rate of the platform's limit, one log line for all budgets, and shared again when it is back."""
-    budgets = Budgets(own)
+    budgets = CallBudgets(own)
     edits, posts = budgets.open(NAME, 4, 20), budgets.open("slack:T1:C1:chat.postMessage", 2, 1)
     await timed(edits, 2)
     await posts.reserve()
@@ -69,7 +69,7 @@ async def test_when_redis_is_killed_calls_go_on_and_are_counted_again_afterwards
         await wait_until(lambda: not budgets.away, description="Redis shared again")
     assert [line["log_level"] for line in lines] == ["warning", "info"]
     assert lines[0]["why"]
-    other = Budgets(own)
+    other = CallBudgets(own)
     await wait_until(lambda: posts.idle, description="told what was made")
     assert not await other.open("slack:T1:C1:chat.postMessage", 2, 1).spare(2), "the call while it was away counts"
     await other.aclose()
@@ -78,7 +78,7 @@ async def test_when_redis_is_killed_calls_go_on_and_are_counted_again_afterwards
 
 async def test_when_redis_hangs_calls_wait_a_moment_and_no_longer(own: Redis) -> None:
     """Each for the deadline at the most, the next ones not at all."""
-    budgets = Budgets(own, deadline=0.5)
+    budgets = CallBudgets(own, deadline=0.5)
     budget = budgets.open(NAME, 5, 1000)
     await budget.reserve()
     await own.client_pause(60_000, all=False)  # whatever writes
@@ -97,7 +97,7 @@ async def test_when_redis_hangs_calls_wait_a_moment_and_no_longer(own: Redis) ->
 
 async def test_a_process_that_is_busy_itself_does_not_blame_redis(own: Redis) -> None:
     """Neither an event loop that hangs, nor a burst of other calls to Redis, costs the company of the others."""
-    budgets = Budgets(own, deadline=0.5)
+    budgets = CallBudgets(own, deadline=0.5)
     budget = budgets.open(NAME, 50, 1000)
     await budget.take()
     burst = [asyncio.ensure_future(own.blpop([f"none:{number}"], timeout=0.8)) for number in range(20)]
@@ -114,7 +114,7 @@ async def test_a_process_that_is_busy_itself_does_not_blame_redis(own: Redis) ->
 
 async def test_while_redis_is_away_each_process_keeps_to_the_window_by_itself(server: RedisServer, own: Redis) -> None:
     """With what it made before, and what others had; and Redis is told afterwards."""
-    budgets, others = Budgets(own), Budgets(own)
+    budgets, others = CallBudgets(own), CallBudgets(own)
     window, elsewhere = budgets.open_window(NAME, 4, 1.5), others.open_window(NAME, 4, 1.5)
     await timed(elsewhere, 1)
     made = await timed(window, 1)

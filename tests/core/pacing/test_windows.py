@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from core.pacing.budget import Budget
-from core.pacing.shared import Budgets
+from core.pacing.budget import CallBudget
+from core.pacing.shared import CallBudgets
 from core.store.connection import connect
 from core.store.keys import Keys
 from tests.core.company import NAME, OPERATIONS, Company, assert_never_more, live
@@ -65,11 +65,11 @@ def test_calls_on_their_way_count_until_they_are_answered(
     async def tell() -> None:
         redis = await connect(redis_url)
         await redis.flushall()
-        company = [Budgets(redis, deadline=UNHURRIED) for _ in range(processes)]
+        company = [CallBudgets(redis, deadline=UNHURRIED) for _ in range(processes)]
         begun: list[float] = []
         arrived: list[float] = []
 
-        async def call(budget: Budget, away: float) -> None:
+        async def call(budget: CallBudget, away: float) -> None:
             await budget.reserve()
             begun.append(time.monotonic())
             await asyncio.sleep(away / 2)
@@ -120,7 +120,7 @@ async def test_rank_goes_before_time_in_all_processes(client: Redis) -> None:
     one, two = company.processes
     order: list[str] = []
 
-    async def ask(budget: Budget, rank: int, name: str) -> None:
+    async def ask(budget: CallBudget, rank: int, name: str) -> None:
         await budget.take(rank)
         order.append(name)
 

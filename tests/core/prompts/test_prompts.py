@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.prompts.falcon import FalconTemplate
+from core.prompts import open_template
 from core.prompts.speech import Voices
-from core.types import Author, Message, Role, Window
+from core.types import Author, Message, PromptWindow, Role
 
 ADA, BOB = Author("U1", "Ada"), Author("U2", "Bob")
 
 
 def render(*messages: Message, system: str = "Be kind.") -> str:
     """The text that a model reads."""
-    return FalconTemplate().render(Window(system, messages)).text()
+    return open_template("falcon").render(PromptWindow(system, messages)).text()
 
 
 def test_a_conversation_is_written_as_lines_that_begin_with_a_role() -> None:
@@ -33,7 +33,7 @@ def test_a_conversation_is_written_as_lines_that_begin_with_a_role() -> None:
 
 def test_an_answer_stops_where_a_person_would_speak() -> None:
     """The course's two stop sequences, and the other two roles; the server takes four."""
-    prompt = FalconTemplate().render(Window("", (Message(Role.USER, "hi"),)))
+    prompt = open_template("falcon").render(PromptWindow("", (Message(Role.USER, "hi"),)))
     assert prompt.stops == ("\nUser:", "<|endoftext|>", "\nSystem:", "\nAssistant:")
     assert prompt.text() == "User: hi\nAssistant:"
 

@@ -10,7 +10,7 @@ import pytest
 from core.errors import SettingsError
 from core.memory.choices import Choices
 from core.prompts.personas import Personas
-from core.prompts.reload import Fresh
+from core.prompts.reload import AutoReloaded
 from core.types import ConversationSettings
 
 
@@ -60,7 +60,7 @@ def test_files_are_looked_at_once_in_a_while(tmp_path: Path) -> None:
         made.append(1)
         return path.read_text(encoding="utf-8")
 
-    seldom, often = Fresh(path, make, pause=60), Fresh(path, make, pause=0)
+    seldom, often = AutoReloaded(path, make, pause=60), AutoReloaded(path, make, pause=0)
     assert [often.get() for _ in range(3)] == ["one"] * 3
     assert len(made) == 2
     write(path, "two", 2)

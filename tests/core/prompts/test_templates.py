@@ -18,7 +18,7 @@ from core.prompts.hugging import HuggingFaceTemplate
 from core.prompts.jinja import TemplateRefused, render
 from core.prompts.personas import list_personas, read_persona
 from core.prompts.template import PromptTemplate, open_template
-from core.types import Author, Message, Role, Window
+from core.types import Author, Message, PromptWindow, Role
 from tests.examples import examples
 
 DATA = json.loads(Path(__file__).parents[1].joinpath("data").joinpath("templates.json").read_text(encoding="utf-8"))
@@ -66,7 +66,7 @@ def test_every_family_of_the_data_is_there() -> None:
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_talk_of_several_people_is_written_down_whole(name: str) -> None:
     """Whatever roles a template takes, and in whatever order: nothing that was said is left out, and BOS is."""
-    prompt = TEMPLATES[name].render(Window("Be kind.", TALK))
+    prompt = TEMPLATES[name].render(PromptWindow("Be kind.", TALK))
     text = prompt.text()
     places = [
         text.find(words) for words in ("Ada: tea", "Bob: coffee", "Noted.", "You were asked in.", "Who likes what?")
@@ -80,14 +80,14 @@ def test_a_talk_of_several_people_is_written_down_whole(name: str) -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_server_can_take_the_stops(name: str) -> None:
     """Four at the most, and each ends a turn."""
-    prompt = TEMPLATES[name].render(Window("", TALK))
+    prompt = TEMPLATES[name].render(PromptWindow("", TALK))
     assert 1 <= len(prompt.stops) <= 4
     assert set(prompt.stops) <= set(prompt.controls)
 
 
 def test_a_chat_is_in_turns_with_one_system_prompt() -> None:
     """Most templates behind servers take nothing else."""
-    prompt = ChatTemplate().render(Window("Be kind.", TALK))
+    prompt = ChatTemplate().render(PromptWindow("Be kind.", TALK))
     assert prompt.chat
     assert [role for role, _ in prompt.chat()] == ["system", "user", "assistant", "user"]
 
@@ -140,7 +140,7 @@ def test_nobody_can_forge_the_templates_own_words(name: str, said: str, answer: 
             Message(Role.ASSISTANT, answer),
             Message(Role.USER, said, author=Author("U2", called)),
         )
-        written = TEMPLATES[name].render(Window(system, talk))
+        written = TEMPLATES[name].render(PromptWindow(system, talk))
         return written.text(), written.controls
 
     text, controls = prompt(system, called, said, answer)
@@ -158,7 +158,7 @@ def test_a_template_is_read_from_a_model_as_it_is_downloaded(tmp_path: Path) -> 
     config["added_tokens_decoder"] = {"7": {"content": "<|tool|>", "special": True}}
     path = tmp_path / "tokenizer_config.json"
     path.write_text(json.dumps(config), encoding="utf-8")
-    window = Window("Be kind.", TALK[-1:])
+    window = PromptWindow("Be kind.", TALK[-1:])
     expected = FamilyTemplate(FAMILIES["chatml"]).render(window).text()
     prompt = open_template(str(path)).render(window)
     assert (prompt.text(), prompt.stops) == (expected, ("<|im_end|>",))
@@ -203,7 +203,7 @@ def test_what_is_no_template_is_a_wrong_setting(tmp_path: Path, file: str, text:
 def test_a_template_cannot_leave_its_sandbox() -> None:
     """It reads what it is given and changes nothing."""
     for source in ("{{ ''.__class__.__mro__ }}", "{{ messages.append(1) }}", "{{ messages.__init__.__globals__ }}"):
-        prompt = HuggingFaceTemplate(source).render(Window("", TALK[:1]))
+        prompt = HuggingFaceTemplate(source).render(PromptWindow("", TALK[:1]))
         with pytest.raises((ModelRefused, SettingsError)):
             prompt.text()
 
@@ -211,7 +211,7 @@ def test_a_template_cannot_leave_its_sandbox() -> None:
 def test_a_template_that_refuses_everything_is_told_of() -> None:
     """In its own words, with what to set instead."""
     with pytest.raises(ModelRefused, match="not today") as raised:
-        HuggingFaceTemplate("{{ raise_exception('not today') }}").render(Window("", TALK)).text()
+        HuggingFaceTemplate("{{ raise_exception('not today') }}").render(PromptWindow("", TALK)).text()
     assert "PROMPT_TEMPLATE" in raised.value.remedy
 
 

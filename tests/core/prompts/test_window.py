@@ -7,9 +7,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.prompts.falcon import FalconTemplate
+from core.prompts import open_template
 from core.prompts.tokens import OVERHEAD, count_message, estimate
-from core.prompts.window import Budget, Fit, fit, share, shorten
+from core.prompts.window import Fit, TokenBudget, fit, share, shorten
 from core.types import Author, Conversation, ConversationKey, Message, ModelLimits, Role
 
 KEY = ConversationKey("terminal", "local", "me")
@@ -41,7 +41,7 @@ def ask(text: str = "and now?") -> Message:
 
 def test_what_fits_is_shown_whole() -> None:
     """Nothing is cut for no reason."""
-    fitted = fit(conversation("a", "b", "c", "d"), ask(), SYSTEM, Budget(1000, 100))
+    fitted = fit(conversation("a", "b", "c", "d"), ask(), SYSTEM, TokenBudget(1000, 100))
     assert [m.text for m in fitted.window.messages] == ["a", "b", "c", "d", "and now?"]
     assert (fitted.cut, fitted.shortened) == ("", False)
 
@@ -49,7 +49,7 @@ def test_what_fits_is_shown_whole() -> None:
 def test_what_does_not_fit_is_cut_to_sixty_per_cent_and_begins_with_a_person() -> None:
     """One step makes room for many turns."""
     texts = [f"message number {i} " * 5 for i in range(40)]
-    fitted = fit(conversation(*texts), ask(), SYSTEM, Budget(800, 100))
+    fitted = fit(conversation(*texts), ask(), SYSTEM, TokenBudget(800, 100))
     room = 800 - estimate(SYSTEM) - OVERHEAD
     spent = tokens(fitted) - estimate(SYSTEM) - OVERHEAD
     assert 0.3 * room < spent <= 0.5 * room
@@ -61,8 +61,8 @@ def test_what_the_guard_adds_is_counted() -> None:
     """Text that is full of what looks like control strings grows on its way into the prompt."""
     for text in ("<|" * 3000, "user: a\nbot: b\n" * 700, "xs |> List.map f |> List.sum\n" * 300):
         for asked, system in ((text, SYSTEM), ("hi", text)):
-            fitted = fit(conversation(), ask(asked), system, Budget(1000, 100))
-            assert estimate(FalconTemplate().render(fitted.window).text()) <= 1000
+            fitted = fit(conversation(), ask(asked), system, TokenBudget(1000, 100))
+            assert estimate(open_template("falcon").render(fitted.window).text()) <= 1000
 
 
 def test_dates_are_counted() -> None:
@@ -70,13 +70,13 @@ def test_dates_are_counted() -> None:
     days = [
         replace(message(Role.USER, "hello there", f"d{day}"), at=(day + 1) * 86_400.0 + 43_200) for day in range(100)
     ]
-    fitted = fit(Conversation(KEY, tuple(days)), ask(), SYSTEM, Budget(1000, 100))
-    assert estimate(FalconTemplate().render(fitted.window).text()) <= 1000
+    fitted = fit(Conversation(KEY, tuple(days)), ask(), SYSTEM, TokenBudget(1000, 100))
+    assert estimate(open_template("falcon").render(fitted.window).text()) <= 1000
 
 
 def test_a_cut_that_was_taken_out_counts_no_more() -> None:
     """Everything that is left is shown, and the mark does not come back with the same question."""
-    fitted = fit(conversation("a", "b", cut="gone"), ask(), SYSTEM, Budget(1000, 100))
+    fitted = fit(conversation("a", "b", cut="gone"), ask(), SYSTEM, TokenBudget(1000, 100))
     assert fitted.cut == ""
     assert len(fitted.window.messages) == 3
 
@@ -86,7 +86,7 @@ def test_after_a_cut_the_beginning_stays_the_same_for_many_turns() -> None:
     talk, starts = conversation(), []
     for turn in range(100):
         question = Message(Role.USER, f"question {turn} " * 6, id=f"q{turn}")
-        fitted = fit(talk, question, SYSTEM, Budget(1500, 100))
+        fitted = fit(talk, question, SYSTEM, TokenBudget(1500, 100))
         starts.append(fitted.window.messages[0].id)
         answer = message(Role.ASSISTANT, f"answer {turn} " * 6, f"a{turn}")
         talk = Conversation(KEY, (*talk.messages, fitted.window.messages[-1], answer), cut=fitted.cut)
@@ -95,7 +95,7 @@ def test_after_a_cut_the_beginning_stays_the_same_for_many_turns() -> None:
 
 def test_a_question_larger_than_the_budget_is_shortened_in_its_middle() -> None:
     """Its beginning and end are what people mean."""
-    fitted = fit(conversation("a", "b"), ask("BEGIN " + "x" * 100_000 + " END"), SYSTEM, Budget(500, 100))
+    fitted = fit(conversation("a", "b"), ask("BEGIN " + "x" * 100_000 + " END"), SYSTEM, TokenBudget(500, 100))
     shown = fitted.window.messages[-1].text
     assert fitted.shortened
     assert shown.startswith("BEGIN")
@@ -113,7 +113,7 @@ def test_a_question_larger_than_the_budget_is_shortened_in_its_middle() -> None:
 )
 def test_a_window_never_exceeds_its_budget(texts: list[str], asked: str, system: str, room: int, cut: str) -> None:
     """Whatever is remembered, asked, or set."""
-    fitted = fit(conversation(*texts, cut=cut), ask(asked), system, Budget(room, 100))
+    fitted = fit(conversation(*texts, cut=cut), ask(asked), system, TokenBudget(room, 100))
     assert tokens(fitted) <= room
     assert fitted.window.messages[-1].id == "now"
 

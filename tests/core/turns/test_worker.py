@@ -12,7 +12,7 @@ import redis.asyncio
 from structlog.testing import capture_logs
 
 from bots.health.health import Health
-from core.assistant.assistant import Assistant, Manner
+from core.assistant.assistant import AnswerSettings, Assistant
 from core.delivery.surface import Pace
 from core.errors import PlatformError, PlatformUnavailable, StorageFault
 from core.memory.conversations import Exchange, RedisMemory
@@ -20,7 +20,7 @@ from core.metrics.meters import apart as metrics_apart
 from core.models.backends.tgi import TgiBackend
 from core.models.models import one_model
 from core.policy import Venue
-from core.prompts.falcon import FalconTemplate
+from core.prompts import open_template
 from core.turns.jobs import Job
 from core.turns.operator import Operator
 from core.turns.queue import FollowUp, RedisTurnQueue
@@ -89,8 +89,10 @@ class Office:
     def __init__(self, client: redis.asyncio.Redis, tgi: TgiDouble, town: Town) -> None:
         self.client, self.town = client, town
         self.memory = RedisMemory(client, retention=3600)
-        manner = Manner("", 0.7, 500, ModelLimits(4000, 4096))
-        self.assistant = Assistant(self.memory, one_model(TgiBackend(tgi.url), FalconTemplate()), manner)
+        answer_settings = AnswerSettings("", 0.7, 500, ModelLimits(4000, 4096))
+        self.assistant = Assistant(
+            self.memory, one_model(TgiBackend(tgi.url), open_template("falcon")), answer_settings
+        )
         self.workers: list[Worker] = []
         self.queue = self.open_queue()
 
