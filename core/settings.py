@@ -138,7 +138,6 @@ class Settings(BaseSettings):
     # Slack
     slack_bot_token: Annotated[SecretStr, _check_prefix("xoxb-")] | None = Field(None, examples=["xoxb-1-2-abc"])
     slack_app_token: Annotated[SecretStr, _check_prefix("xapp-")] | None = Field(None, examples=["xapp-1-A1-2-abc"])
-    slack_signing_secret: SecretStr | None = Field(None, examples=["8f742231b10e8888abcd99yyyzzz85a5"])
     slack_api_url: Annotated[HttpUrl, AfterValidator(_end_with_slash)] = Field(
         "https://slack.com/api/", examples=["https://slack-gov.com/api/"]
     )

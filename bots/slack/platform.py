@@ -97,7 +97,6 @@ class Slack:
         settings = self._settings
         app_token = _token(settings.slack_app_token, "SLACK_APP_TOKEN", "xapp-…")
         listener = SlackListener(settings, self.surface, queue, memory)
-        secret = settings.slack_signing_secret
         # Bolt warns at each start that it makes no use of SLACK_BOT_TOKEN, which is as it should be.
         bolt_log = logging.getLogger("bots.slack.bolt")
         bolt_log.setLevel(logging.ERROR)
@@ -105,7 +104,6 @@ class Slack:
             logger=bolt_log,
             client=self._client,
             authorize=_authorize(self._who, self._client),
-            signing_secret=secret.get_secret_value() if secret else None,
             process_before_response=True,
         )
         listener.attach(app)
