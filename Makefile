@@ -1,6 +1,6 @@
 # Parley's commands. Each does all of its own set-up in .venv; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all engine-test resolved-test check bench chaos pins audit pictures clean
+.PHONY: help setup run test test-all engine-test resolved-test check journey bench chaos pins audit pictures clean
 
 # Any Python from 3.11 on; `make run PYTHON=/path/to/python3.13` chooses another, now and later.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -32,6 +32,7 @@ help:
 	@echo "make engine-test   a real engine (transformers serve) with a tiny model: over a gigabyte, in .engine"
 	@echo "make resolved-test   the model's client with the packages that pip chooses on its own, in .venv/resolved"
 	@echo "make check   ruff and mypy"
+	@echo "make journey  the rooms and files that one mention in Slack passes, printed as a table"
 	@echo "make bench   measurements on this machine, as one table"
 	@echo "make chaos   300 processes killed while people ask, and what came of it (some minutes)"
 	@echo "make setup   .venv with the pinned packages (run and test do it by themselves)"
@@ -66,6 +67,9 @@ check: .venv/dev.stamp
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+
+journey: .venv/dev.stamp .venv/redis.stamp
+	@$(BIN)/python -m tests.journey
 
 bench: .venv/dev.stamp .venv/redis.stamp
 	@$(BIN)/python -m tests.bench $(ARGS)
