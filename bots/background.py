@@ -1,4 +1,4 @@
-"""What an adapter does beside: people are told something, and the event that led to it does not wait for that."""
+"""Tasks in the background of an adapter: it tells people something, and the event that led to it does not wait."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from core.errors import ParleyError
 
 log = structlog.get_logger()
 
-PATIENCE = 5
-"""Seconds for which those under way are waited for at the end."""
+DRAIN_SECONDS = 5
+"""Seconds that the tasks still running get to finish when a process stops."""
 
 
-class Errands:
-    """Runs errands; who has some inherits from it."""
+class BackgroundTasks:
+    """Runs tasks in the background. A class that has some inherits from it."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def later(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Do something beside; a refusal of the platform is logged, not lost."""
+        """Run ``work`` in the background. If the platform refuses it, that is logged."""
 
         async def run() -> None:
             try:
@@ -36,6 +36,6 @@ class Errands:
         task.add_done_callback(self._tasks.discard)
 
     async def drain(self) -> None:
-        """Let what was begun here come to its end."""
+        """Wait until all tasks have finished, for ``DRAIN_SECONDS`` at most."""
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=PATIENCE)
+            await asyncio.wait(self._tasks, timeout=DRAIN_SECONDS)

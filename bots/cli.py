@@ -15,13 +15,14 @@ from bots.commands import prompt as prompt_cli
 from bots.commands import queue as queue_cli
 from bots.console.streams import give_stdout_up, open_streams, say
 from bots.console.usage import OPERATE, SET_UP, START, Command, Group
+from bots.platforms import PLATFORMS, configured, load_all_settings, platform_names, without_account
 from core.errors import ParleyError, PlatformUnauthorized, SettingsError
-from core.settings import Settings, load_settings
+from core.settings import Settings
 from core.version import parley_version
 
 SILENCE = (
-    "Nothing to do: no platform is set up (SLACK_BOT_TOKEN and SLACK_APP_TOKEN, or DISCORD_TOKEN), and the input was "
-    "empty. `parley doctor` says what is missing; `parley run web` shows the page."
+    "Nothing to do: no platform is set up ({tokens}), and the input was empty. `parley doctor` says what is missing; "
+    "`parley run web` shows the page."
 )
 
 
@@ -39,8 +40,6 @@ cli = typer.Typer(
 
     Settings come from the environment and from the file .env; .env.example explains each of them.""",
 )
-slack = typer.Typer(cls=Group, no_args_is_help=True, help="Set up Slack.")
-discord = typer.Typer(cls=Group, no_args_is_help=True, help="Set up Discord.")
 queue = typer.Typer(cls=Group, no_args_is_help=True, help="Inspect and manage the queue of questions.")
 dead = typer.Typer(
     cls=Group, no_args_is_help=True, help="Dead letters: questions that were given up after their worker crashed."
@@ -52,8 +51,6 @@ for group, name, panel in (
     (queue, "queue", OPERATE),
     (memory, "memory", OPERATE),
     (prompt, "prompt", OPERATE),
-    (slack, "slack", SET_UP),
-    (discord, "discord", SET_UP),
 ):
     cli.add_typer(group, name=name, rich_help_panel=panel)
 queue_cli.attach(queue, dead)
@@ -62,11 +59,20 @@ prompt_cli.attach(prompt)
 backup_cli.attach(cli)
 
 
-def _platforms() -> list[str]:
+def _names() -> list[str]:
     """What can be typed after ``parley run``."""
-    from bots.app import ALL, PLATFORMS, WORKER
+    from bots.duties import ALL, WORKER
 
-    return [*PLATFORMS, ALL, WORKER]
+    return [*platform_names(), ALL, WORKER]
+
+
+def _names_in_words() -> str:
+    """The platforms: ``slack, discord or web (the page)``."""
+    *others, last = (
+        platform.name if platform.name == platform.called.lower() else f"{platform.name} ({platform.called})"
+        for platform in PLATFORMS
+    )
+    return f"{', '.join(others)} or {last}"
 
 
 @cli.callback(invoke_without_command=True)
@@ -82,9 +88,9 @@ def run(
         list[str] | None,
         typer.Argument(
             metavar="PLATFORM",
-            help="slack, discord or web (the page); all: each of them that is set up; worker: only answer. Without "
-            "one, Parley runs on each platform whose token is set, else it shows the page.",
-            autocompletion=_platforms,
+            help=f"{_names_in_words()}; all: each of them that is set up; worker: only answer. Without one, Parley "
+            "runs on each platform whose token is set, else it shows the page.",
+            autocompletion=_names,
         ),
     ] = None,
     no_worker: Annotated[
@@ -106,19 +112,20 @@ def run(
 
     If nothing is set up and the input is a pipe, each line is answered as by `parley chat`.
     """
-    from bots import app
+    from bots.duties import duties, tokens_in_words
     from bots.log import configure_logging
+    from bots.run import run as run_platforms
 
     settings = _settings()
-    if not names and not app.configured(settings):
-        if not (sys.stdin.isatty() and app.has_page()):
-            _chat(settings, silence=SILENCE)
-        names = ["web"]
+    if not names and not configured(settings):
+        names = [platform.name for platform in without_account() if platform.installed()][:1]
+        if not (sys.stdin.isatty() and names):
+            _chat(settings, silence=SILENCE.format(tokens=tokens_in_words()))
     # `bots.startup` tells a person at a terminal what happens; who wants the log there sets LOG_LEVEL.
     wanted = "log_level" in settings.model_fields_set or not sys.stderr.isatty()
     configure_logging(settings.log_level if wanted else "warning")
-    todo = app.duties(settings, names or [], worker=not no_worker)
-    asyncio.run(app.run(settings, todo, browser=not no_browser))
+    todo = duties(settings, names or [], worker=not no_worker)
+    asyncio.run(run_platforms(settings, todo, browser=not no_browser))
 
 
 @cli.command(cls=Command, rich_help_panel=START)
@@ -191,45 +198,6 @@ def doctor(
     raise typer.Exit(asyncio.run(examine(as_json=as_json)))
 
 
-@slack.command(cls=Command)
-def manifest(
-    minimal: Annotated[
-        bool, typer.Option("--minimal", help="Ask for fewer permissions; what is lost is listed on standard error.")
-    ] = False,
-) -> None:
-    """Print the app manifest. Paste it at api.slack.com/apps > Create New App > From a manifest."""
-    from bots.slack.manifest import LOST, manifest_json
-
-    typer.echo(manifest_json(minimal=minimal))
-    if minimal:
-        typer.echo("\n".join(LOST), err=True)
-
-
-@discord.command(cls=Command)
-def invite() -> None:
-    """Print the link that adds the bot to a server, with only the permissions it needs."""
-    from bots.discord.setup import invite_url
-    from bots.log import configure_logging
-
-    configure_logging("error")
-    typer.echo(asyncio.run(invite_url(_settings())))
-
-
-@discord.command(cls=Command)
-def sync(
-    force: Annotated[bool, typer.Option("--force", help="Register them even if they have not changed.")] = False,
-) -> None:
-    """Register the slash commands in Discord, if they have changed.
-
-    `parley run` does the same when it starts. Discord shows new commands within seconds.
-    """
-    from bots.discord.setup import sync_commands
-    from bots.log import configure_logging
-
-    configure_logging("error")
-    typer.echo(asyncio.run(sync_commands(_settings(), force=force)))
-
-
 def _settings() -> Settings:
     """The settings. Mistakes in .env are named on stderr first: they may be why a setting is missing."""
     from bots.doctor.envfile import ignored_lines
@@ -237,17 +205,30 @@ def _settings() -> Settings:
     for line in ignored_lines():
         if line.mistake:
             typer.echo(f".env, line {line.line}: {line.found}. {line.remedy}", err=True)
-    return load_settings()
+    return load_all_settings()
 
 
 def _chat(settings: Settings, *, silence: str = "") -> NoReturn:
     from bots.log import configure_logging
-    from bots.terminal.chat import chat_in_terminal
+    from bots.terminal.talk import chat_in_terminal
 
     configure_logging("debug" if settings.log_level == "debug" else "error")
     raise typer.Exit(asyncio.run(chat_in_terminal(settings, silence=silence)))
 
 
+def _quiet_settings() -> Settings:
+    """The settings for a command that logs nothing but errors."""
+    from bots.log import configure_logging
+
+    configure_logging("error")
+    return _settings()
+
+
+for _platform in PLATFORMS:
+    if _platform.add_commands:
+        _group = typer.Typer(cls=Group, no_args_is_help=True, help=f"Set up {_platform.called}.")
+        _platform.add_commands(_group, _quiet_settings)
+        cli.add_typer(_group, name=_platform.name, rich_help_panel=SET_UP)
 config_cli.attach(cli)
 
 

@@ -9,20 +9,16 @@ from typing import Any
 
 import structlog
 
-_EDGE = r"(?:\b|(?<=\[\dm)|(?<=\[\d\dm))"
-"""Where a word begins; on a terminal, perhaps behind the codes of a colour."""
+from bots.platform import WORD_START
+from bots.platforms import PLATFORMS
+
 _SECRETS = (
     # What follows is a secret: tickets in addresses of sockets, keys in headers.
     re.compile(r"((?i:ticket=|Bearer |Basic ))[^\s&'\"\\]+"),
-    # Discord's interaction tokens and webhooks; Slack's response addresses.
-    re.compile(r"(/(?:interactions|webhooks)/\d+/)[\w.%=+-]+"),
-    re.compile(r"(hooks\.slack\.com/)[^\s'\"\\]+"),
-    re.compile(r"(aW50ZXJhY3Rpb246)[\w=+/-]+"),
-    # Keys that say what they are: Slack's, OpenAI's and those made like them, Hugging Face's.
-    re.compile(_EDGE + r"((?i:xox[a-z](?:\.xox[a-z])?-|xapp-|xwfp-))[\w-]+"),
-    re.compile(_EDGE + r"(sk-|hf_)[\w-]{8,}"),
-    # Three parts with dots between: a bot's token of Discord, a JSON web token.
-    re.compile(_EDGE + r"([MNO][\w-]{3}|eyJ[\w-])[\w-]{15,300}\.[\w-]{5,2000}\.[\w-]{20,}"),
+    # Keys that say what they are: OpenAI's and those made like them, Hugging Face's.
+    re.compile(WORD_START + r"(sk-|hf_)[\w-]{8,}"),
+    # A JSON web token.
+    re.compile(WORD_START + r"(eyJ[\w-])[\w-]{15,300}\.[\w-]{5,2000}\.[\w-]{20,}"),
 )
 """Each keeps its beginning, which tells the kind; none crosses a space or the end of a string in JSON."""
 _WORD = re.compile(r"[^\s'\"\\]+")
@@ -31,7 +27,7 @@ _WORD = re.compile(r"[^\s'\"\\]+")
 def redact(line: str) -> str:
     """A log line without what looks like a secret; the beginning that tells its kind stays."""
     line = _WORD.sub(_without_login, line) if "://" in line and "@" in line else line
-    for secret in _SECRETS:
+    for secret in (*_SECRETS, *(secret for platform in PLATFORMS for secret in platform.secrets)):
         line = secret.sub(r"\1…", line)
     return line
 

@@ -13,8 +13,8 @@ import webbrowser
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from bots.addresses import server
 from bots.console.streams import say
 from core.settings import Settings
 from core.version import parley_version
@@ -84,11 +84,6 @@ def in_words(settings: Settings, names: Sequence[str] = ()) -> str:
         return "demo model"
     called = f"model {settings.model_name}" if settings.model_name else "model"
     return f"{called} at {server(settings.model_url)}"
-
-
-def server(url: str) -> str:
-    """Host and port of an address, without its user and password."""
-    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def has_browser(environment: Mapping[str, str] = os.environ) -> bool:

@@ -1,6 +1,7 @@
-"""One typed ``Settings``, from the environment and ``.env``; the environment wins.
+"""The settings of the core, from the environment and ``.env``; the environment wins.
 
-Every setting has a description and an example here; ``.env.example`` documents the same names (a test compares).
+Each platform derives a class from ``Settings`` and adds its own; ``bots.platforms`` loads all of them together. Every
+setting has a description and an example here; ``.env.example`` documents the same names (a test compares).
 A wrong value becomes one line that names the setting, what is wrong with it, and an example; the value of a secret
 is never repeated, and ``repr`` shows secrets masked.
 """
@@ -12,7 +13,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar, overload
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, model_validator
@@ -91,10 +92,6 @@ def _check_url(value: str) -> str:
     return value
 
 
-def _end_with_slash(value: str) -> str:
-    return value if value.endswith("/") else value + "/"
-
-
 def _at_home(value: Path) -> Path:
     """``~/parley`` as a shell would read it: in ``.env`` there is no shell to do it."""
     try:
@@ -103,7 +100,9 @@ def _at_home(value: Path) -> Path:
         raise ValueError("begins with a home folder that is not known") from None
 
 
-def _check_prefix(*prefixes: str) -> AfterValidator:
+def check_prefix(*prefixes: str) -> AfterValidator:
+    """A secret that begins with one of ``prefixes``."""
+
     def check(secret: SecretStr) -> SecretStr:
         if not secret.get_secret_value().startswith(prefixes):
             raise ValueError(f"should begin with {_any_of(prefixes)}")
@@ -120,10 +119,11 @@ HttpUrl = Annotated[str, AfterValidator(_check_url)]
 Limits = Annotated[Quota, NoDecode, BeforeValidator(_read_quota)]
 HomePath = Annotated[Path, AfterValidator(_at_home)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+S = TypeVar("S", bound="Settings")
 
 
 class Settings(BaseSettings):
-    """All that can be set. See ``.env.example`` for the same list with more words."""
+    """All that can be set for the core. ``.env.example`` explains each setting."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -135,48 +135,8 @@ class Settings(BaseSettings):
         frozen=True,
     )
 
-    # Slack
-    slack_bot_token: Annotated[SecretStr, _check_prefix("xoxb-")] | None = Field(None, examples=["xoxb-1-2-abc"])
-    slack_app_token: Annotated[SecretStr, _check_prefix("xapp-")] | None = Field(None, examples=["xapp-1-A1-2-abc"])
-    slack_api_url: Annotated[HttpUrl, AfterValidator(_end_with_slash)] = Field(
-        "https://slack.com/api/", examples=["https://slack-gov.com/api/"]
-    )
-    slack_allow_channels: Names = Field(frozenset(), examples=["C0123,C0456"])
-    slack_allow_users: Names = Field(frozenset(), examples=["U0123,U0456"])
-    slack_allow_external: bool = Field(False, examples=["true"])
-
-    # Discord
-    discord_token: SecretStr | None = Field(None, examples=["MTA5.abc.def"])
-    discord_message_content: bool = Field(False, examples=["true"])
-    discord_auto_thread: bool = Field(False, examples=["true"])
-    discord_allow_guilds: Names = Field(frozenset(), examples=["1234567890123456789"])
-    discord_allow_channels: Names = Field(frozenset(), examples=["1234567890123456789"])
-    discord_allow_roles: Names = Field(frozenset(), examples=["1234567890123456789"])
-    discord_allow_users: Names = Field(frozenset(), examples=["1234567890123456789"])
-    discord_allow_bots: Names = Field(frozenset(), examples=["1234567890123456789"])
-    discord_allow_dms: bool = Field(True, examples=["false"])
-    discord_deny_guilds: Names = Field(frozenset(), examples=["1234567890123456789"])
-    discord_deny_channels: Names = Field(frozenset(), examples=["1234567890123456789"])
-    discord_deny_roles: Names = Field(frozenset(), examples=["1234567890123456789"])
-    discord_deny_users: Names = Field(frozenset(), examples=["1234567890123456789"])
-    discord_token_seconds: float = Field(840, gt=0, le=890, examples=["840"])
-    discord_silence_seconds: Seconds = Field(300, examples=["300"])
-    discord_calls_per_second: int = Field(50, ge=1, le=10_000, examples=["25"])
-    discord_leave_days: float = Field(7, ge=0, le=3650, examples=["7"])
-    discord_shard_count: int = Field(1, ge=1, le=10_000, examples=["4"])
-    discord_shard_ids: Names = Field(frozenset(), examples=["0,1"])
-    discord_api_url: HttpUrl | None = Field(None, examples=["http://localhost:8080/api/v10"])
-    discord_gateway_url: str | None = Field(None, examples=["ws://localhost:8080/gateway/"])
-
-    # The page
-    web_host: str = Field("127.0.0.1", min_length=1, examples=["192.168.1.20"])
-    web_port: int = Field(7860, ge=0, le=65_535, examples=["7860"])
-    web_user: str = Field("", examples=["team"])
-    web_password: SecretStr | None = Field(None, examples=["a long one"])
-    web_auth_header: str = Field("", examples=["X-Forwarded-User"])
-
     # Redis
-    redis_url: Annotated[SecretStr, _check_prefix("redis://", "rediss://", "unix://")] | None = Field(
+    redis_url: Annotated[SecretStr, check_prefix("redis://", "rediss://", "unix://")] | None = Field(
         None, examples=["redis://:password@localhost:6379/0"]
     )
     data_dir: HomePath = Field(Path(".parley"), examples=["/var/lib/parley"])
@@ -277,8 +237,20 @@ class Settings(BaseSettings):
         return int(self.retention_days * 86_400)
 
 
-def load_settings(**values: Any) -> Settings:
+@overload
+def load_settings(**values: Any) -> Settings: ...
+
+
+@overload
+def load_settings(model: type[S], /, **values: Any) -> S: ...
+
+
+def load_settings(model: type[Any] = Settings, /, **values: Any) -> Any:
     """Read the environment and ``.env``; ``values`` go before both.
+
+    Args:
+        model: ``Settings``, or a class derived from it that has the settings of a platform, too.
+        values: Settings by their fields.
 
     Raises:
         SettingsError: with one line for each wrong setting.
@@ -286,9 +258,9 @@ def load_settings(**values: Any) -> Settings:
     # A line of .env that is none is said in our own words: see bots.doctor.envfile.
     logging.getLogger("dotenv.main").setLevel(logging.ERROR)
     try:
-        return Settings(**values)
+        return model(**values)
     except ValidationError as error:
-        lines = [_explain(details) for details in error.errors(include_url=False, include_input=False)]
+        lines = [_explain(model, details) for details in error.errors(include_url=False, include_input=False)]
         raise SettingsError("\n".join(lines)) from None
     except UnicodeDecodeError:
         raise SettingsError(".env: is not UTF-8 text. Save it again as UTF-8") from None
@@ -301,19 +273,24 @@ def in_plain_words(details: ErrorDetails) -> str:
     return _PLAIN.get(details["type"]) or details["msg"].removeprefix("Value error, ").removeprefix("Input ")
 
 
-def _explain(details: ErrorDetails) -> str:
+def names_of(model: type[Settings], field: str) -> list[str]:
+    """The names of a setting in the environment, in capitals: its own, or its aliases."""
+    alias = model.model_fields[field].validation_alias
+    choices = alias.choices if isinstance(alias, AliasChoices) else [field]
+    return [str(name).upper() for name in choices]
+
+
+def _explain(model: type[Settings], details: ErrorDetails) -> str:
     """One line: the setting, what is wrong, an example."""
     said = in_plain_words(details)
     if not details["loc"]:
         return said
     field = str(details["loc"][0]).lower()
-    name = _as_written(field)
-    return f"{name}: {said}. Example: {name}={(Settings.model_fields[field].examples or [''])[0]}"
+    name = _as_written(model, field)
+    return f"{name}: {said}. Example: {name}={(model.model_fields[field].examples or [''])[0]}"
 
 
-def _as_written(field: str) -> str:
+def _as_written(model: type[Settings], field: str) -> str:
     """The name under which a person set a field: its own, or an alias."""
-    written = {name.lower() for name, value in {**dotenv_values(".env"), **os.environ}.items() if value}
-    choices = Settings.model_fields[field].validation_alias
-    names = choices.choices if isinstance(choices, AliasChoices) else [field]
-    return next((str(name) for name in names if name in written), field).upper()
+    written = {name.upper() for name, value in {**dotenv_values(".env"), **os.environ}.items() if value}
+    return next((name for name in names_of(model, field) if name in written), field.upper())

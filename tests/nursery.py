@@ -36,11 +36,11 @@ from tests.waiting import wait_until
 ROOT = Path(__file__).parents[1]
 LOADED = (
     "aiohttp",
-    "bots.app",
     "bots.cli",
+    "bots.run",
     "bots.discord.platform",
     "bots.slack.platform",
-    "bots.terminal.chat",
+    "bots.terminal.talk",
     "core.turns.worker",
     "discord.ext.commands",
     "pydantic_settings",

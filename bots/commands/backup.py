@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bots.commands.memory import AsJson, Store, do, done
+from bots.commands.store import AsJson, Store, do, done
 from bots.console.printing import many, progress
 from bots.console.usage import OPERATE, Command
 from core.errors import BackupError

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from bots.app import answer_settings
+from bots.assembly import answer_settings
 from bots.console.printing import did_you_mean
 from bots.terminal.chat import visible
 from bots.terminal.plain import write

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from bots.console.printing import plain, print_json, show, table
 from bots.console.usage import SET_UP, Command
 from bots.doctor.envfile import env_file, setting_names, settings_in_env_file
+from bots.platforms import all_settings
 from core.settings import Settings
 
 MASK = "…"
@@ -74,7 +75,7 @@ def effective(settings: Settings, wrong: frozenset[str] = frozenset()) -> list[E
         names.setdefault(field, []).append(name)
     rows = []
     for field, called in names.items():
-        value, info = getattr(settings, field), Settings.model_fields[field]
+        value, info = getattr(settings, field), all_settings().model_fields[field]
         set_here = next((name for name in called if name in environment), "")
         set_there = next((name for name in called if name in in_file), "")
         source = (

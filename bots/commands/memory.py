@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bots.commands.backup import left_out, put_back
+from bots.commands.store import AsJson, Store, do, done
 from bots.console.printing import ago, many, plain, print_json, progress, show, span, table
 from bots.console.usage import Command
+from bots.platforms import PLATFORMS
 from core.errors import ParleyError
-from core.settings import load_settings
 
-if TYPE_CHECKING:  # the command line is read before anything that is dear to import is needed
-    from redis.asyncio import Redis
-
-    from core.archive import Archive, Record
-    from core.memory import RedisMemory
-
-T = TypeVar("T")
+if TYPE_CHECKING:  # the command line is read before anything that takes long to import is needed
+    from core.archive import Record
 
 MOST_NAMES = 3
 """Conversations that are named one by one before they are forgotten."""
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="As `parley memory ls` shows it. The end of it is enough.")]
 Conversation = Annotated[
     str, typer.Option(metavar="NAME", help="Only this conversation, as `ls` shows it. The end of its name is enough.")
@@ -43,16 +37,6 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")
 
 class Missing(ParleyError):
     """There is no such conversation."""
-
-
-@dataclass(frozen=True, slots=True)
-class Store:
-    """What commands work on; ``retention`` in seconds."""
-
-    redis: Redis
-    archive: Archive
-    memory: RedisMemory
-    retention: int
 
 
 def attach(memory: typer.Typer) -> None:
@@ -156,8 +140,6 @@ def import_(
 
     What is already here stays as it is, and what was forgotten since stays forgotten.
     """
-    from bots.commands.backup import left_out, put_back
-
     counts = do(lambda store: put_back(store, file, "merge"))
     added = counts["written"] + counts["merged"]
     said = f"Added {many(added, 'conversation')}." if added else "Nothing was added."
@@ -213,12 +195,13 @@ async def _forget(store: Store, conversation: str, channel: str, user: str) -> i
                 forgotten += await store.memory.forget(record.key)
             step()
     if user:
-        from bots.web.people import People
         from core.memory import Feedback
 
         forgotten += await _forget_letters(store, user)
         await Feedback(store.redis).forget(user)
-        await People(store.redis, retention=store.retention).forget(user)
+        for platform in PLATFORMS:
+            if platform.forget_person:
+                await platform.forget_person(store.redis, store.settings, user)
     return forgotten
 
 
@@ -288,31 +271,3 @@ def _figures(record: Record) -> dict[str, Any]:
         "last_at": messages[-1].at if messages else 0.0,
         "forgotten_at": record.parts["messages"].until if stored else 0.0,
     }
-
-
-def do(work: Callable[[Store], Awaitable[T]]) -> T:
-    """Do something with what is remembered."""
-    from core.archive import Archive, prepare
-    from core.memory import RedisMemory
-    from core.models.table import counter
-    from core.store import open_redis
-
-    settings = load_settings()
-
-    async def run() -> T:
-        url = settings.redis_url.get_secret_value() if settings.redis_url else None
-        async with open_redis(url, settings.data_dir) as redis:
-            await prepare(redis)
-            keep = settings.retention_seconds
-            memory = RedisMemory(redis, retention=keep, count=counter(settings))
-            return await work(Store(redis, Archive(redis, retention=keep), memory, keep))
-
-    return asyncio.run(run())
-
-
-def done(as_json: bool, said: str, **figures: Any) -> None:
-    """Say what was done."""
-    if as_json:
-        print_json({"ok": True, **figures})
-    else:
-        print(said)  # noqa: T201

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bots.commands.memory import AsJson, Name, one_name
+from bots.commands.memory import Name, one_name
+from bots.commands.store import AsJson
 from bots.console.printing import plain, print_json
 from bots.console.usage import Command
+from bots.platforms import load_all_settings
 from core.errors import ParleyError
-from core.settings import Settings, load_settings
+from core.settings import Settings
 from core.types import Conversation, Message, Role
 
 if TYPE_CHECKING:
-    from bots.app import Core
+    from bots.assembly import Core
     from core.types import Prompt
 
 
@@ -55,7 +57,7 @@ def show(
     from bots.log import configure_logging
 
     configure_logging("error")
-    seen = asyncio.run(_look(load_settings(), conversation, say))
+    seen = asyncio.run(_look(load_all_settings(), conversation, say))
     chat = seen.prompt.chat() if seen.prompt.chat else None
     if as_json:
         messages = [{"role": role, "content": text} for role, text in chat] if chat else None
@@ -73,7 +75,7 @@ def show(
 
 
 async def _look(settings: Settings, wanted: str, say: str) -> Seen:
-    from bots.app import open_core
+    from bots.assembly import open_core
     from core.archive import Archive
 
     async with open_core(settings) as core:

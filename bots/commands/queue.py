@@ -12,8 +12,8 @@ import typer
 from bots.console.printing import ago, many, plain, print_json, table
 from bots.console.printing import show as show_table
 from bots.console.usage import Command
+from bots.platforms import load_all_settings
 from core.errors import ParleyError
-from core.settings import load_settings
 
 if TYPE_CHECKING:  # the command line is read before anything that is dear to import is needed
     from core.turns import Lane, Letter, Operator, RedisTurnQueue
@@ -179,7 +179,7 @@ def _do(work: Callable[[Operator, RedisTurnQueue], Awaitable[T]]) -> T:
     from core.store import open_redis
     from core.turns import Operator, RedisTurnQueue
 
-    settings = load_settings()
+    settings = load_all_settings()
 
     async def run() -> T:
         url = settings.redis_url.get_secret_value() if settings.redis_url else None

@@ -1,3 +1,5 @@
 """The adapter of Discord."""
 
-__all__ = ["checks", "platform", "setup"]
+from bots.discord.description import PLATFORM
+
+__all__ = ["PLATFORM"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from core.settings import Settings
+from bots.discord.settings import DiscordSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Asker:
     roles: Collection[str] = ()
 
 
-def refusal(settings: Settings, asker: Asker, *, bot: bool = False) -> str:
+def refusal(settings: DiscordSettings, asker: Asker, *, bot: bool = False) -> str:
     """Why somebody is not answered here; "" if they are. What is denied stays denied: deny always beats allow.
 
     ``bot``: another bot, which is answered only if it is named among those that are.

@@ -15,9 +15,9 @@ from bots.discord.commands import PERMISSIONS, Tree, payload, shape
 from bots.discord.errors import ADVICE
 from bots.discord.gateway import INTENT
 from bots.discord.platform import log_in
-from bots.doctor.check import DEADLINE, Check, Say, ms
+from bots.discord.settings import DiscordSettings
+from bots.findings import DEADLINE, Check, Say, ms
 from core.errors import PlatformError, PlatformUnauthorized
-from core.settings import Settings
 
 GET_KEY = (
     "Create an application at discord.com/developers > New Application. On its page Bot, press Reset Token, and copy "
@@ -29,7 +29,7 @@ MOST_GUILDS = 20
 """Servers whose channels are looked at."""
 
 
-async def examine_discord(settings: Settings, wrong: Collection[str], say: Say) -> None:
+async def examine_discord(settings: DiscordSettings, wrong: Collection[str], say: Say) -> None:
     """Log in as the bot does, without a gateway, and look at what it may do."""
     name, tried, began = "discord.bot", "Discord, bot token", time.perf_counter()
     if spoilt := {"discord_api_url", "discord_token"} & set(wrong):
@@ -57,7 +57,7 @@ async def examine_discord(settings: Settings, wrong: Collection[str], say: Say) 
         await calls.close()
 
 
-def _intents(settings: Settings, client: discord.Client) -> Check:
+def _intents(settings: DiscordSettings, client: discord.Client) -> Check:
     name, tried = "discord.intents", "Discord, intents"
     on = bool(client.application_flags.value & CONTENT_FLAGS)
     if not settings.discord_message_content:
@@ -87,7 +87,7 @@ async def _commands(calls: Calls) -> Check:
     return Check(name, "warning", tried, found, "`parley run` registers them; so does `parley discord sync --force`.")
 
 
-async def _servers(settings: Settings, calls: Calls, say: Say) -> None:
+async def _servers(settings: DiscordSettings, calls: Calls, say: Say) -> None:
     """Where the bot is, and what it lacks in the channels that are named in the settings; else in any."""
     tried = "Discord, servers"
     try:
@@ -112,7 +112,7 @@ async def _servers(settings: Settings, calls: Calls, say: Say) -> None:
     say(Check("discord.permissions", "warning", tried, "\n".join(["some are missing:", *lacking]), remedy))
 
 
-async def _lacking(settings: Settings, calls: Calls, guild: int) -> list[str]:
+async def _lacking(settings: DiscordSettings, calls: Calls, guild: int) -> list[str]:
     """One line for each channel in which the bot lacks something."""
     http, me = calls.client.http, calls.client.user
     assert me  # noqa: S101 - known since the login

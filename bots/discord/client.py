@@ -15,7 +15,7 @@ from bots.discord.calls import trace
 from bots.discord.commands import take_form
 from bots.discord.gateway import Gateway
 from bots.discord.listener import DiscordListener
-from core.settings import Settings
+from bots.discord.settings import DiscordSettings
 
 log = structlog.get_logger()
 
@@ -113,7 +113,7 @@ class ShardedClient(_Several, discord.AutoShardedClient):
     """Several connections."""
 
 
-def open_client(settings: Settings) -> Client | ShardedClient:
+def open_client(settings: DiscordSettings) -> Client | ShardedClient:
     """A client that is not logged in yet."""
     chosen = options(settings)
     if settings.discord_shard_count == 1:
@@ -123,7 +123,7 @@ def open_client(settings: Settings) -> Client | ShardedClient:
     return ShardedClient(shard_count=settings.discord_shard_count, **chosen)
 
 
-def intents(settings: Settings) -> discord.Intents:
+def intents(settings: DiscordSettings) -> discord.Intents:
     """Messages that mention us, and direct messages; what others say only where the operator switched that on."""
     wanted = discord.Intents.none()
     wanted.guilds = wanted.guild_messages = wanted.dm_messages = True
@@ -131,7 +131,7 @@ def intents(settings: Settings) -> discord.Intents:
     return wanted
 
 
-def options(settings: Settings) -> dict[str, Any]:
+def options(settings: DiscordSettings) -> dict[str, Any]:
     """For ``discord.Client``: nothing is cached that Redis or the next event tells us."""
     lead(settings)
     # Its log repeats what ours says, and in debug the text of messages.
@@ -148,7 +148,7 @@ def options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def lead(settings: Settings) -> None:
+def lead(settings: DiscordSettings) -> None:
     """Lead the library to another API or gateway: a REST proxy, or a double."""
     if settings.discord_api_url:
         Route.BASE = settings.discord_api_url.rstrip("/")

@@ -8,10 +8,10 @@ import structlog
 from bots.discord.access import Asker, refusal
 from bots.discord.calls import Calls
 from bots.discord.events import Place
+from bots.discord.settings import DiscordSettings
 from bots.discord.state import DiscordState
 from core.errors import PlatformError
 from core.metrics import turn_fields
-from core.settings import Settings
 from core.types import Turn
 
 log = structlog.get_logger()
@@ -20,7 +20,7 @@ log = structlog.get_logger()
 class Door:
     """Where everybody has to pass who writes to us."""
 
-    def __init__(self, settings: Settings, calls: Calls, state: DiscordState) -> None:
+    def __init__(self, settings: DiscordSettings, calls: Calls, state: DiscordState) -> None:
         self._settings = settings
         self._calls = calls
         self._state = state

@@ -13,8 +13,8 @@ import structlog
 
 from bots.discord.calls import Calls
 from bots.discord.errors import ADVICE
+from bots.discord.settings import DiscordSettings
 from core.errors import ParleyError, PlatformError, PlatformUnauthorized
-from core.settings import Settings
 
 log = structlog.get_logger()
 
@@ -64,7 +64,7 @@ class Hears(Protocol):
 class Gateway:
     """Keeps one client connected, on one connection or several: those are known by their number."""
 
-    def __init__(self, client: Any, listener: Hears, settings: Settings, calls: Calls | None = None) -> None:
+    def __init__(self, client: Any, listener: Hears, settings: DiscordSettings, calls: Calls | None = None) -> None:
         self.let_in = asyncio.Event()
         """Discord has let us in, for the first time."""
         self._client = client

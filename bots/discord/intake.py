@@ -19,6 +19,7 @@ import structlog
 from bots.discord.changes import Change, Changes
 from bots.discord.door import Door
 from bots.discord.events import Place, changed_keys, context_of, read_question, text_of, with_context
+from bots.discord.settings import DiscordSettings
 from bots.discord.state import DiscordState
 from bots.discord.typing import Typists
 from bots.discord.voice import NOTHING, PROXIED, REFUSED, UNREAD, Voice, tell
@@ -27,7 +28,6 @@ from core.assistant import is_stop
 from core.errors import ParleyError, PlatformError, StorageError
 from core.memory import Memory
 from core.metrics import turn_fields
-from core.settings import Settings
 from core.turns import NO_PLACE, STOPPED, RedisTurnQueue, reach
 from core.types import Turn
 
@@ -72,7 +72,7 @@ class Intake:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: DiscordSettings,
         voice: Voice,
         *,
         queue: RedisTurnQueue,

@@ -17,6 +17,7 @@ from bots.discord.buttons import Handle
 from bots.discord.calls import Calls
 from bots.discord.events import Place
 from bots.discord.intake import INSIST, Intake, insist
+from bots.discord.settings import DiscordSettings
 from bots.discord.state import DiscordState
 from bots.discord.typing import Typists
 from bots.discord.venue import contact_in, open_venue
@@ -27,7 +28,6 @@ from core.errors import StorageError
 from core.memory import Feedback, Memory
 from core.metrics import tag
 from core.policy import Venue
-from core.settings import Settings
 from core.turns import STOPPED, RedisTurnQueue, in_time
 from core.types import MessageRef
 
@@ -49,7 +49,7 @@ class DiscordListener(Voice):
 
     def __init__(
         self,
-        settings: Settings,
+        settings: DiscordSettings,
         calls: Calls,
         *,
         queue: RedisTurnQueue,

@@ -13,7 +13,6 @@ import discord
 import structlog
 from redis.asyncio import Redis
 
-from bots.app import Stopping
 from bots.discord.budgets import DiscordBudgets
 from bots.discord.buttons import PRESSES
 from bots.discord.calls import Calls
@@ -22,14 +21,15 @@ from bots.discord.commands import Tree, digest, register
 from bots.discord.errors import ADVICE
 from bots.discord.gateway import Gateway
 from bots.discord.listener import DiscordListener
+from bots.discord.settings import DiscordSettings
 from bots.discord.state import DiscordState
 from bots.discord.surface import DiscordSurface
 from bots.discord.typing import Typists
 from bots.discord.venue import contact_in
+from bots.stopping import Stopping
 from core.errors import ParleyError, PlatformUnauthorized, PlatformUnavailable, SettingsError
 from core.memory import Feedback, Memory
 from core.pacing import CallBudgets
-from core.settings import Settings
 from core.tasks import end_tasks
 from core.turns import RedisTurnQueue
 
@@ -48,7 +48,7 @@ class Discord:
     """One bot: where its turns are answered, and where they come from."""
 
     def __init__(
-        self, settings: Settings, client: Client | ShardedClient, stopping: Stopping, budgets: CallBudgets
+        self, settings: DiscordSettings, client: Client | ShardedClient, stopping: Stopping, budgets: CallBudgets
     ) -> None:
         """The client is logged in."""
         own = DiscordBudgets(budgets, client.application_id)
@@ -156,7 +156,9 @@ class Discord:
 
 
 @asynccontextmanager
-async def open_discord(settings: Settings, stopping: Stopping, budgets: CallBudgets) -> AsyncIterator[Discord | None]:
+async def open_discord(
+    settings: DiscordSettings, stopping: Stopping, budgets: CallBudgets
+) -> AsyncIterator[Discord | None]:
     """Discord, as soon as it can be reached: it is waited for. None if we are asked to stop meanwhile.
 
     Raises:
@@ -175,7 +177,7 @@ async def open_discord(settings: Settings, stopping: Stopping, budgets: CallBudg
             await platform.calls.close()
 
 
-async def log_in(client: discord.Client, settings: Settings) -> bool:
+async def log_in(client: discord.Client, settings: DiscordSettings) -> bool:
     """Log in: from then on calls can be made.
 
     Raises:

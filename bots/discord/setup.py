@@ -11,12 +11,12 @@ from bots.discord.calls import Calls
 from bots.discord.client import open_client
 from bots.discord.commands import PERMISSIONS, Tree, digest, register
 from bots.discord.platform import log_in
+from bots.discord.settings import DiscordSettings
 from bots.discord.state import DiscordState
-from core.settings import Settings
 from core.store import open_redis
 
 
-async def invite_url(settings: Settings) -> str:
+async def invite_url(settings: DiscordSettings) -> str:
     """Where the bot is added to a server.
 
     Raises:
@@ -31,7 +31,7 @@ async def invite_url(settings: Settings) -> str:
         )
 
 
-async def sync_commands(settings: Settings, *, force: bool) -> str:
+async def sync_commands(settings: DiscordSettings, *, force: bool) -> str:
     """Register the commands if they changed, or anyway. Returns what was done, in a sentence.
 
     Raises:
@@ -52,7 +52,7 @@ async def sync_commands(settings: Settings, *, force: bool) -> str:
 
 
 @asynccontextmanager
-async def _logged_in(settings: Settings) -> AsyncIterator[discord.Client]:
+async def _logged_in(settings: DiscordSettings) -> AsyncIterator[discord.Client]:
     async with open_client(settings) as client:
         await log_in(client, settings)
         yield client

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 from bots.discord.buttons import DMS
+from bots.discord.settings import ID
 from core.policy import Venue
 from core.settings import Settings
 from core.types import Turn
 
-PERSON = re.compile(r"\d{15,20}")
-"""The id of a person."""
 SHARED = "shared"
 """In a turn's place: it was asked in a direct message of several people, or of two others."""
 SLASH_COMMANDS = {
@@ -26,8 +23,8 @@ SLASH_COMMANDS = {
 
 def contact_in(settings: Settings) -> str:
     """Whom people can ask: a mention, which pings nobody, since all of our calls forbid that; or any text."""
-    contact = settings.contact_among(PERSON)
-    return f"<@{contact}>" if PERSON.fullmatch(contact) else contact
+    contact = settings.contact_among(ID)
+    return f"<@{contact}>" if ID.fullmatch(contact) else contact
 
 
 def open_venue(bot: str, contact: str, *, server: bool, shared: bool) -> Venue:

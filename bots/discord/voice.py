@@ -11,7 +11,7 @@ from typing import Any
 import discord
 import structlog
 
-from bots.background import Errands
+from bots.background import BackgroundTasks
 from bots.discord.buttons import DMS
 from bots.discord.calls import Calls
 from bots.discord.errors import ACKNOWLEDGED
@@ -43,7 +43,7 @@ PROXIED = (
 NOTHING = "I'm not writing an answer for you right now."
 
 
-class Voice(Errands):
+class Voice(BackgroundTasks):
     """Says something, where a refusal matters to nobody."""
 
     def __init__(self, calls: Calls, contact: str = "") -> None:

@@ -1,3 +1,3 @@
 """`parley doctor`: what is wrong with a set-up, and what to do about it."""
 
-__all__ = ["check", "envfile", "examine"]
+__all__ = ["envfile", "examine"]

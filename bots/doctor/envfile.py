@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dotenv.parser import Binding, parse_stream
-from pydantic import AliasChoices
 
-from core.settings import Settings
+from bots.platforms import all_settings
+from core.settings import Settings, names_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,8 @@ def env_file() -> Path:
 
 def setting_names() -> dict[str, str]:
     """Every name that a setting has in the environment, and its field."""
-    names: dict[str, str] = {}
-    for field, info in Settings.model_fields.items():
-        aliases = info.validation_alias.choices if isinstance(info.validation_alias, AliasChoices) else [field]
-        names |= {str(alias).upper(): field for alias in aliases}
-    return names
+    model = all_settings()
+    return {name: field for field in model.model_fields for name in names_of(model, field)}
 
 
 def settings_in_env_file() -> dict[str, int]:

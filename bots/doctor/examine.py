@@ -9,21 +9,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-from bots.app import CALLED, configured, has_page
+from bots.addresses import server
 from bots.console.printing import many, print_json
-from bots.doctor.check import BUG, Check, Level, Say, examine_model, without_example
 from bots.doctor.envfile import IgnoredLine, env_file, ignored_lines, setting_names
 from bots.doctor.machine import examine_machine
+from bots.doctor.model import examine_model
 from bots.doctor.redis import examine_redis
-from bots.startup import server
-from bots.web.checks import examine_page
+from bots.findings import BUG, Check, Level, Say, without_example
+from bots.platform import Platform
+from bots.platforms import PLATFORMS, all_settings, configured, find_platform, load_all_settings, without_account
 from core.errors import SettingsError
-from core.settings import Settings, load_settings
+from core.settings import Settings
 from core.version import parley_version
 
 MARKS: dict[Level, tuple[str, str]] = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "bold red")}
@@ -60,9 +62,7 @@ async def examine(*, as_json: bool = False) -> int:
         "Machine": lambda say: examine_machine(settings, say),
         "Redis": lambda say: examine_redis(settings, wrong, say),
         "Model": lambda say: examine_model(settings, wrong, say),
-        "Slack": lambda say: _examine_slack(settings, wrong, say),
-        "Discord": lambda say: _examine_discord(settings, wrong, say),
-        "Page": lambda say: examine_page(settings, wrong, say),
+        **{one.title: partial(_examine_platform, one, settings, wrong) for one in PLATFORMS},
     }
     await _run(parts, say)
     failed = [check for check in checks if not check.ok]
@@ -157,11 +157,11 @@ def _summary(settings: Settings, checks: Sequence[Check]) -> str:
     warned = sum(check.level == "warning" for check in checks)
     good = f"No errors, {many(warned, 'warning')}." if warned else "Everything is fine."
     if platforms := configured(settings):
-        where = " and ".join(CALLED[name] for name in platforms)
+        where = " and ".join(find_platform(name).called for name in platforms)
         demo = " Until MODEL_URL is set, the demo answers." if settings.backend == "demo" else ""
         return f"{good} Next: `parley run` starts Parley in {where}.{demo}"
-    page = "`parley run` opens the page, `parley chat`" if has_page() else "`parley chat`"
-    return f"{good} Next: {page} starts a chat in this terminal."
+    opens = "".join(f"`parley run` opens {one.called}, " for one in without_account()[:1] if one.installed())
+    return f"{good} Next: {opens}`parley chat` starts a chat in this terminal."
 
 
 # Settings.
@@ -173,7 +173,7 @@ def read_settings() -> tuple[Settings, frozenset[str], list[Check]]:
     checks: list[Check] = []
     while True:
         try:
-            settings = load_settings(**defaults)
+            settings = load_all_settings(**defaults)
             break
         except (SettingsError, OSError) as error:
             found, fields = _explain(error)
@@ -210,7 +210,7 @@ def _explain(error: Exception) -> tuple[list[Check], set[str]]:
 
 
 def _default(field: str) -> Any:
-    return Settings.model_fields[field].get_default(call_default_factory=True)
+    return all_settings().model_fields[field].get_default(call_default_factory=True)
 
 
 def _ignored(line: IgnoredLine) -> Check:
@@ -222,8 +222,7 @@ def _overview(settings: Settings, wrong: Collection[str], checks: Sequence[Check
     levels: list[Level] = ["ok", *(check.level for check in checks)]
     file, much = env_file(), f", with {many(mistakes, 'mistake')}" if mistakes else ""
     where = f"from {file}" if file.is_file() else f"no .env in {file.parent}, so only the environment is used"
-    has = {"slack": _has_slack(settings, wrong), "discord": _has_discord(settings, wrong)}
-    platforms = ", ".join(CALLED[name] for name, there in has.items() if there) or "none"
+    platforms = ", ".join(one.called for one in PLATFORMS if _is_set_up(one, settings, wrong)) or "none"
     model = "?" if {"model_api", "model_url"} & set(wrong) else _model(settings)
     found = f"{where}{much}; model: {model}; platforms: {platforms}"
     return Check(OVERVIEW, max(levels, key=list(MARKS).index), "Settings", found)
@@ -238,32 +237,13 @@ def _model(settings: Settings) -> str:
 # Platforms.
 
 
-def _has_slack(settings: Settings, wrong: Collection[str]) -> bool:
-    return "slack" in configured(settings) or bool({"slack_bot_token", "slack_app_token"} & set(wrong))
+def _is_set_up(platform: Platform[Any], settings: Settings, wrong: Collection[str]) -> bool:
+    """Whether one of its tokens is set, right or wrong."""
+    return platform.configured(settings) or any(token.field in wrong for token in platform.tokens)
 
 
-async def _examine_discord(settings: Settings, wrong: Collection[str], say: Say) -> None:
-    if not _has_discord(settings, wrong):
-        hint = "To set it up, create an application at discord.com/developers; README.md explains each step."
-        say(Check("discord", "ok", "Discord", "not set up", hint))
+async def _examine_platform(platform: Platform[Any], settings: Settings, wrong: Collection[str], say: Say) -> None:
+    if platform.tokens and not _is_set_up(platform, settings, wrong):
+        say(Check(platform.name, "ok", platform.title, "not set up", platform.hint))
         return
-    from bots.discord.checks import examine_discord
-
-    await examine_discord(settings, wrong, say)
-
-
-def _has_discord(settings: Settings, wrong: Collection[str]) -> bool:
-    return bool(settings.discord_token) or "discord_token" in wrong
-
-
-async def _examine_slack(settings: Settings, wrong: Collection[str], say: Say) -> None:
-    if not _has_slack(settings, wrong):
-        hint = (
-            "To set it up, paste the output of `parley slack manifest` at api.slack.com/apps > Create New App; "
-            "README.md explains each step."
-        )
-        say(Check("slack", "ok", "Slack", "not set up", hint))
-        return
-    from bots.slack.checks import examine_slack
-
-    await examine_slack(settings, wrong, say)
+    await platform.examine(settings, wrong, say, not configured(settings))

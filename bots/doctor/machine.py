@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import shutil
 
-from bots.doctor.check import Check, Say
+from bots.findings import Check, Say
 from core.settings import Settings
 
 LITTLE = 1_000_000_000

@@ -12,7 +12,7 @@ from uuid import uuid4
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
-from bots.doctor.check import BUG, DEADLINE, Check, Say, ms
+from bots.findings import BUG, DEADLINE, Check, Say, ms
 from core.archive import SCHEMA, too_new
 from core.errors import StorageError
 from core.memory import Exchange, RedisMemory

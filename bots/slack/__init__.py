@@ -1,3 +1,5 @@
 """The adapter of Slack."""
 
-__all__ = ["checks", "manifest", "platform"]
+from bots.slack.description import PLATFORM
+
+__all__ = ["PLATFORM"]

@@ -13,11 +13,11 @@ from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
 from yarl import URL
 
-from bots.doctor.check import DEADLINE, Check, Say, ms
+from bots.findings import DEADLINE, Check, Say, ms
 from bots.slack.errors import slack_errors
 from bots.slack.manifest import NECESSARY, SCOPES
+from bots.slack.settings import SlackSettings
 from core.errors import PlatformError, PlatformUnauthorized, PlatformUnavailable, RateLimited
-from core.settings import Settings
 
 GET_BOT_KEY = (
     "Copy the Bot User OAuth Token (xoxb-…) from api.slack.com/apps > OAuth & Permissions into SLACK_BOT_TOKEN."
@@ -43,7 +43,7 @@ class _Half:
     app: str = ""
 
 
-async def examine_slack(settings: Settings, wrong: Collection[str], say: Say) -> None:
+async def examine_slack(settings: SlackSettings, wrong: Collection[str], say: Say) -> None:
     """Try both tokens at once. The socket is open for a moment: what Slack sends to it, it sends again."""
     if "slack_api_url" in wrong:
         say(Check("slack", "warning", "Slack", "not checked, because SLACK_API_URL is wrong"))
@@ -66,7 +66,7 @@ async def examine_slack(settings: Settings, wrong: Collection[str], say: Say) ->
         say(Check("slack.app", "error", "Slack, one app", found, "Take both tokens from the same app."))
 
 
-async def _examine_bot(settings: Settings, wrong: Collection[str], client: AsyncWebClient) -> _Half:
+async def _examine_bot(settings: SlackSettings, wrong: Collection[str], client: AsyncWebClient) -> _Half:
     """Who the bot is, and what it may do."""
     name, tried, began = "slack.bot", "Slack, bot token", time.perf_counter()
     if not settings.slack_bot_token:
@@ -107,7 +107,7 @@ def _without(scopes: Collection[str]) -> str:
 
 
 async def _examine_app(
-    settings: Settings, wrong: Collection[str], client: AsyncWebClient, session: aiohttp.ClientSession
+    settings: SlackSettings, wrong: Collection[str], client: AsyncWebClient, session: aiohttp.ClientSession
 ) -> _Half:
     """Open a socket as the bot does, wait until Slack says hello, and close it."""
     name, tried, began = "slack.socket", "Slack, Socket Mode", time.perf_counter()
@@ -161,7 +161,7 @@ def _unset(name: str, tried: str, setting: str, remedy: str, wrong: Collection[s
     return Check(name, "error", tried, f"{setting} is not set", remedy)
 
 
-def _refusal(error: PlatformError, token: str, settings: Settings) -> tuple[str, str]:
+def _refusal(error: PlatformError, token: str, settings: SlackSettings) -> tuple[str, str]:
     """What Slack's refusal means to who sets it up, and the remedy; ``token`` says how to get the right one."""
     match error:
         case PlatformUnauthorized():

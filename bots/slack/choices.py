@@ -120,7 +120,7 @@ def changed(
     return sorted(wanted, key=lambda one: bool(one[1])), wrong
 
 
-class SlackSettings:
+class SettingsForm:
     """Opens the form and takes what was filled in."""
 
     def __init__(self, surface: SlackSurface, memory: Memory, refuses: Refuses, whisper: Whisper) -> None:

@@ -17,8 +17,8 @@ from typing import Any
 import structlog
 from slack_bolt.app.async_app import AsyncApp
 
-from bots.background import Errands
-from bots.slack.choices import SlackSettings, offer
+from bots.background import BackgroundTasks
+from bots.slack.choices import SettingsForm, offer
 from bots.slack.editor import FORGET, RETRY, STOP, own_message
 from bots.slack.errors import slack_errors
 from bots.slack.events import (
@@ -31,6 +31,7 @@ from bots.slack.events import (
     read_question,
     workspace_of,
 )
+from bots.slack.settings import SlackSettings
 from bots.slack.surface import SlackSurface
 from bots.slack.text import escape, without_mention
 from core import metrics
@@ -38,7 +39,6 @@ from core.assistant import NOT_ASKED, Confirmation, days, is_settings, is_stop
 from core.errors import StorageError
 from core.memory import Memory
 from core.metrics import turn_fields
-from core.settings import Settings
 from core.turns import STOPPED, WITHDRAWN, RedisTurnQueue, in_time, reach
 from core.types import MessageRef, Turn
 
@@ -59,17 +59,17 @@ NOTHING = "I'm not writing an answer for you right now."
 NOT_YOURS = "Only the person who asked can stop this answer."
 
 
-class SlackListener(Errands):
+class SlackListener(BackgroundTasks):
     """Turns events into turns, for those who may ask."""
 
-    def __init__(self, settings: Settings, surface: SlackSurface, queue: RedisTurnQueue, memory: Memory) -> None:
+    def __init__(self, settings: SlackSettings, surface: SlackSurface, queue: RedisTurnQueue, memory: Memory) -> None:
         super().__init__()
         self._settings = settings
         self._surface = surface
         self._queue = queue
         self._memory = memory
         self._accepting: dict[str, asyncio.Lock] = {}
-        self._form = SlackSettings(surface, memory, self._refuses_settings, self._whisper)
+        self._form = SettingsForm(surface, memory, self._refuses_settings, self._whisper)
 
     def attach(self, app: AsyncApp) -> None:
         """Register with Bolt."""

@@ -18,15 +18,15 @@ from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.authorization import AuthorizeResult
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bots.app import Stopping
 from bots.slack.errors import slack_errors
 from bots.slack.listener import SlackListener
+from bots.slack.settings import PERSON, SlackSettings
 from bots.slack.socket import Socket
-from bots.slack.surface import PERSON, SlackSurface
+from bots.slack.surface import SlackSurface
+from bots.stopping import Stopping
 from core.errors import PlatformUnavailable, RateLimited, SettingsError
 from core.memory import Memory
 from core.pacing import CallBudgets
-from core.settings import Settings
 from core.turns import RedisTurnQueue
 from core.version import parley_version
 
@@ -39,7 +39,7 @@ WAITS = (1, 2, 4, 8, 15, 30)
 """Seconds between tries to reach Slack at the start; the last one for ever."""
 
 
-def open_client(settings: Settings, session: aiohttp.ClientSession | None = None) -> AsyncWebClient:
+def open_client(settings: SlackSettings, session: aiohttp.ClientSession | None = None) -> AsyncWebClient:
     """A client of the Web API, with the bot's token.
 
     It does not try again by itself: its waits would hold back newer text, and a post that is sent twice appears twice.
@@ -59,7 +59,12 @@ class Slack:
     """One workspace: where its turns are answered, and where they come from."""
 
     def __init__(
-        self, settings: Settings, client: AsyncWebClient, who: dict[str, str], stopping: Stopping, budgets: CallBudgets
+        self,
+        settings: SlackSettings,
+        client: AsyncWebClient,
+        who: dict[str, str],
+        stopping: Stopping,
+        budgets: CallBudgets,
     ) -> None:
         first_words = settings.first_words_ms / 1000
         self.surface = SlackSurface(
@@ -119,7 +124,7 @@ class Slack:
 
 @asynccontextmanager
 async def open_slack(
-    settings: Settings, stopping: Stopping, budgets: CallBudgets, *, listens: bool
+    settings: SlackSettings, stopping: Stopping, budgets: CallBudgets, *, listens: bool
 ) -> AsyncIterator[Slack | None]:
     """Slack, as soon as it can be reached: it is waited for. None if we are asked to stop meanwhile.
 

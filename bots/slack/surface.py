@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +16,7 @@ from bots.slack.directory import Directory
 from bots.slack.editor import Signs, SlackEditor
 from bots.slack.errors import slack_errors
 from bots.slack.events import identity
+from bots.slack.settings import PERSON
 from bots.slack.text import people, plain, readable
 from core.delivery import Pace, patiently
 from core.errors import PlatformError
@@ -27,8 +27,6 @@ from core.types import Author, Message, Role, Turn
 
 log = structlog.get_logger()
 
-PERSON = re.compile(r"[UW][A-Z0-9]+")
-"""The id of a person."""
 MOST_NAMES = 20
 """People in one message whose names are asked for."""
 CORRECTION_NAMES_TIMEOUT = 1.0

@@ -1,3 +1,3 @@
 """`parley chat`: one person at a terminal."""
 
-__all__ = ["chat", "plain"]
+__all__ = ["chat", "plain", "talk"]

@@ -1,26 +1,18 @@
-"""A chat in a terminal: the same core as everywhere, for one person.
-
-Somebody who sits at a terminal gets the window of ``bots.terminal.screen``; pipes and files get the plain text of
-``bots.terminal.plain``.
-"""
+"""A chat in a terminal: the same core as everywhere, for one person."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import platform
 import pwd
 import re
-import signal
-import sys
 import time
 import uuid
 from dataclasses import replace
-from typing import TextIO
 
-from bots.app import Core, open_core
+from bots.addresses import server
+from bots.assembly import Core
 from bots.console.printing import did_you_mean
-from bots.startup import server
 from core.assistant import Answer, Stop, commands
 from core.delivery import MessageEditor, Pace
 from core.pacing import CallBudget
@@ -53,32 +45,6 @@ _BARE = re.compile(r"`(forget|help|memory|settings)\b(?=[^`\n]*`)")
 _CONTROL = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)))
 _UNLIMITED = 1e9
 _AS_MESSAGE = "To send this as a message, put a space before the slash."
-
-
-async def chat_in_terminal(settings: Settings, *, silence: str = "") -> int:
-    """Chat until the input ends. The exit code: 1 if piped input got no whole answer, else 0.
-
-    ``silence`` is what to say if piped input was empty, and then the exit code is 2; "" for nothing, and 0.
-
-    Raises:
-        StorageError: Redis is not available.
-    """
-    told: list[int] = []
-    _end_on_signals(told)
-    try:
-        async with open_core(settings) as core:
-            chat = Chat(core)
-            if _drawable(sys.stdin) and _drawable(sys.stdout):
-                from bots.terminal.screen import talk
-
-                return await talk(chat, settings.data_dir / "history")
-            from bots.terminal.plain import answer_input
-
-            return await answer_input(chat, silence=silence)
-    except asyncio.CancelledError:
-        if told:
-            return 128 + told[0]
-        raise
 
 
 class Chat:
@@ -212,21 +178,3 @@ def _user() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # a container may run as a user that nobody wrote down
         return str(os.getuid())
-
-
-def _drawable(stream: TextIO | None) -> bool:
-    return stream is not None and stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
-
-
-def _end_on_signals(told: list[int]) -> None:
-    """Let SIGTERM and SIGHUP end this task, so that the embedded Redis ends with it; ``told`` gets their number."""
-    task, loop = asyncio.current_task(), asyncio.get_running_loop()
-    assert task  # noqa: S101 - called from a coroutine
-
-    def end(number: int) -> None:
-        told.append(number)
-        task.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP, and means it
-            loop.add_signal_handler(number, end, number)

@@ -1,3 +1,5 @@
 """The adapter of the page in the browser."""
 
-__all__ = ["checks", "login", "people", "platform"]
+from bots.web.description import PLATFORM
+
+__all__ = ["PLATFORM"]

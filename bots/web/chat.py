@@ -16,13 +16,13 @@ import structlog
 from bots.web.board import Entry
 from bots.web.live import Gallery
 from bots.web.people import PRIVATE, People, Visitor, channel_name, contact_in, person_name, venue_of, visitor_id
+from bots.web.settings import WebSettings
 from bots.web.text import chat_messages, progress
 from core.assistant import in_words, is_forget, is_stop
 from core.errors import ParleyError, StorageError
 from core.memory import RedisMemory
 from core.metrics import tag
 from core.policy import Action, Venue
-from core.settings import Settings
 from core.turns import STOPPED, WITHDRAWN, RedisTurnQueue, in_time
 from core.types import MessageRef, Role, Turn
 
@@ -43,7 +43,7 @@ class ChatDesk:
     """Does what people ask for in the chat, for every browser of this process."""
 
     def __init__(
-        self, queue: RedisTurnQueue, memory: RedisMemory, people: People, gallery: Gallery, settings: Settings
+        self, queue: RedisTurnQueue, memory: RedisMemory, people: People, gallery: Gallery, settings: WebSettings
     ) -> None:
         self.people = people
         self.memory = memory

@@ -6,17 +6,16 @@ import errno
 import importlib.util
 from collections.abc import Collection
 
-from bots.app import configured
-from bots.doctor.check import Check, Level, Say
+from bots.findings import Check, Level, Say
 from bots.web.login import check_login
 from bots.web.port import listen
+from bots.web.settings import WebSettings
 from core.errors import SettingsError
-from core.settings import Settings
 from core.version import how_to_install
 
 
-async def examine_page(settings: Settings, wrong: Collection[str], say: Say) -> None:
-    """Look at Gradio, at who could come in, and at the port."""
+async def examine_page(settings: WebSettings, wrong: Collection[str], say: Say, *, alone: bool) -> None:
+    """Look at Gradio, at who could come in, and at the port. ``alone``: no other platform is set up."""
     if unknown := sorted(name for name in wrong if name.startswith("web_")):
         say(Check("page", "warning", "Page", f"not checked, because {unknown[-1].upper()} is wrong"))
         return
@@ -27,7 +26,7 @@ async def examine_page(settings: Settings, wrong: Collection[str], say: Say) -> 
         check_login(settings)
     except SettingsError as error:
         # A team that has Slack may never open the page, and its image listens to the world.
-        wanted = bool(settings.web_user or settings.web_password) or not configured(settings)
+        wanted = bool(settings.web_user or settings.web_password) or alone
         say(_refused("page.login", "error" if wanted else "warning", "Page, login", error))
         return
     try:

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 
+from bots.addresses import is_local
+from bots.web.settings import WebSettings
 from core.errors import SettingsError
-from core.settings import Settings
 
 
-def is_local(host: str) -> bool:
-    """Whether only this machine can reach what listens on ``host``."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def check_login(settings: Settings) -> None:
+def check_login(settings: WebSettings) -> None:
     """Raise SettingsError where anybody could come in, or nobody."""
     if bool(settings.web_user) != bool(settings.web_password):
         missing = "WEB_PASSWORD" if settings.web_user else "WEB_USER"

@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from bots.app import Core
+from bots.assembly import Core
 from bots.web.chat import ChatDesk
 from bots.web.chat_tab import QUICK, SAYS
 from bots.web.people import PRIVATE, Visitor

@@ -8,8 +8,8 @@ from typing import Any
 
 import gradio as gr
 
-from bots.app import Core
-from bots.app import choices as available
+from bots.assembly import Core
+from bots.assembly import choices as available
 from bots.web.chat import ChatDesk
 from bots.web.chat_tab import QUICK, SAYS
 from core.memory import Choices, WrongChoice

@@ -9,7 +9,7 @@ import gradio as gr
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
-from bots.app import Core
+from bots.platform import Start
 from bots.web.chat import ChatDesk
 from bots.web.chat_tab import build_chat, build_masthead
 from bots.web.complete_tab import build_complete
@@ -18,6 +18,7 @@ from bots.web.memory_tab import build_memory
 from bots.web.options_tab import build_options
 from bots.web.people import People, visitor_id
 from bots.web.server import Door
+from bots.web.settings import WebSettings
 from bots.web.status_tab import build_status
 from bots.web.theme import CSS, theme
 from core.turns import RedisTurnQueue
@@ -51,12 +52,12 @@ MEND = """() => {
 class Page:
     """What people see and do; ``app`` serves it."""
 
-    def __init__(self, core: Core, queue: RedisTurnQueue, gallery: Gallery) -> None:
-        self._settings = core.settings
+    def __init__(self, start: Start[WebSettings], queue: RedisTurnQueue, gallery: Gallery) -> None:
+        core, self._settings = start.core, start.settings
         self._gallery = gallery
         people = People(core.redis, retention=core.settings.retention_seconds)
-        self._desk = ChatDesk(queue, core.memory, people, gallery, core.settings)
-        self._blocks = self._build(core)
+        self._desk = ChatDesk(queue, core.memory, people, gallery, start.settings)
+        self._blocks = self._build(start)
 
     def app(self) -> ASGIApp:
         """The page behind its login and its door."""
@@ -91,7 +92,8 @@ class Page:
         """Let go of the browsers that watch."""
         self._desk.close()
 
-    def _build(self, core: Core) -> Any:
+    def _build(self, start: Start[WebSettings]) -> Any:
+        core = start.core
         with gr.Blocks(title="Parley", analytics_enabled=False) as blocks:
             channel, name = build_masthead()
             with gr.Tabs():
@@ -103,7 +105,7 @@ class Page:
                 with gr.Tab("Memory", id="memory") as memory:
                     build_memory(core, self._desk, channel)(memory)
                 with gr.Tab("Status", id="status") as status:
-                    build_status(core)(status, [chat, complete, memory])
+                    build_status(start)(status, [chat, complete, memory])
             on_load(blocks)
             blocks.load(None, None, None, js=MEND)
         blocks.queue(default_concurrency_limit=None, api_open=False)

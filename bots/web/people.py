@@ -16,6 +16,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from bots.web.settings import PERSON
 from core.policy import Venue
 from core.settings import Settings
 from core.store import Keys, redis_errors
@@ -31,8 +32,6 @@ ASKING = (
     "Ask me anything: write your question below the chat. The buttons there stop an answer, ask again, and clear the "
     "channel."
 )
-NAMED = re.compile(r"p-.+")
-"""The id of a person whom a reverse proxy names."""
 MOST_CHANNELS = 50
 _SPACES = re.compile(r"[\s/:#@]+")
 
@@ -67,7 +66,7 @@ class Visitor:
 
 def contact_in(settings: Settings) -> str:
     """Whom people at the page can ask: any text, or the name of an admin whom the proxy knows."""
-    return settings.contact_among(NAMED).removeprefix("p-")
+    return settings.contact_among(PERSON).removeprefix("p-")
 
 
 def venue_of(key: ConversationKey, contact: str) -> Venue:

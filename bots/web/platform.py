@@ -12,15 +12,15 @@ from contextlib import asynccontextmanager
 import structlog
 from redis.asyncio import Redis
 
-from bots.app import Core
+from bots.platform import Start
 from bots.web.board import Boards
 from bots.web.login import check_login
 from bots.web.people import contact_in
 from bots.web.port import listen
+from bots.web.settings import WebSettings
 from bots.web.surface import WebSurface
 from core.errors import SettingsError
 from core.memory import Memory
-from core.settings import Settings
 from core.turns import RedisTurnQueue
 from core.version import how_to_install
 
@@ -30,10 +30,10 @@ log = structlog.get_logger()
 class Web:
     """The page, for processes that answer there, and for the one that serves it."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
-        self._boards = Boards(core.redis, retention=core.settings.retention_seconds)
-        self.surface = WebSurface(self._boards, contact_in(core.settings))
+    def __init__(self, start: Start[WebSettings]) -> None:
+        self._start = start
+        self._boards = Boards(start.core.redis, retention=start.settings.retention_seconds)
+        self.surface = WebSurface(self._boards, contact_in(start.settings))
         self.connected = False
         """Whether the page is being served."""
         self.place = "the page"
@@ -47,7 +47,7 @@ class Web:
             SettingsError: Gradio is not installed, anybody could come in, or the port is taken.
         """
         del memory, redis  # they are in the core
-        settings = self._core.settings
+        settings = self._start.settings
         check_login(settings)
         await asyncio.to_thread(import_gradio)
         from bots.web.live import Gallery
@@ -56,7 +56,7 @@ class Web:
 
         with listen(settings) as listener:
             gallery = Gallery(self._boards)
-            page = Page(self._core, queue, gallery)
+            page = Page(self._start, queue, gallery)
             async with gallery.open(), serving(page.app(), listener):
                 address = _address(settings, listener.getsockname()[1])
                 log.info("page open", address=address)
@@ -70,9 +70,9 @@ class Web:
 
 
 @asynccontextmanager
-async def open_web(core: Core) -> AsyncIterator[Web]:
+async def open_web(start: Start[WebSettings]) -> AsyncIterator[Web]:
     """The page; it needs nothing but Redis."""
-    yield Web(core)
+    yield Web(start)
 
 
 def import_gradio() -> None:
@@ -91,7 +91,7 @@ def import_gradio() -> None:
         raise SettingsError("The page needs a package that is not installed", remedy=how_to_install("web")) from None
 
 
-def _address(settings: Settings, port: int) -> str:
+def _address(settings: WebSettings, port: int) -> str:
     """Where a person on this machine finds the page."""
     host = settings.web_host if settings.web_host not in ("0.0.0.0", "::") else "localhost"  # noqa: S104
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"

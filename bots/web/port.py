@@ -6,11 +6,11 @@ import errno
 import os
 import socket
 
+from bots.web.settings import WebSettings
 from core.errors import SettingsError
-from core.settings import Settings
 
 
-def listen(settings: Settings) -> socket.socket:
+def listen(settings: WebSettings) -> socket.socket:
     """The socket of the page.
 
     Raises:

@@ -17,8 +17,8 @@ from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bots.addresses import is_local
 from bots.web.attempts import LoginAttempts
-from bots.web.login import is_local
 from bots.web.logout import log_out
 from bots.web.people import COOKIE
 
@@ -70,7 +70,7 @@ async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to ``bots.app``."""
+    """Leaves signals to ``bots.run``."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

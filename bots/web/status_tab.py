@@ -11,8 +11,11 @@ from typing import Any, Literal
 
 import gradio as gr
 
-from bots.app import PLATFORMS, WORKER, Core, configured
+from bots.assembly import Core
 from bots.health.presence import TTL, connections
+from bots.platform import Start
+from bots.web.people import PLATFORM
+from bots.web.settings import WebSettings
 from core.errors import GenerationError, ParleyError
 from core.models import Model
 from core.store import Keys, redis_errors
@@ -27,7 +30,7 @@ LATE = 5.0
 SLOW_PING = 0.05
 MOST_PLOTTED = 60
 """Answers of which a plot shows how they went."""
-WHERE = {"web": "on this page"}
+WHERE = {PLATFORM: "on this page"}
 
 Level = Literal["ok", "warning", "error"]
 _SIGN = {"ok": "✓", "warning": "!", "error": "✗"}
@@ -44,20 +47,21 @@ class Finding:
     remedy: str = ""
 
 
-async def find_out(core: Core) -> list[Finding]:
+async def find_out(start: Start[WebSettings]) -> list[Finding]:
     """Look at everything at once."""
-    return list(await asyncio.gather(_model(core), _redis(core), _queue(core), _platforms(core)))
+    core = start.core
+    return list(await asyncio.gather(_model(core), _redis(core), _queue(start), _platforms(start)))
 
 
-def build_status(core: Core) -> Any:
+def build_status(start: Start[WebSettings]) -> Any:
     """Lay the tab out and wire it. Gives what to do when tabs are opened."""
     cards = gr.HTML("", padding=False, elem_id="cards")
     plots = gr.HTML("", padding=False, elem_id="plots")
     timer = gr.Timer(EVERY, active=False)
-    kept = Timings(core.redis)
+    kept = Timings(start.core.redis)
 
     async def look() -> tuple[str, str]:
-        findings = await find_out(core)
+        findings = await find_out(start)
         try:
             async with asyncio.timeout(PATIENCE):
                 timings = await kept.last()
@@ -187,9 +191,9 @@ async def _redis(core: Core) -> Finding:
     return Finding("Redis", "ok", said)
 
 
-async def _queue(core: Core) -> Finding:
-    redis: Any = core.redis
-    names = ("web", *configured(core.settings))
+async def _queue(start: Start[WebSettings]) -> Finding:
+    redis: Any = start.core.redis
+    names = (PLATFORM, *start.configured)
     try:
         async with asyncio.timeout(PATIENCE):
             with redis_errors("look at the queue"):
@@ -206,32 +210,32 @@ async def _queue(core: Core) -> Finding:
     waiting, answered = sum(lanes[0::3]) + sum(lanes[2::3]), sum(lanes[1::3])
     said = f"{waiting} waiting, {answered} being answered, {workers} worker{'s' * (workers != 1)}."
     if not workers:
-        return Finding("Queue", "error", said, f"Nothing is answered: start `parley run {WORKER}`.")
+        return Finding("Queue", "error", said, "Nothing is answered: start `parley run worker`.")
     if dead:
         return Finding("Queue", "warning", f"{said} {dead} in the dead letters.", "`parley queue dead` lists them.")
     if waiting > 10 * workers:
-        return Finding("Queue", "warning", said, f"More `parley run {WORKER}`, or a faster model, would help.")
+        return Finding("Queue", "warning", said, "More `parley run worker`, or a faster model, would help.")
     return Finding("Queue", "ok", said)
 
 
-async def _platforms(core: Core) -> Finding:
+async def _platforms(start: Start[WebSettings]) -> Finding:
     """Which platforms people can be heard on, as the processes that listen there say themselves."""
     try:
         async with asyncio.timeout(PATIENCE):
-            found = await connections(core.redis)
+            found = await connections(start.core.redis)
     except (ParleyError, TimeoutError):
         return Finding("Platforms", "error", "Unknown, because Redis does not answer.")
-    wanted = {*configured(core.settings), *found} - {"web"}
-    names = [name for name in PLATFORMS if name in wanted]
-    said = [_connection(name.capitalize(), *found.get(name, (0, 0))) for name in names]
+    others = {name: called for name, called in start.platforms.items() if name != PLATFORM}
+    names = [name for name in others if name in start.configured or name in found]
+    said = [_connection(others[name], *found.get(name, (0, 0))) for name in names]
     deaf = [name for name in names if not found.get(name, (0, 0))[0]]
-    alone = "" if names else " Slack and Discord are not set up."
+    alone = "" if names else f" {' and '.join(others.values())} are not set up."
     words = f"The page: open. {' '.join(said)}{alone}".strip()
     if not deaf:
         return Finding("Platforms", "ok", words)
     missing = [name for name in deaf if name not in found]
-    start = f"Start `parley run {' '.join(missing)}`. " if missing else ""
-    remedy = f"{start}A lost connection comes back on its own; if this lasts, `parley doctor` finds the cause."
+    begin = f"Start `parley run {' '.join(missing)}`. " if missing else ""
+    remedy = f"{begin}A lost connection comes back on its own; if this lasts, `parley doctor` finds the cause."
     return Finding("Platforms", "error", words, remedy)
 
 

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 import aiohttp
 from redis.asyncio import Redis
 
-from bots.app import Stopping
 from bots.discord.events import Place, make_turn
 from bots.discord.platform import open_discord
+from bots.discord.settings import DiscordSettings
 from bots.slack.events import read_question
 from bots.slack.platform import open_client
+from bots.slack.settings import SlackSettings
 from bots.slack.surface import SlackSurface
+from bots.stopping import Stopping
 from core.assistant.assistant import AnswerSettings, Assistant
 from core.delivery.surface import Surface
 from core.memory.conversations import RedisMemory
@@ -113,7 +115,7 @@ async def desk(platform: str, surface: Surface, redis: Redis, *, lease: float = 
 @asynccontextmanager
 async def slack_desk(slack: SlackDouble, redis: Redis) -> AsyncIterator[Desk]:
     """Somebody who answers in Slack."""
-    settings = load_settings(_env_file=None, slack_bot_token=slack.bot_token, slack_api_url=slack.url)
+    settings = load_settings(SlackSettings, _env_file=None, slack_bot_token=slack.bot_token, slack_api_url=slack.url)
     budgets = CallBudgets(redis)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
         client = open_client(settings, session)
@@ -137,6 +139,7 @@ async def slack_turn(slack: SlackDouble, text: str = "go", *, channel: str = "C0
 async def discord_desk(discord: DiscordDouble, redis: Redis) -> AsyncIterator[Desk]:
     """Somebody who answers in Discord, and hears nothing."""
     settings = load_settings(
+        DiscordSettings,
         _env_file=None,
         discord_token=discord.token,
         discord_api_url=discord.url,

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
-from bots.app import Stopping
 from bots.discord.buttons import identity
 from bots.discord.gateway import Gateway
 from bots.discord.platform import Discord, open_discord
+from bots.discord.settings import DiscordSettings
 from bots.discord.state import DiscordState
+from bots.stopping import Stopping
 from core.memory.conversations import RedisMemory
 from core.pacing.shared import CallBudgets
 from core.settings import load_settings
@@ -55,7 +56,7 @@ async def listening(double: DiscordDouble, redis: Redis, **more: str) -> AsyncIt
         "discord_api_url": double.url,
         "discord_gateway_url": double.gateway_url,
     }
-    settings = load_settings(_env_file=None, **{**addresses, **more})
+    settings = load_settings(DiscordSettings, _env_file=None, **{**addresses, **more})
     memory, budgets = RedisMemory(redis, retention=1000), CallBudgets(redis)
     queue = RedisTurnQueue(redis, memory, quotas=settings.quotas)
     try:

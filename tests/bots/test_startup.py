@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from bots.app import SECTIONS, duties
+from bots.duties import WORKER_SECTION, duties
+from bots.platforms import PLATFORMS, load_all_settings
 from bots.startup import Notices, has_browser, in_words
 from core.errors import SettingsError
-from core.settings import load_settings
 from core.version import parley_version
 
 README = Path(__file__).parents[2] / "README.md"
 BOT, APP = {"slack_bot_token": "xoxb-1"}, {"slack_app_token": "xapp-1"}
 DISCORD = {"discord_token": "MTA5.abc.def"}
+SECTIONS = [WORKER_SECTION, *(platform.section for platform in PLATFORMS if platform.section)]
 
 
 @pytest.fixture(autouse=True)
@@ -66,16 +67,16 @@ def sit_down(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Terminal]:
 def test_all_that_is_missing_is_named_at_once(names: str, given: dict[str, str], missing: set[str]) -> None:
     """With the part of the README that explains it."""
     with pytest.raises(SettingsError) as error:
-        duties(load_settings(_env_file=None, **given), names.split(), worker=True)
+        duties(load_all_settings(_env_file=None, **given), names.split(), worker=True)
     assert set(re.findall(r"[A-Z]+_[A-Z_]+", str(error.value))) == missing
-    assert any(f'"{section}"' in error.value.remedy for section in SECTIONS.values())
+    assert any(f'"{section}"' in error.value.remedy for section in SECTIONS)
     assert "README.md" in error.value.remedy
 
 
 def test_the_parts_of_the_readme_that_errors_name_exist() -> None:
     """As headings."""
     headings = re.findall(r"^## (.*)$", README.read_text(encoding="utf-8"), re.MULTILINE)
-    assert set(SECTIONS.values()) <= set(headings)
+    assert set(SECTIONS) <= set(headings)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_the_parts_of_the_readme_that_errors_name_exist() -> None:
 )
 def test_where_nothing_is_missing_it_starts(names: str, given: dict[str, str]) -> None:
     """A worker needs no app-level token; one that shares a folder on purpose needs no token at all."""
-    assert duties(load_settings(_env_file=None, **given), names.split(), worker=True).answers
+    assert duties(load_all_settings(_env_file=None, **given), names.split(), worker=True).answers
 
 
 @pytest.mark.parametrize(
@@ -105,12 +106,12 @@ def test_where_nothing_is_missing_it_starts(names: str, given: dict[str, str]) -
 )
 def test_the_model_is_named_in_words_and_without_a_secret(given: dict[str, str], words: str) -> None:
     """As it is on the line that says that Parley is ready."""
-    assert in_words(load_settings(_env_file=None, **given)) == words
+    assert in_words(load_all_settings(_env_file=None, **given)) == words
 
 
 def test_models_of_a_table_are_named() -> None:
     """All of them."""
-    settings = load_settings(_env_file=None, models_file="models.toml")
+    settings = load_all_settings(_env_file=None, models_file="models.toml")
     assert in_words(settings, ["large", "small"]) == "models large, small"
 
 

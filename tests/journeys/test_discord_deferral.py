@@ -11,6 +11,7 @@ from bots.discord.calls import Calls
 from bots.discord.client import open_client
 from bots.discord.editor import EARLY_FOR, DiscordEditor
 from bots.discord.platform import log_in
+from bots.discord.settings import DiscordSettings
 from bots.discord.typing import Typists
 from core.errors import MessageGone, PlatformUnavailable
 from core.pacing.budget import CallBudget
@@ -70,7 +71,7 @@ async def test_a_token_that_was_never_acknowledged_is_believed_for_seconds_only(
 ) -> None:
     """Then the answer takes the other door, if there is one, and ends if there is none."""
     chosen: dict[str, Any] = {"discord_token": discord.token, "discord_api_url": discord.url}
-    options, free = load_settings(_env_file=None, **chosen), CallBudget(1000, 1000)
+    options, free = load_settings(DiscordSettings, _env_file=None, **chosen), CallBudget(1000, 1000)
     async with open_client(options) as client:
         await log_in(client, options)
         calls = Calls(client)

@@ -26,8 +26,8 @@ import pytest
 from dotenv import dotenv_values
 
 from bots.doctor.envfile import setting_names
+from bots.platforms import all_settings
 from core.prompts.families import family_of
-from core.settings import Settings
 from tests.doubles.slack import SlackDouble
 from tests.journeys.process import command, run_parley, run_with
 from tests.needs import COMPOSE, SYSTEMD, SYSTEMD_READER
@@ -38,7 +38,7 @@ EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
 UNIT = (ROOT / "deploy" / "parley.service").read_text(encoding="utf-8")
 LOGIN = "WEB_USER=team\nWEB_PASSWORD=canary\n"
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-GRACE = Settings.model_fields["grace"].default
+GRACE = all_settings().model_fields["grace"].default
 
 
 @pytest.fixture
@@ -210,7 +210,9 @@ def read_by_parley(text: str, tmp: Path) -> dict[str, str]:
 
 
 READERS = (read_by_parley, read_by_docker, read_by_systemd)
-SAMPLES = {name: str((Settings.model_fields[field].examples or [""])[0]) for name, field in setting_names().items()}
+SAMPLES = {
+    name: str((all_settings().model_fields[field].examples or [""])[0]) for name, field in setting_names().items()
+}
 """The example of every setting."""
 
 
@@ -295,7 +297,7 @@ async def test_a_team_in_slack_needs_no_login_for_a_page_that_it_does_not_open(t
         async with run_parley(tmp_path, "run", "all", **env) as parley:
             await wait_until(lambda: slack.sockets or parley.process.returncode is not None, description="a socket")
             assert slack.sockets, parley.log
-            assert "page not opened" in parley.log
+            assert "platform not opened" in parley.log
             assert "WEB_USER" in parley.log
 
 

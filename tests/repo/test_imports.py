@@ -35,7 +35,7 @@ def test_adapters_do_not_know_each_other() -> None:
     adapters = {"slack", "discord", "web"}
     for adapter in adapters:
         for path in Path("bots", adapter).rglob("*.py"):
-            strangers = ("bots.terminal.chat", *(f"bots.{other}" for other in adapters - {adapter}))
+            strangers = ("bots.terminal", "bots.platforms", *(f"bots.{other}" for other in adapters - {adapter}))
             assert not any(name.startswith(strangers) for name in imported(path)), path
 
 
@@ -50,8 +50,8 @@ def test_heavy_packages_are_imported_only_where_they_are_used() -> None:
     """Each costs from half a second to ten."""
     light = (
         "bots.cli",
-        "bots.app",
-        "bots.terminal.chat",
+        "bots.run",
+        "bots.terminal.talk",
         "bots.web.platform",
         "core.models.backends.tgi",
         "core.turns.worker",

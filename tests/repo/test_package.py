@@ -110,7 +110,7 @@ def test_it_works_where_nothing_else_is_installed(installed: Path, tmp_path: Pat
     name = json.loads(run(parley, "memory", "ls", "--json", cwd=empty, **env))[0]["conversation"]
     assert "Ada" in run(parley, "prompt", "show", name, cwd=empty, **env, PROMPT_TEMPLATE="llama3")
     assert json.loads(run(parley, "doctor", "--json", cwd=empty, **env))["ok"]
-    code = "import slack_bolt, discord, text_generation, bots.app, core, sys; print(core.__file__)"
+    code = "import slack_bolt, discord, text_generation, bots.run, core, sys; print(core.__file__)"
     assert str(installed.parent) in run(installed / "python", "-c", code, cwd=empty, **env)
 
 

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bots.cli import cli
-from core.settings import Settings
+from bots.platforms import all_settings
 from tests.doubles.openai import OpenAIDouble
 from tests.doubles.tgi import TgiDouble
 from tests.journeys.process import command, environment, run_command
@@ -45,7 +45,7 @@ def test_every_setting_has_a_line_and_where_it_comes_from(tmp_path: Path) -> Non
     assert said["SLACK_ALLOW_USERS"] == (["U1", "U2"], "environment")
     assert said["QUOTA_USER"] == ({"turns": 20}, "environment")
     assert said["MAX_NEW_TOKENS"] == (1024, "default")
-    assert len(said) == len(Settings.model_fields)
+    assert len(said) == len(all_settings().model_fields)
     changed = rows(tmp_path, "--changed", TOP_P="0.5")
     assert changed.keys() == {"TEMPERATURE", "TOP_P", "DATA_DIR"}
 
@@ -82,7 +82,7 @@ def test_a_table_is_as_wide_as_it_needs_to_be_where_nobody_watches(tmp_path: Pat
     long = "/" + "/".join(["a-long-folder"] * 6)
     settings = {"DATA_DIR": long, "COLUMNS": "40"}
     lines = run_command(tmp_path, "config", **settings).out.splitlines()
-    assert len(lines) == 1 + len(Settings.model_fields)
+    assert len(lines) == 1 + len(all_settings().model_fields)
     assert any(line.split() == ["DATA_DIR", long, "environment"] for line in lines)
     assert all(line == line.rstrip() for line in lines)
 

@@ -15,6 +15,7 @@ from bots.discord.access import Asker, refusal
 from bots.discord.budgets import learn
 from bots.discord.buttons import Handle
 from bots.discord.calls import Answered, Calls, Rank
+from bots.discord.settings import DiscordSettings
 from core.pacing.budget import CallBudget
 from core.settings import load_settings
 from tests.examples import examples
@@ -176,7 +177,7 @@ def test_a_handle_fits_into_a_button_and_comes_back(numbers: tuple[int, ...], pa
 )
 def test_who_may_ask(lists: dict[str, str], asker: Asker, why: str) -> None:
     """What is denied is denied; an empty list of what is allowed allows all."""
-    assert refusal(load_settings(_env_file=None, **lists), asker) == why
+    assert refusal(load_settings(DiscordSettings, _env_file=None, **lists), asker) == why
 
 
 @pytest.mark.parametrize(
@@ -193,4 +194,6 @@ def test_who_may_ask(lists: dict[str, str], asker: Asker, why: str) -> None:
 )
 def test_which_bots_may_ask(lists: dict[str, str], asker: Asker, why: str) -> None:
     """Those that are named, and not where or to whom it is denied."""
-    assert refusal(load_settings(_env_file=None, discord_allow_bots="9", **lists), asker, bot=True) == why
+    assert (
+        refusal(load_settings(DiscordSettings, _env_file=None, discord_allow_bots="9", **lists), asker, bot=True) == why
+    )

@@ -15,6 +15,7 @@ from bots.discord.calls import Calls
 from bots.discord.client import open_client
 from bots.discord.editor import DiscordEditor
 from bots.discord.platform import log_in
+from bots.discord.settings import DiscordSettings
 from bots.discord.typing import Typists
 from core.errors import PlatformError
 from core.pacing.budget import CallBudget
@@ -79,7 +80,7 @@ def test_nothing_that_is_sent_can_ring_anybody(texts: list[str], note: str, endi
         async with DiscordDouble() as discord:
             discord.rest.limits.enforced = False
             chosen: dict[str, Any] = {"discord_token": discord.token, "discord_api_url": discord.url}
-            options = load_settings(_env_file=None, **chosen)
+            options = load_settings(DiscordSettings, _env_file=None, **chosen)
             async with open_client(options) as client:
                 await log_in(client, options)
                 calls = Calls(client, budget=CallBudget(1000, 1000))

@@ -23,7 +23,7 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-import bots.doctor.check
+import bots.findings
 import bots.slack.checks
 from bots.doctor.examine import examine
 from bots.slack.manifest import COMFORT, NECESSARY, SCOPES
@@ -312,9 +312,9 @@ async def test_wrong_settings_are_named_and_the_rest_is_checked(tmp_path: Path, 
     shown = report.text.splitlines()
     assert [line.split(":")[0] for line in shown if line.startswith("✗")] == [
         "✗ Settings",
-        "✗ SLACK_BOT_TOKEN",
         "✗ MODEL_URL",
         "✗ TEMPERATURE",
+        "✗ SLACK_BOT_TOKEN",
     ]
     assert "    For example: TEMPERATURE=0.7" in shown
     assert "! Model: not checked, because MODEL_URL is wrong" in shown
@@ -325,7 +325,7 @@ async def test_wrong_settings_are_named_and_the_rest_is_checked(tmp_path: Path, 
     assert any(line.startswith("✓ Slack, Socket Mode") for line in shown)
     assert any(line.startswith("✓ Memory") for line in shown)
     assert shown[0].startswith(f"✗ Settings: from {tmp_path}/.env, with 5 mistakes; ")
-    assert shown[-1] == "3 things to fix. Begin with SLACK_BOT_TOKEN, then run `parley doctor` again."
+    assert shown[-1] == "3 things to fix. Begin with MODEL_URL, then run `parley doctor` again."
 
 
 async def test_every_mistake_in_the_settings_has_a_name_of_its_own(tmp_path: Path, redis_url: str) -> None:
@@ -389,7 +389,7 @@ async def test_an_env_file_that_is_no_text_is_left_out(tmp_path: Path, redis_url
 @pytest.fixture
 def here(in_slack: Settings, tgi: TgiDouble, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Slack and a model in the settings of this process, and deadlines that a test can wait for."""
-    for module in (bots.doctor.check, bots.slack.checks):
+    for module in (bots.findings, bots.slack.checks):
         monkeypatch.setattr(module, "DEADLINE", 0.3)
     for name in [name for name in os.environ if name.startswith(("SLACK_", "MODEL_", "HF_", "REDIS_"))]:
         monkeypatch.delenv(name)

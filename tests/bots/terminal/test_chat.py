@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from bots.app import Core, answer_settings
+from bots.assembly import Core, answer_settings
 from bots.terminal.chat import COMMANDS, LIMITS, Chat, visible
 from bots.terminal.plain import PlainEditor, answer_lines, lines
 from core.assistant.assistant import Assistant

@@ -13,6 +13,7 @@ from bots.web.board import Boards
 from bots.web.chat import ChatDesk
 from bots.web.live import Gallery
 from bots.web.people import PRIVATE, People, Visitor, venue_of
+from bots.web.settings import WebSettings
 from core.memory.conversations import Exchange, RedisMemory
 from core.settings import load_settings
 from core.turns.queue import RedisTurnQueue
@@ -22,7 +23,7 @@ from core.types import Author, ConversationKey, Message, Role
 def desk(**settings: Any) -> ChatDesk:
     """What people do on a page with these settings; nothing is asked of Redis here."""
     nothing = cast("Any", None)
-    return ChatDesk(nothing, nothing, nothing, nothing, load_settings(_env_file=None, **settings))
+    return ChatDesk(nothing, nothing, nothing, nothing, load_settings(WebSettings, _env_file=None, **settings))
 
 
 @pytest.mark.parametrize("action", ["forget", "settings"])
@@ -50,7 +51,7 @@ def page(client: redis.asyncio.Redis, **settings: Any) -> ChatDesk:
     """The desk of a page behind a proxy that names people."""
     memory = RedisMemory(client, retention=3600)
     queue, people = RedisTurnQueue(client, memory), People(client, retention=3600)
-    known = load_settings(_env_file=None, web_auth_header="X-User", **settings)
+    known = load_settings(WebSettings, _env_file=None, web_auth_header="X-User", **settings)
     return ChatDesk(queue, memory, people, Gallery(Boards(client, retention=3600)), known)
 
 

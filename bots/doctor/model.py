@@ -1,22 +1,16 @@
-"""What a check of ``parley doctor`` is, and those of the model.
-
-Nothing that a check says holds a secret: settings are named and not quoted, and an error that nobody foresaw is only
-named. Checks of a platform stand beside its adapter; of Redis in ``bots/doctor/redis``, of this machine in
-``bots/doctor/machine``.
-"""
+"""What ``parley doctor`` finds about the model: that its server is there, answers, and reads what it is asked."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Literal
 
-from bots.app import answer_settings, choices
-from bots.web.login import is_local
+from bots.addresses import is_local
+from bots.assembly import answer_settings, choices
+from bots.findings import DEADLINE, Check, Say, ms, without_example
 from core.errors import GenerationError, ModelOverloaded, ModelTimeout, ModelUnavailable, SettingsError
 from core.models import AnswerSettings, Deadlines, Model, generate
 from core.models.backends.backend import Backend
@@ -27,43 +21,10 @@ from core.prompts import share
 from core.settings import Settings
 from core.types import Done, GenerationRequest, Message, ModelLimits, Prompt, PromptWindow, Role
 
-DEADLINE = 8.0
-"""Seconds for each thing that is tried over a network."""
 QUESTION = "This checks that a model reads what it is asked. Please answer with one short word."
 """What a model is asked: long enough that its server's count of tokens shows whether the model read it."""
 SMALLEST = 256
 """Tokens of a prompt in which a conversation has room."""
-BUG = "This is a bug in Parley. Please report it, with this line and the output of `parley --version`."
-EXAMPLE = ". Example: "
-"""Between what is wrong with a setting and what it could look like."""
-
-Level = Literal["ok", "warning", "error"]
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was tried. ``remedy`` is what to do, and ``ms`` how long it took, where that says something."""
-
-    name: str
-    level: Level
-    tried: str
-    found: str
-    remedy: str = ""
-    ms: int | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether it is good enough to run; a warning is."""
-        return self.level != "error"
-
-
-Say = Callable[[Check], None]
-"""Takes each check as soon as it is known."""
-
-
-def ms(began: float) -> int:
-    """Milliseconds since ``began``, which is of ``time.perf_counter``."""
-    return round(1000 * (time.perf_counter() - began))
 
 
 async def examine_model(settings: Settings, wrong: Collection[str], say: Say) -> None:
@@ -91,12 +52,6 @@ async def examine_model(settings: Settings, wrong: Collection[str], say: Say) ->
         host = "host.docker.internal" if os.environ.get("container") else "localhost"  # noqa: SIM112
         hint = f"To connect a model, set MODEL_URL to its server, for example MODEL_URL=http://{host}:8000/v1."
         say(Check("model", "ok", "Model", "none, so the built-in demo answers", hint))
-
-
-def without_example(said: str) -> tuple[str, str]:
-    """A line about a wrong setting in two: what is wrong, and the example as something to do, if there is one."""
-    what, separator, example = said.partition(EXAMPLE)
-    return what, f"For example: {example}" if separator else ""
 
 
 def _wrong(error: SettingsError) -> Check:

@@ -1,0 +1,62 @@
+"""What commands work on: all that is remembered, opened for one of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from bots.console.printing import print_json
+from bots.platforms import load_all_settings
+from core.settings import Settings
+
+if TYPE_CHECKING:  # the command line is read before anything that takes long to import is needed
+    from redis.asyncio import Redis
+
+    from core.archive import Archive
+    from core.memory import RedisMemory
+
+T = TypeVar("T")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """What commands work on."""
+
+    redis: Redis
+    archive: Archive
+    memory: RedisMemory
+    settings: Settings
+
+
+def do(work: Callable[[Store], Awaitable[T]]) -> T:
+    """Do something with what is remembered."""
+    from core.archive import Archive, prepare
+    from core.memory import RedisMemory
+    from core.models.table import counter
+    from core.store import open_redis
+
+    settings = load_all_settings()
+
+    async def run() -> T:
+        url = settings.redis_url.get_secret_value() if settings.redis_url else None
+        async with open_redis(url, settings.data_dir) as redis:
+            await prepare(redis)
+            keep = settings.retention_seconds
+            memory = RedisMemory(redis, retention=keep, count=counter(settings))
+            return await work(Store(redis, Archive(redis, retention=keep), memory, settings))
+
+    return asyncio.run(run())
+
+
+def done(as_json: bool, said: str, **figures: Any) -> None:
+    """Say what was done."""
+    if as_json:
+        print_json({"ok": True, **figures})
+    else:
+        print(said)  # noqa: T201

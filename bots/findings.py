@@ -1,0 +1,52 @@
+"""What a check of ``parley doctor`` finds.
+
+Nothing that a check says holds a secret: settings are named and not quoted, and an error that nobody foresaw is only
+named. The checks of a platform stand beside its adapter, all others in ``bots/doctor``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+DEADLINE = 8.0
+"""Seconds for each thing that is tried over a network."""
+BUG = "This is a bug in Parley. Please report it, with this line and the output of `parley --version`."
+EXAMPLE = ". Example: "
+"""Between what is wrong with a setting and what it could look like."""
+
+Level = Literal["ok", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was tried. ``remedy`` is what to do, and ``ms`` how long it took, where that says something."""
+
+    name: str
+    level: Level
+    tried: str
+    found: str
+    remedy: str = ""
+    ms: int | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is good enough to run; a warning is."""
+        return self.level != "error"
+
+
+Say = Callable[[Check], None]
+"""Takes each check as soon as it is known."""
+
+
+def ms(began: float) -> int:
+    """Milliseconds since ``began``, which is of ``time.perf_counter``."""
+    return round(1000 * (time.perf_counter() - began))
+
+
+def without_example(said: str) -> tuple[str, str]:
+    """A line about a wrong setting in two: what is wrong, and the example as something to do, if there is one."""
+    what, separator, example = said.partition(EXAMPLE)
+    return what, f"For example: {example}" if separator else ""
