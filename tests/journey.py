@@ -40,9 +40,9 @@ from typing import Any
 
 import structlog
 
-from bots import app
+from bots.platforms import load_all_settings
+from bots.run import run
 from bots.slack.socket import Socket
-from core.settings import load_settings
 from core.turns import failpoints
 from core.turns.worker import Worker
 from tests.doubles.slack import SlackDouble
@@ -235,7 +235,7 @@ async def watch() -> Journey:
     with tempfile.TemporaryDirectory(prefix="parley-") as folder:
         async with running_redis(Path(folder, "redis.sock")) as redis, SlackDouble() as slack, TgiDouble() as tgi:
             tgi.answer, tgi.rate = ANSWER, 200
-            settings = load_settings(
+            settings = load_all_settings(
                 _env_file=None,
                 redis_url=redis.url,
                 data_dir=folder,
@@ -245,7 +245,7 @@ async def watch() -> Journey:
                 model_api="tgi",
                 model_url=tgi.url,
             )
-            running = asyncio.create_task(app.run(settings, app.duties(settings, ["slack"], worker=True)))
+            running = asyncio.create_task(run(settings, duties(settings, ["slack"], worker=True)))
             try:
                 await wait_until(lambda: slack.sockets or running.done(), description="a socket")
                 await slack.mention("C0GENERAL", "hello")
