@@ -40,6 +40,7 @@ from typing import Any
 
 import structlog
 
+from bots.duties import duties
 from bots.platforms import load_all_settings
 from bots.run import run
 from bots.slack.socket import Socket
