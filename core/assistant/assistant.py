@@ -1,25 +1,26 @@
-"""The whole story of one answer: remember, fit, render, generate, deliver, remember."""
+"""One answer of the model: what is remembered is loaded, the model asked, and its words written into a draft."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 import structlog
 
 from core import metrics
 from core.assistant.summary import Summarizer
-from core.delivery import BeforeTheEnd, Delivery, Draft, MessageEditor, Pace, deliver
-from core.errors import GenerationError, MessageGone, ParleyError, PlatformError, StorageError
+from core.delivery import Draft, MessageEditor, Pace, deliver
+from core.errors import GenerationError, ParleyError, PlatformError, StorageError
 from core.memory import Exchange, Memory, Thread
 from core.metrics import tag
 from core.models import AnswerSettings as AnswerSettings  # noqa: PLC0414 - who builds an assistant needs both
 from core.models import Models
 from core.policy import Policy, Venue
 from core.prompts import Fit, MarkRemover
+from core.tasks import end_tasks
 from core.types import Conversation, Delta, Done, Ending, Message, MessageRef, Outcome, Role, Thinking, Turn, Usage
 
 log = structlog.get_logger()
@@ -55,13 +56,9 @@ class Answer:
     """From its first token to its last."""
 
 
-BeforeItEnds = Callable[[Answer], Awaitable[None]]
-"""Called with an answer that is whole, before people see how it ends."""
-
-
 @dataclass(slots=True)
-class _Writing:
-    """What one answer knows while it is written."""
+class Writing:
+    """An answer while it is written: see ``Assistant.writing``."""
 
     turn: Turn
     draft: Draft
@@ -73,8 +70,35 @@ class _Writing:
     cut: str = ""
     shortened: bool = False
     usage: Usage = Usage()
+    begun: float = field(default_factory=time.monotonic)
     first_token: float = 0.0
     last_token: float = 0.0
+
+    def answer(self, refs: Sequence[MessageRef]) -> Answer:
+        """The answer, whose draft has ended, and what there is to remember of it: question and answer, as a pair.
+
+        Of one that is handed on without a word of an answer, the question alone.
+
+        Args:
+            refs: The messages that show it, as far as they are known.
+        """
+        turn, text, outcome = self.turn, self.draft.text, self.draft.outcome
+        assert outcome  # noqa: S101 - it has ended
+        answer = Answer(outcome, text, tuple(refs), self.usage, seconds=self.last_token - self.first_token)
+        question = self.question or (_question(turn) if outcome.hand_on else None)
+        if not ((text or outcome.hand_on) and outcome.remember and self.conversation and question):
+            return answer
+        said = Message(
+            Role.ASSISTANT,
+            text,
+            id=refs[0].id if refs else f"{turn.id}/answer",
+            at=time.time(),
+            reply_to=turn.id,
+            ending=outcome.ending,
+        )
+        messages = (*self.heard, question, *([said] if text else []))
+        exchange = Exchange(turn.key, self.conversation.epoch, turn.id, self.cut, messages)
+        return replace(answer, exchange=exchange, conversation=self.conversation)
 
 
 class Assistant:
@@ -106,16 +130,90 @@ class Assistant:
         stop: Stop | None = None,
         venue: Venue | None = None,
     ) -> Answer:
-        """Write an answer, and remember it: for a reply that no worker takes over. Raises as ``write`` does."""
-        answer = await self.write(
-            turn, Draft(), editor, pace, read_thread=read_thread, refs=refs, stop=stop, venue=venue
-        )
+        """Answer a turn in ``editor``, and remember it: for a reply that no other worker could take over.
+
+        Args:
+            turn: What is asked, by whom and where.
+            editor: Where the reply is written, while the model writes.
+            pace: The budgets of calls that ``editor`` may make.
+            read_thread: Reads a thread that people began without Parley.
+            refs: Messages of an earlier reply, to be written over.
+            stop: Ends the answer early, once it is set.
+            venue: Where it is asked, for the words of what goes wrong.
+
+        Returns:
+            The answer. What went wrong with the model or the memory is its outcome, and was said in the reply.
+
+        Raises:
+            PlatformError: The reply could not be shown.
+        """
+        draft = Draft()
+        async with self.writing(turn, draft, read_thread=read_thread, stop=stop, venue=venue) as writing:
+            shown = await deliver(draft, editor, pace, refs=refs)
+        answer = await self.ended(writing, shown)
         if answer.exchange:
             try:
                 await self.memory.append(answer.exchange)
                 self.remembered(answer)
             except StorageError as error:
                 log.error("answer not stored in memory", turn=tag(turn.id), error=str(error))
+        return answer
+
+    @asynccontextmanager
+    async def writing(
+        self,
+        turn: Turn,
+        draft: Draft,
+        *,
+        earlier: Sequence[Turn] = (),
+        read_thread: ReadThread | None = None,
+        stop: Stop | None = None,
+        venue: Venue | None = None,
+    ) -> AsyncIterator[Writing]:
+        """Have the model write an answer into ``draft`` while inside; whoever is inside shows it.
+
+        Whatever goes wrong with the model or the memory ends the draft with words for ``venue``, and keeps the text so
+        far. Nobody writes what cannot be shown: an error inside ends the writing, too.
+
+        Args:
+            turn: What is asked.
+            draft: What the answer is written into.
+            earlier: Turns that get no reply of their own, since this one answers them too.
+            read_thread: Reads a thread that people began without Parley.
+            stop: Ends the answer early, once it is set.
+            venue: Where it is asked.
+        """
+        writing = Writing(turn, draft, earlier, venue or Venue())
+        task = asyncio.create_task(self._write(writing, read_thread))
+        if stop:
+            stop.add_done_callback(lambda stopped: _end(draft, task, stopped))
+        try:
+            yield writing
+            await asyncio.wait({task})
+        finally:
+            draft.close(Outcome(Ending.STOPPED))
+            await end_tasks([task])
+
+    async def ended(self, writing: Writing, refs: Sequence[MessageRef]) -> Answer:
+        """The whole answer, once it was shown in ``refs``; counted and logged."""
+        outcome = writing.draft.outcome
+        if outcome and outcome.hand_on and not writing.conversation:
+            with suppress(StorageError):  # it was stopped before the memory was read
+                await self._recall(writing, None)
+        answer = writing.answer(refs)
+        metrics.TOKENS.add(answer.usage.prompt_tokens or 0, kind="prompt")
+        metrics.TOKENS.add(answer.usage.completion_tokens or 0, kind="completion")
+        log.info(
+            "answered",
+            turn=tag(writing.turn.id),
+            ending=answer.outcome.ending,
+            characters=len(answer.text),
+            prompt_tokens=answer.usage.prompt_tokens,
+            tokens=answer.usage.completion_tokens,
+            messages=len(refs),
+            first_token_ms=round(1000 * (writing.first_token - writing.begun)) if writing.first_token else None,
+            dur_ms=round(1000 * (time.monotonic() - writing.begun)),
+        )
         return answer
 
     def remembered(self, answer: Answer) -> None:
@@ -127,69 +225,7 @@ class Assistant:
             kept = (*before.messages, *(message for message in said if message.id not in known))
             self.summarizer.after(replace(before, messages=kept), answer.exchange.cut)
 
-    async def write(
-        self,
-        turn: Turn,
-        draft: Draft,
-        editor: MessageEditor,
-        pace: Pace,
-        *,
-        earlier: Sequence[Turn] = (),
-        read_thread: ReadThread | None = None,
-        refs: Sequence[MessageRef] = (),
-        stop: Stop | None = None,
-        before_it_ends: BeforeItEnds | None = None,
-        venue: Venue | None = None,
-    ) -> Answer:
-        """Write an answer to a turn into ``draft``: the reply grows in ``editor`` meanwhile.
-
-        ``earlier`` are turns that get no reply of their own, since this one answers them too. Whatever goes wrong with
-        the model or the memory is said in the reply, in words for ``venue``, with the text so far kept.
-
-        Raises:
-            PlatformError: the reply could not be shown.
-        """
-        begun = time.monotonic()
-        writing = _Writing(turn, draft, earlier, venue or Venue())
-
-        async def tell(refs: Sequence[MessageRef], outcome: Outcome) -> None:
-            if before_it_ends:
-                await before_it_ends(self._so_far(writing, outcome, refs))
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                delivery = group.create_task(_deliver(draft, editor, pace, refs, tell))
-                writer = group.create_task(self._write(writing, read_thread))
-                if stop:
-                    stop.add_done_callback(lambda stopped: _end(draft, writer, stopped))
-        except BaseExceptionGroup as group:
-            error = group.exceptions[0]
-            if not isinstance(error, MessageGone):
-                raise error from None
-            log.info("reply deleted while it was written", turn=tag(turn.id), code=error.code)
-            return Answer(Outcome(Ending.STOPPED))
-        shown, outcome = delivery.result(), draft.outcome
-        assert outcome  # noqa: S101 - a delivery ends after its draft
-        if outcome.hand_on and not writing.conversation:
-            with suppress(StorageError):  # it was stopped before the memory was read
-                await self._recall(writing, None)
-        answer = self._so_far(writing, outcome, shown.refs)
-        metrics.TOKENS.add(answer.usage.prompt_tokens or 0, kind="prompt")
-        metrics.TOKENS.add(answer.usage.completion_tokens or 0, kind="completion")
-        log.info(
-            "answered",
-            turn=tag(turn.id),
-            ending=outcome.ending,
-            characters=len(answer.text),
-            prompt_tokens=answer.usage.prompt_tokens,
-            tokens=answer.usage.completion_tokens,
-            messages=len(shown.refs),
-            first_token_ms=round(1000 * (writing.first_token - begun)) if writing.first_token else None,
-            dur_ms=round(1000 * (time.monotonic() - begun)),
-        )
-        return answer
-
-    async def _write(self, writing: _Writing, read_thread: ReadThread | None) -> None:
+    async def _write(self, writing: Writing, read_thread: ReadThread | None) -> None:
         """Write the draft to its end; an error becomes its outcome."""
         turn, draft = writing.turn, writing.draft
         try:
@@ -216,7 +252,7 @@ class Assistant:
             else:
                 draft.close(Outcome(ending, _remark(ending, writing.shortened)))
 
-    async def _recall(self, writing: _Writing, read_thread: ReadThread | None) -> None:
+    async def _recall(self, writing: Writing, read_thread: ReadThread | None) -> None:
         """Load the conversation; a thread that began without us is read once."""
         turn = writing.turn
         thread = Thread(turn.root, turn.root_at) if turn.key.thread else None
@@ -241,7 +277,7 @@ class Assistant:
         note = Message(Role.SYSTEM, JOINED.format(count=len(new)), id=f"{turn.id}{JOINED_ID}", at=turn.at)
         return (*new, note) if new or _is_unread(conversation) else ()
 
-    async def _generate(self, writing: _Writing) -> Ending:
+    async def _generate(self, writing: Writing) -> Ending:
         """Stream the model's words into the draft."""
         turn, draft = writing.turn, writing.draft
         assert writing.conversation  # noqa: S101 - loaded before
@@ -269,29 +305,6 @@ class Assistant:
                         return ending
         return Ending.STOPPED
 
-    def _so_far(self, writing: _Writing, outcome: Outcome, refs: Sequence[MessageRef]) -> Answer:
-        """An answer whose text is whole, and what there is to remember of it: question and answer, as a pair.
-
-        Of one that is handed on without a word of an answer, the question alone.
-        """
-        turn, text = writing.turn, writing.draft.text
-        seconds = writing.last_token - writing.first_token
-        answer = Answer(outcome, text, tuple(refs), writing.usage, seconds=seconds)
-        question = writing.question or (_question(turn) if outcome.hand_on else None)
-        if not ((text or outcome.hand_on) and outcome.remember and writing.conversation and question):
-            return answer
-        said = Message(
-            Role.ASSISTANT,
-            text,
-            id=refs[0].id if refs else f"{turn.id}/answer",
-            at=time.time(),
-            reply_to=turn.id,
-            ending=outcome.ending,
-        )
-        messages = (*writing.heard, question, *([said] if text else []))
-        exchange = Exchange(turn.key, writing.conversation.epoch, turn.id, writing.cut, messages)
-        return replace(answer, exchange=exchange, conversation=writing.conversation)
-
 
 def _is_unread(conversation: Conversation) -> bool:
     """Whether a thread could not be read when we were asked into it, nor since."""
@@ -302,20 +315,6 @@ def _is_unread(conversation: Conversation) -> bool:
 def _question(turn: Turn) -> Message:
     """What somebody asked, as it is remembered."""
     return Message(Role.USER, turn.text, id=turn.id, author=turn.author, at=turn.at, edited=turn.edited)
-
-
-async def _deliver(
-    draft: Draft,
-    editor: MessageEditor,
-    pace: Pace,
-    refs: Sequence[MessageRef],
-    before_the_end: BeforeTheEnd | None,
-) -> Delivery:
-    """Deliver, and end the draft with the delivery: nobody writes what cannot be shown."""
-    try:
-        return await deliver(draft, editor, pace, refs=refs, before_the_end=before_the_end)
-    finally:
-        draft.close(Outcome(Ending.STOPPED))
 
 
 def _end(draft: Draft, writer: asyncio.Task[None], stopped: Stop) -> None:

@@ -1,11 +1,10 @@
 """From tokens to edits: the draft that grows, and the platform's message that follows it."""
 
-from core.delivery.delivery import BeforeTheEnd, Delivery, deliver
+from core.delivery.delivery import Delivery, deliver
 from core.delivery.draft import Draft
 from core.delivery.surface import FallbackEditor, MessageEditor, Pace, PrivateSurface, Surface, patiently
 
 __all__ = [
-    "BeforeTheEnd",
     "Delivery",
     "Draft",
     "FallbackEditor",

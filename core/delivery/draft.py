@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Self
 
 from core.types import Ending, Outcome
 
@@ -26,6 +27,14 @@ class Draft:
         """Whether the model was seen to reason."""
         self.outcome: Outcome | None = None
         """How it ended; None while it grows."""
+
+    @classmethod
+    def ended(cls, text: str, outcome: Outcome) -> Self:
+        """One that is whole from the start."""
+        draft = cls()
+        draft.append(text)
+        draft.close(outcome)
+        return draft
 
     def __len__(self) -> int:
         return self._length

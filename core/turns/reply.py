@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import structlog
@@ -11,7 +12,7 @@ from structlog.contextvars import bound_contextvars
 
 from core import metrics
 from core.assistant import Answer, Assistant, commands
-from core.delivery import Draft, PrivateSurface, Surface, deliver
+from core.delivery import Delivery, Draft, Pace, PrivateSurface, Surface, deliver
 from core.errors import (
     MessageGone,
     NotAllowed,
@@ -186,57 +187,55 @@ class Reply:
             self.lease.end_at(editor.limits.until, OVER)
         pace, venue = self._surface.pace(turn), await self._surface.venue(turn)
         if job.seal:
-            draft, why = Draft(), ""
-            draft.append(job.seal.text)
-            draft.close(job.seal.outcome)
-        elif job.hopeless:
-            draft, why = Draft(floor=job.text), f"{job.tries - 1} workers died of it, or failed"
-            draft.close(_given_up(job, venue))
-        elif command := commands.find(turn.text) or commands.find(self._typed()):
-            draft, why = await self._obey(turn, command, venue), ""
-        else:
-            swallow(turn.text)
-            draft = self.lease.draft = Draft(floor=job.text)
-            answer = await self._assistant.write(
-                turn,
-                draft,
-                editor,
-                pace,
-                earlier=earlier,
-                read_thread=self._surface.read_thread,
-                refs=editor.refs,
-                stop=self.lease.stop,
-                before_it_ends=self._seal,
-                venue=venue,
-            )
-            self._written = answer
-            return _sealed(answer), ""
-        shown = await deliver(draft, editor, pace, refs=editor.refs)
-        assert draft.outcome  # noqa: S101 - closed above
-        if why:  # so that it is written over, should it be asked again
-            await self._queue.mark(job, posting=None, refs=shown.refs, text="")
-        seal = job.seal or Seal(draft.text, draft.outcome)
-        return replace(seal, exchange=_named(seal.exchange, shown.refs[0])) if shown.refs else seal, why
+            return _named(job.seal, await self._show(job.seal, pace)), ""
+        if job.hopeless:
+            seal = Seal(job.text, _given_up(job, venue))
+            refs = await self._show(seal, pace)
+            await self._queue.mark(job, posting=None, refs=refs, text="")  # to be written over, should it be replayed
+            return seal, f"{job.tries - 1} workers died of it, or failed"
+        if command := commands.find(turn.text) or commands.find(self._typed()):
+            seal = await self._obey(turn, command, venue)
+            await editor.seal(seal, (), None)
+            await self._show(seal, pace)
+            return seal, ""
+        swallow(turn.text)
+        return await self._write(turn, earlier, pace, venue), ""
+
+    async def _show(self, seal: Seal, pace: Pace) -> tuple[MessageRef, ...]:
+        """Show a reply that is whole already. Returns its messages."""
+        assert self._editor  # noqa: S101 - whoever calls it opened it
+        return await deliver(Draft.ended(seal.text, seal.outcome), self._editor, pace, refs=self._editor.refs)
+
+    async def _write(self, turn: Turn, earlier: Sequence[Turn], pace: Pace, venue: Venue) -> Seal:
+        """Have the model write, and show what it writes; how it ends is written down before people see it."""
+        editor = self._editor
+        assert editor  # noqa: S101 - whoever calls it opened it
+        draft = self.lease.draft = Draft(floor=self.lease.job.text)
+        model = self._assistant.writing(
+            turn, draft, earlier=earlier, read_thread=self._surface.read_thread, stop=self.lease.stop, venue=venue
+        )
+        async with editor.working(), model as writing:
+            with Delivery(draft, editor, pace, editor.refs) as delivery:
+                await delivery.grow()
+                await self._seal(writing.answer(delivery.refs))
+                await delivery.conclude()
+        self._written = await self._assistant.ended(writing, delivery.refs)
+        return _named(_sealed(self._written), delivery.refs)
 
     def _typed(self) -> str:
         """The newest message as its author typed it, without what the platform adds: a quote, names of files."""
         return (self.lease.turns() or [self.lease.job.turn])[-1].text
 
-    async def _obey(self, turn: Turn, command: commands.Command, venue: Venue) -> Draft:
-        """Do what a message commands, and say so."""
-        draft = Draft()
+    async def _obey(self, turn: Turn, command: commands.Command, venue: Venue) -> Seal:
+        """Do what a message commands. Returns what there is to say about it."""
         try:
             said = await command(turn, self._assistant.memory, venue, self._assistant.policy)
             if said.confirm:
                 await self._queue.first(commands.Confirmation.of(turn, said.confirm).name)
-            draft.append(said.text)
-            draft.close(Outcome(Ending.COMPLETE, confirm=said.confirm))
+            return Seal(said.text, Outcome(Ending.COMPLETE, confirm=said.confirm))
         except ParleyError as error:
             log.warning("command failed", error=str(error), remedy=error.remedy)
-            draft.close(Outcome(Ending.FAILED, error.tell(venue)))
-        assert draft.outcome and self._editor  # noqa: S101, PT018
-        await self._editor.seal(Seal(draft.text, draft.outcome), (), None)
-        return draft
+            return Seal("", Outcome(Ending.FAILED, error.tell(venue)))
 
     async def _seal(self, answer: Answer) -> None:
         """Write down how an answer ends, and what its Retry button asks again, before people see it."""
@@ -367,9 +366,10 @@ def _given_up(job: Job, venue: Venue) -> Outcome:
     return Outcome(Ending.INTERRUPTED if job.text else Ending.FAILED, note)
 
 
-def _named(exchange: Exchange | None, ref: MessageRef) -> Exchange | None:
-    """An exchange whose answer bears the name of its first message, which was not known when it was sealed."""
-    if not exchange or exchange.messages[-1].role is not Role.ASSISTANT:
-        return exchange
+def _named(seal: Seal, refs: Sequence[MessageRef]) -> Seal:
+    """A seal whose answer is remembered by the name of its first message, which was perhaps not known before."""
+    exchange = seal.exchange
+    if not refs or not exchange or exchange.messages[-1].role is not Role.ASSISTANT:
+        return seal
     *before, said = exchange.messages
-    return replace(exchange, messages=(*before, replace(said, id=ref.id)))
+    return replace(seal, exchange=replace(exchange, messages=(*before, replace(said, id=refs[0].id))))

@@ -105,7 +105,7 @@ def pace(*, posts: float = 1000, edits: float = 1000, refill: float = 1000, firs
 
 def start(
     draft: Draft, platform: Platform, how: Pace | None = None, refs: Sequence[MessageRef] = ()
-) -> asyncio.Task[Delivery]:
+) -> asyncio.Task[tuple[MessageRef, ...]]:
     """Deliver in the background."""
     return asyncio.create_task(deliver(draft, platform, how or pace(), refs=refs))
 
@@ -176,10 +176,10 @@ async def test_a_long_answer_goes_on_in_further_messages() -> None:
         draft.append(text[i : i + 7])
         await asyncio.sleep(0)
     draft.close(DONE)
-    done = await delivery
+    refs = await delivery
     assert "".join(platform.shown) == text
     assert all(len(shown) <= 100 for versions in platform.history.values() for shown in versions)
-    assert len(done.refs) == len(platform.shown)
+    assert len(refs) == len(platform.shown)
 
 
 async def test_a_refusal_for_now_costs_freshness_and_no_text() -> None:
@@ -282,9 +282,9 @@ async def test_a_second_try_writes_over_the_messages_of_the_first() -> None:
     draft.append("new text")
     await wait_until(lambda: platform.history["0"][-1] == "new text")
     draft.close(DONE)
-    done = await delivery
+    refs = await delivery
     assert platform.removed == ["1", "2"]
-    assert [ref.id for ref in done.refs] == ["0"]
+    assert [ref.id for ref in refs] == ["0"]
     assert platform.calls["post"] == 0
 
 
@@ -297,8 +297,8 @@ async def test_a_second_try_passes_over_messages_that_were_deleted_since() -> No
     draft.append("new text")
     await wait_until(lambda: platform.history["1"][-1] == "new text")
     draft.close(DONE)
-    done = await delivery
-    assert [ref.id for ref in done.refs] == ["1"]
+    refs = await delivery
+    assert [ref.id for ref in refs] == ["1"]
     assert platform.shown == ["old", "new text"]
 
 
@@ -339,24 +339,36 @@ async def test_an_end_that_the_platform_will_never_take_is_said() -> None:
 
 
 async def test_a_part_that_the_platform_will_never_take_is_said_too() -> None:
-    """As of the last part: what people see stands, the end is written down, and nothing grows any more."""
+    """As of the last part: what people see stands until the end is written down, and nothing grows any more."""
     draft, platform = Draft(), Platform(never="odd")
-    ends: list[Outcome] = []
-
-    async def write_down(refs: Sequence[MessageRef], outcome: Outcome) -> None:
-        ends.append(outcome)
-
-    delivery = asyncio.create_task(deliver(draft, platform, pace(), before_the_end=write_down))
-    draft.append("The beginning. ")
-    await wait_until(lambda: platform.shown)
-    draft.append("Something odd. " + "Many words. " * 30)
-    draft.close(DONE)
-    await delivery
-    assert ends == [DONE]
+    with Delivery(draft, platform, pace()) as delivery:
+        growing = asyncio.create_task(delivery.grow())
+        draft.append("The beginning. ")
+        await wait_until(lambda: platform.shown)
+        draft.append("Something odd. " + "Many words. " * 30)
+        draft.close(DONE)
+        await growing
+        assert platform.outcome is None
+        await delivery.conclude()
     assert platform.outcome
     assert platform.outcome.retry
     assert platform.shown == ["The beginning. "]
     assert platform.growing == {"0": False}
+
+
+async def test_nobody_sees_the_end_before_it_is_written_down() -> None:
+    """All messages but the last are whole by then, so what is written down names them."""
+    draft, platform = Draft(), Platform()
+    draft.append("Many words. " * 30)
+    draft.close(DONE)
+    with Delivery(draft, platform, pace()) as delivery:
+        await delivery.grow()
+        before = list(platform.shown)
+        assert [ref.id for ref in delivery.refs] == [str(number) for number in range(len(before))]
+        assert (platform.outcome, "".join(before) in draft.text) == (None, True)
+        await delivery.conclude()
+    assert platform.outcome == DONE
+    assert platform.shown[:-1] == before
 
 
 async def test_a_message_that_cannot_be_removed_does_not_spoil_the_answer() -> None:
@@ -369,7 +381,7 @@ async def test_a_message_that_cannot_be_removed_does_not_spoil_the_answer() -> N
     draft.close(DONE)
     await wait_until(lambda: platform.outcome)
     platform.errors.append(PlatformError("cant_delete_message", code="cant_delete_message"))
-    assert [ref.id for ref in (await delivery).refs] == ["0"]
+    assert [ref.id for ref in await delivery] == ["0"]
 
 
 async def test_nothing_stays_reserved_when_a_delivery_is_cancelled() -> None:
