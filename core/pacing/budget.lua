@@ -1,183 +1,146 @@
--- One budget of platform calls, for all processes: a bucket into which they come one after the other, or a window, in
--- which each is free again so long after it was made. Each process tells how many calls it has made in all and how many
--- it keeps reserved, and for whom it waits; what was granted to it and not made comes back by that. So a call to this
--- script may be repeated, lost, or come late, and costs nothing but freshness. A process that is not heard of any more
--- loses what it had reserved. Who waits longest is first, in whatever process.
+-- One budget of platform calls, shared by all processes: a token bucket, or a sliding window. Each call takes a slot,
+-- which is free again at its release time: of a bucket one after the other, of a window all in the same time.
 --
--- Of a window, a call counts from when it was made, as its process tells, and until then what was granted is reserved:
--- so however long an answer is on its way, no more calls are made in any window than it allows. And since it is known
--- when calls are free again, those that will be in a moment are granted before, so that nobody has to ask at that time.
+-- A process tells how many calls it has made in all, how many it keeps reserved, and for whom it waits. What was granted
+-- to it beyond that comes back. So a request may be repeated, lost, or come late, and costs nothing but freshness. A
+-- process that is silent for too long loses its reservations. Whoever waits longest is served first, in any process.
+--
+-- A call of a window counts from when it was made, as its process tells; until then it is reserved. So however long an
+-- answer takes, no window has more calls than it allows. Slots that will be free in a moment are granted before that,
+-- so that nobody has to ask again at that time.
 --
 -- KEYS  budget
--- ARGV  process, capacity, calls that come in each second, ms after which a call is free again (0: it is a bucket),
---       how often the process has asked, calls it has made in all, of these not yet told, free calls as far as it
---       knows, calls it keeps reserved, ms since it asked (-1: never), ms for which the platform refuses (0: it does
---       not), time in ms ("": that of the server), ms to live of a process, ms between two questions at the most,
---       of a window: ms since each call that is not told was made, oldest first (text), number of spares, spares…,
---       then for each who waits: ms so far, "1" to reserve or "0" to call
--- returns  waiting ones served, spares granted, ms to wait (-1: nobody waits), calls free before this (text),
---          ms for which the platform refuses, calls counted for the process, calls reserved for it, and for each
---          further one that is served in a moment, in how many ms
-local budget, me = of_kind("hash", KEYS[1]), "of:" .. ARGV[1]
-local capacity, per_ms, window = tonumber(ARGV[2]), tonumber(ARGV[3]) / 1000, tonumber(ARGV[4])
-local asked, made, untold, known = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
-local held, passed, refused = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
-local life, poll, spares, first = tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[16]), 17 + tonumber(ARGV[16])
+-- ARGV  process, the request as JSON:
+--         capacity, per_second (of a bucket), window (ms; 0: it is a bucket),
+--         number of the request, made (calls in all), untold (those that were never told),
+--         ages (of a window: ms since each untold call, oldest first), free (slots, as far as the process knows),
+--         reserved, passed (ms since its last request; -1: none), refused (ms for which the platform refuses; 0: none),
+--         life (ms that a silent process keeps its reservations), poll (ms between two requests at the most),
+--         time (ms; absent: the server's), spares (sizes of what is taken only if nobody waits),
+--         waiters ([ms waited so far, 1 to reserve or 0 to call], first in line first)
+-- returns JSON:
+--         served (waiters), soon (ms until each further waiter is served), granted (spares),
+--         wait (ms to the next request; -1: nobody waits), blocked (ms for which the platform refuses),
+--         made, reserved (as counted for the process), releases (ms until each taken slot is free, before this),
+--         elsewhere (slots that other processes keep reserved)
+local budget, process, request = of_kind("hash", KEYS[1]), "of:" .. ARGV[1], cjson.decode(ARGV[2])
+local capacity, window, poll = request.capacity, request.window, request.poll
+local made, reserved = request.made, request.reserved
 local sliding = window > 0
-local TIE = 20 -- who began to wait within so many ms of each other began at once: times are told over a network
+local spacing = sliding and 0 or 1000 / request.per_second -- ms between two calls that come into a bucket
+local TIE = 20 -- two who began to wait within so many ms began at once: times are told over a network
 local GRACE = 1000 -- a process keeps its place in line for so many ms after it should have come
-local EARLY = 500 -- calls of a window are granted so many ms before they are free
-local MOST_LATE = 100000 -- calls by which a call to this script may come late
-local SLACK = 1000 -- a call to this script may take so many ms longer than the one before
-local LONGEST_REFUSAL = 3600000 -- no platform refuses for more ms than that
-local DUST = 1e-6 -- less than this of a call is rounding
+local EARLY = 500 -- slots of a window are granted so many ms before they are free
+local MAX_LATE_REQUESTS = 100000 -- a request that is older than this is from another life of its process
+local CLOCK_SLACK = 1000 -- a request may take so many ms longer than the one before
+local MAX_REFUSAL = 3600000 -- no platform refuses for more ms than that
 
 local time = redis.call("TIME")
-local now = tonumber(ARGV[12]) or (time[1] * 1000 + math.floor(time[2] / 1000))
-local state, others, past = {}, {}, ""
+local now = request.time or (time[1] * 1000 + math.floor(time[2] / 1000))
+local state, records = {}, {}
 local fields = redis.call("HGETALL", budget)
 for index = 1, #fields, 2 do
-  if string.sub(fields[index], 1, 3) == "of:" then
-    others[fields[index]] = fields[index + 1]
-  elseif fields[index] == "past" then
-    past = fields[index + 1]
-  else
-    state[fields[index]] = number_in(fields[index + 1])
-  end
+  local to = string.sub(fields[index], 1, 3) == "of:" and records or state
+  to[fields[index]] = fields[index + 1]
 end
 
--- The budget's own clock does not go back when the server's does, and forward no further than this process's did.
-local elapsed = math.max(0, now - (state.at or now))
-if passed >= 0 then
-  elapsed = math.min(elapsed, passed + SLACK)
+-- The budget's own clock never goes back, even if the server's does, and runs no faster than this process's.
+local elapsed = math.max(0, now - number_in(state.at, now))
+if request.passed >= 0 then
+  elapsed = math.min(elapsed, request.passed + CLOCK_SLACK)
 end
-local clock = (state.clock or 0) + elapsed
-local blocked = math.min(state.blocked or 0, clock + LONGEST_REFUSAL)
+local clock = number_in(state.clock, 0) + elapsed
+local blocked = math.min(number_in(state.blocked, 0), clock + MAX_REFUSAL)
 
+-- What other processes keep reserved, and since when those wait who are expected.
 local counted, latest
 local elsewhere, ahead = 0, {}
-for name, record in pairs(others) do
-  local number, calls, reserved, seen, since, due = string.match(record, "(%S+) (%S+) (%S+) (%S+) (%S+) (%S+)")
-  number, calls, reserved, seen = number_in(number), number_in(calls), number_in(reserved), number_in(seen)
-  if not (number and calls and reserved and seen) or seen > clock or reserved < 0 or reserved > 2 * capacity then
-    redis.call("HDEL", budget, name) -- nothing that this script wrote
-  elseif name == me then
+for name, record in pairs(records) do
+  local number, calls, kept, seen, since, due = string.match(record, "^(%d+) (%d+) (%d+) (%d+) (%S+) (%S+)$")
+  number, calls, kept, seen = number_in(number), number_in(calls), number_in(kept), number_in(seen)
+  if not (number and calls and kept and seen) or seen > clock or kept > 2 * capacity then
+    redis.call("HDEL", budget, name) -- this script did not write that
+  elseif name == process then
     latest, counted = number, calls
-  elseif clock - seen > life then
+  elseif clock - seen > request.life then
     redis.call("HDEL", budget, name)
   else
-    elsewhere = elsewhere + reserved
-    since, due = number_in(since), number_in(due, 0)
-    if since and clock <= due then
+    elsewhere = elsewhere + kept
+    since = number_in(since)
+    if since and clock <= number_in(due, 0) then
       ahead[#ahead + 1] = since
     end
   end
 end
-if latest and asked < latest and latest - asked < MOST_LATE then
-  return { 0, 0, -1, "0", 0, 0, 0, {} } -- late, and nobody waits for the answer
+if latest and request.number < latest and latest - request.number < MAX_LATE_REQUESTS then
+  return "{}" -- late, and nobody waits for the answer
 end
 
--- The calls that a window remembers, oldest first: when, and how many.
-local times, counts, used = {}, {}, 0
-for at, calls in string.gmatch(past, "(%d+):(%d+)") do
-  at, calls = number_in(at, -window), number_in(calls, 0)
-  if at <= clock and clock - at <= window then
-    times[#times + 1], counts[#counts + 1], used = at, calls, used + calls
+-- When the slots are free again that are taken, soonest first.
+local releases, longest = {}, sliding and window + 1 or 2 * capacity * spacing
+for release in string.gmatch(state.releases or "", "%S+") do
+  release = number_in(release, 0)
+  local sorted = release >= (releases[#releases] or clock + 0.001)
+  if sorted and release <= clock + longest and #releases < 2 * capacity then
+    releases[#releases + 1] = release
   end
 end
 
--- Account for calls that were made now, or so many ms ago.
-local function count(more, age)
-  more = math.min(more, 2 * capacity - used)
-  if more > 0 then
-    local at, place = clock - (age or 0), #times + 1
-    while times[place - 1] and times[place - 1] > at do
+local function take(calls, at)
+  for _ = 1, math.min(calls, 2 * capacity - #releases) do
+    local release = sliding and at + window + 1 or math.max(at, releases[#releases] or 0) + spacing
+    local place = #releases + 1
+    while place > 1 and releases[place - 1] > release do
       place = place - 1
     end
-    table.insert(times, place, at)
-    table.insert(counts, place, more)
-    used = used + more
+    table.insert(releases, place, release)
   end
 end
 
--- Calls that were given back may have been any of a window, so they were the oldest.
-local function give_back(many)
-  while many > 0 and times[1] do
-    local back = math.min(many, counts[1])
-    counts[1], used, many = counts[1] - back, used - back, many - back
-    if counts[1] == 0 then
-      table.remove(times, 1)
-      table.remove(counts, 1)
-    end
+local news = counted and made - counted or math.max(0, request.untold)
+if not state.releases then
+  take(capacity - request.free, clock) -- new, or Redis lost it: no more than the process believes to be free
+elseif news < 0 then
+  for _ = 1, math.min(-news, #releases) do
+    table.remove(releases, sliding and 1 or #releases) -- given back; any of a window, so it was the oldest
   end
-end
-
-local news = counted and made - counted or math.max(0, untold)
-local calls
-if sliding then
-  give_back(-news)
-  local ages = {}
-  for age in string.gmatch(ARGV[15], "%d+") do
-    ages[#ages + 1] = tonumber(age)
-  end
-  if not state.calls then
-    count(capacity - known) -- new, or Redis lost it: no more than the process believes to be there
-    news = 0
-  end
-  for index = #ages - news + 1, #ages do
-    local age = ages[index] or 0
+elseif sliding then
+  for index = #request.ages - news + 1, #request.ages do
+    local age = request.ages[index] or 0
     if age <= window then
-      count(1, age)
+      take(1, clock - age)
     end
   end
-  calls = capacity - used
-elseif not state.calls then
-  calls = math.min(capacity, known) -- new, or Redis lost it: no more than the process believes to be there
 else
-  calls = math.min(capacity, state.calls + elapsed * per_ms) - news
+  take(news, clock)
 end
-calls = math.max(-capacity, math.min(capacity, calls))
-if refused > 0 then
-  blocked = math.max(blocked, clock + refused)
-  local left = math.min(calls, elsewhere + held)
-  if sliding then
-    count(calls - left)
-  end
-  calls = left
+if request.refused > 0 then
+  blocked = math.max(blocked, clock + request.refused)
+  take(capacity - #releases - elsewhere - reserved, clock)
 end
-
--- ms until so many more calls are free.
-local function until_free(missing)
-  if not sliding then
-    return math.ceil(missing / per_ms)
-  end
-  for index, at in ipairs(times) do
-    missing = missing - counts[index]
-    if missing <= DUST then
-      return at + window + 1 - clock
-    end
-  end
-  return poll
+local told = {}
+for index, release in ipairs(releases) do
+  told[index] = math.ceil(release - clock)
 end
 
-local before = calls - elsewhere
-local free = before - held
+local free = capacity - #releases - elsewhere - reserved
 local served, granted, wait, since, soon = 0, 0, -1, "-", {}
-for index = first, #ARGV, 2 do
-  local from, earlier = clock - tonumber(ARGV[index]), 0
+for _, waiter in ipairs(request.waiters) do
+  local from, earlier = clock - waiter[1], 0
   for _, other in ipairs(ahead) do
     if other < from - TIE then
       earlier = earlier + 1
     end
   end
-  local missing = 1 + earlier - free
-  local short = blocked > clock and blocked - clock or missing > DUST and until_free(missing) or 0
+  local missing, short = 1 + earlier - free, 0
+  if blocked > clock then
+    short = blocked - clock
+  elseif missing > 0 then
+    short = releases[missing] and math.ceil(releases[missing] - clock) or poll
+  end
   if short > 0 and (not sliding or short > EARLY or blocked > clock) then
-    since = from
-    if blocked <= clock then
-      short = math.min(poll, math.max(1, sliding and short - EARLY or short))
-    end
-    wait = short
+    since = string.format("%.0f", from)
+    wait = blocked > clock and short or math.min(poll, math.max(1, sliding and short - EARLY or short))
     break
   end
   if short > 0 then
@@ -186,37 +149,45 @@ for index = first, #ARGV, 2 do
     served = served + 1
   end
   free = free - 1
-  if sliding or ARGV[index + 1] == "1" then
-    held = held + 1
+  if sliding or waiter[2] == 1 then
+    reserved = reserved + 1
   else
-    calls, made = calls - 1, made + 1
+    take(1, clock)
+    made = made + 1
   end
 end
 if blocked <= clock and wait < 0 and #ahead == 0 and #soon == 0 then
-  for index = 17, 16 + spares do
-    local wanted = tonumber(ARGV[index])
-    if free - wanted < -DUST then
+  for _, calls in ipairs(request.spares) do
+    if free < calls then
       break
     end
-    granted, free = granted + 1, free - wanted
+    granted, free = granted + 1, free - calls
     if sliding then
-      held = held + wanted
+      reserved = reserved + calls
     else
-      calls, made = calls - wanted, made + wanted
+      take(calls, clock)
+      made = made + calls
     end
   end
 end
 
 local due = wait < 0 and "-" or string.format("%.0f", clock + wait + GRACE)
-local from = since == "-" and since or string.format("%.0f", since)
-local record = string.format("%.0f %.0f %.0f %.0f %s %s", asked, made, held, clock, from, due)
-redis.call("HSET", budget, "calls", calls, "at", now, "clock", clock, "blocked", blocked, me, record)
-if sliding then
-  for index, at in ipairs(times) do
-    times[index] = string.format("%.0f:%.0f", at, counts[index])
-  end
-  redis.call("HSET", budget, "past", table.concat(times, " "))
+local record = string.format("%.0f %.0f %.0f %.0f %s %s", request.number, made, reserved, clock, since, due)
+local last = releases[#releases] or clock
+for index, release in ipairs(releases) do
+  releases[index] = string.format("%.3f", release)
 end
-local refill = sliding and window or (capacity - math.min(calls, capacity)) / per_ms
-redis.call("PEXPIRE", budget, string.format("%.0f", math.ceil(math.max(refill, blocked - clock, life)) + 60000))
-return { served, granted, math.ceil(wait), string.format("%.9f", before), math.ceil(math.max(0, blocked - clock)), made, held, soon }
+local stored = table.concat(releases, " ")
+redis.call("HSET", budget, "releases", stored, "at", now, "clock", clock, "blocked", blocked, process, record)
+redis.call("PEXPIRE", budget, string.format("%.0f", math.ceil(math.max(last, blocked, clock + request.life) - clock) + 60000))
+return cjson.encode({
+  served = served,
+  soon = soon,
+  granted = granted,
+  wait = math.ceil(wait),
+  blocked = math.ceil(math.max(0, blocked - clock)),
+  made = made,
+  reserved = reserved,
+  releases = told,
+  elsewhere = elsewhere,
+})

@@ -8,6 +8,7 @@ fifteen steps. So this module keeps one connection of its own, and writes to it 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,139 +20,142 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from core.store import Script, lone_connection
 
-FAULTS = (RedisError, OSError)  # TimeoutError is an OSError
+REDIS_FAULTS = (RedisError, OSError)  # TimeoutError is an OSError
 """What is raised when there is no answer."""
-SLICES = 25
-"""Parts of the deadline: a busy event loop makes each of them longer, and leaves enough of them to hear the answer."""
-PATIENCE = 5
-"""Seconds after which a round trip is given up, and its connection with it."""
+DEADLINE_SLICES = 25
+"""Parts of the deadline: a busy event loop makes each of them longer, and leaves enough of them to read the answer."""
+ROUND_TRIP_SECONDS = 5
+"""After this a round trip is given up, and its connection with it."""
 
-Question = list[str | int | float]
-_Command = tuple[Any, ...]
+BudgetRequest = dict[str, Any]
+"""What ``core/pacing/budget.lua`` takes."""
+BudgetAnswer = dict[str, Any]
+"""What it returns."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """A question under way."""
+class _Pending:
+    """A request without an answer yet."""
 
-    key: str
-    question: Question
-    answer: asyncio.Future[list[Any]]
+    command: tuple[Any, ...]
+    answer: asyncio.Future[BudgetAnswer]
+
+    def finish(self, reply: Any) -> None:
+        """Hand over what Redis sent: JSON, or an error. It may have been given up meanwhile."""
+        if self.answer.done():
+            return
+        if isinstance(reply, Exception):
+            self.answer.set_exception(reply)
+        else:
+            self.answer.set_result(json.loads(reply))
 
 
 class BudgetConnection:
-    """What a process asks Redis about its budgets; ``deadline`` in seconds."""
+    """One process's connection for call budgets; each request has ``deadline`` seconds."""
 
     def __init__(self, redis: Redis, deadline: float) -> None:
         self._deadline = deadline
         self._redis = redis
         self._script = Script(redis, "core/pacing/budget")
         self._connection: AbstractConnection | None = None
-        self._asked: list[_Asked] = []
-        self._under_way: list[_Asked] = []
-        self._asking: asyncio.Task[None] | None = None
+        self._waiting: list[_Pending] = []
+        self._sent: list[_Pending] = []
+        self._task: asyncio.Task[None] | None = None
         self._slices = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    async def ask(self, key: str, question: Question) -> list[Any]:
-        """One answer. What is asked meanwhile goes out together with the next round trip.
+    async def ask(self, key: str, process: str, request: BudgetRequest) -> BudgetAnswer:
+        """Send one request; what comes in during a round trip is sent together in the next one.
 
-        A question that had no answer in time may have been heard all the same; nothing is asked before that is known.
+        Redis may have received a request that was not answered in time; no other is sent before its end is known.
         Seconds in which this process was busy with something else do not count.
 
         Raises:
-            RedisError, OSError: there was none, or not in time.
+            RedisError, OSError: there was no answer in time.
         """
-        asked = _Asked(key, question, asyncio.get_running_loop().create_future())
-        self._asked.append(asked)
-        if not self._asking:
-            self._asking = asyncio.create_task(self._ask_all())
+        command = ("EVALSHA", self._script.sha, 1, key, process, json.dumps(request))
+        pending = _Pending(command, asyncio.get_running_loop().create_future())
+        self._waiting.append(pending)
+        if not self._task:
+            self._task = asyncio.create_task(self._send_waiting())
         if not self._timer:
             self._slices = 0
-            self._look_at_the_clock()
-        return await asked.answer
+            self._tick()
+        return await pending.answer
 
     async def aclose(self) -> None:
-        """Ask nothing more."""
-        if self._asking:
-            self._asking.cancel()
-            await asyncio.wait({self._asking}, timeout=self._deadline)
-        await self._hang_up()
+        """Send nothing more."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=self._deadline)
+        await self._disconnect()
 
-    async def _ask_all(self) -> None:
-        """Ask what there is to ask."""
+    async def _send_waiting(self) -> None:
+        """Send what is waiting, until nothing is."""
         try:
-            while self._asked:
-                self._under_way, self._asked, self._slices = self._asked, [], 0
+            while self._waiting:
+                self._sent, self._waiting, self._slices = self._waiting, [], 0
                 try:
-                    async with asyncio.timeout(PATIENCE):
-                        answers = await self._round_trip(self._under_way)
-                except FAULTS as fault:
-                    await self._hang_up()
+                    async with asyncio.timeout(ROUND_TRIP_SECONDS):
+                        replies = await self._round_trip([pending.command for pending in self._sent])
+                except REDIS_FAULTS as fault:
+                    await self._disconnect()
                     self._give_up(fault)
                     continue
-                for asked, answer in zip(self._under_way, answers, strict=True):
-                    if asked.answer.done():
-                        continue  # given up
-                    if isinstance(answer, Exception):
-                        asked.answer.set_exception(answer)
-                    else:
-                        asked.answer.set_result(answer)
+                for pending, reply in zip(self._sent, replies, strict=True):
+                    pending.finish(reply)
         finally:
             self._give_up(ConnectionError())
-            self._asking, self._under_way = None, []
+            self._task, self._sent = None, []
 
-    def _look_at_the_clock(self) -> None:
-        """Give up what is not answered in time."""
+    def _tick(self) -> None:
+        """Give up at the end of the deadline's last slice."""
         self._timer = None
-        if not self._asking:
+        if not self._task:
             return
-        if self._slices == SLICES:
+        if self._slices == DEADLINE_SLICES:
             self._slices = 0
             self._give_up(TimeoutError())
         self._slices += 1
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._deadline / SLICES, self._look_at_the_clock)
+        self._timer = asyncio.get_running_loop().call_later(self._deadline / DEADLINE_SLICES, self._tick)
 
     def _give_up(self, fault: Exception) -> None:
-        """Nobody who waits now has an answer."""
-        for asked in (*self._under_way, *self._asked):
-            if not asked.answer.done():
-                asked.answer.set_exception(fault)
-        self._asked = []
+        """Raise ``fault`` for everybody who waits now."""
+        for pending in (*self._sent, *self._waiting):
+            pending.finish(fault)
+        self._waiting = []
 
-    async def _round_trip(self, batch: Sequence[_Asked]) -> list[Any]:
-        commands: list[_Command] = [("EVALSHA", self._script.sha, 1, asked.key, *asked.question) for asked in batch]
+    async def _round_trip(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         kept = self._connection is not None
         try:
-            answers = await self._send(commands)
-        except FAULTS:
+            replies = await self._send(commands)
+        except REDIS_FAULTS:
             if not kept:
                 raise
-            await self._hang_up()  # it may have been idle for too long; and what was heard may be repeated
-            answers = await self._send(commands)
-        if any(isinstance(answer, NoScriptError) for answer in answers):  # then Redis heard none of them
+            await self._disconnect()  # it may have been idle for too long; and requests may be repeated
+            replies = await self._send(commands)
+        if any(isinstance(reply, NoScriptError) for reply in replies):  # then Redis ran none of them
             await self._send([("SCRIPT LOAD", self._script.source)])
-            answers = await self._send(commands)
-        return answers
+            replies = await self._send(commands)
+        return replies
 
-    async def _send(self, commands: Sequence[_Command]) -> list[Any]:
-        """Send commands at once, and read what comes back: answers, or what Redis has against one."""
+    async def _send(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Send commands at once, and read a reply to each: a value, or Redis's error."""
         if not self._connection:
             self._connection = lone_connection(self._redis)
             await self._connection.connect()  # type: ignore[no-untyped-call]
         connection = self._connection
         await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-        answers: list[Any] = []
+        replies: list[Any] = []
         for _ in commands:
             try:
-                answers.append(await connection.read_response())
+                replies.append(await connection.read_response())
             except ResponseError as error:
-                answers.append(error)
-        return answers
+                replies.append(error)
+        return replies
 
-    async def _hang_up(self) -> None:
+    async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection:
-            with suppress(*FAULTS):
+            with suppress(*REDIS_FAULTS):
                 await connection.disconnect(nowait=True)

@@ -147,9 +147,9 @@ STORED: tuple[StoredKey, ...] = (
     StoredKey(
         "budget:<name>",
         "hash",
-        "`calls` that are left, `at` (server's ms) and `clock` (the budget's own), `blocked` "
-        "until; of a window `past`, the times of its calls; `of:<process>`: number of its "
-        "question, calls counted for it, calls it reserved, last heard of, waiting since, due",
+        "`releases`: when each taken slot is free again, `at` (server's ms) and `clock` (the budget's own), `blocked` "
+        "until; `of:<process>`: number of its request, calls counted for it, calls it reserved, last heard of, waiting "
+        "since, due",
         "until it is full again and no process is heard of, and a minute",
     ),
     StoredKey("feedback:<turn>", "hash", "people to `up` or `down`", "90 days after the last mark"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import AsyncIterator
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from core.pacing.shared import LIFE, UNUSED, CallBudgets
+from core.pacing.shared import DROP_UNUSED_AFTER, RESERVATION_LIFE, CallBudgets
 from core.store.connection import connect
 from core.store.keys import Keys
 from core.store.scripts import script
@@ -117,7 +118,7 @@ async def test_a_killed_process_gives_back_what_it_reserved(client: Redis, redis
     clock = Clock(seconds + micros / 1e6)
     budgets = CallBudgets(client, clock=clock, server_clock=clock, deadline=UNHURRIED)
     budget = budgets.open(NAME, 3, 0.001)
-    clock.now += LIFE - 1
+    clock.now += RESERVATION_LIFE - 1
     assert not await budget.spare(1)
     clock.now += 2
     assert await budget.spare(3)
@@ -130,7 +131,7 @@ async def test_a_process_that_was_frozen_has_its_reservations_again(company: Com
     frozen.reserve()
     frozen.reserve()
     await company.settle()
-    company.clock.now += LIFE + 1
+    company.clock.now += RESERVATION_LIFE + 1
     assert await other.spare(5)
     frozen.spend()
     await company.pass_time(2)
@@ -158,7 +159,7 @@ async def test_it_lives_for_no_longer_than_it_matters(client: Redis, company: Co
     one.take()
     await company.settle()
     assert await client.keys() == [Keys.budget(NAME)] == ["{parley}:budget:slack:T1:chat.update"]
-    assert 60 < await client.ttl(Keys.budget(NAME)) <= LIFE + 60
+    assert 60 < await client.ttl(Keys.budget(NAME)) <= RESERVATION_LIFE + 60
 
 
 async def test_a_clock_that_jumps_is_not_believed(client: Redis) -> None:
@@ -182,34 +183,49 @@ async def test_a_call_that_is_sent_twice_or_late_costs_nothing(client: Redis) ->
     """The client sends it again when a connection breaks; one that it gave up may still come, after a newer one."""
     ask = client.register_script(script("core/pacing/budget"))
 
-    def question(number: int, made: int, reserved: int, *waiting: int) -> list[str | int | float]:
-        line = [word for reserve in waiting for word in (0, reserve)]
-        return ["me", 5, 0.001, 0, number, made, 0, 5, reserved, -1, 0, 1_000_000, 40_000, 1000, "", 1, 1, *line]
+    def request(number: int, made: int, reserved: int, *waiting: int) -> list[str]:
+        told = {
+            "capacity": 5,
+            "per_second": 0.001,
+            "window": 0,
+            "number": number,
+            "made": made,
+            "untold": 0,
+            "ages": [],
+        }
+        told |= {"free": 5, "reserved": reserved, "passed": -1, "refused": 0, "life": 40_000, "poll": 1000}
+        told |= {"time": 1_000_000, "spares": [1], "waiters": [(0, reserve) for reserve in waiting]}
+        return ["me", json.dumps(told)]
+
+    async def granted(request: list[str]) -> tuple[int, int]:
+        answer = json.loads(await ask([Keys.budget(NAME)], request))
+        return answer.get("served", 0), answer.get("granted", 0)
 
     async def left() -> tuple[str, str]:
-        calls, mine = await client.hmget(Keys.budget(NAME), "calls", "of:me")
+        calls, mine = await client.hmget(Keys.budget(NAME), "releases", "of:me")
         assert calls
         assert mine
         return str(calls), str(mine)
 
-    first = question(1, 0, 0, 0, 1)
-    assert (await ask([Keys.budget(NAME)], first))[:2] == [2, 1]
+    first = request(1, 0, 0, 0, 1)
+    assert await granted(first) == (2, 1)
     once = await left()
     for _ in range(3):
-        assert (await ask([Keys.budget(NAME)], first))[:2] == [2, 1]
+        assert await granted(first) == (2, 1)
     assert await left() == once
-    await ask([Keys.budget(NAME)], question(2, 2, 1))
+    await granted(request(2, 2, 1))
     newer = await left()
-    assert (await ask([Keys.budget(NAME)], first))[:2] == [0, 0]
+    assert await granted(first) == (0, 0)
     assert await left() == newer
 
 
 async def test_what_an_answer_granted_that_was_never_heard_comes_back(company: Company) -> None:
     """Redis was too slow, and did it all the same."""
     one, two = company.processes
-    question = one.budget._question(company.clock.now, [])
-    granted = await one.budgets.ask(Keys.budget(NAME), [*question, 0, 0, 0, 1, 0, 0])  # two calls, one reserved
-    assert granted[0] == 3
+    request = one.budget._request(company.clock.now, [])
+    waiters = [(0, 0), (0, 1), (0, 0)]  # two calls, one reserved
+    granted = await one.budgets.ask(Keys.budget(NAME), one.budget._process, {**request, "waiters": waiters})
+    assert granted["served"] == 3
     await one.budget.sync()
     assert await two.spare(5)
 
@@ -222,7 +238,7 @@ async def test_budgets_that_nobody_uses_are_dropped(client: Redis) -> None:
     await busy.reserve()
     idle = [budgets.open(f"idle {number}", 5, 1) for number in range(100)]
     assert budgets.open("idle 7", 5, 1) is idle[7]
-    clock.now += UNUSED + 1
+    clock.now += DROP_UNUSED_AFTER + 1
     assert budgets.open("idle 7", 5, 1) is not idle[7]
     assert budgets.open("busy", 5, 1) is busy
     assert len(budgets._open) == 2

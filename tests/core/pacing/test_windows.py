@@ -159,8 +159,8 @@ async def test_it_lives_for_no_longer_than_it_matters(client: Redis, company: Co
         one.take()
         await company.pass_time(2)
     assert await client.keys() == [Keys.budget(NAME)]
-    assert len((await client.hget(Keys.budget(NAME), "past") or "").split()) == 3
+    assert len((await client.hget(Keys.budget(NAME), "releases") or "").split()) == 3
     await company.pass_time(6)
     await one.budget.sync()
-    assert await client.hget(Keys.budget(NAME), "past") == ""
+    assert await client.hget(Keys.budget(NAME), "releases") == ""
     assert 60 < await client.ttl(Keys.budget(NAME)) <= 72
