@@ -17,7 +17,7 @@ from core.errors import ModelTimeout, StreamBroken
 from core.models.backends.backend import Backend
 from core.models.control_tokens import ControlTrimmer
 from core.models.deadline import RollingDeadline
-from core.models.thoughts import Opened, ThoughtTrimmer
+from core.models.reasoning import ReasoningOpened, ReasoningTrimmer
 from core.types import Delta, Done, Ending, GenerationRequest, Streamed, Thinking
 
 ENDLESS = 200
@@ -47,7 +47,7 @@ class Deadlines:
 
 
 async def generate(
-    backend: Backend, request: GenerationRequest, deadlines: Deadlines, *, opened: Opened = Opened.NO
+    backend: Backend, request: GenerationRequest, deadlines: Deadlines, *, opened: ReasoningOpened = ReasoningOpened.NO
 ) -> AsyncGenerator[Streamed, None]:
     """Stream one answer: any number of ``Delta`` with visible text, then exactly one ``Done``.
 
@@ -96,10 +96,10 @@ async def generate(
 class _Trimmer:
     """All that is cut out of what a backend streams, in order."""
 
-    def __init__(self, request: GenerationRequest, opened: Opened) -> None:
+    def __init__(self, request: GenerationRequest, opened: ReasoningOpened) -> None:
         self._request = request
         self._room = CHARACTERS_PER_TOKEN * request.max_new_tokens + CHARACTERS_BEYOND
-        self._thoughts = ThoughtTrimmer(opened)
+        self._reasoning = ReasoningTrimmer(opened)
         self._apart: list[str] = []
         self._last = ""
         self._begin()
@@ -126,7 +126,7 @@ class _Trimmer:
     @property
     def began_inside(self) -> bool:
         """Whether the text began in the middle of reasoning."""
-        return self._thoughts.began_inside
+        return self._reasoning.began_inside
 
     def take(self, item: Delta | Thinking) -> list[Delta | Thinking]:
         """What there is to tell people now; the last text of an answer that ends here is left to ``end``."""
@@ -135,9 +135,9 @@ class _Trimmer:
         if isinstance(item, Thinking):
             self._apart.append(text)
             return [Thinking()]
-        text = self._thoughts.feed(text)
-        news: list[Delta | Thinking] = [Thinking()] if self._thoughts.thinking else []
-        if self._thoughts.retracted:
+        text = self._reasoning.feed(text)
+        news: list[Delta | Thinking] = [Thinking()] if self._reasoning.thinking else []
+        if self._reasoning.retracted:
             news = [Thinking(retract=True)]
             self._begin()
         text = self._controls.feed(self._stops.feed(text))
@@ -151,7 +151,7 @@ class _Trimmer:
         """The rest, when no more text comes, or what was reasoned, if that is all there is."""
         text = self._last if self.ended else ""
         if not (self._stops.stopped or self._controls.ended or self._spaces.endless):
-            more = self._controls.feed(self._stops.feed(self._thoughts.flush()) + self._stops.flush())
+            more = self._controls.feed(self._stops.feed(self._reasoning.flush()) + self._stops.flush())
             text += self._spaces.feed(more + self._controls.flush(halves=False))
         text += "" if self._controls.ended else self._spaces.flush()
         if ending is Ending.COMPLETE and not (text.strip() or self._said):
@@ -160,7 +160,7 @@ class _Trimmer:
 
     def _all_there_is(self) -> str:
         """What was reasoned, as an answer: models and servers that never say where reasoning ends send nothing else."""
-        reasoning = self._thoughts.reasoning or "".join(self._apart)
+        reasoning = self._reasoning.reasoning or "".join(self._apart)
         self._begin()
         text = self._controls.feed(self._stops.feed(reasoning)) + self._controls.flush(halves=False)
         return self._spaces.feed(text).rstrip()

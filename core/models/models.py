@@ -28,7 +28,8 @@ from core.models.backends.backend import Backend
 from core.models.breaker import Attempt, Breaker
 from core.models.generation import Deadlines, generate
 from core.models.priority import Priority
-from core.models.thoughts import Opened, opens_in
+from core.models.reasoning import ReasoningOpened
+from core.models.reasoning_formats import opens_reasoning
 from core.prompts import STEP, Calibration, Fit, PromptTemplate, TokenBudget, TokenCounter, estimate, fit, share
 from core.types import (
     Conversation,
@@ -158,12 +159,12 @@ class Model:
         address = URL(self.url).with_user(None).with_query(None) if self.url else ""
         return f"{address} ({api})" if address else str(api)
 
-    def opened(self, prompt: Prompt) -> Opened:
+    def opened(self, prompt: Prompt) -> ReasoningOpened:
         """Whether the model's first token is reasoning already."""
         # Only where the template knows of it: nothing is rendered for a look that a template of lines needs not.
-        if prompt.chat is None and any(map(opens_in, prompt.controls)) and opens_in(prompt.text()):
-            return Opened.YES
-        return Opened.MAYBE if self.began_inside >= INSIDE_BEFORE_WAITING else Opened.NO
+        if prompt.chat is None and any(map(opens_reasoning, prompt.controls)) and opens_reasoning(prompt.text()):
+            return ReasoningOpened.YES
+        return ReasoningOpened.MAYBE if self.began_inside >= INSIDE_BEFORE_WAITING else ReasoningOpened.NO
 
 
 def one_model(backend: Backend, template: PromptTemplate, *, count: TokenCounter = estimate) -> Models:

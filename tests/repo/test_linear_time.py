@@ -31,7 +31,7 @@ from core.models.backends.server import Server
 from core.models.backends.untrusted import Halves, TooLarge, said
 from core.models.control_tokens import ControlTrimmer
 from core.models.generation import SpaceTrimmer, StopTrimmer
-from core.models.thoughts import Opened, ThoughtTrimmer
+from core.models.reasoning import ReasoningOpened, ReasoningTrimmer
 from core.prompts import guard, tokens
 from core.types import Limits
 from tests.examples import examples
@@ -94,10 +94,10 @@ PURE: dict[str, Callable[[str], object]] = {
     "person_name": people.person_name,
     "printed": printing.plain,
     "redact": log.redact,
-    "thoughts": partial(in_pieces, ThoughtTrimmer),
-    "thoughts at once": lambda text: ThoughtTrimmer().feed(text),
-    "thoughts kept back": partial(in_pieces, partial(ThoughtTrimmer, Opened.MAYBE)),
-    "thoughts opened": partial(in_pieces, partial(ThoughtTrimmer, Opened.YES)),
+    "thoughts": partial(in_pieces, ReasoningTrimmer),
+    "thoughts at once": lambda text: ReasoningTrimmer().feed(text),
+    "thoughts kept back": partial(in_pieces, partial(ReasoningTrimmer, ReasoningOpened.MAYBE)),
+    "thoughts opened": partial(in_pieces, partial(ReasoningTrimmer, ReasoningOpened.YES)),
     "controls": partial(in_pieces, partial(ControlTrimmer, ("</s>", "[END]"))),
     "controls at once": lambda text: ControlTrimmer().feed(text),
     "stops": partial(in_pieces, partial(StopTrimmer, ("\nUser:", "<|im_end|>"))),

@@ -33,6 +33,7 @@ from core.errors import (
     PromptTooLong,
     ToolWanted,
 )
+from core.models.backends.openai_models import CONTEXT_PAGES, context_on, listed_context, model_names
 from core.models.backends.openai_stream import FILTERED, TOOLS, AnswerFault, Event, Reader, StrangeEvent, events_of
 from core.models.backends.refusals import BUSY, NO_CHAT, NO_KEY, NO_MODEL, TOO_LONG, Dialect, remedy
 from core.models.backends.server import CONNECT_TIMEOUT, Auth, Server, seconds
@@ -41,20 +42,11 @@ from core.types import Done, GenerationRequest, ModelLimits, Streamed
 
 log = structlog.get_logger()
 
-MOST_ASKED = 8
-"""Times that one request is sent, each time in other words."""
-LONGEST_MODEL_NAME = 200
-
-_NO_CHAT_NAME = re.compile(
-    r"embed|rerank|whisper|\btts\b|bge-|\be5-|gte-|minilm|clip\b|moderation|guard|dall-e|diffusion|flux|speech|bark"
-    r"|transcribe|parakeet|colbert|nomic-bert|jina-(colbert|clip|embed)|realtime|image-\d",
-    re.IGNORECASE,
-)
-"""Names of models that cannot chat."""
-_NO_CHAT_TYPES = ("embed", "rerank", "audio", "image", "moderation", "speech", "transcri", "asr", "tts")
+MAX_WORDINGS = 8
+"""Times that one request is sent, each time as the server's refusal asks for it."""
 
 
-class _Again(Exception):
+class _AskDifferently(Exception):
     """The server refused the request, and would take it in other words."""
 
     def __init__(self, dialect: Dialect) -> None:
@@ -110,18 +102,18 @@ class OpenAIBackend:
         """Answer one request; see ``Backend.stream``."""
         wanted = await self._body(request)
         known = dialect = self._dialect
-        for tries in range(1, MOST_ASKED + 1):
+        for tries in range(1, MAX_WORDINGS + 1):
             body = dialect.body(wanted)
             if prompt := request.prompt.chat:
                 body["messages"] = dialect.messages(prompt())
             if model := self.model or self._first(dialect):
                 body["model"] = model
-            asked = _Request(body, dialect, last=tries == MOST_ASKED)
+            asked = _Request(body, dialect, last=tries == MAX_WORDINGS)
             try:
                 async with aclosing(self._ask(asked)) as items:
                     async for item in items:
                         yield item
-            except _Again as again:
+            except _AskDifferently as again:
                 dialect = again.dialect
             else:
                 break
@@ -132,7 +124,7 @@ class OpenAIBackend:
         yield self._done(asked.reader)
 
     async def _ask(self, asked: _Request) -> AsyncGenerator[Streamed, None]:
-        """Ask once. Raises _Again where that helps."""
+        """Ask once. Raises _AskDifferently where that helps."""
         reader = asked.reader
         try:
             async with self._post(asked.body) as response:
@@ -169,23 +161,17 @@ class OpenAIBackend:
         Raises:
             GenerationError: the server is away, or refuses.
         """
-        listed = _dicts(await self._list())
-        name = self.model or self._first(self._dialect)
-        entry = next((entry for entry in listed if entry.get("id") == name), {})
-        for key in ("max_model_len", "context_length", "context_window", "max_context_length"):
-            if total := _number(entry.get(key)):
-                return ModelLimits(total - 1, total, name)
-        for page, path in _ELSEWHERE:
+        listing = await self._list()
+        model = self.model or self._first(self._dialect)
+        if total := listed_context(listing, model):
+            return ModelLimits(total - 1, total, model)
+        for page in CONTEXT_PAGES:
             try:
-                told = await self._server.tells(self._beside(page))
+                content = await self._server.tells(self._beside(page))
             except GenerationError:
                 continue
-            if page == "api/v0/models":
-                told = next((one for one in _dicts(told) if one.get("id") == name), None)
-            for step in path:
-                total = _number(_at(told, step))
-                if total:
-                    return ModelLimits(total - 1, total, name)
+            if total := context_on(page, content, model):
+                return ModelLimits(total - 1, total, model)
         return None
 
     async def served_template(self) -> tuple[str, str, str] | None:
@@ -261,10 +247,9 @@ class OpenAIBackend:
         return next((name for name in self._names if name not in dialect.skipped), "")
 
     async def _list(self) -> Any:
-        told = await self._server.tells("models")
-        entries = [entry for entry in _dicts(told) if _name(entry)]
-        self._names = [_name(entry) for entry in sorted(entries, key=_cannot_chat)]
-        return told
+        listing = await self._server.tells("models")
+        self._names = model_names(listing)
+        return listing
 
     async def _try_list(self) -> None:
         try:
@@ -308,7 +293,7 @@ class OpenAIBackend:
         if kind and not (spoke and kind is ModelUnauthorized):
             return self._server.error(kind, what)
         if not spoke and (other := self._other(asked, refusal, param)):
-            return _Again(other)
+            return _AskDifferently(other)
         status = next((found for key in ("code", "status", "error_code") if (found := _status(error, key))), 0)
         if not spoke and (400 <= status < 500 or NO_MODEL.search(refusal)):
             advice = remedy(refusal, param, status or 400, self._names)
@@ -316,7 +301,7 @@ class OpenAIBackend:
         return self._server.broken(what.replace("refused the request", "reported a fault", 1), spoke=spoke)
 
     async def _refused(self, response: aiohttp.ClientResponse, asked: _Request) -> Exception:
-        """The error for a refusal; _Again if the request should be sent in other words."""
+        """The error for a refusal; _AskDifferently if the request should be sent in other words."""
         raw, told = await read_some(response), None
         try:
             told = parse(raw)
@@ -329,7 +314,7 @@ class OpenAIBackend:
         if status not in _FINAL and (NO_MODEL.search(refusal) or NO_CHAT.search(refusal)):
             await self._try_list()  # for another model, or for the operator to choose from
         if status not in _FINAL and (other := self._other(asked, refusal, param)):
-            return _Again(other)
+            return _AskDifferently(other)
         if status in (400, 422) and NO_KEY.search(refusal):
             return self._server.error(ModelUnauthorized, what)
         advice = remedy(refusal, param, status, self._names)
@@ -363,44 +348,3 @@ def _param(error: Any) -> str:
     error = error.get("error", error) if isinstance(error, dict) else error
     found = error.get("param") if isinstance(error, dict) else None
     return found if isinstance(found, str) else ""
-
-
-def _name(entry: Mapping[str, Any]) -> str:
-    name = entry.get("id") or entry.get("name")
-    return name if isinstance(name, str) and len(name) <= LONGEST_MODEL_NAME else ""
-
-
-def _cannot_chat(entry: Mapping[str, Any]) -> bool:
-    """Whether a listed model is no chat model, by what the server tells of it, or else by its name."""
-    capabilities = entry.get("capabilities")
-    if isinstance(capabilities, dict) and isinstance(chats := capabilities.get("completion_chat"), bool):
-        return not chats
-    kind = entry.get("type") or entry.get("task") or entry.get("model_type")
-    if isinstance(kind, str) and any(word in kind.lower() for word in _NO_CHAT_TYPES):
-        return True
-    return bool(_NO_CHAT_NAME.search(_name(entry)))
-
-
-def _dicts(told: Any) -> list[dict[str, Any]]:
-    """The entries of a list of models; none of what is not one."""
-    entries = (told.get("data") or told.get("models")) if isinstance(told, dict) else told
-    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-
-
-def _number(value: Any) -> int:
-    found = count(value)
-    return found if found and found > 1 else 0
-
-
-def _at(told: Any, path: tuple[str, ...]) -> Any:
-    for step in path:
-        told = told.get(step) if isinstance(told, dict) else None
-    return told
-
-
-_ELSEWHERE: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
-    ("props", (("default_generation_settings", "n_ctx"), ("n_ctx",))),
-    ("info", (("max_total_tokens",),)),
-    ("api/v0/models", (("loaded_context_length",), ("max_context_length",))),
-)
-"""Pages beside ``/v1`` on which servers tell their context length, and where on them it stands."""

@@ -29,7 +29,7 @@ from core.models.backends.refusals import NO_KEY
 from core.models.backends.server import CONNECT_TIMEOUT, Auth, Server, seconds
 from core.models.backends.untrusted import Halves, count, described, parse, read_some, said
 from core.models.control_tokens import ends_turn
-from core.models.thoughts import is_mark
+from core.models.reasoning_formats import is_reasoning_mark
 from core.types import Delta, Done, Ending, GenerationRequest, ModelLimits, Usage
 
 _TOO_LONG = re.compile(r"inputs\W* (tokens|must have less than \d+ tokens)")
@@ -110,7 +110,7 @@ class TgiBackend:
                 async for event in events:
                     # Special tokens are for the machine, but for those that say where an answer begins or ends.
                     token, final = event.token, event.generated_text is not None
-                    if token.special and (final or not (ends_turn(token.text) or is_mark(token.text))):
+                    if token.special and (final or not (ends_turn(token.text) or is_reasoning_mark(token.text))):
                         token.text = ""
                     if text := halves.feed(token.text):
                         spoke = spoke or not token.special

@@ -32,8 +32,8 @@ from core.models.backends.tgi import TgiBackend
 from core.models.breaker import FAILURES, Breaker
 from core.models.generation import Deadlines
 from core.models.models import INSIDE_BEFORE_WAITING, AnswerSettings, Model, Models, always, one_model
+from core.models.reasoning import ReasoningOpened
 from core.models.table import open_models, read_table
-from core.models.thoughts import Opened
 from core.prompts import open_template
 from core.prompts.families import ChatTemplate
 from core.prompts.tokens import Calibration, estimate, read_tokenizer
@@ -402,8 +402,8 @@ def test_a_prompt_that_opens_the_reasoning_says_so() -> None:
 
     template = HuggingFaceTemplate("{% for m in messages %}{{ m.content }}{% endfor %}<|a|><think>\n")
     model = Model(Says("x"), always(template))
-    assert model.opened(template.render(PromptWindow("", (QUESTION,)))) is Opened.YES
-    assert model.opened(open_template("falcon").render(PromptWindow("", (QUESTION,)))) is Opened.NO
+    assert model.opened(template.render(PromptWindow("", (QUESTION,)))) is ReasoningOpened.YES
+    assert model.opened(open_template("falcon").render(PromptWindow("", (QUESTION,)))) is ReasoningOpened.NO
 
 
 # Which models there are.

@@ -6,20 +6,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.models.thoughts import FORMATS, HARMONY, WRAPPERS, Format, Opened, ThoughtTrimmer, Where, opens_in
+from core.models.reasoning import ReasoningOpened, ReasoningTrimmer
+from core.models.reasoning_formats import (
+    ANSWER_WRAPPERS,
+    FORMATS,
+    HARMONY_MARKERS,
+    ReasoningFormat,
+    TagPlace,
+    opens_reasoning,
+)
 from tests.examples import examples
 
 
-def read(chunks: list[str], opened: Opened = Opened.NO) -> str:
+def read(chunks: list[str], opened: ReasoningOpened = ReasoningOpened.NO) -> str:
     """What is visible in the end; retracted text is taken back."""
-    trimmer, shown = ThoughtTrimmer(opened), ""
+    trimmer, shown = ReasoningTrimmer(opened), ""
     for chunk in chunks:
         new = trimmer.feed(chunk)
         shown = new if trimmer.retracted else shown + new
     return shown + trimmer.flush()
 
 
-def both_ways(text: str, opened: Opened = Opened.NO) -> str:
+def both_ways(text: str, opened: ReasoningOpened = ReasoningOpened.NO) -> str:
     """What is visible, which is the same at once and letter by letter, but for white space before it."""
     whole = read([text], opened)
     assert read([*text], opened).lstrip() == whole.lstrip()
@@ -27,7 +35,7 @@ def both_ways(text: str, opened: Opened = Opened.NO) -> str:
 
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.opens)
-def test_no_format_of_reasoning_is_shown(form: Format) -> None:
+def test_no_format_of_reasoning_is_shown(form: ReasoningFormat) -> None:
     """Each row of the table: at the start, over several lines, and with the answer on the same line."""
     for text in (
         f"{form.opens}\nA sum; carry nothing.\n{form.closes}\n\nIt is 7.",
@@ -49,7 +57,7 @@ def test_no_format_of_reasoning_is_shown(form: Format) -> None:
         "{}It is 7.",
     ],
 )
-def test_a_lone_end_tag_makes_reasoning_of_what_came_before(form: Format, text: str) -> None:
+def test_a_lone_end_tag_makes_reasoning_of_what_came_before(form: ReasoningFormat, text: str) -> None:
     """A template has opened it, so the text began in the middle; wherever on a line it ends."""
     assert both_ways(text.format(form.closes)).strip() == "It is 7."
 
@@ -152,38 +160,38 @@ def test_what_harmony_ends_an_answer_with_is_left_to_whoever_ends_it() -> None:
 
 def test_where_the_prompt_opened_it_all_is_reasoning_until_its_end() -> None:
     """And where it has only been so before, a text without that end is the answer."""
-    assert read(["hm", "</th", "ink>\nyes"], Opened.YES) == "yes"
-    assert read(["hm", "</th", "ink>yes"], Opened.MAYBE) == "yes"
-    assert read(["just", " an answer"], Opened.MAYBE) == "just an answer"
-    assert read(["<think>hm</think>", "an answer"], Opened.MAYBE) == "an answer"
-    assert read(["cut off"], Opened.YES) == ""
+    assert read(["hm", "</th", "ink>\nyes"], ReasoningOpened.YES) == "yes"
+    assert read(["hm", "</th", "ink>yes"], ReasoningOpened.MAYBE) == "yes"
+    assert read(["just", " an answer"], ReasoningOpened.MAYBE) == "just an answer"
+    assert read(["<think>hm</think>", "an answer"], ReasoningOpened.MAYBE) == "an answer"
+    assert read(["cut off"], ReasoningOpened.YES) == ""
 
 
 def test_reasoning_without_an_end_can_be_had() -> None:
     """It may be all that there is."""
-    trimmer = ThoughtTrimmer()
+    trimmer = ReasoningTrimmer()
     assert trimmer.feed("<think>Paris is the capital.") + trimmer.flush() == ""
     assert trimmer.reasoning == "Paris is the capital."
     trimmer.feed("</think>")
     assert trimmer.flush() + trimmer.reasoning == ""
 
 
-@pytest.mark.parametrize("form", [form for form in FORMATS if form.where is not Where.START], ids=lambda f: f.opens)
-def test_a_prompt_that_opens_reasoning_is_known(form: Format) -> None:
+@pytest.mark.parametrize("form", [form for form in FORMATS if form.where is not TagPlace.START], ids=lambda f: f.opens)
+def test_a_prompt_that_opens_reasoning_is_known(form: ReasoningFormat) -> None:
     """By any format."""
-    assert opens_in(f"<|assistant|>{form.opens}\n")
-    assert not opens_in(f"{form.opens}hm")
+    assert opens_reasoning(f"<|assistant|>{form.opens}\n")
+    assert not opens_reasoning(f"{form.opens}hm")
 
 
 PIECES = [
     *("<think>", "</think>", "<", "thi", "nk>", "/", "a", "\n", " ", "</", "`", "```", "~~~", ".", '"', "final"),
-    *("analysis", "assistant", "assistantfinal", "[THINK]", "[/THINK]", "<answer>", "</answer>", "X", *HARMONY),
+    *("analysis", "assistant", "assistantfinal", "[THINK]", "[/THINK]", "<answer>", "</answer>", "X", *HARMONY_MARKERS),
 ]
 
 
 @examples(400)
-@given(st.lists(st.sampled_from(PIECES), max_size=14), st.sampled_from(Opened), st.data())
-def test_chunking_changes_nothing(pieces: list[str], opened: Opened, data: st.DataObject) -> None:
+@given(st.lists(st.sampled_from(PIECES), max_size=14), st.sampled_from(ReasoningOpened), st.data())
+def test_chunking_changes_nothing(pieces: list[str], opened: ReasoningOpened, data: st.DataObject) -> None:
     """The same text is visible however it comes, but for white space before it, which nobody sees."""
     text = "".join(pieces)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
@@ -191,7 +199,7 @@ def test_chunking_changes_nothing(pieces: list[str], opened: Opened, data: st.Da
     assert read(chunks, opened).lstrip() == read([text], opened).lstrip()
 
 
-MARKS = {mark[0] for form in FORMATS for mark in (form.opens, form.closes)} | {mark[0] for mark in WRAPPERS}
+MARKS = {mark[0] for form in FORMATS for mark in (form.opens, form.closes)} | {mark[0] for mark in ANSWER_WRAPPERS}
 
 
 @given(st.text(max_size=60))
