@@ -134,7 +134,7 @@ class ReasoningTrimmer:
     # Each step reads on from a place in the text and returns the next; -1 if it has to wait for more, which it holds.
 
     def _read_start(self, text: str, *, final: bool) -> int:
-        """Read the first words of an answer, some of which open reasoning; a few letters are shown and taken back then."""
+        """Read the first words of an answer: a few letters are shown, and taken back if they open reasoning."""
         begun = 0 if self._first_letters else len(text) - len(text.lstrip())
         self._show(text[:begun])
         rest = self._first_letters + text[begun:]
