@@ -8,11 +8,11 @@ lives.
 
 from __future__ import annotations
 
-from bots.discord.calls import SECOND, Answered
+from bots.discord.calls import SECOND, Answer
 from core.pacing import CallBudget, CallBudgets
 
 CALLS, SECONDS = 5, 5.0
-LATE = 0.1
+MARGIN_SECONDS = 0.1
 """Seconds more, for calls that are longer on their way than the ones after them."""
 
 
@@ -23,18 +23,18 @@ class DiscordBudgets:
         self._budgets = budgets
         self._name = f"discord:{application}"
 
-    def of(self, place: str) -> tuple[CallBudget, CallBudget]:
+    def in_place(self, place: str) -> tuple[CallBudget, CallBudget]:
         """Posts and edits of a channel, or of an interaction's token."""
         posts, edits = f"{self._name}:{place}:posts", f"{self._name}:{place}:edits"
         window = self._budgets.open_window
-        return window(posts, CALLS, SECONDS + LATE), window(edits, CALLS, SECONDS + LATE)
+        return window(posts, CALLS, SECONDS + MARGIN_SECONDS), window(edits, CALLS, SECONDS + MARGIN_SECONDS)
 
     def of_all_calls(self, per_second: int) -> CallBudget:
         """What ``bots.discord.calls`` counts: calls under way, and those of the last second."""
         return self._budgets.open_window(f"{self._name}:calls", per_second, SECOND)
 
 
-def learn(budget: CallBudget, answered: Answered) -> None:
+def learn(budget: CallBudget, answer: Answer) -> None:
     """Discord said how many calls are left, and for how long that is all."""
-    if answered.headers.get("X-RateLimit-Remaining") == "0":
-        budget.refused(float(answered.headers.get("X-RateLimit-Reset-After") or SECONDS))
+    if answer.headers.get("X-RateLimit-Remaining") == "0":
+        budget.refused(float(answer.headers.get("X-RateLimit-Reset-After") or SECONDS))

@@ -1,50 +1,54 @@
-"""Calls of Discord's REST API: each with a deadline, each back as soon as Discord has answered.
+"""Calls of Discord's REST API: each with a deadline, none sent twice, each back as soon as Discord has answered.
 
-discord.py waits within a call: one that spends the last of a bucket sleeps until the bucket is full again, although it
-was answered long ago, and one that is refused is sent again later, with a text that is old by then. Here the answer
-is taken from the wire as it comes (aiohttp tells it to the task that asks), so a call returns or raises at once, and
-``core.delivery.delivery`` decides what is sent next. What the library has to do for its own accounts it does by itself.
+discord.py's own calls wait: one that uses up a rate limit sleeps until the limit is reset, although it was answered,
+and one that is refused is sent again later, with a text that is old by then. So only the login, the gateway and the
+reading of missed messages are left to it. Everything else is sent from here, and ``core.delivery`` decides what is sent
+next.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import json
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import IntEnum
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
+from urllib.parse import quote
 
 import aiohttp
 import discord
-import structlog
+from discord.http import Route
+from discord.ui import View
 
 from bots.discord.errors import is_global, translate
 from core.errors import PlatformUnavailable, RateLimited
 from core.pacing import CallBudget
 
-log = structlog.get_logger()
-
 DEADLINE = 15.0
-"""Seconds that a call may take; Discord answers in well under one, and aiohttp itself would wait for five minutes."""
-FORBIDDEN = 60.0
+"""Seconds that a call may take; Discord answers in well under one."""
+FORBIDDEN_SECONDS = 60.0
 """Seconds for which a channel that we may not write to is left alone: somebody may give us the right meanwhile."""
-PER_SECOND = 50
+CALLS_PER_SECOND = 50
 """Calls of one bot, whatever they are (docs.discord.com, topics/rate-limits, "Global Rate Limit")."""
-COARSE = 2.0
+CLOCK_TOLERANCE = 2.0
 """Seconds by which a ``Date``, which counts whole ones, may differ although the clocks agree."""
 SECOND = 1.02
 """Seconds for which a call counts after its answer: a little more than one, for clocks that do not agree."""
+SUPPRESS_EMBEDS = 1 << 2
+EPHEMERAL = 1 << 6
+FILE_NAME = "answer.md"
+
+Json = dict[str, Any]
 
 
 class Rank(IntEnum):
     """Who goes first where calls have to wait.
 
-    The end of an answer; then the first sign that somebody was heard; then first words where there was a sign already;
-    and what lies between gets what is left.
+    The end of an answer; then the first sign that a question was heard; then first words where there was a sign
+    already; previews get what is left.
     """
 
     END = 0
@@ -53,19 +57,13 @@ class Rank(IntEnum):
     PREVIEW = 3
 
 
-class Answered:
-    """What came back over the wire."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What Discord answered to a call."""
 
-    def __init__(self) -> None:
-        self.arrived = asyncio.Event()
-        self.status = 0
-        self.headers: Mapping[str, str] = {}
-        self.body = b""
-
-    @property
-    def ok(self) -> bool:
-        """Whether Discord did it."""
-        return 200 <= self.status < 300
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = b""
 
     @property
     def json(self) -> Any:
@@ -73,36 +71,13 @@ class Answered:
         return json.loads(self.body) if self.body else None
 
     @property
-    def data(self) -> dict[str, Any]:
+    def data(self) -> Json:
         """The same, where it is an object; empty where it is not."""
         read = self.json
         return read if isinstance(read, dict) else {}
 
 
-_asking: contextvars.ContextVar[Answered | None] = contextvars.ContextVar("asking", default=None)
-
-
-def trace() -> aiohttp.TraceConfig:
-    """Tells the call that a task makes what came back; for every session that calls Discord."""
-    config = aiohttp.TraceConfig()
-
-    async def begun(session: aiohttp.ClientSession, _: SimpleNamespace, what: aiohttp.TraceRequestEndParams) -> None:
-        del session
-        if answered := _asking.get():
-            answered.status, answered.headers = what.response.status, what.response.headers
-
-    async def read(session: aiohttp.ClientSession, _: SimpleNamespace, what: Any) -> None:
-        del session
-        if (answered := _asking.get()) and not answered.arrived.is_set():
-            answered.body = bytes(what.chunk)
-            answered.arrived.set()
-
-    config.on_request_end.append(begun)
-    config.on_response_chunk_received.append(read)
-    return config
-
-
-class Clock:
+class DiscordClock:
     """Discord's clock: ages of messages are told by the clock that named them, whatever ours says."""
 
     def __init__(self) -> None:
@@ -115,7 +90,7 @@ class Clock:
             ahead = time.time() - parsedate_to_datetime(headers.get("Date", "")).timestamp()
         except (ValueError, TypeError, OverflowError):
             return
-        self.ahead = ahead if abs(ahead) > COARSE else 0.0
+        self.ahead = ahead if abs(ahead) > CLOCK_TOLERANCE else 0.0
 
     def now(self) -> float:
         """The time, as Discord has it."""
@@ -127,7 +102,7 @@ class Clock:
 
 
 class Calls:
-    """Makes calls, and turns what goes wrong into PlatformErrors.
+    """Makes calls for a ``client`` that is logged in, and turns what goes wrong into PlatformErrors.
 
     ``budget`` is a window of the bot's calls, for all processes that make some; without one, this process counts for
     itself. A call is reserved from before it is sent until it was answered, and counts for a ``SECOND`` from then on:
@@ -136,17 +111,29 @@ class Calls:
 
     def __init__(self, client: discord.Client, *, deadline: float = DEADLINE, budget: CallBudget | None = None) -> None:
         self.client = client
-        self.clock = Clock()
-        self.budget = budget or CallBudget(PER_SECOND, seconds=SECOND)
+        self.clock = DiscordClock()
+        self.budget = budget or CallBudget(CALLS_PER_SECOND, seconds=SECOND)
         self._deadline = deadline
-        self._left: set[asyncio.Task[Any]] = set()
+        self._session: aiohttp.ClientSession | None = None
+        self._shielded: set[asyncio.Task[Answer]] = set()
         self._forbidden: dict[str, float] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._shielded:
+            task.cancel()
+        if self._shielded:
+            await asyncio.wait(self._shielded, timeout=2.0)
+        if self._session:
+            await self._session.close()
 
     def forbid(self, channel: str) -> None:
         """We may not write there; that is not tried again for a while."""
         now = time.monotonic()
         self._forbidden = {known: until for known, until in self._forbidden.items() if until > now}
-        self._forbidden[channel] = now + FORBIDDEN
+        self._forbidden[channel] = now + FORBIDDEN_SECONDS
 
     def is_forbidden(self, channel: str) -> bool:
         """Whether we were told lately that we may not write there."""
@@ -155,97 +142,114 @@ class Calls:
     async def __call__(
         self,
         what: str,
-        work: Callable[[], Coroutine[Any, Any, Any]],
+        method: str,
+        path: str,
+        payload: Any = None,
         rank: Rank = Rank.BEGINNING,
         *,
-        bound: bool = True,
+        file: str = "",
         deadline: float | None = None,
         paid: bool = False,
-        to_its_end: bool = False,
-    ) -> Answered:
-        """Call, and return what Discord answered.
+        shielded: bool = False,
+    ) -> Answer:
+        """Call with the bot's token, and return what Discord answered.
 
-        ``bound``: it counts for the bot's calls a second, and waits for one, unless it is ``paid``: waited for before.
-        ``to_its_end``: once it is on its way nobody takes it back, not even whoever cancels the caller. For what may
-        come late and is often cancelled: when a request that was given up reaches Discord, nobody knows.
+        Args:
+            what: The call in words, for errors and the log.
+            method: GET, POST, PATCH, PUT or DELETE.
+            path: Below Discord's API, with its query.
+            payload: What is sent as JSON.
+            rank: Who goes first where calls wait for the bot's budget.
+            file: A text that is attached as a file.
+            deadline: Seconds, where they are not those of all calls.
+            paid: Whether the budget was waited for already.
+            shielded: Whether a call that is on its way ends, even if its caller is cancelled: for what may come late
+                and is often cancelled, since nobody knows when a request that was given up reaches Discord.
 
         Raises:
             PlatformError: as ``bots.discord.errors`` and ``core.errors`` say.
         """
-        if not bound:
-            return await self._call(what, work, deadline or self._deadline)
         if not paid:
             await self.budget.reserve(rank)
-        call = self._counted(what, work, deadline or self._deadline)
-        if not to_its_end:
-            return await call
-        task = asyncio.get_running_loop().create_task(call)
-        self._leave(task, cancel=False)
+
+        async def call() -> Answer:
+            headers = {"Authorization": f"Bot {self.client.http.token}"}
+            try:
+                return await self._send(what, method, path, payload, file=file, deadline=deadline, headers=headers)
+            finally:
+                self.budget.spend()
+
+        if not shielded:
+            return await call()
+        task = asyncio.create_task(call())
+        self._shielded.add(task)
+        task.add_done_callback(self._shielded.discard)
         return await asyncio.shield(task)
 
-    async def close(self) -> None:
-        """Nothing waits for its bucket any more."""
-        for task in self._left:
-            task.cancel()
-        if self._left:
-            await asyncio.wait(self._left, timeout=2.0)
+    async def respond(self, interaction: discord.Interaction, kind: int, data: Json | None, deadline: float) -> Answer:
+        """Give the first response to an interaction: ``kind`` is one of ``discord.InteractionResponseType``.
 
-    async def _counted(self, what: str, work: Callable[[], Coroutine[Any, Any, Any]], deadline: float) -> Answered:
-        """A call that was waited for before."""
+        It does not count for the bot's calls.
+        """
+        path = f"/interactions/{interaction.id}/{quote(interaction.token, safe='')}/callback"
+        payload = {"type": kind} if data is None else {"type": kind, "data": data}
+        return await self._send("respond", "POST", path, payload, deadline=deadline)
+
+    async def edit_response(self, app: str, token: str, message: str, payload: Json, file: str = "") -> Answer:
+        """Edit a message of an interaction with its ``token``, which does not count for the bot's calls either."""
+        path = f"/webhooks/{app}/{quote(token, safe='')}/messages/{message}"
+        return await self._send("edit a response", "PATCH", path, payload, file=file)
+
+    async def _send(
+        self,
+        what: str,
+        method: str,
+        path: str,
+        payload: Any,
+        *,
+        file: str = "",
+        deadline: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        self._session = self._session or aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0), headers={"User-Agent": self.client.http.user_agent}
+        )
+        seconds = self._deadline if deadline is None else deadline
+        body: dict[str, Any] = {"data": _form(payload, file)} if file else {"json": payload}
         try:
-            return await self._call(what, work, deadline)
-        finally:
-            self.budget.spend()
+            async with (
+                asyncio.timeout(seconds),
+                self._session.request(method, Route.BASE + path, headers=headers, **body) as response,
+            ):
+                answer = Answer(response.status, response.headers, await response.read())
+        except TimeoutError:
+            raise PlatformUnavailable(f"{what}: no answer within {seconds:g} s", code="timeout") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise PlatformUnavailable(f"{what}: {type(error).__name__}", code="unreachable") from None
+        self.clock.learn(answer.headers)
+        if 200 <= answer.status < 300:
+            return answer
+        refusal = translate(what, answer.status, answer.headers, answer.body)
+        if isinstance(refusal, RateLimited) and is_global(answer.headers):
+            self.budget.refused(refusal.retry_after or 1.0)
+        raise refusal
 
-    async def _call(self, what: str, work: Callable[[], Coroutine[Any, Any, Any]], deadline: float) -> Answered:
-        answered = Answered()
-        context = contextvars.copy_context()
-        context.run(_asking.set, answered)
-        task = asyncio.get_running_loop().create_task(work(), context=context)
-        arrival = asyncio.ensure_future(answered.arrived.wait())
-        try:
-            await asyncio.wait({task, arrival}, timeout=deadline, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            task.cancel()
-            raise
-        finally:
-            arrival.cancel()
-        if answered.arrived.is_set():
-            self.clock.learn(answered.headers)
-            self._leave(task, cancel=not answered.ok)
-            if answered.ok:
-                return answered
-            raise self._refused(what, answered)
-        if not task.done():
-            self._leave(task, cancel=True)
-            raise PlatformUnavailable(f"{what}: no answer within {deadline:g} s", code="timeout")
-        error = task.exception()
-        if isinstance(error, discord.RateLimited):
-            raise RateLimited(f"{what}: rate limited", code="429", retry_after=error.retry_after)
-        if isinstance(error, (aiohttp.ClientError, OSError, TimeoutError, discord.DiscordException)):
-            raise PlatformUnavailable(f"{what}: {type(error).__name__}", code="unreachable")
-        if error:
-            raise error
-        return answered
 
-    def _refused(self, what: str, answered: Answered) -> Exception:
-        error = translate(what, answered.status, answered.headers, answered.body)
-        if isinstance(error, RateLimited) and is_global(answered.headers):
-            self.budget.refused(error.retry_after or 1.0)
-            # The library's own wait for this was ended with its task; it must not wait for ever for that to be over.
-            over = getattr(self.client.http, "_global_over", None)
-            if isinstance(over, asyncio.Event):
-                asyncio.get_running_loop().call_later(error.retry_after or 1.0, over.set)
-        return error
+def quiet_message(text: str, view: View | None = None, *, flags: int = 0, **more: Any) -> Json:
+    """The payload of a message that rings nobody and shows no preview of a link."""
+    return {
+        "content": text,
+        "components": view.to_components() if view else [],
+        "flags": SUPPRESS_EMBEDS | flags,
+        "allowed_mentions": {"parse": [], "replied_user": False},
+        **more,
+    }
 
-    def _leave(self, task: asyncio.Task[Any], *, cancel: bool) -> None:
-        """Let the library keep its accounts, or keep it from sending again what was refused."""
-        if cancel:
-            task.cancel()
-        self._left.add(task)
-        task.add_done_callback(self._forget)
 
-    def _forget(self, task: asyncio.Task[Any]) -> None:
-        self._left.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            log.debug("abandoned call failed", error=type(error).__name__)
+def _form(payload: Json, file: str) -> aiohttp.FormData:
+    """A payload with a file beside it."""
+    form = aiohttp.FormData(quote_fields=False)  # Discord does not know a name whose brackets are quoted
+    form.add_field("payload_json", json.dumps({**payload, "attachments": [{"id": 0, "filename": FILE_NAME}]}))
+    content = file.encode("utf-8", "replace")
+    form.add_field("files[0]", content, filename=FILE_NAME, content_type="application/octet-stream")
+    return form

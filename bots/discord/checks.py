@@ -9,7 +9,7 @@ from typing import Any, cast
 import discord
 from yarl import URL
 
-from bots.discord.calls import Answered, Calls
+from bots.discord.calls import Calls
 from bots.discord.client import open_client
 from bots.discord.commands import PERMISSIONS, Tree, payload, shape
 from bots.discord.errors import ADVICE
@@ -38,8 +38,7 @@ async def examine_discord(settings: DiscordSettings, wrong: Collection[str], say
     if not settings.discord_token:
         say(Check(name, "error", tried, "DISCORD_TOKEN is not set", GET_KEY))
         return
-    async with open_client(settings) as client:
-        calls = Calls(client, deadline=DEADLINE)
+    async with open_client(settings) as client, Calls(client, deadline=DEADLINE) as calls:
         try:
             await log_in(client, settings)
         except PlatformUnauthorized as error:
@@ -54,7 +53,6 @@ async def examine_discord(settings: DiscordSettings, wrong: Collection[str], say
         say(_intents(settings, client))
         say(await _commands(calls))
         await _servers(settings, calls, say)
-        await calls.close()
 
 
 def _intents(settings: DiscordSettings, client: discord.Client) -> Check:
@@ -74,7 +72,7 @@ async def _commands(calls: Calls) -> Check:
     application = calls.client.application_id
     assert application  # noqa: S101 - known since the login
     try:
-        answer = await calls("read commands", lambda: calls.client.http.get_global_commands(application))
+        answer = await calls("read commands", "GET", f"/applications/{application}/commands")
     except PlatformError as error:
         return Check(name, "warning", tried, f"could not be read ({error})", "Run `parley discord sync`.")
     wanted, there = payload(Tree(calls.client)), answer.json
@@ -91,7 +89,7 @@ async def _servers(settings: DiscordSettings, calls: Calls, say: Say) -> None:
     """Where the bot is, and what it lacks in the channels that are named in the settings; else in any."""
     tried = "Discord, servers"
     try:
-        answer = await calls("read servers", lambda: calls.client.http.get_guilds(200, None, None))
+        answer = await calls("read servers", "GET", "/users/@me/guilds?limit=200")
         guilds = [guild["id"] for guild in answer.json]
         if not guilds:
             remedy = "Open the link that `parley discord invite` prints, and choose a server."
@@ -114,11 +112,11 @@ async def _servers(settings: DiscordSettings, calls: Calls, say: Say) -> None:
 
 async def _lacking(settings: DiscordSettings, calls: Calls, guild: int) -> list[str]:
     """One line for each channel in which the bot lacks something."""
-    http, me = calls.client.http, calls.client.user
+    me = calls.client.user
     assert me  # noqa: S101 - known since the login
-    whole = (await calls("read a server", lambda: http.get_guild(guild))).data
-    channels: Answered = await calls("read channels", lambda: http.get_all_guild_channels(guild))
-    member = (await calls("read a member", lambda: http.get_member(guild, me.id))).data
+    whole = (await calls("read a server", "GET", f"/guilds/{guild}")).data
+    channels = await calls("read channels", "GET", f"/guilds/{guild}/channels")
+    member = (await calls("read a member", "GET", f"/guilds/{guild}/members/{me.id}")).data
     told: Any = {**whole, "channels": channels.json, "members": [member]}
     state: Any = calls.client._connection  # what discord.py makes its objects with; it has no public name
     known = discord.Guild(data=told, state=state)

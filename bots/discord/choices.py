@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import discord
+from discord import InteractionResponseType as Response
 from discord import app_commands
 from discord.ui import Label, TextInput
 
@@ -38,7 +39,7 @@ async def open_form(listener: DiscordListener, interaction: discord.Interaction)
     except StorageError as error:
         await listener.whisper(interaction, error.plain)
         return
-    await listener.respond(lambda: interaction.response.send_modal(form(chosen, choices)))
+    await listener.respond(interaction, Response.modal, form(chosen, choices).to_dict())
 
 
 async def change(listener: DiscordListener, interaction: discord.Interaction, values: dict[str, str]) -> None:

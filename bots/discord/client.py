@@ -11,7 +11,6 @@ import yarl
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
-from bots.discord.calls import trace
 from bots.discord.commands import take_form
 from bots.discord.gateway import Gateway
 from bots.discord.listener import DiscordListener
@@ -19,8 +18,8 @@ from bots.discord.settings import DiscordSettings
 
 log = structlog.get_logger()
 
-RETRY_LIMIT = 30.0
-"""Seconds; the least that discord.py takes for ``max_ratelimit_timeout``. We never wait in there, see ``calls``."""
+MOST_WAIT_SECONDS = 30.0
+"""The least that discord.py takes: the calls that it makes itself, such as reading missed messages, wait no longer."""
 
 
 class _Events:
@@ -142,8 +141,7 @@ def options(settings: DiscordSettings) -> dict[str, Any]:
         "member_cache_flags": discord.MemberCacheFlags.none(),
         "chunk_guilds_at_startup": False,
         "allowed_mentions": discord.AllowedMentions.none(),
-        "max_ratelimit_timeout": RETRY_LIMIT,
-        "http_trace": trace(),
+        "max_ratelimit_timeout": MOST_WAIT_SECONDS,
         "guild_ready_timeout": 1.0,
     }
 

@@ -15,13 +15,14 @@ from typing import Any
 
 import discord
 import structlog
+from discord import InteractionResponseType as Response
 from discord import app_commands
 from discord.ui import Label, TextInput
 
 from bots.discord import choices as settings
 from bots.discord import forms
 from bots.discord.buttons import Handle, confirming
-from bots.discord.calls import Calls, Rank
+from bots.discord.calls import EPHEMERAL, Calls, quiet_message
 from bots.discord.events import QUOTE, Place, make_turn
 from bots.discord.forms import Form
 from bots.discord.listener import DiscordListener
@@ -122,8 +123,7 @@ class Tree(app_commands.CommandTree):
         """Say so to who used the command."""
         name = interaction.command.name if interaction.command else ""
         log.error("command failed", command=name, kind=type(error.__cause__ or error).__name__)
-        if not interaction.response.is_done():
-            await _listener(interaction).whisper(interaction, ParleyError.plain)
+        await _listener(interaction).whisper(interaction, ParleyError.plain)
 
 
 async def take_form(interaction: discord.Interaction) -> None:
@@ -171,7 +171,7 @@ class Commands:
         )
         fields = [Label(text="Your question", component=text)]
         form = Form("about", str(interaction.id), title=ABOUT, fields=fields)
-        await self._listener.respond(lambda: interaction.response.send_modal(form))
+        await self._listener.respond(interaction, Response.modal, form.to_dict())
 
     async def take(self, interaction: discord.Interaction) -> None:
         """A form that somebody filled in, wherever it was shown."""
@@ -199,13 +199,10 @@ class Commands:
         if not said:
             await self._listener.whisper(interaction, StorageError.plain)
             return
-        view = confirming(Handle.of(turn, int(said.confirm))) if said.confirm else discord.utils.MISSING
-        none = discord.AllowedMentions.none()
-        await self._listener.respond(
-            lambda: interaction.response.send_message(
-                cut(shown(said.text), SIZE), ephemeral=private or said.private, allowed_mentions=none, view=view
-            )
-        )
+        view = confirming(Handle.of(turn, int(said.confirm))) if said.confirm else None
+        flags = EPHEMERAL if private or said.private else 0
+        data = quiet_message(cut(shown(said.text), SIZE), view, flags=flags)
+        await self._listener.respond(interaction, Response.channel_message, data)
 
     async def _do(self, turn: Turn, venue: Venue) -> commands.Said:
         listener, command = self._listener, commands.find(turn.text)
@@ -240,7 +237,8 @@ class Commands:
             await listener.whisper(interaction, receipt.note)
             return
         # How many are before it is not said: a message that follows a deferral would take the answer's place.
-        if await listener.respond(lambda: interaction.response.defer(ephemeral=private, thinking=True)):
+        flags = EPHEMERAL if private else 0
+        if await listener.respond(interaction, Response.deferred_channel_message, {"flags": flags}):
             metrics.INGRESS_ACK.observe(time.time() - turn.at, platform="discord")
         elif receipt.accepted:  # Discord has told who asked that it failed
             listener.later(listener.queue.stop(turn.id, WITHDRAWN))
@@ -299,11 +297,7 @@ async def register(calls: Calls, tree: Tree) -> int:
     application = calls.client.application_id
     assert application  # noqa: S101 - known since the login
     begun = time.monotonic()
-    await calls(
-        "register commands",
-        lambda: calls.client.http.bulk_upsert_global_commands(application, payload=commands_),
-        Rank.BEGINNING,
-    )
+    await calls("register commands", "PUT", f"/applications/{application}/commands", commands_)
     log.info("commands registered", commands=len(commands_), dur_ms=round(1000 * (time.monotonic() - begun)))
     return len(commands_)
 

@@ -65,9 +65,8 @@ class Door:
         by_role = bool(settings.discord_allow_roles or settings.discord_deny_roles)
         if not by_role or not message.guild or message.webhook_id or isinstance(author, discord.Member):
             return asker
-        guild = message.guild
         try:
-            answer = await self._calls("read a member", lambda: guild.fetch_member(author.id))
+            answer = await self._calls("read a member", "GET", f"/guilds/{message.guild.id}/members/{author.id}")
         except PlatformError as error:
             if error.retryable:
                 raise

@@ -19,30 +19,30 @@ from core.errors import (
     wait_seconds,
 )
 
-UNKNOWN_MESSAGE, UNKNOWN_INTERACTION, INVALID_WEBHOOK_TOKEN = 10008, 10062, 50027
-ARCHIVED, OLD_MESSAGE, THREAD_EXISTS, ACKNOWLEDGED = 50083, 30046, 160004, 40060
-NO_HISTORY = 160002
+UNKNOWN_MESSAGE, UNKNOWN_WEBHOOK, UNKNOWN_INTERACTION, INVALID_WEBHOOK_TOKEN = "10008", "10015", "10062", "50027"
+ARCHIVED, OLD_MESSAGE, THREAD_EXISTS, ACKNOWLEDGED = "50083", "30046", "160004", "40060"
+NO_HISTORY = "160002"
 GONE = {
-    10003,  # unknown channel
-    10004,  # unknown guild
+    "10003",  # unknown channel
+    "10004",  # unknown guild
     UNKNOWN_MESSAGE,
-    INVALID_WEBHOOK_TOKEN,
-    10015,  # unknown webhook
+    UNKNOWN_WEBHOOK,
     UNKNOWN_INTERACTION,
+    INVALID_WEBHOOK_TOKEN,
 }
-FORBIDDEN = {50001, 50013}
+FORBIDDEN = {"50001", "50013"}
 """Missing access, missing permissions."""
 NOT_ALLOWED = {
     *FORBIDDEN,
-    50003,  # cannot do this in a channel of that type
-    50005,  # a message of somebody else
-    50007,  # they take no direct messages
-    50008,  # not in a voice channel
-    50083,  # an archived thread
-    50278,  # they take no direct messages of somebody with whom they share no server
-    160005,  # a locked thread
+    "50003",  # cannot do this in a channel of that type
+    "50005",  # a message of somebody else
+    "50007",  # they take no direct messages
+    "50008",  # not in a voice channel
+    ARCHIVED,
+    "50278",  # they take no direct messages of somebody with whom they share no server
+    "160005",  # a locked thread
 }
-BLOCKED = {20031, 200000, 240000}
+BLOCKED = {"20031", "200000", "240000"}
 """Words or links that a server, or Discord, does not let through."""
 ADVICE = "Copy the token from discord.com/developers > your application > Bot > Reset Token into DISCORD_TOKEN."
 RIGHTS = "Give Parley's role View Channel, Send Messages, Send Messages in Threads and Read Message History there."
@@ -51,21 +51,21 @@ RIGHTS = "Give Parley's role View Channel, Send Messages, Send Messages in Threa
 def translate(what: str, status: int, headers: Mapping[str, str], body: bytes) -> PlatformError:
     """The error for a refused call, from the answer as it came. Nothing of a message's text is in it."""
     data = _read(body)
-    code = data.get("code")
-    code = code if isinstance(code, int) else 0
-    said = f"{what}: {status}" + (f" (code {code})" if code else "")
-    word = str(code or f"http_{status}")
+    number = data.get("code")
+    known = str(number) if isinstance(number, int) and number else ""
+    said = f"{what}: {status}" + (f" (code {known})" if known else "")
+    code = known or f"http_{status}"
     if code == OLD_MESSAGE:  # a 429, but one that lasts
-        return NotAllowed(said, code=word)
+        return NotAllowed(said, code=code)
     if status == 429:
         told = data.get("retry_after") or headers.get("Retry-After")
-        return RateLimited(said, code=word, retry_after=wait_seconds(told))
+        return RateLimited(said, code=code, retry_after=wait_seconds(told))
     if status == 401 and code not in GONE:
-        return PlatformUnauthorized(said, code=word, remedy=ADVICE)
+        return PlatformUnauthorized(said, code=code, remedy=ADVICE)
     if code in NOT_ALLOWED or (status == 403 and code not in BLOCKED):
-        return NotAllowed(said, code=word, remedy=RIGHTS)
+        return NotAllowed(said, code=code, remedy=RIGHTS)
     kind = MessageGone if code in GONE else PlatformUnavailable if status >= 500 else PlatformError
-    return kind(said, code=word)
+    return kind(said, code=code)
 
 
 def is_global(headers: Mapping[str, str]) -> bool:

@@ -24,7 +24,6 @@ class Form(Modal):
         super().__init__(title=title, custom_id=f"{PREFIX}:{kind}:{about}")
         for field in fields:
             self.add_item(field)
-        self.stop()  # so discord.py shows it, and does not keep it
 
 
 def sent(interaction: discord.Interaction) -> tuple[str, str, dict[str, str]]:

@@ -178,7 +178,7 @@ class Gateway:
         """Wait for the next day rather than use up this one's connections: a process may be started again for ever."""
         while True:
             try:
-                answer = await self._calls("read connection limits", self._client.http.get_bot_gateway)
+                answer = await self._calls("read connection limits", "GET", "/gateway/bot")
             except PlatformError as error:
                 log.info("connection limits unknown", code=error.code)
                 return

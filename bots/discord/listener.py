@@ -11,10 +11,11 @@ from collections.abc import Awaitable
 
 import discord
 import structlog
+from discord import InteractionResponseType as Response
 
 from bots.discord.access import refusal
 from bots.discord.buttons import Handle
-from bots.discord.calls import Calls
+from bots.discord.calls import Calls, quiet_message
 from bots.discord.events import Place
 from bots.discord.intake import INSIST, Intake, insist
 from bots.discord.settings import DiscordSettings
@@ -110,13 +111,12 @@ class DiscordListener(Voice):
         except StorageError as error:
             log.warning("button press failed", error=str(error))
             done, say = False, StorageError.plain
-        response = interaction.response
         if not done:
             await self.whisper(interaction, say)
-        elif message.flags.ephemeral:  # those who read along learn of it from a message of its own
-            await self.respond(lambda: response.send_message(say))
-        else:
-            await self.respond(lambda: response.edit_message(content=say, view=None))
+            return
+        # Where the question stood for one person, those who read along learn of it from a message of its own.
+        kind = Response.channel_message if message.flags.ephemeral else Response.message_update
+        await self.respond(interaction, kind, quiet_message(say))
 
     async def again(self, interaction: discord.Interaction, handle: Handle) -> None:
         """See ``bots.discord.buttons.Desk``."""
@@ -160,7 +160,7 @@ class DiscordListener(Voice):
         if say:
             await self.whisper(interaction, say)
         else:
-            await self.respond(interaction.response.defer)
+            await self.respond(interaction, Response.deferred_message_update)
 
     # What commands need as well.
 

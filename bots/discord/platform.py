@@ -171,10 +171,8 @@ async def open_discord(
             yield None
             return
         platform = Discord(settings, client, stopping, budgets)
-        try:
+        async with platform.calls:
             yield platform
-        finally:
-            await platform.calls.close()
 
 
 async def log_in(client: discord.Client, settings: DiscordSettings) -> bool:

@@ -44,10 +44,9 @@ async def sync_commands(settings: DiscordSettings, *, force: bool) -> str:
         wanted = digest(tree)
         if await state.synced() == wanted and not force:
             return "Nothing changed since the commands were registered last."
-        calls = Calls(client)
-        count = await register(calls, tree)
+        async with Calls(client) as calls:
+            count = await register(calls, tree)
         await state.sync(wanted)
-        await calls.close()
         return f"Registered {count} commands."
 
 

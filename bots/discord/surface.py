@@ -58,9 +58,9 @@ class DiscordSurface:
         """The thread's messages before the turn, as far as we may read them."""
         if turn.place.get("private"):
             return ()
-        http, before = self.calls.client.http, int(turn.id.rpartition(":")[2])
-        read = partial(http.logs_from, int(turn.key.thread), THREAD_MESSAGES, before=before)
-        answer = await patiently(partial(self.calls, "read a thread", read), THREAD_PATIENCE)
+        before = turn.id.rpartition(":")[2]
+        path = f"/channels/{turn.key.thread}/messages?limit={THREAD_MESSAGES}&before={before}"
+        answer = await patiently(partial(self.calls, "read a thread", "GET", path), THREAD_PATIENCE)
         said = [self._message(turn, message) for message in reversed(answer.json)]
         return [message for message in said if message.text]
 
@@ -71,16 +71,14 @@ class DiscordSurface:
 
     def open_editor(self, turn: Turn) -> DiscordEditor:
         """Where the reply to a turn is written."""
-        posts, edits = self._budgets.of(self._place(turn))
-        editor = self._open[turn.id] = DiscordEditor(
-            self.calls, turn, posts, edits, typists=self._typists, session=self._session
-        )
+        posts, edits = self._budgets.in_place(self._place(turn))
+        editor = self._open[turn.id] = DiscordEditor(self.calls, turn, posts, edits, typists=self._typists)
         return editor
 
     def pace(self, turn: Turn) -> Pace:
         """Posts and edits are counted for the channel, or for the interaction, and all together for the bot."""
         editor = self._open.get(turn.id)
-        return Pace(*self._budgets.of(self._place(turn)), self._first_words, editor.ready if editor else None)
+        return Pace(*self._budgets.in_place(self._place(turn)), self._first_words, editor.ready if editor else None)
 
     async def tell(self, turn: Turn, text: str) -> None:
         """See ``core.delivery.PrivateSurface``: in a direct message."""
@@ -89,10 +87,6 @@ class DiscordSurface:
     def _place(self, turn: Turn) -> str:
         own = turn.place.get("token") or turn.place.get("open_thread")
         return turn.id if own else turn.place["channel"]
-
-    def _session(self) -> Any:
-        """The session in which discord.py makes its own calls; it has no public name."""
-        return self.calls.client.http._HTTPClient__session  # type: ignore[attr-defined]
 
     def _message(self, turn: Turn, said: dict[str, Any]) -> Message:
         """One message of a thread, as it is remembered."""

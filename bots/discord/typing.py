@@ -1,8 +1,8 @@
 """Signs of life: typing, from when a question is stored until the first words of its answer.
 
-Whoever hears a question begins to type, and the answer's editor goes on where it finds that: so people see within
-milliseconds that they were heard, however many ask at once and however long the answer waits for a slot. An answer that
-is written by another process types for itself.
+The process that stores a question begins to type, and the answer's editor continues where it finds that: so people see
+within milliseconds that they were heard, however many ask at once and however long the answer waits for a slot. An
+answer that is written by another process types for itself.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from bots.discord.calls import Calls, Rank
 from core.errors import PlatformError
 from core.types import Turn
 
-AGAIN = 8.0
+REPEAT_SECONDS = 8.0
 """Seconds between two signs of typing; each is shown for ten."""
-UNTAKEN = 1.0
+UNCLAIMED_SECONDS = 1.0
 """Seconds for which typing that no editor takes over may still begin: its answer may be on its way elsewhere."""
-DEADLINE = 3.0
+CALL_DEADLINE = 3.0
 """Seconds that one call may take."""
 
 
 class Typing:
-    """Types where ``find_channel`` says, again and again, until it is asked to ``rest``."""
+    """Types where ``find_channel`` says, again and again, until its ``end``."""
 
     def __init__(self, calls: Calls, find_channel: Callable[[], Awaitable[str]]) -> None:
         self.seen = False
@@ -32,24 +32,18 @@ class Typing:
         self._calls = calls
         self._task = asyncio.create_task(self._type(find_channel))
 
-    def rest(self) -> None:
+    def end(self) -> None:
         """Type no more; a call that is on its way arrives."""
         self._task.cancel()
 
     async def _type(self, find_channel: Callable[[], Awaitable[str]]) -> None:
-        channel = int(await find_channel())
-        http = self._calls.client.http
+        path = f"/channels/{await find_channel()}/typing"
         while True:
             with suppress(PlatformError):
-                await self._calls(
-                    "type",
-                    lambda: http.send_typing(channel),
-                    Rank.BEGINNING if self.seen else Rank.SIGN,
-                    deadline=DEADLINE,
-                    to_its_end=True,
-                )
+                rank = Rank.BEGINNING if self.seen else Rank.SIGN
+                await self._calls("type", "POST", path, rank=rank, deadline=CALL_DEADLINE, shielded=True)
                 self.seen = True
-            await asyncio.sleep(AGAIN)
+            await asyncio.sleep(REPEAT_SECONDS)
 
 
 class Typists:
@@ -67,12 +61,12 @@ class Typists:
 
         if turn.id not in self._begun:
             self._begun[turn.id] = Typing(self._calls, channel)
-            asyncio.get_running_loop().call_later(UNTAKEN, self._give_up, turn.id)
+            asyncio.get_running_loop().call_later(UNCLAIMED_SECONDS, self._end_unclaimed, turn.id)
 
     def take(self, turn: Turn) -> Typing | None:
-        """The typing that was begun for a turn, to be ended by whoever takes it."""
+        """The typing that was begun for a turn, for its editor to end."""
         return self._begun.pop(turn.id, None)
 
-    def _give_up(self, turn: str) -> None:
+    def _end_unclaimed(self, turn: str) -> None:
         if typing := self._begun.pop(turn, None):
-            typing.rest()
+            typing.end()

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
-from functools import partial
-from typing import Any
 
 import discord
 import structlog
+from discord import InteractionResponseType as Response
 
 from bots.background import BackgroundTasks
 from bots.discord.buttons import DMS
-from bots.discord.calls import Calls
+from bots.discord.calls import EPHEMERAL, Calls, Json, quiet_message
 from bots.discord.errors import ACKNOWLEDGED
 from bots.discord.text import SIZE, shown, shown_units
 from bots.discord.venue import SLASH_COMMANDS
@@ -26,7 +24,7 @@ log = structlog.get_logger()
 
 MOST_TOLD = 5
 """Direct messages that a long answer may take."""
-RESPONSE, AGAIN = 3.0, 0.2
+RESPONSE_SECONDS, RESPONSE_RETRY_SECONDS = 3.0, 0.2
 """Seconds in which Discord wants a first response, and after which one that failed is sent again."""
 UNREAD = "I can't read files yet, only text, so I haven't looked at {files}."
 REFUSED = {
@@ -60,25 +58,23 @@ class Voice(BackgroundTasks):
 
     async def whisper(self, interaction: discord.Interaction, text: str) -> None:
         """One line for one person, as the first response."""
-        text = self._told(text)
-        none = discord.AllowedMentions.none()
-        await self.respond(lambda: interaction.response.send_message(text, ephemeral=True, allowed_mentions=none))
+        await self.respond(interaction, Response.channel_message, quiet_message(self._filled(text), flags=EPHEMERAL))
 
-    async def respond(self, response: Callable[[], Coroutine[Any, Any, Any]]) -> bool:
+    async def respond(self, interaction: discord.Interaction, kind: Response, data: Json | None = None) -> bool:
         """The first response to an interaction; whether there is one in time. It does not count for the bot's calls.
 
         One that was not heard of is sent again: Discord takes the first of them only, and says so of the second.
         """
-        until = time.monotonic() + RESPONSE
+        until = time.monotonic() + RESPONSE_SECONDS
         while True:
             try:
-                await self.calls("respond", response, bound=False, deadline=until - time.monotonic())
+                await self.calls.respond(interaction, kind.value, data, until - time.monotonic())
             except PlatformError as error:
-                if error.code == str(ACKNOWLEDGED):
+                if error.code == ACKNOWLEDGED:
                     log.info("interaction already answered", code=error.code)
                     return True
-                if error.retryable and time.monotonic() + AGAIN < until:
-                    await asyncio.sleep(AGAIN)
+                if error.retryable and time.monotonic() + RESPONSE_RETRY_SECONDS < until:
+                    await asyncio.sleep(RESPONSE_RETRY_SECONDS)
                     continue
                 log.warning("interaction not answered in time", code=error.code, error=str(error))
                 return False
@@ -86,12 +82,9 @@ class Voice(BackgroundTasks):
 
     async def say(self, channel: str, text: str) -> None:
         """A message of our own."""
-        text = self._told(text)
-        place = self.calls.client.get_partial_messageable(int(channel))
-        none = discord.AllowedMentions.none()
-        await self.calls("post a message", lambda: place.send(text, suppress_embeds=True, allowed_mentions=none))
+        await self.calls("post a message", "POST", f"/channels/{channel}/messages", quiet_message(self._filled(text)))
 
-    def _told(self, text: str) -> str:
+    def _filled(self, text: str) -> str:
         return Venue(spelled=SLASH_COMMANDS, contact=self.contact).tell(text)
 
 
@@ -101,12 +94,8 @@ async def tell(calls: Calls, turn: Turn, text: str) -> None:
     Raises:
         PlatformError: they take none.
     """
-    client = calls.client
-    asked: Any = turn.author.id  # Discord takes text as well as a number
-    opened = await calls("open a direct message", lambda: client.http.start_private_message(asked))
-    channel = client.get_partial_messageable(int(opened.data["id"]))
+    opened = await calls("open a direct message", "POST", "/users/@me/channels", {"recipient_id": turn.author.id})
+    path = f"/channels/{opened.data['id']}/messages"
     about = f"<#{turn.place['channel']}>: " if turn.key.workspace != DMS else ""
     for part in split(about + text, Limits(SIZE, measure=shown_units))[:MOST_TOLD]:
-        none = discord.AllowedMentions.none()
-        post = partial(channel.send, shown(part.text), suppress_embeds=True, allowed_mentions=none)
-        await calls("post a message", post)
+        await calls("post a message", "POST", path, quiet_message(shown(part.text)))

@@ -9,10 +9,11 @@ import pytest
 
 from bots.discord.calls import Calls
 from bots.discord.client import open_client
-from bots.discord.editor import EARLY_FOR, DiscordEditor
+from bots.discord.editor import DiscordEditor
 from bots.discord.platform import log_in
 from bots.discord.settings import DiscordSettings
 from bots.discord.typing import Typists
+from bots.discord.writers import UNACKNOWLEDGED_SECONDS
 from core.errors import MessageGone, PlatformUnavailable
 from core.pacing.budget import CallBudget
 from core.settings import load_settings
@@ -72,10 +73,8 @@ async def test_a_token_that_was_never_acknowledged_is_believed_for_seconds_only(
     """Then the answer takes the other door, if there is one, and ends if there is none."""
     chosen: dict[str, Any] = {"discord_token": discord.token, "discord_api_url": discord.url}
     options, free = load_settings(DiscordSettings, _env_file=None, **chosen), CallBudget(1000, 1000)
-    async with open_client(options) as client:
+    async with open_client(options) as client, Calls(client) as calls:
         await log_in(client, options)
-        calls = Calls(client)
-        session = client.http._HTTPClient__session  # type: ignore[attr-defined]
         command = discord._interact(2, {"id": "1", "name": "ask", "type": 1, "options": []}, GENERAL, ADA)
         place = {"channel": GENERAL, "token": command.token, "app": APP, "until": f"{time.time() + 900}", "bot": bot}
 
@@ -83,11 +82,11 @@ async def test_a_token_that_was_never_acknowledged_is_believed_for_seconds_only(
             key = ConversationKey("discord", GUILD, GENERAL)
             turn = Turn(f"discord:{GUILD}:{GENERAL}:{command.id}", key, f"{key}", Author(ADA, "Ada"), "?", at,
                         place=place)  # fmt: skip
-            return DiscordEditor(calls, turn, free, free, typists=Typists(calls), session=lambda: session)
+            return DiscordEditor(calls, turn, free, free, typists=Typists(calls))
 
         with pytest.raises(PlatformUnavailable):
             await editor(time.time()).post("Too early.", 0, growing=True)
-        late = editor(time.time() - EARLY_FOR - 1)
+        late = editor(time.time() - UNACKNOWLEDGED_SECONDS - 1)
         if bot:
             await late.post("Too late.", 0, growing=True)
             assert [posted.text for posted in discord.replies()] == ["Too late."]
@@ -95,4 +94,3 @@ async def test_a_token_that_was_never_acknowledged_is_believed_for_seconds_only(
             with pytest.raises(MessageGone):
                 await late.post("Too late.", 0, growing=True)
             assert discord.replies() == []
-        await calls.close()

@@ -8,17 +8,21 @@ from dataclasses import replace
 
 import discord
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from discord.http import Route
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bots.discord.access import Asker, refusal
 from bots.discord.budgets import learn
 from bots.discord.buttons import Handle
-from bots.discord.calls import Answered, Calls, Rank
+from bots.discord.calls import Answer, Calls, Rank
 from bots.discord.settings import DiscordSettings
 from core.pacing.budget import CallBudget
 from core.settings import load_settings
 from tests.examples import examples
+from tests.waiting import wait_until
 
 
 class Hand:
@@ -81,9 +85,7 @@ async def test_what_discord_says_corrects_the_count() -> None:
     """None left, for so long."""
     hand = Hand()
     window = CallBudget(5, seconds=5.0, clock=hand)
-    answered = Answered()
-    answered.headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset-After": "2.5"}
-    learn(window, answered)
+    learn(window, Answer(200, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset-After": "2.5"}))
     hand.now += 2.4
     assert not await free(window)
 
@@ -127,25 +129,32 @@ async def test_never_more_than_so_many_calls_in_a_second() -> None:
         assert eleventh - first >= 0.3
 
 
-async def test_a_call_that_nobody_waits_for_any_more_counts_until_it_was_answered() -> None:
+async def test_a_call_that_nobody_waits_for_any_more_counts_until_it_was_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Typing is given up when the first words are there, and may reach Discord after them."""
-    hand, answered = Hand(), asyncio.Event()
+    hand, sent, answered = Hand(), asyncio.Event(), asyncio.Event()
     budget = CallBudget(1, seconds=1.0, clock=hand)
-    calls = Calls(discord.Client(intents=discord.Intents.none()), budget=budget)
 
-    async def work() -> None:
+    async def hold(_: web.Request) -> web.Response:
+        sent.set()
         await answered.wait()
+        return web.Response(status=204)
 
-    typing = asyncio.create_task(calls("type", work, to_its_end=True))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    typing.cancel()
-    await asyncio.gather(typing, return_exceptions=True)
-    hand.now += 2.0
-    assert not await free(budget), "it is on its way"
-    answered.set()
-    await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
-    assert not await free(budget), "it counts from its answer on"
+    app = web.Application()
+    app.router.add_post("/typing", hold)
+    client = discord.Client(intents=discord.Intents.none())
+    async with TestServer(app) as server, Calls(client, budget=budget) as calls:
+        monkeypatch.setattr(Route, "BASE", str(server.make_url("")).rstrip("/"))
+        typing = asyncio.create_task(calls("type", "POST", "/typing", shielded=True))
+        await sent.wait()
+        typing.cancel()
+        await asyncio.gather(typing, return_exceptions=True)
+        hand.now += 2.0
+        assert not await free(budget), "it is on its way"
+        answered.set()
+        await wait_until(lambda: not calls._shielded, description="an answer")
+        assert not await free(budget), "it counts from its answer on"
     hand.now += 1.1
     assert await free(budget)
 

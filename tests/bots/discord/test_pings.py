@@ -81,14 +81,12 @@ def test_nothing_that_is_sent_can_ring_anybody(texts: list[str], note: str, endi
             discord.rest.limits.enforced = False
             chosen: dict[str, Any] = {"discord_token": discord.token, "discord_api_url": discord.url}
             options = load_settings(DiscordSettings, _env_file=None, **chosen)
-            async with open_client(options) as client:
+            free = CallBudget(1000, 1000)
+            async with open_client(options) as client, Calls(client, budget=CallBudget(1000, 1000)) as calls:
                 await log_in(client, options)
-                calls = Calls(client, budget=CallBudget(1000, 1000))
-                free = CallBudget(1000, 1000)
 
                 async def reply(turn: Turn) -> None:
-                    session = client.http._HTTPClient__session  # type: ignore[attr-defined]
-                    editor = DiscordEditor(calls, turn, free, free, typists=Typists(calls), session=lambda: session)
+                    editor = DiscordEditor(calls, turn, free, free, typists=Typists(calls))
                     await write(editor, texts, outcome, whole)
 
                 question = discord.mention("ring them")
@@ -97,7 +95,6 @@ def test_nothing_that_is_sent_can_ring_anybody(texts: list[str], note: str, endi
                 discord.interaction_rules.callback(command.id, command.token, {"type": 5}, {}, ())
                 until = f"{time.time() + 900}"
                 await reply(asked(command.id, channel=GENERAL, token=command.token, app=APP, until=until))
-                await calls.close()
             written = [call for call in discord.calls if call.route in WRITES and call.method != "GET"]
             assert {call.route for call in written} >= {WRITES[0], WRITES[2]}
             for call in written:
