@@ -18,8 +18,8 @@ What is followed: the first of the two events that Slack sends of a mention; the
 the turn; and every task that one of these starts, or that such a task starts. Each task is a thread of its own: its
 first function counts as called by whatever started the task. Loops that ran before the mention came are not followed.
 
-What is left out: constructors, ``core/metrics``, the crash points (``core/turns/failpoints.py``), everything that is
-not ours, and the words that all rooms share (``core/types.py``, ``core/stored.py``).
+What is left out: ``core/metrics``, the crash points (``core/turns/failpoints.py``), everything that is not ours, and
+the words that all rooms share (``core/types.py``, ``core/stored.py``).
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ class Function:
         return "/".join(self.file.split("/")[:2]) if self.file.count("/") > 1 else ""
 
     def __str__(self) -> str:
-        return f"{Path(self.file).stem}.{self.name.rpartition('.')[2]}"
+        owner, _, name = self.name.rpartition(".")
+        return f"{Path(self.file).stem}.{owner if name.startswith('__') else name}"
 
 
 @dataclass(slots=True)
@@ -210,7 +211,7 @@ def ours(code: CodeType) -> Function | None:
     name = code.co_qualname.replace(".<locals>", "")
     while name.endswith(">"):  # a lambda, or a comprehension, is a part of its function
         name = name.rpartition(".")[0]
-    return Function(file, name) if counted and name and not name.endswith("__init__") else None
+    return Function(file, name) if counted and name else None
 
 
 def nearest(frame: FrameType | None) -> Function | None:

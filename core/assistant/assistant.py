@@ -19,7 +19,7 @@ from core.metrics import tag
 from core.models import AnswerSettings as AnswerSettings  # noqa: PLC0414 - who builds an assistant needs both
 from core.models import Models
 from core.policy import Policy, Venue
-from core.prompts import Fit, MarkRemover
+from core.prompts import Fit
 from core.tasks import end_tasks
 from core.types import Conversation, Delta, Done, Ending, Message, MessageRef, Outcome, Role, Thinking, Turn, Usage
 
@@ -282,7 +282,6 @@ class Assistant:
         turn, draft = writing.turn, writing.draft
         assert writing.conversation  # noqa: S101 - loaded before
         answer_settings = self.answer_settings.chosen(writing.conversation.settings)
-        marks = MarkRemover()
         async with aclosing(self.models.ask(writing.conversation, _question(turn), answer_settings)) as stream:
             async for event in stream:
                 if draft.outcome:
@@ -293,14 +292,12 @@ class Assistant:
                     case Delta(text):
                         writing.last_token = time.monotonic()
                         writing.first_token = writing.first_token or writing.last_token
-                        draft.append(marks.feed(text))
+                        draft.append(text)
                     case Thinking(retract):
                         draft.think()
                         if retract:
-                            marks = MarkRemover()
                             draft.retract()
                     case Done(ending, usage):
-                        draft.append(marks.flush())
                         writing.usage = usage
                         return ending
         return Ending.STOPPED

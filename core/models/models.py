@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
@@ -30,7 +30,18 @@ from core.models.generation import Deadlines, generate
 from core.models.priority import Priority
 from core.models.reasoning import ReasoningOpened
 from core.models.reasoning_formats import opens_reasoning
-from core.prompts import STEP, Calibration, Fit, PromptTemplate, TokenBudget, TokenCounter, estimate, fit, share
+from core.prompts import (
+    STEP,
+    Calibration,
+    Fit,
+    MarkRemover,
+    PromptTemplate,
+    TokenBudget,
+    TokenCounter,
+    estimate,
+    fit,
+    share,
+)
 from core.types import (
     Conversation,
     ConversationSettings,
@@ -208,6 +219,8 @@ class Models:
     ) -> AsyncGenerator[Fit | Streamed, None]:
         """Stream one answer: a ``Fit`` each time that the window is fitted for a model, then what the model streams.
 
+        Marks of ``core.prompts.guard`` that a model quotes are taken out: people copy code, and see no mark in it.
+
         Iterate under ``contextlib.aclosing``. Background requests skip servers whose
         breaker is not closed, leave breakers alone, and end when somebody asks the same model.
 
@@ -269,7 +282,7 @@ async def _ask(
         room = replace(budget, prompt=model.calibration.room(budget.prompt))
         fitted = fit(conversation, question, answer_settings.system, room, count=model.count)
         yield fitted
-        spoke = False
+        spoke, marks = False, MarkRemover()
         try:
             prompt = (await model.template()).render(fitted.window)
             request = GenerationRequest(prompt, budget.answer, answer_settings.temperature, answer_settings.top_p)
@@ -278,7 +291,8 @@ async def _ask(
                 async for item in stream:
                     spoke = spoke or isinstance(item, (Delta, Thinking))
                     _learn(model, fitted, item)
-                    yield item
+                    for shown in _without_marks(item, marks):
+                        yield shown
         except PromptTooLong:
             if spoke or cut:
                 raise
@@ -293,6 +307,19 @@ async def _ask(
             await asyncio.sleep(wait)
         else:
             return
+
+
+def _without_marks(item: Streamed, marks: MarkRemover) -> Iterator[Streamed]:
+    """What a model streams, without the marks of ``core.prompts.guard`` that it quotes."""
+    match item:
+        case Delta(text):
+            yield Delta(marks.feed(text))
+            return
+        case Thinking(retract=True):
+            marks.restart()
+        case Done() if rest := marks.flush():
+            yield Delta(rest)
+    yield item
 
 
 def _judge(attempt: Attempt, error: GenerationError, *, spoke: bool) -> None:

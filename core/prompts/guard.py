@@ -87,6 +87,10 @@ class MarkRemover:
         held, self._held = self._held, ""
         return "" if _QUOTED_MARK.match(self._before + held, len(self._before)) else held
 
+    def restart(self) -> None:
+        """Forget what came so far: the answer begins anew."""
+        self._before = self._held = ""
+
 
 def name(text: str, limit: int = 40) -> str:
     """A display name as it may stand in a prompt: one line of at most ``limit`` graphemes, without colons.

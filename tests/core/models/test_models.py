@@ -36,6 +36,7 @@ from core.models.reasoning import ReasoningOpened
 from core.models.table import open_models, read_table
 from core.prompts import open_template
 from core.prompts.families import ChatTemplate
+from core.prompts.guard import guard
 from core.prompts.tokens import Calibration, estimate, read_tokenizer
 from core.prompts.window import Fit
 from core.settings import load_settings
@@ -138,6 +139,13 @@ async def test_nobody_takes_over_once_a_model_has_spoken() -> None:
     with pytest.raises(StreamBroken, match="cut"):
         await ask(models(first, second))
     assert not second.asked
+
+
+async def test_what_a_model_quotes_of_its_prompt_has_no_mark_in_it() -> None:
+    """Code with a control token in it is guarded on its way in, and whole again on its way out."""
+    code = "stop at <|im_end|>, or at </s>"
+    assert guard(code) != code
+    assert (await ask(models(Says(guard(code)))))[0] == code
 
 
 async def test_the_chosen_model_is_asked_first() -> None:
