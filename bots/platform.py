@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # the command line needs the descriptions of all platforms, a
     from core.delivery import Surface
     from core.memory import Memory
     from core.pacing import CallBudgets
+    from core.store import StoredKey
     from core.turns import RedisTurnQueue
 
 S = TypeVar("S", bound=Settings)
@@ -133,6 +134,8 @@ class Platform(Generic[S]):
     """Whether the packages that it needs are there."""
     lacks: Callable[[S], str] = _lacks_nothing
     """What keeps ``parley run all`` from opening it, or ""."""
+    stored_keys: Callable[[], Sequence[StoredKey]] = tuple
+    """What it keeps in Redis for itself."""
     in_browser: bool = False
     """Whether its place is an address that can be opened in a browser."""
     add_commands: Callable[[typer.Typer, Callable[[], S]], None] | None = None

@@ -23,6 +23,7 @@ from bots.stopping import Stopping
 from core import metrics
 from core.pacing import CallBudgets
 from core.settings import Settings
+from core.store import declare
 from core.turns import RedisTurnQueue, Timings, Worker, measure_backlog
 from core.version import parley_version
 
@@ -53,6 +54,8 @@ async def run(settings: Settings, todo: Duties, *, browser: bool = False) -> Non
     health = Health()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(serve_health(health, settings.http_host, settings.http_port))
+        for platform in PLATFORMS:
+            declare(platform.stored_keys())
         with notices.waiting("connecting to Redis" if settings.redis_url else "starting Redis"):
             core = await stack.enter_async_context(open_core(settings))
         health.probe("redis", redis_probe(core.redis))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import typer
 
     from bots.findings import Say
+    from core.store import StoredKey
 
 LISTS = ("allow_guilds", "allow_channels", "allow_roles", "allow_users", "allow_bots")
 LISTS_OF_DENIED = ("deny_guilds", "deny_channels", "deny_roles", "deny_users")
@@ -37,6 +38,12 @@ def _add_commands(group: typer.Typer, load: Callable[[], DiscordSettings]) -> No
     add_commands(group, load)
 
 
+def _stored_keys() -> tuple[StoredKey, ...]:
+    from bots.discord.keys import STORED
+
+    return STORED
+
+
 PLATFORM = Platform(
     name="discord",
     called="Discord",
@@ -56,4 +63,5 @@ PLATFORM = Platform(
     section="Discord, step by step",
     hint="To set it up, create an application at discord.com/developers; README.md explains each step.",
     add_commands=_add_commands,
+    stored_keys=_stored_keys,
 )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from redis.asyncio import Redis
 
+from bots.discord.keys import discord_key
 from core.memory import Memory
 from core.store import Keys, redis_errors
 from core.types import ConversationKey
@@ -31,22 +32,22 @@ class DiscordState:
     async def synced(self) -> str:
         """The hash of the commands as they were synced last; "" if that is not known."""
         with redis_errors("read what was synced"):
-            return str(await self._redis.get(Keys.discord("commands")) or "")
+            return str(await self._redis.get(discord_key("commands")) or "")
 
     async def sync(self, digest: str) -> None:
         """The commands were synced."""
         with redis_errors("note what was synced"):
-            await self._redis.set(Keys.discord("commands"), digest, ex=400 * 86_400)
+            await self._redis.set(discord_key("commands"), digest, ex=400 * 86_400)
 
     async def alive(self) -> float:
         """When we last heard everything that Discord had to say; 0 if never."""
         with redis_errors("read when we were there"):
-            return float(await self._redis.get(Keys.discord("alive")) or 0)
+            return float(await self._redis.get(discord_key("alive")) or 0)
 
     async def beat(self) -> None:
         """We hear everything, now."""
         with redis_errors("note that we are there"):
-            await self._redis.set(Keys.discord("alive"), f"{time.time():.3f}", ex=WEEK)
+            await self._redis.set(discord_key("alive"), f"{time.time():.3f}", ex=WEEK)
 
     async def knows(self, turn: str) -> bool:
         """Whether a message was taken already, or its author was told why not."""
@@ -55,7 +56,7 @@ class DiscordState:
 
     async def visit(self, channel: str) -> None:
         """Somebody speaks to us in a direct message or a thread, which nobody lists for us."""
-        key = Keys.discord("places")
+        key = discord_key("places")
         with redis_errors("note where we are spoken to"):
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.zadd(key, {channel: time.time()})
@@ -66,11 +67,11 @@ class DiscordState:
     async def places(self) -> Sequence[str]:
         """Those places, the newest first."""
         with redis_errors("read where we are spoken to"):
-            return [str(place) for place in await self._redis.zrevrange(Keys.discord("places"), 0, -1)]
+            return [str(place) for place in await self._redis.zrevrange(discord_key("places"), 0, -1)]
 
     async def answers_a_bot(self, channel: str) -> bool:
         """Count an answer to another bot; False if there were too many."""
-        key = Keys.discord(f"bots:{channel}")
+        key = discord_key(f"bots:{channel}")
         with redis_errors("count answers to bots"):
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.incr(key)
@@ -81,21 +82,21 @@ class DiscordState:
     async def person_spoke(self, channel: str) -> None:
         """Bots may be answered again."""
         with redis_errors("count answers to bots"):
-            await self._redis.delete(Keys.discord(f"bots:{channel}"))
+            await self._redis.delete(discord_key(f"bots:{channel}"))
 
     async def put_aside(self, about: int, quote: str, by: str) -> bool:
         """Keep a message that somebody is asking about, until they have written what they want to know."""
         with redis_errors("keep a message that is asked about"):
-            return bool(await self._redis.set(Keys.discord(f"about:{about}"), json.dumps([quote, by]), ex=WRITING))
+            return bool(await self._redis.set(discord_key(f"about:{about}"), json.dumps([quote, by]), ex=WRITING))
 
     async def look_aside(self, about: str) -> tuple[str, ...]:
         """That message and whose it is; nothing if it took them too long."""
         with redis_errors("read a message that is asked about"):
-            return tuple(json.loads(await self._redis.get(Keys.discord(f"about:{about}")) or "[]"))
+            return tuple(json.loads(await self._redis.get(discord_key(f"about:{about}")) or "[]"))
 
     async def leave(self, guild: str, grace: float) -> None:
         """We were removed from a server; its memory goes after ``grace`` seconds."""
-        key = Keys.discord("left")
+        key = discord_key("left")
         with redis_errors("note that a server was left"):
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.zadd(key, {guild: time.time() + grace})
@@ -106,11 +107,11 @@ class DiscordState:
         """We are there, perhaps again; what is remembered stays."""
         with redis_errors("note that a server was joined"):
             if guilds:
-                await self._redis.zrem(Keys.discord("left"), *guilds)
+                await self._redis.zrem(discord_key("left"), *guilds)
 
     async def forget_left(self, memory: Memory, ours: Callable[[str], bool] = bool) -> int:
         """Forget the servers that were left long enough ago, of ``ours``. Returns how many messages that were."""
-        key, forgotten = Keys.discord("left"), 0
+        key, forgotten = discord_key("left"), 0
         with redis_errors("forget servers that were left"):
             for guild in filter(ours, map(str, await self._redis.zrangebyscore(key, "-inf", time.time()))):
                 pattern = f"{Keys.CONVERSATIONS}discord:{guild}:*:messages"

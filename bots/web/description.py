@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from bots.findings import Say
+    from core.store import StoredKey
 
 
 def _open(start: Start[WebSettings]) -> AbstractAsyncContextManager[OpenPlatform | None]:
@@ -48,6 +49,12 @@ def _lacks(settings: WebSettings) -> str:
     return "it has no login: set WEB_USER and WEB_PASSWORD, or WEB_AUTH_HEADER"
 
 
+def _stored_keys() -> tuple[StoredKey, ...]:
+    from bots.web.keys import STORED
+
+    return STORED
+
+
 PLATFORM = Platform(
     name="web",
     called="the page",
@@ -58,5 +65,6 @@ PLATFORM = Platform(
     installed=_installed,
     lacks=_lacks,
     in_browser=True,
+    stored_keys=_stored_keys,
     forget_person=_forget_person,
 )

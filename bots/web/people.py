@@ -16,10 +16,11 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from bots.web.keys import CHANNELS, person_key
 from bots.web.settings import PERSON
 from core.policy import Venue
 from core.settings import Settings
-from core.store import Keys, redis_errors
+from core.store import redis_errors
 from core.types import Author, ConversationKey
 
 PLATFORM = "web"
@@ -105,8 +106,8 @@ class People:
         """Somebody with that id; ``given`` is the name that a proxy knows."""
         with redis_errors("look for a person"):
             async with self._redis.pipeline() as pipe:
-                pipe.hmget(Keys.person(person), "name", "channel")
-                pipe.expire(Keys.person(person), self._retention)
+                pipe.hmget(person_key(person), "name", "channel")
+                pipe.expire(person_key(person), self._retention)
                 found: Any = await pipe.execute()
         name, channel = found[0]
         return Visitor(person, given or name or "", channel or GENERAL, bool(given))
@@ -118,7 +119,7 @@ class People:
     async def forget(self, person: str) -> None:
         """Forget how somebody wants to be called, and where they are."""
         with redis_errors("forget a person"):
-            await self._redis.delete(Keys.person(person))
+            await self._redis.delete(person_key(person))
 
     async def settle(self, person: str, channel: str) -> None:
         """Remember where somebody is; a channel that was not there is there from now on."""
@@ -126,20 +127,20 @@ class People:
         if channel != PRIVATE:
             with redis_errors("open a channel"):
                 async with self._redis.pipeline() as pipe:
-                    pipe.zadd(Keys.CHANNELS, {channel: time.time()})
-                    pipe.zremrangebyscore(Keys.CHANNELS, "-inf", time.time() - self._retention)
-                    pipe.expire(Keys.CHANNELS, self._retention)
+                    pipe.zadd(CHANNELS, {channel: time.time()})
+                    pipe.zremrangebyscore(CHANNELS, "-inf", time.time() - self._retention)
+                    pipe.expire(CHANNELS, self._retention)
                     await pipe.execute()
 
     async def channels(self) -> list[str]:
         """The shared channels, those that were opened last first, after the general one."""
         with redis_errors("list the channels"):
-            names: Any = await self._redis.zrevrange(Keys.CHANNELS, 0, MOST_CHANNELS - 1)
+            names: Any = await self._redis.zrevrange(CHANNELS, 0, MOST_CHANNELS - 1)
         return [GENERAL, *(name for name in names if name != GENERAL)]
 
     async def _keep(self, person: str, field: str, value: str) -> None:
         with redis_errors("keep what is known of a person"):
             async with self._redis.pipeline() as pipe:
-                pipe.hset(Keys.person(person), field, value)
-                pipe.expire(Keys.person(person), self._retention)
+                pipe.hset(person_key(person), field, value)
+                pipe.expire(person_key(person), self._retention)
                 await pipe.execute()

@@ -1,11 +1,13 @@
-"""Every kind of key that Parley keeps in Redis: its type, what it holds, how long it lives.
+"""Every kind of key that the core keeps in Redis: its type, what it holds, how long it lives.
 
-docs/redis.md is made of this table, and what stands in a key of another type is put aside as damaged.
+Platforms declare theirs beside their adapters. docs/redis.md is made of all of them, and what stands in a key of
+another type is put aside as damaged.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -70,20 +72,12 @@ STORED: tuple[StoredKey, ...] = (
     StoredKey(
         "conv:<conversation>:board",
         "hash",
-        "the page: question, answer so far, stage, note and retry by turn, as JSON; about 100 at the most",
+        "what a platform that keeps no messages itself shows: question, answer so far, stage, note and retry by turn, "
+        "as JSON; about 100 at the most",
         "`RETENTION_DAYS` after it changed",
     ),
     StoredKey("conv:<conversation>:forks", "set", "threads that copied from it", "`RETENTION_DAYS` after the last one"),
     StoredKey("conv:<conversation>:retries", "hash", "turns whose reply has a Retry button", "24 hours, each of them"),
-    StoredKey(
-        "page:channels",
-        "zset",
-        "the page's shared channels, and when each was last opened",
-        "`RETENTION_DAYS` after it was last opened",
-    ),
-    StoredKey(
-        "page:person:<person>", "hash", "`name` and `channel` of somebody at the page", "`RETENTION_DAYS` after a visit"
-    ),
     StoredKey(
         "timings",
         "list",
@@ -153,33 +147,26 @@ STORED: tuple[StoredKey, ...] = (
         "until it is full again and no process is heard of, and a minute",
     ),
     StoredKey("feedback:<turn>", "hash", "people to `up` or `down`", "90 days after the last mark"),
-    StoredKey("discord:commands", "string", "a hash of the commands as they were registered", "400 days"),
-    StoredKey("discord:alive", "string", "when we last heard all of Discord", "7 days"),
-    StoredKey("discord:places", "zset", "direct messages and threads in use", "7 days after the last one"),
-    StoredKey(
-        "discord:left", "zset", "servers that were left, and when to forget them", "`DISCORD_LEAVE_DAYS` and a month"
-    ),
-    StoredKey("discord:bots:<channel>", "string", "answers to other bots there", "10 minutes"),
-    StoredKey(
-        "discord:about:<interaction>",
-        "string",
-        "a message while somebody writes what they want to know of it",
-        "15 minutes",
-    ),
 )
-"""All kinds of keys that Parley keeps in Redis. None lives for ever."""
+"""All kinds of keys that the core keeps in Redis. None lives for ever."""
+_declared: dict[str, StoredKey] = {key.name: key for key in STORED}
 
 
-def key_table() -> str:
-    """docs/redis.md's table, as Markdown."""
+def declare(keys: Iterable[StoredKey]) -> None:
+    """Add what a platform keeps for itself: see ``Keys.own``. Declared again, nothing changes."""
+    _declared.update((key.name, key) for key in keys)
+
+
+def key_table(keys: Iterable[StoredKey]) -> str:
+    """The table of docs/redis.md, as Markdown."""
     head = "| key | type | holds | lives for |\n|---|---|---|---|\n"
     types = {"zset": "sorted set"}
     return head + "".join(
-        f"| `{{parley}}:{key.name}` | {types.get(key.type, key.type)} | {key.holds} | {key.until} |\n" for key in STORED
+        f"| `{{parley}}:{key.name}` | {types.get(key.type, key.type)} | {key.holds} | {key.until} |\n" for key in keys
     )
 
 
 def kind_of(name: str) -> str:
     """The type in Redis that a key should have, by its whole name; "" for one that is none of ours."""
     rest = name.removeprefix("{parley}:")
-    return next((key.type for key in STORED if key.matches(rest)), "")
+    return next((key.type for key in _declared.values() if key.matches(rest)), "")

@@ -63,7 +63,7 @@ class Keys:
 
     @staticmethod
     def board(key: ConversationKey) -> str:
-        """What the page shows of it."""
+        """What a platform that keeps no messages itself shows of it."""
         return f"{Keys.CONVERSATIONS}{key}:board"
 
     EPOCH = "{parley}:epoch"
@@ -81,17 +81,10 @@ class Keys:
 
     BOARDS = "{parley}:boards"
     """The channel on which boards are named that changed, and perhaps the turn that did."""
-    CHANNELS = "{parley}:page:channels"
-    """The channels of the page."""
     TIMINGS = "{parley}:timings"
     """How the last answers went."""
     CONNECTIONS = "{parley}:connections"
     """Which processes take what people say, where."""
-
-    @staticmethod
-    def person(person: str) -> str:
-        """How somebody on the page is called."""
-        return f"{{parley}}:page:person:{person}"
 
     @staticmethod
     def turn(turn: str) -> str:
@@ -124,9 +117,9 @@ class Keys:
         return f"{{parley}}:feedback:{turn}"
 
     @staticmethod
-    def discord(what: str) -> str:
-        """What the adapter of Discord keeps in mind."""
-        return f"{{parley}}:discord:{what}"
+    def own(adapter: str, what: str) -> str:
+        """Something that an adapter keeps for itself; it declares such keys as ``StoredKey``."""
+        return f"{{parley}}:{adapter}:{what}"
 
     @staticmethod
     def bell(platform: str) -> str:

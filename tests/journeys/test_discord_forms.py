@@ -6,7 +6,7 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from core.store.keys import Keys
+from bots.discord.keys import discord_key
 from tests.doubles.discord import BOB, DiscordDouble
 from tests.doubles.discord_records import Interaction
 from tests.doubles.discord_world import RANDOM
@@ -75,7 +75,7 @@ async def test_a_question_about_a_message_that_is_gone_says_so(
     """Whoever takes longer than a quarter of an hour chooses it again, since it is kept for no longer."""
     async with in_discord(discord, tgi, tmp_path, REDIS_URL=redis_url):
         about = await shown(discord.ask_about(discord.say("Wir sehen uns am Freitag.", user=BOB)))
-        [kept] = await client.keys(Keys.discord("about:*"))
+        [kept] = await client.keys(discord_key("about:*"))
         assert 0 < await client.ttl(kept) <= 900
         await client.delete(kept)
         late = discord.submit(about, question="what does this mean?")

@@ -9,6 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from bots.web.board import MOST_ENTRIES, Boards, Entry, Stage
+from bots.web.keys import CHANNELS, person_key
 from bots.web.live import Gallery
 from bots.web.people import PRIVATE, People
 from bots.web.surface import WebSurface
@@ -143,5 +144,5 @@ async def test_people_and_channels_are_found_again(client: Redis) -> None:
     assert (await again.meet("v-9abc")).author.name == "Guest 9abc"
     assert (await again.meet("p-x", given="Bob")).author.name == "Bob"
     assert await again.channels() == ["general", "ops"]
-    assert 0 < await client.ttl(Keys.person("v-1")) <= 3600
-    assert 0 < await client.ttl(Keys.CHANNELS) <= 3600
+    assert 0 < await client.ttl(person_key("v-1")) <= 3600
+    assert 0 < await client.ttl(CHANNELS) <= 3600

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from core.store.catalog import STORED, key_table, kind_of
+from core.store.catalog import STORED, StoredKey, declare, kind_of
 from core.store.keys import Keys
 from core.types import ConversationKey
 
-ROOT = Path(__file__).parents[3]
 CHANNEL = ConversationKey("slack", "T1", "C1")
 THREAD = ConversationKey("slack", "T1", "C1", "1700.1")
 NAMES = [
@@ -45,6 +42,9 @@ def test_every_kind_of_key_ends() -> None:
     assert all(key.until for key in STORED)
 
 
-def test_the_documents_table_is_this_one() -> None:
-    """`python -c 'from core.store.catalog import key_table; print(key_table())'` prints it."""
-    assert key_table() in (ROOT / "docs" / "redis.md").read_text(encoding="utf-8")
+def test_a_platform_declares_what_it_keeps_for_itself() -> None:
+    """Then such a key is known as every other."""
+    name = Keys.own("parrot", "cage:7")
+    assert not kind_of(name)
+    declare([StoredKey("parrot:cage:<number>", "zset", "words it learnt", "a day")])
+    assert kind_of(name) == "zset"
