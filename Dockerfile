@@ -44,6 +44,6 @@ EXPOSE 7860 9090
 STOPSIGNAL SIGTERM
 # Whether a restart would help; /readyz says more. Not through urllib, which would ask the container's HTTP proxy.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=4 \
-  CMD ["python", "-c", "import http.client as h, os, sys; c = h.HTTPConnection('127.0.0.1', int(os.environ['HTTP_PORT']), timeout=4); c.request('GET', '/livez'); sys.exit(c.getresponse().status != 200)"]
+  CMD ["python", "-c", "import http.client as h, os, sys; sys.excepthook = lambda kind, error, trace: print(error); c = h.HTTPConnection('127.0.0.1', int(os.environ['HTTP_PORT']), timeout=4); c.request('GET', '/livez'); sys.exit(c.getresponse().status != 200)"]
 ENTRYPOINT ["parley"]
 CMD ["run", "all"]

@@ -16,6 +16,7 @@ from bots.commands import queue as queue_cli
 from bots.console.streams import give_stdout_up, open_streams, say
 from bots.console.usage import OPERATE, SET_UP, START, Command, Group
 from bots.platforms import PLATFORMS, configured, load_all_settings, platform_names, without_account
+from core.causes import cause
 from core.errors import ParleyError, PlatformUnauthorized, SettingsError
 from core.settings import Settings
 from core.version import parley_version
@@ -199,12 +200,12 @@ def doctor(
 
 
 def _settings() -> Settings:
-    """The settings. Mistakes in .env are named on stderr first: they may be why a setting is missing."""
-    from bots.doctor.envfile import ignored_lines
+    """The settings. Misspelt ones are named on stderr first: they may be why one is missing."""
+    from bots.doctor.envfile import ignored
 
-    for line in ignored_lines():
+    for line in ignored():
         if line.mistake:
-            typer.echo(f".env, line {line.line}: {line.found}. {line.remedy}", err=True)
+            typer.echo(f"{line.where}: {line.found}. {line.remedy}", err=True)
     return load_all_settings()
 
 
@@ -251,5 +252,5 @@ def main() -> None:
         give_stdout_up()
         if not isinstance(error, BrokenPipeError):  # a reader that left needs no message
             where = f"{error.filename}: " if error.filename else ""
-            say(f"Stopped: {where}{error.strerror or type(error).__name__}.")
+            say(f"Stopped: {where}{error.strerror or cause(error)}.")
         sys.exit(1)

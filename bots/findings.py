@@ -49,4 +49,4 @@ def ms(began: float) -> int:
 def without_example(said: str) -> tuple[str, str]:
     """A line about a wrong setting in two: what is wrong, and the example as something to do, if there is one."""
     what, separator, example = said.partition(EXAMPLE)
-    return what, f"For example: {example}" if separator else ""
+    return what, f"Correct it, for example: {example}" if separator else ""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -73,13 +72,12 @@ def show(turn: Turn, text: Text = False, as_json: AsJson = False) -> None:
 
     lane = _do(find)
     name = _one([job.turn.id for job in lane.jobs], turn)
-    known = _lane(lane, text=text) | {"turn": name}
     if as_json:
-        print_json(known)
+        print_json(_lane(lane, text=text) | {"turn": name})
         return
     shown = table("", "")
-    for key, value in known.items():
-        shown.add_row(key, json.dumps(value, ensure_ascii=False) if isinstance(value, list) else str(value))
+    for key, value in _in_words(lane, name, text=text):
+        shown.add_row(key, plain(value))
     show_table(shown)
 
 
@@ -213,6 +211,28 @@ def _lane(lane: Lane, *, text: bool = False) -> dict[str, Any]:
         "answer_messages": lane.messages,
         "turns": turns,
     }
+
+
+def _in_words(lane: Lane, name: str, *, text: bool) -> Iterator[tuple[str, str]]:
+    """What is known of a turn, line by line."""
+    place, job = next((number, job) for number, job in enumerate(lane.jobs) if job.turn.id == name)
+    yield "turn", name
+    yield "asked", f"{ago(job.turn.at)} by {job.turn.author.id}, {many(len(job.turn.text), 'character')}"
+    if text:
+        yield "question", job.turn.text
+    yield "conversation", str(job.turn.key)
+    if place:
+        yield "where it is", f"in line, number {place + 1}"
+        return
+    yield "where it is", _where(lane)
+    yield "tries", str(lane.tries)
+    if job.turn.attempt:
+        yield "asked again", many(job.turn.attempt, "time")
+    if lane.characters:
+        messages = f" in {many(lane.messages, 'message')}" if lane.messages else ""
+        yield "answer so far", f"{many(lane.characters, 'character')}{messages}"
+    if lane.place == "held" and lane.owner:
+        yield "lease", f"ends in {max(0, lane.seconds):.0f} s unless its worker renews it"
 
 
 def _letter(letter: Letter) -> dict[str, Any]:

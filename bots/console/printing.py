@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
+from core.typos import nearest
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -65,10 +67,8 @@ def did_you_mean(typed: str, known: Sequence[str], shown: str = "{}", *, otherwi
     >>> did_you_mean("slak", ["slack", "discord"])
     'Did you mean slack?'
     """
-    from difflib import get_close_matches  # only where there is a mistake
-
-    if near := get_close_matches(typed.lower(), known, n=1):
-        return f"Did you mean {shown.format(near[0])}?"
+    if near := nearest(typed, known):
+        return f"Did you mean {shown.format(near)}?"
     return otherwise or f"Choose from: {', '.join(map(shown.format, known))}."
 
 

@@ -24,6 +24,7 @@ from discord.http import Route
 from discord.ui import View
 
 from bots.discord.errors import is_global, translate
+from core.causes import cause
 from core.errors import PlatformUnavailable, RateLimited
 from core.pacing import CallBudget
 
@@ -225,7 +226,7 @@ class Calls:
         except TimeoutError:
             raise PlatformUnavailable(f"{what}: no answer within {seconds:g} s", code="timeout") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise PlatformUnavailable(f"{what}: {type(error).__name__}", code="unreachable") from None
+            raise PlatformUnavailable(f"{what}: {cause(error)}", code="unreachable") from None
         self.clock.learn(answer.headers)
         if 200 <= answer.status < 300:
             return answer

@@ -27,6 +27,7 @@ from bots.discord.surface import DiscordSurface
 from bots.discord.typing import Typists
 from bots.discord.venue import contact_in
 from bots.stopping import Stopping
+from core.causes import cause
 from core.errors import ParleyError, PlatformUnauthorized, PlatformUnavailable, SettingsError
 from core.memory import Feedback, Memory
 from core.pacing import CallBudgets
@@ -195,7 +196,7 @@ async def log_in(client: discord.Client, settings: DiscordSettings) -> bool:
         # TypeError: the library's own, for an answer that is text where it expects an object.
         with suppress(Exception):
             await client.http.close()
-        raise PlatformUnavailable(f"log in: {type(error).__name__}", code="unreachable") from None
+        raise PlatformUnavailable(f"log in: {cause(error)}", code="unreachable") from None
     return True
 
 

@@ -1,4 +1,4 @@
-"""Lines of ``.env`` that have no effect: loading the settings ignores them in silence.
+"""Lines of ``.env``, and variables of the environment, that have no effect: loading the settings says nothing of them.
 
 ``parley doctor`` shows all of them; ``parley run`` and ``parley chat`` show those that are mistakes when they start.
 That has to be fast, so nothing heavy is imported here.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +20,20 @@ from core.settings import Settings, names_of
 
 @dataclass(frozen=True, slots=True)
 class IgnoredLine:
-    """A line of ``.env`` that has no effect: what is wrong, and what to do. It is a ``mistake``, or could be meant."""
+    """A line of ``.env`` that has no effect: what is wrong, and what to do. It is a ``mistake``, or could be meant.
+
+    ``line`` is 0 for a variable of the environment.
+    """
 
     line: int
     found: str
     remedy: str
     mistake: bool = True
+
+    @property
+    def where(self) -> str:
+        """Where it is written, for people."""
+        return f".env, line {self.line}" if self.line else "Environment"
 
 
 def env_file() -> Path:
@@ -47,6 +56,22 @@ def settings_in_env_file() -> dict[str, int]:
             }
     except (OSError, UnicodeDecodeError):
         return {}
+
+
+def ignored() -> list[IgnoredLine]:
+    """All that has no effect, in ``.env`` and in the environment; never a value."""
+    return [*ignored_lines(), *ignored_variables()]
+
+
+def ignored_variables() -> list[IgnoredLine]:
+    """Misspelt settings in the environment. Other programs are set there, too, so only what is hardly anything else."""
+    known = setting_names()
+    strangers = (name for name in sorted(os.environ) if name.upper() not in known)
+    return [
+        IgnoredLine(0, f"no setting '{name}'", f"Did you mean {near}?")
+        for name in strangers
+        if (near := _nearest(name.upper(), known, cutoff=0.92))
+    ]
 
 
 def ignored_lines() -> list[IgnoredLine]:
@@ -87,11 +112,20 @@ def _is_cut(binding: Binding) -> bool:
     return not written.lstrip().startswith(("'", '"')) and bool(re.search(r"\s#\w", written))
 
 
-def _nearest(name: str, known: dict[str, str]) -> str:
-    """The setting that was probably meant, if any: other programs keep their settings in such files, too."""
+def _nearest(name: str, known: Collection[str], *, cutoff: float = 0.0) -> str:
+    """The setting that was probably meant, if any: other programs keep their settings in the same places.
+
+    Args:
+        name: What was written, in capitals.
+        known: The names of all settings.
+        cutoff: How alike they must be at least, from 0 to 1.
+    """
     # Only where there is a name to compare: most start-ups do without it.
     from difflib import get_close_matches
 
-    kin = [one for one in known if one.partition("_")[0] == name.partition("_")[0]]
-    near = get_close_matches(name, kin, n=1, cutoff=0.8) or get_close_matches(name, known, n=1, cutoff=0.85)
+    first, separator, _ = name.partition("_")
+    kin = [one for one in known if one.partition("_")[0] == first]
+    near = get_close_matches(name, kin, n=1, cutoff=max(0.8, cutoff))
+    if not near and not (cutoff and separator):
+        near = get_close_matches(name, known, n=1, cutoff=max(0.85, cutoff))
     return near[0] if near else ""

@@ -17,13 +17,14 @@ from rich.text import Text
 
 from bots.addresses import server
 from bots.console.printing import many, print_json
-from bots.doctor.envfile import IgnoredLine, env_file, ignored_lines, setting_names
+from bots.doctor.envfile import IgnoredLine, env_file, ignored, setting_names
 from bots.doctor.machine import examine_machine
 from bots.doctor.model import examine_model
 from bots.doctor.redis import examine_redis
 from bots.findings import BUG, Check, Level, Say, without_example
 from bots.platform import Platform
 from bots.platforms import PLATFORMS, all_settings, configured, find_platform, load_all_settings, without_account
+from core.causes import cause
 from core.errors import SettingsError
 from core.settings import Settings
 from core.version import parley_version
@@ -38,6 +39,9 @@ OVERVIEW = "settings"
 
 ENV_FILE = "env_file"
 """The name of the check that says that .env cannot be read; that of a line in it is ``env_file.2``."""
+
+ENVIRONMENT = "environment"
+"""The name of the check that says that a variable is probably a misspelt setting."""
 
 MOST_STEPS = 5
 """Steps that are named at the end; fixing these often settles the rest."""
@@ -182,16 +186,17 @@ def read_settings() -> tuple[Settings, frozenset[str], list[Check]]:
             checks += found
             defaults |= {field: None if field == "_env_file" else _default(field) for field in fields}
     wrong = frozenset(defaults) - {"_env_file"}
-    ignored = ignored_lines()
-    mistakes = len(checks) + sum(line.mistake for line in ignored)
-    checks += map(_ignored, ignored)
+    checks += _ids(settings)
+    lines = ignored()
+    mistakes = len(checks) + sum(line.mistake for line in lines)
+    checks += map(_ignored, lines)
     return settings, wrong, [_overview(settings, wrong, checks, mistakes), *checks]
 
 
 def _explain(error: Exception) -> tuple[list[Check], set[str]]:
     """A check for every wrong setting, and the fields to leave out so that the others can be loaded."""
     if isinstance(error, OSError):
-        said = [f".env: cannot be read ({type(error).__name__}). Let this user read it"]
+        said = [f".env: cannot be read ({cause(error)}). Let this user read it"]
     else:
         said = str(error).splitlines()
     checks, fields = [], set[str]()
@@ -209,12 +214,28 @@ def _explain(error: Exception) -> tuple[list[Check], set[str]]:
     return checks, fields
 
 
+def _ids(settings: Settings) -> list[Check]:
+    """A check for each list of ids in which something is none: it would match nobody, and nothing would say so."""
+    people = [platform.person for platform in PLATFORMS]
+    lists = {field: [pattern] for platform in PLATFORMS for field, pattern in platform.ids.items()}
+    checks = []
+    for field, patterns in ({"admins": people} | lists).items():
+        wrong = [one for one in sorted(getattr(settings, field)) if not any(p.fullmatch(one) for p in patterns)]
+        if wrong:
+            name, example = field.upper(), (all_settings().model_fields[field].examples or [""])[0]
+            found = f"matches nothing with {', '.join(map(repr, wrong))}, because an id is needed, not a name"
+            remedy = f"Use ids, for example {name}={example}"
+            checks.append(Check(f"{OVERVIEW}.{name}", "error", name, found, remedy))
+    return checks
+
+
 def _default(field: str) -> Any:
     return all_settings().model_fields[field].get_default(call_default_factory=True)
 
 
 def _ignored(line: IgnoredLine) -> Check:
-    return Check(f"{ENV_FILE}.{line.line}", "warning", f".env, line {line.line}", line.found, line.remedy)
+    name = f"{ENV_FILE}.{line.line}" if line.line else ENVIRONMENT
+    return Check(name, "warning", line.where, line.found, line.remedy)
 
 
 def _overview(settings: Settings, wrong: Collection[str], checks: Sequence[Check], mistakes: int) -> Check:

@@ -11,6 +11,7 @@ from contextlib import aclosing
 from bots.addresses import is_local
 from bots.assembly import answer_settings, choices
 from bots.findings import DEADLINE, Check, Say, ms, without_example
+from core.causes import cause
 from core.errors import GenerationError, ModelOverloaded, ModelTimeout, ModelUnavailable, SettingsError
 from core.models import AnswerSettings, Deadlines, Model, generate
 from core.models.backends.backend import Backend
@@ -224,7 +225,7 @@ async def _template(asked: AnswerSettings, model: Model, called: str) -> Check |
         theirs = HuggingFaceTemplate(source, bos=bos, eos=eos, name="the server's chat template")
         same = _written(ours.render(_talk(asked)), bos) == _written(theirs.render(_talk(asked)), bos)
     except (GenerationError, SettingsError, TimeoutError) as error:
-        found = f"{ours.name} could not be compared with the server's own ({type(error).__name__})"
+        found = f"{ours.name} could not be compared with the server's own ({cause(error)})"
         return Check(name, "warning", tried, found, "Check that answers end where they should.")
     if same:
         return Check(name, "ok", tried, f"{ours.name}, the same as the server's own")

@@ -14,6 +14,7 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from bots.findings import BUG, DEADLINE, Check, Say, ms
 from core.archive import SCHEMA, too_new
+from core.causes import cause
 from core.errors import StorageError
 from core.memory import Exchange, RedisMemory
 from core.settings import Settings
@@ -64,7 +65,7 @@ def _no_redis(error: Exception, began: float) -> Check:
     if isinstance(error, StorageError):
         found, remedy = str(error), error.remedy
     else:
-        found = f"it stopped answering ({type(error).__name__})"
+        found = f"it stopped answering ({cause(error)})"
         remedy = "Check the load and the log of Redis, and the network to it."
     return Check("redis", "error", "Redis", found, remedy, ms(began))
 

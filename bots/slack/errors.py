@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import aiohttp
 from slack_sdk.errors import SlackApiError, SlackClientError
 
+from core.causes import cause
 from core.errors import (
     MessageGone,
     NotAllowed,
@@ -63,11 +64,11 @@ def slack_errors(method: str) -> Iterator[None]:
         yield
     except SlackApiError as error:
         raise _translate(method, error) from None
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError):
         # AttributeError: the SDK's own, for an answer that is text where it expects an object.
-        raise PlatformUnavailable(f"{method}: {type(error).__name__}", code=UNREADABLE) from None
+        raise PlatformUnavailable(f"{method}: an answer that can't be read", code=UNREADABLE) from None
     except (SlackClientError, aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise PlatformUnavailable(f"{method}: {type(error).__name__}", code="unreachable") from None
+        raise PlatformUnavailable(f"{method}: {cause(error)}", code="unreachable") from None
 
 
 def _translate(method: str, error: SlackApiError) -> PlatformError:

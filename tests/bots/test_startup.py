@@ -73,6 +73,22 @@ def test_all_that_is_missing_is_named_at_once(names: str, given: dict[str, str],
     assert "README.md" in error.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("slak", "Did you mean slack?"),
+        ("slack,discord", "Separate names with spaces: parley run slack discord"),
+        ("Slack,", "Did you mean slack?"),
+        ("teams", "Choose from: slack, discord, web, all, worker."),
+    ],
+)
+def test_a_name_that_means_nothing_gets_a_hint(typed: str, said: str) -> None:
+    """What was meant, where that is clear; else what there is."""
+    with pytest.raises(SettingsError) as error:
+        duties(load_all_settings(_env_file=None), [typed], worker=True)
+    assert str(error.value) == f"No platform '{typed}'. {said}"
+
+
 def test_the_parts_of_the_readme_that_errors_name_exist() -> None:
     """As headings."""
     headings = re.findall(r"^## (.*)$", README.read_text(encoding="utf-8"), re.MULTILINE)

@@ -22,6 +22,7 @@ from typing import Any
 import aiohttp
 import structlog
 
+from core.causes import cause
 from core.errors import (
     AnswerCutOff,
     AnswerFiltered,
@@ -263,14 +264,14 @@ class OpenAIBackend:
 
     def _explain(self, error: Exception, reader: Reader) -> GenerationError:
         """The typed error for a connection that failed."""
-        server, name = self._server, type(error).__name__
+        server = self._server
         if isinstance(error, aiohttp.ConnectionTimeoutError):
             return server.error(ModelUnavailable, f"took no connection within {CONNECT_TIMEOUT:g} s")
         if isinstance(error, TimeoutError):
             return server.error(ModelTimeout, f"sent nothing for {self._idle:g} s")
         if isinstance(error, aiohttp.ClientConnectorError):
             return server.unreachable(error)
-        return server.broken(f"dropped the connection ({name})", spoke=reader.spoke)
+        return server.broken(f"dropped the connection ({cause(error)})", spoke=reader.spoke)
 
     def _understood(self, asked: _Request, event: Event) -> list[Streamed]:
         """What one event says; an error in it is raised."""
@@ -281,8 +282,8 @@ class OpenAIBackend:
         except StrangeEvent as strange:
             what = f"sent {strange}, which is not OpenAI's protocol"
             what = what if not self._server.quote(what, asked.words).count("…") else "sent an unknown object"
-        except ValueError as strange:
-            what = f"sent what is not OpenAI's protocol ({type(strange).__name__})"
+        except ValueError:
+            what = "sent what is not OpenAI's protocol"
         raise self._server.broken(what, spoke=asked.reader.spoke)
 
     def _reported(self, error: Any, asked: _Request) -> Exception:

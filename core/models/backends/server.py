@@ -16,6 +16,7 @@ from typing import Any, Literal
 import aiohttp
 from yarl import URL
 
+from core.causes import cause
 from core.errors import (
     AnswerCutOff,
     AnswerFiltered,
@@ -170,7 +171,7 @@ class Server:
     def unreachable(self, error: Exception) -> GenerationError:
         """The error for a connection that could not be made, or did not hold."""
         remedy = UNKNOWN_NAME if isinstance(error, aiohttp.ClientConnectorDNSError) else ""
-        found = self.error(ModelUnavailable, f"cannot be reached ({type(error).__name__})", remedy)
+        found = self.error(ModelUnavailable, f"cannot be reached ({cause(error)})", remedy)
         if isinstance(found, ModelUnavailable):
             found.connected = not isinstance(error, aiohttp.ClientConnectorError)
         return found

@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 
+from core.causes import cause
 from core.errors import (
     GenerationError,
     ModelOverloaded,
@@ -175,13 +176,13 @@ class TgiBackend:
             return server.error(PromptTooLong if too_long else kind, f"refused the request{quoted}", _advice(refusal))
         dropped = isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError))
         if not dropped and not _listened(error):
-            return server.error(ModelUnavailable, f"could not be asked ({name})")
+            return server.error(ModelUnavailable, f"could not be asked ({cause(error)})")
         if dropped:
-            what = f"dropped the connection ({name})"
+            what = f"dropped the connection ({cause(error)})"
         elif refusal:
             what = f"reported a fault{quoted}"
         else:
-            what = f"sent {_seen(error)}, which is not TGI's protocol ({name})"
+            what = f"sent {_seen(error)}, which is not TGI's protocol"
         return server.broken(what, spoke=spoke)
 
     def _refusal(self, refused: _Refused, prompt: str) -> GenerationError:

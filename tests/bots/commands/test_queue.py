@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -57,7 +58,11 @@ async def test_an_operator_sees_what_waits_and_not_what_it_says(queue: RedisTurn
     assert "secret" not in said
     [lane] = json.loads(cli("ls", "--json").out)
     assert (lane["place"], lane["worker"], lane["tries"], len(lane["turns"])) == ("held", "anna", 1, 2)
-    assert "secret" not in cli("show", "1701.5").out
+    shown = cli("show", "1701.5").out
+    assert re.search(r"^asked +\S+ .* ago by U1, 8 characters$", shown, re.MULTILINE)
+    assert re.search(r"^where it is +being answered by anna$", shown, re.MULTILINE)
+    assert not re.search(r"secret|[{}\[\]]", shown)  # for people, not JSON
+    assert re.search(r"^question +a secret$", cli("show", "1702.5", "--text").out, re.MULTILINE)
     assert json.loads(cli("show", "1701.5", "--text", "--json").out)["turns"][0]["text"] == "a secret"
 
 

@@ -304,6 +304,25 @@ async def test_a_socket_that_slack_hangs_up_is_wrong(
     assert "too_many_websockets" in report.checks["slack.socket"]["found"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "wrong"),
+    [
+        ("SLACK_ALLOW_CHANNELS", "C0123,#general", "'#general'"),
+        ("SLACK_ALLOW_USERS", "ada", "'ada'"),
+        ("DISCORD_DENY_ROLES", "1234567890123456789 moderators", "'moderators'"),
+        ("ADMINS", "U0123,1234567890123456789,p-ada,Ada", "'Ada'"),
+    ],
+)
+async def test_names_where_ids_are_needed_are_found(
+    tmp_path: Path, redis_url: str, name: str, value: str, wrong: str
+) -> None:
+    """They match nobody, and nothing else would say so."""
+    report = await listed(tmp_path, {"REDIS_URL": redis_url, name: value})
+    check = report.checks[f"settings.{name}"]
+    assert (check["level"], wrong in check["found"]) == ("error", True)
+    assert check["remedy"].startswith(f"Use ids, for example {name}=")
+
+
 async def test_wrong_settings_are_named_and_the_rest_is_checked(tmp_path: Path, in_slack: Settings) -> None:
     """Every wrong setting has its line; what depends on one is not checked, and said so; misspelt names are noticed."""
     env_file(tmp_path, b"TEMPERATURE=hot\nMODEL_URL=canary\nSLACK_BOT_TOKN=xoxb-canary\n= canary\nLOG_LEVEL=debug")
@@ -316,7 +335,7 @@ async def test_wrong_settings_are_named_and_the_rest_is_checked(tmp_path: Path, 
         "✗ TEMPERATURE",
         "✗ SLACK_BOT_TOKEN",
     ]
-    assert "    For example: TEMPERATURE=0.7" in shown
+    assert "    Correct it, for example: TEMPERATURE=0.7" in shown
     assert "! Model: not checked, because MODEL_URL is wrong" in shown
     assert "! Slack, bot token: not checked, because SLACK_BOT_TOKEN is wrong" in shown
     assert "! .env, line 3: no setting 'SLACK_BOT_TOKN'" in shown

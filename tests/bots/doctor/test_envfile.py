@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bots.doctor.envfile import ignored_lines
+from bots.doctor.envfile import IgnoredLine, ignored_lines, ignored_variables
 from bots.platforms import all_settings
 
 
@@ -60,3 +60,24 @@ def test_no_setting_is_taken_for_a_misspelt_one() -> None:
     """Each of them is known."""
     Path(".env").write_text("".join(f"{name.upper()}=1\n" for name in all_settings().model_fields), encoding="utf-8")
     assert ignored_lines() == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("TEMPRATURE", "TEMPERATURE"), ("SLACK_BOT_TOKN", "SLACK_BOT_TOKEN"), ("MODELURL", "MODEL_URL")],
+)
+def test_a_misspelt_setting_in_the_environment_is_found_too(
+    typed: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is where containers have all of theirs."""
+    monkeypatch.setenv(typed, "canary")
+    assert ignored_variables() == [IgnoredLine(0, f"no setting '{typed}'", f"Did you mean {meant}?")]
+
+
+def test_other_variables_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment is full of them; so is that of these tests."""
+    for name in ("HTTPS_PORT", "HTTP_PROXY", "SLACK_TOKEN", "DISCORD_BOT_TOKEN", "REDIS_HOST", "ADMIN", "LOGNAME"):
+        monkeypatch.setenv(name, "1")
+    for name in all_settings().model_fields:
+        monkeypatch.setenv(name.upper(), "1")
+    assert ignored_variables() == []

@@ -118,6 +118,6 @@ async def test_a_wrong_setting_of_a_model_is_said_in_plain_words_with_what_to_do
         assert remedy in chat.err
     text = (await doctor(tmp_path, {"REDIS_URL": redis_url, "MODELS_FILE": "nope"})).text
     assert "✗ Model: MODELS_FILE: 'nope' cannot be read (No such file or directory)\n" in text
-    assert "What to do, in this order:\n  1. Model: For example: MODELS_FILE=models.toml\n" in text
+    assert "What to do, in this order:\n  1. Model: Correct it, for example: MODELS_FILE=models.toml\n" in text
     check = (await listed(tmp_path, {"REDIS_URL": redis_url, "TOKENIZER": "nope"})).checks["model"]
     assert check["found"] == "TOKENIZER: 'nope' cannot be read (No such file or directory)"
