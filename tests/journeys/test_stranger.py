@@ -29,7 +29,7 @@ async def parley(*words: str, cwd: Path, said: str = "", **settings: str) -> str
 async def test_from_a_fresh_folder_to_a_restored_memory(slack: SlackDouble, tmp_path: Path) -> None:
     """The demo in the terminal, the page, Slack and Discord with two workers, a backup, an empty Redis: it goes on."""
     said = await parley("chat", cwd=tmp_path, said="My name is Ada.\nWhat is my name?\n")
-    assert "Your name is Ada" in said
+    assert '"My name is Ada."' in said.partition('You wrote: "What is my name?"')[2]
     async with serving_page(tmp_path) as (_, url), aiohttp.ClientSession() as session, session.get(url) as page:
         assert "Parley" in await page.text()
     async with DiscordDouble() as discord, AsyncExitStack() as stack:
@@ -76,6 +76,6 @@ async def test_from_a_fresh_folder_to_a_restored_memory(slack: SlackDouble, tmp_
                 description="both platforms again",
             )
             again = await reply(slack, GENERAL, await slack.mention(GENERAL, "What is my name?"))
-            assert "Your name is Ada" in again.text
+            assert '"My name is Ada."' in again.text
             there = await discord_reply(discord, discord.mention("What is my name?"))
-            assert "Your name is Ada" in there.text
+            assert '"My name is Ada."' in there.text

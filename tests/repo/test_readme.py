@@ -124,7 +124,7 @@ def test_with_nothing_configured_and_piped_input_run_is_a_plain_chat(tmp_path: P
     with from_nothing():
         result = run(tmp_path, "run", said="My name is Ada.\nWhat is my name?\n")
     assert result.returncode == 0, result.stderr
-    assert "Your name is Ada" in result.stdout
+    assert '"My name is Ada."' in result.stdout.partition('You wrote: "What is my name?"')[2]
     assert "\x1b" not in result.stdout
 
 

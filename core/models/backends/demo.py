@@ -1,8 +1,8 @@
 """A backend with no model behind it, so that Parley can be tried with nothing at hand.
 
-It never pretends to understand. It says what it is, repeats what it was asked, and shows from the messages that it was
-given how a conversation is remembered; it can also write some code and a long text, so that layout, splitting and Stop
-can be seen at work. The same messages always get the same answer.
+It never pretends to understand. It says what it is, repeats the question, and lists earlier messages to show that the
+conversation is remembered. It can also write some code and a long text, to show layout, splitting and Stop at work.
+The same messages always get the same answer.
 """
 
 from __future__ import annotations
@@ -17,35 +17,25 @@ from core.prompts import MARK
 from core.types import Delta, Done, Ending, GenerationRequest, Message, ModelLimits, Role, Usage
 
 _PIECE = re.compile(r"\S{1,16}\s*|\s+")
-_SENTENCE = re.compile(r"[^.!?\u3002\uff01\uff1f\n]+[.!?\u3002\uff01\uff1f]*")
-_NAME_ASKED = re.compile(
-    r"\bwho am i\b|\bwhat am i called\b|\bmy name\s*\?|\bwhat\b.{0,24}\bmy name\b"
-    r"|\b(know|remember|tell me|say)\b.{0,24}\bmy name\b(?! is \w|['\u2019]s \w)",
-    re.IGNORECASE,
-)
-_NAME_TOLD = re.compile(
-    r"\b(?i:(my name(?: is|['\u2019]s))|call me|i am|i['\u2019]m)\s+(?!not\b)([^\W\d_][\w'\u2019-]*)"
-)
-_MORE_NAME = re.compile(r"(?:\s+[^\W\d_a-z][\w'\u2019-]*){0,2}")
 _WORDS_ASKED = re.compile(r"\b(\d[\d,]{0,8})[ -]words?\b", re.IGNORECASE)
 _LONG_ASKED = re.compile(r"\b(long|longer|essay|story|novel)\b", re.IGNORECASE)
 _CODE_ASKED = re.compile(r"\b(code|coding|examples?|python|functions?|script|snippet)\b", re.IGNORECASE)
 
-_READ = 2000
+_LONGEST_LOOK = 2000
 """Characters of a message in which anything is looked for."""
-_LONG = 400
+_LONG_ANSWER_WORDS = 400
 """Words of a long answer, where no number was asked for."""
 _INTRODUCTION = """\
-I am Parley's demo: there is **no model behind me**. I do not understand what you write, but I remember it, and you \
+I'm Parley's demo: there is **no model behind me**. I don't understand what you write, but I remember it, and you \
 can watch this answer grow. To connect a real model, put this into `.env` and start me again:
 
 ```ini
 MODEL_URL=http://localhost:8080
 ```"""
 _REMINDER = "_Still the demo, without a model: `MODEL_URL=…` connects one._"
-_SUGGESTIONS = "Try *My name is Ada*, then *What is my name?* · *Show me some code* · *Write 300 words*"
+_SUGGESTIONS = "Try *Tea is at four*, then *What did I tell you?* · *Show me some code* · *Write 300 words*"
 _CODE = '''\
-I cannot write code for you, but this is how it looks here:
+I can't write code for you, but this is how it looks here:
 
 ```python
 def greet(name: str) -> str:
@@ -68,7 +58,7 @@ _STORY = (
 
 
 class DemoBackend:
-    """Answers at ``rate`` words per second; 0 is as fast as can be."""
+    """Answers at ``rate`` words per second; 0 means without any pause."""
 
     def __init__(self, *, rate: float = 40) -> None:
         self._rate = rate
@@ -92,15 +82,15 @@ class DemoBackend:
         yield Done(ending, Usage(completion_tokens=written))
 
     async def limits(self) -> ModelLimits:
-        """Those of a small model."""
+        """The limits of a small model."""
         return ModelLimits(max_input_tokens=8000, max_total_tokens=9000, model="demo")
 
     async def healthy(self) -> bool:
-        """Always."""
+        """Always True."""
         return True
 
     async def aclose(self) -> None:
-        """Nothing to let go of."""
+        """There is nothing to close."""
 
 
 def reply(messages: Sequence[Message], most: int = 1024) -> str:
@@ -112,14 +102,12 @@ def reply(messages: Sequence[Message], most: int = 1024) -> str:
     question = people[-1] if people else Message(Role.USER, "")
     earlier = people[:-1]
     first = not any(message.role is Role.ASSISTANT for message in messages)
-    asked = question.text[:_READ]
+    asked = question.text[:_LONGEST_LOOK]
     parts = [
         f"Hello{_comma(question)}! {_INTRODUCTION}" if first else "",
         f"You wrote: {_quote(question.text, 160)}" if question.text.strip() else "You sent me nothing to read.",
     ]
-    if _asks_name(asked):
-        parts.append(_name(question, people))
-    elif _CODE_ASKED.search(asked):
+    if _CODE_ASKED.search(asked):
         parts.append(_CODE)
     elif length := _length(asked, most):
         said = len(" ".join(parts).split()) + (0 if first else len(_REMINDER.split()))
@@ -168,43 +156,11 @@ def _memories(earlier: Sequence[Message], question: Message) -> str:
     return "\n".join([f"{who} {things} here before. {'It was' if len(earlier) == 1 else 'The last ones'}:", "", *last])
 
 
-def _asks_name(text: str) -> bool:
-    return any(_NAME_ASKED.search(sentence.group()) for sentence in _SENTENCE.finditer(text))
-
-
-def _name(question: Message, people: Sequence[Message]) -> str:
-    """What the person who asks said that they are called, last time they said it."""
-    for message in reversed(people):
-        if _id(message) == _id(question) and (found := _told(message.text[:_READ])):
-            return f"Your name is {found}: you told me so in your message {_quote(message.text, 80)}"
-    if question.author and question.author.name:
-        return f"You have not told me here. You are called {question.author.name} in this chat."
-    return "You have not told me here. Say *My name is …*, and ask me again."
-
-
-def _id(message: Message) -> str:
-    return message.author.id if message.author else ""
-
-
-def _told(text: str) -> str:
-    """The name that somebody gives as theirs; empty if they give none."""
-    name = ""
-    for sentence in _SENTENCE.finditer(text):
-        if _NAME_ASKED.search(sentence.group()):
-            continue
-        for told in _NAME_TOLD.finditer(sentence.group()):
-            # "I am tired" names nobody; "my name is ada" does.
-            if told[1] or not told[2][0].islower():
-                more = _MORE_NAME.match(sentence.group(), told.end())
-                name = told[2] + (more.group() if more else "")
-    return name
-
-
 def _length(text: str, most: int) -> int:
     """How many words are asked for, and at most one more than will be sent; 0 if a long answer is not asked for."""
     if asked := _WORDS_ASKED.search(text):
         return min(int(asked[1].replace(",", "")), most + 1)
-    return min(_LONG, most + 1) if _LONG_ASKED.search(text) else 0
+    return min(_LONG_ANSWER_WORDS, most + 1) if _LONG_ASKED.search(text) else 0
 
 
 def _story(words: int) -> str:
