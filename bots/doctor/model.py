@@ -18,7 +18,7 @@ from core.models.backends.backend import Backend
 from core.models.backends.detect import DetectedBackend
 from core.models.backends.openai import OpenAIBackend
 from core.models.table import counter, open_models
-from core.prompts import share
+from core.prompts import split_context
 from core.settings import Settings
 from core.types import Done, GenerationRequest, Message, ModelLimits, Prompt, PromptWindow, Role
 
@@ -189,7 +189,7 @@ def _context(settings: Settings, asked: AnswerSettings, model: Model, told: Mode
     limits = told or model.limits or ModelLimits(settings.context_tokens, settings.context_tokens)
     who = "from the server" if told else "from CONTEXT_TOKENS, because the server does not say"
     said = f"{limits.max_total_tokens:,} tokens ({who})"
-    budget = share(limits, settings.max_new_tokens)
+    budget = split_context(limits, settings.max_new_tokens)
     system = model.count(asked.system)
     if system > budget.prompt // 2 or budget.prompt < SMALLEST:
         found = f"{said}, which is too small: {budget.prompt:,} are left for instructions ({system:,}) and conversation"

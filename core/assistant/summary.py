@@ -16,7 +16,7 @@ import structlog
 from core.errors import GenerationError, StorageError
 from core.memory import MOST_BYTES, MOST_MESSAGES, RedisMemory
 from core.models import AnswerSettings, Models, Preempted
-from core.prompts import Voices, estimate
+from core.prompts import SpeakerNames, estimate_tokens
 from core.tasks import end_tasks
 from core.types import Conversation, ConversationKey, Delta, Done, Ending, Message, Role, Thinking
 
@@ -160,7 +160,7 @@ def _passage(messages: list[Message]) -> list[Message]:
     passage: list[Message] = []
     room = PASSAGE
     for message in messages:
-        room -= min(estimate(message.text), PASSAGE)
+        room -= min(estimate_tokens(message.text), PASSAGE)
         if passage and room < 0:
             break
         passage.append(message)
@@ -168,12 +168,12 @@ def _passage(messages: list[Message]) -> list[Message]:
 
 
 def _transcript(summary: str, passage: list[Message]) -> str:
-    voices = Voices(message.author for message in passage if message.author)
+    voices = SpeakerNames(message.author for message in passage if message.author)
     lines = [f"{_speaker(message, voices)}: {message.text[: 3 * PASSAGE]}" for message in passage]
     return "\n\n".join([f"Notes so far:\n{summary or '(none)'}", "What was said after them:", *lines, "The new notes:"])
 
 
-def _speaker(message: Message, voices: Voices) -> str:
+def _speaker(message: Message, voices: SpeakerNames) -> str:
     if message.role is Role.ASSISTANT:
         return "You said"
     return (voices.name(message.author) if message.author else "") or "Somebody"

@@ -20,7 +20,7 @@ from redis.exceptions import WatchError
 
 from core.memory.choices import Choices
 from core.metrics import tag
-from core.prompts import TokenCounter, count_message, estimate
+from core.prompts import TokenCounter, estimate_tokens, message_tokens
 from core.store import Keys, Script, redis_errors
 from core.stored import (
     Unreadable,
@@ -163,7 +163,7 @@ class RedisMemory:
     """
 
     def __init__(
-        self, redis: Redis, *, retention: int, count: TokenCounter = estimate, choices: Choices | None = None
+        self, redis: Redis, *, retention: int, count: TokenCounter = estimate_tokens, choices: Choices | None = None
     ) -> None:
         """Keep conversations for ``retention`` seconds after the last append; ``choices`` bound their settings."""
         self._redis = redis
@@ -205,7 +205,7 @@ class RedisMemory:
     def arguments(self, exchange: Exchange) -> tuple[list[str], list[Any]]:
         """What the function of ``exchange.lua`` takes: keys and values. Counts tokens that were not counted yet."""
         key = exchange.key
-        counted = [m if m.tokens else replace(m, tokens=count_message(m, self._count)) for m in exchange.messages]
+        counted = [m if m.tokens else replace(m, tokens=message_tokens(m, self._count)) for m in exchange.messages]
         newest, name = min(len(counted), 2), str(key) if key.thread else ""
         values: list[Any] = [exchange.epoch, exchange.cut, self._retention, MOST_MESSAGES, MOST_BYTES]
         values += [exchange.question, newest, name, *(message.to_json() for message in counted)]
@@ -220,7 +220,7 @@ class RedisMemory:
             if old.text == text and at <= old.edited:
                 return old
             new = replace(old, text=text, tokens=0, edited=max(at, old.edited))
-            return replace(new, tokens=count_message(new, self._count))
+            return replace(new, tokens=message_tokens(new, self._count))
 
         return bool(await self._change(key, _quoted(message), correct))
 

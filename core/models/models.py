@@ -31,16 +31,16 @@ from core.models.priority import Priority
 from core.models.reasoning import ReasoningOpened
 from core.models.reasoning_formats import opens_reasoning
 from core.prompts import (
-    STEP,
+    SHARE_KEPT,
     Calibration,
     Fit,
-    MarkRemover,
+    GuardMarkRemover,
     PromptTemplate,
     TokenBudget,
     TokenCounter,
-    estimate,
+    estimate_tokens,
     fit,
-    share,
+    split_context,
 )
 from core.types import (
     Conversation,
@@ -122,7 +122,7 @@ class Model:
     template: Callable[[], Awaitable[PromptTemplate]]
     name: str = ""
     limits: ModelLimits | None = None
-    count: TokenCounter = estimate
+    count: TokenCounter = estimate_tokens
     max_new_tokens: int | None = None
     url: str = ""
     api: str | None = None
@@ -139,7 +139,7 @@ class Model:
         """Tokens for prompt and answer: the server's word, where it can be had."""
         told = await self._ask_limits()
         most = min(answer_settings.max_new_tokens, self.max_new_tokens or answer_settings.max_new_tokens)
-        return share(told or self.limits or answer_settings.limits, most)
+        return split_context(told or self.limits or answer_settings.limits, most)
 
     async def label(self) -> str:
         """What people call it: its name here, or as its server calls it; "" if the server does not tell."""
@@ -178,7 +178,7 @@ class Model:
         return ReasoningOpened.MAYBE if self.began_inside >= INSIDE_BEFORE_WAITING else ReasoningOpened.NO
 
 
-def one_model(backend: Backend, template: PromptTemplate, *, count: TokenCounter = estimate) -> Models:
+def one_model(backend: Backend, template: PromptTemplate, *, count: TokenCounter = estimate_tokens) -> Models:
     """A single model, for whom nobody stands in."""
     return Models([Model(backend, always(template), count=count)])
 
@@ -282,7 +282,7 @@ async def _ask(
         room = replace(budget, prompt=model.calibration.room(budget.prompt))
         fitted = fit(conversation, question, answer_settings.system, room, count=model.count)
         yield fitted
-        spoke, marks = False, MarkRemover()
+        spoke, marks = False, GuardMarkRemover()
         try:
             prompt = (await model.template()).render(fitted.window)
             request = GenerationRequest(prompt, budget.answer, answer_settings.temperature, answer_settings.top_p)
@@ -297,7 +297,7 @@ async def _ask(
             if spoke or cut:
                 raise
             log.warning("prompt too long; shortening it", model=model.name)
-            budget, cut = replace(budget, prompt=int(budget.prompt * STEP)), True
+            budget, cut = replace(budget, prompt=int(budget.prompt * SHARE_KEPT)), True
         except (ModelOverloaded, ModelUnavailable) as error:
             tries += 1
             wait = _pause(error, tries, patient=patient)
@@ -309,7 +309,7 @@ async def _ask(
             return
 
 
-def _without_marks(item: Streamed, marks: MarkRemover) -> Iterator[Streamed]:
+def _without_marks(item: Streamed, marks: GuardMarkRemover) -> Iterator[Streamed]:
     """What a model streams, without the marks of ``core.prompts.guard`` that it quotes."""
     match item:
         case Delta(text):

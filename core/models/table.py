@@ -33,7 +33,7 @@ from core.prompts import (
     AutoReloaded,
     PromptTemplate,
     TokenCounter,
-    estimate,
+    estimate_tokens,
     family_of,
     open_template,
     read_tokenizer,
@@ -84,7 +84,7 @@ class _Table(BaseModel):
 
 def counter(settings: Settings) -> TokenCounter:
     """How messages are counted when they are stored. Raises SettingsError if TOKENIZER cannot be read."""
-    return read_tokenizer(settings.tokenizer) if settings.tokenizer else estimate
+    return read_tokenizer(settings.tokenizer) if settings.tokenizer else estimate_tokens
 
 
 def open_models(settings: Settings) -> Models:
@@ -145,7 +145,7 @@ def _open(name: str, entry: Entry, settings: Settings) -> Model:
     wanted = entry.template or settings.prompt_template
     tokenizer = entry.tokenizer or settings.tokenizer
     counts = f"MODELS_FILE: models.{name}.tokenizer" if entry.tokenizer else "TOKENIZER"
-    count: TokenCounter = read_tokenizer(tokenizer, counts) if tokenizer else estimate
+    count: TokenCounter = read_tokenizer(tokenizer, counts) if tokenizer else estimate_tokens
     total = entry.context_tokens
     limits = ModelLimits(total, total) if total else None
     where = f"MODELS_FILE: models.{name}.template" if entry.template else "PROMPT_TEMPLATE"

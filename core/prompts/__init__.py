@@ -1,38 +1,38 @@
 """From a conversation to a prompt: what fits the context window, guarded, in the words of one family of models."""
 
 from core.prompts.families import family_of
-from core.prompts.guard import MARK, MarkRemover
-from core.prompts.hugging import HuggingFaceTemplate
+from core.prompts.guard import GUARD_MARK, GuardMarkRemover
+from core.prompts.huggingface import HuggingFaceTemplate
+from core.prompts.messages import SpeakerNames, TemplateMessage, fold_system
 from core.prompts.personas import Personas, read_persona
 from core.prompts.reload import AutoReloaded
-from core.prompts.speech import Said, Voices, folded
 from core.prompts.template import PromptTemplate, open_template, template_file
-from core.prompts.tokens import Calibration, TokenCounter, count_message, estimate, read_tokenizer
-from core.prompts.window import STEP, Fit, TokenBudget, fit, share, shorten
+from core.prompts.tokens import Calibration, TokenCounter, estimate_tokens, message_tokens, read_tokenizer
+from core.prompts.window import SHARE_KEPT, Fit, TokenBudget, fit, shorten, split_context
 
 __all__ = [
-    "MARK",
-    "STEP",
+    "GUARD_MARK",
+    "SHARE_KEPT",
     "AutoReloaded",
     "Calibration",
     "Fit",
+    "GuardMarkRemover",
     "HuggingFaceTemplate",
-    "MarkRemover",
     "Personas",
     "PromptTemplate",
-    "Said",
+    "SpeakerNames",
+    "TemplateMessage",
     "TokenBudget",
     "TokenCounter",
-    "Voices",
-    "count_message",
-    "estimate",
+    "estimate_tokens",
     "family_of",
     "fit",
-    "folded",
+    "fold_system",
+    "message_tokens",
     "open_template",
     "read_persona",
     "read_tokenizer",
-    "share",
     "shorten",
+    "split_context",
     "template_file",
 ]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from core.prompts.guard import guard
 from core.prompts.jinja import render
-from core.prompts.speech import Said, spoken, strictly
+from core.prompts.messages import TemplateMessage, alternate_roles, prompt_messages
 from core.types import Prompt, PromptWindow, Role
 
 
@@ -63,8 +63,8 @@ class FamilyTemplate:
 
         @cache
         def text() -> str:
-            said: list[Said] = list(spoken(window))
-            said = strictly(said) if family.strict else said
+            said: list[TemplateMessage] = list(prompt_messages(window))
+            said = alternate_roles(said) if family.strict else said
             system = [(Role.SYSTEM, guard(window.system))] if window.system else []
             return render(family_source(family.name), [*system, *said])
 
@@ -80,8 +80,8 @@ class ChatTemplate:
         """See ``PromptTemplate.render``; the text is for whoever only measures it."""
 
         @cache
-        def chat() -> tuple[Said, ...]:
-            turns, system = strictly(spoken(window)), guard(window.system)
+        def chat() -> tuple[TemplateMessage, ...]:
+            turns, system = alternate_roles(prompt_messages(window)), guard(window.system)
             return ((Role.SYSTEM, system), *turns) if system else tuple(turns)
 
         return Prompt(window.messages, (), lambda: "\n".join(words for _, words in chat()), chat)

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import regex
 
-MARK = "\u200b"
+GUARD_MARK = "\u200b"
 """The zero-width space that breaks what could be read as control; not seen by people."""
 
 ROLES = ("system", "user", "assistant", "human", "falcon", "bot")
@@ -30,7 +30,9 @@ _BRACKETED = (
 # Each match is the one character to break after; what follows it is looked at only, since the next one may begin there.
 _CONTROL = re.compile(rf"<(?=\||/?(?:{_TAGS})>|</?sys>>)|\|(?=>)|\[(?=/?(?:{_BRACKETED})\])")
 _ROLE_LINE = re.compile(rf"^[^\S\n]*(?:{'|'.join(ROLES)})\s*(?=:)", re.MULTILINE)
-_QUOTED_MARK = re.compile(rf"(?<=[<\uff1c\ufe64|\uff5c\[\uff3b\ufe47]){MARK}+|{MARK}+(?=[:\uff1a\ufe55\u2a74\ufe13])")
+_QUOTED_MARK = re.compile(
+    rf"(?<=[<\uff1c\ufe64|\uff5c\[\uff3b\ufe47]){GUARD_MARK}+|{GUARD_MARK}+(?=[:\uff1a\ufe55\u2a74\ufe13])"
+)
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 # What tokenizers and people pass over. Line breaks are controls, too, but not passed over.
@@ -53,13 +55,13 @@ def guard(text: str, controls: tuple[str, ...] = ()) -> str:
     pieces: list[str] = []
     start = 0
     for at in _breaks(text, controls):
-        if MARK not in text[max(at - 1, 0) : at + 1]:
-            pieces += text[start:at], MARK
+        if GUARD_MARK not in text[max(at - 1, 0) : at + 1]:
+            pieces += text[start:at], GUARD_MARK
             start = at
     return "".join([*pieces, text[start:]])
 
 
-class MarkRemover:
+class GuardMarkRemover:
     """Takes marks of ``guard`` out of a model's answer, which quotes them: people copy code, and see no mark in it.
 
     Removed is a zero-width space where only ``guard`` would put it: after the first character of what could be control,
@@ -75,9 +77,9 @@ class MarkRemover:
     def feed(self, text: str) -> str:
         """The next piece without marks; those at its very end wait for what follows. No other character waits."""
         text = self._held + text
-        shown = text.rstrip(MARK)
+        shown = text.rstrip(GUARD_MARK)
         self._held = text[len(shown) :]
-        if MARK in shown:
+        if GUARD_MARK in shown:
             shown = _QUOTED_MARK.sub("", self._before + shown)[len(self._before) :]
         self._before = shown[-1:] or self._before
         return shown

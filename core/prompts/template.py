@@ -32,7 +32,7 @@ def open_template(name: str, setting: str = "PROMPT_TEMPLATE") -> PromptTemplate
     if family := FAMILIES.get(name.lower()):
         return FamilyTemplate(family)
     if path := template_file(name):
-        from core.prompts.hugging import HuggingFaceTemplate
+        from core.prompts.huggingface import HuggingFaceTemplate
 
         return HuggingFaceTemplate.read(path, setting)
     raise SettingsError(

@@ -18,10 +18,10 @@ from core.prompts.guard import guard
 from core.types import Message
 from core.version import how_to_install
 
-OVERHEAD = 8
+MESSAGE_OVERHEAD = 8
 """Tokens for what a template writes around one message: role, separators, line ends."""
 
-SMALLEST_SAMPLE = 200
+MIN_SAMPLE_TOKENS = 200
 """Counted tokens of the smallest prompt from which anything is learned."""
 
 _LETTERS = (string.ascii_letters + " ").encode()
@@ -37,7 +37,7 @@ class TokenCounter(Protocol):
         ...
 
 
-def estimate(text: str) -> int:
+def estimate_tokens(text: str) -> int:
     """Tokens of ``text`` for an unknown tokenizer: high rather than low."""
     data = text.encode("utf-8", "replace")
     signs_and_others = data.translate(None, _LETTERS)
@@ -47,10 +47,10 @@ def estimate(text: str) -> int:
     return ceil(letters / 3 + signs * 0.75 + others * 0.67)
 
 
-def count_message(message: Message, count: TokenCounter = estimate) -> int:
+def message_tokens(message: Message, count: TokenCounter = estimate_tokens) -> int:
     """Tokens of one message in a prompt: its text as it is guarded, its author's name, and what stands around it."""
     name = count(message.author.name) if message.author else 0
-    return count(guard(message.text)) + name + OVERHEAD
+    return count(guard(message.text)) + name + MESSAGE_OVERHEAD
 
 
 class Calibration:
@@ -65,7 +65,7 @@ class Calibration:
 
     def learn(self, *, estimated: int, real: int) -> None:
         """Take one prompt into account; a short one says little, since most of it is the template's."""
-        if estimated < SMALLEST_SAMPLE:
+        if estimated < MIN_SAMPLE_TOKENS:
             return
         seen = min(max(real / estimated, 0.25), 4.0)
         self.ratio = seen if seen > self.ratio else self.ratio + 0.1 * (seen - self.ratio)

@@ -12,17 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from core.prompts.guard import guard
-from core.prompts.speech import day
-from core.prompts.tokens import OVERHEAD, TokenCounter, count_message, estimate
+from core.prompts.messages import day
+from core.prompts.tokens import MESSAGE_OVERHEAD, TokenCounter, estimate_tokens, message_tokens
 from core.types import Conversation, Message, ModelLimits, PromptWindow, Role
 
-STEP = 0.5
+SHARE_KEPT = 0.5
 """Share of the room that is filled after a cut."""
-DATE = 16
+DATE_TOKENS = 16
 """Tokens of a date."""
-NOTES = "Notes of what was said here earlier, written by you and perhaps incomplete:\n"
+SUMMARY_HEADING = "Notes of what was said here earlier, written by you and perhaps incomplete:\n"
 """What marks a summary in a prompt."""
-MARGIN = 64
+TEMPLATE_MARGIN = 64
 """Tokens kept free for what a template adds: BOS, the date, the assistant's role."""
 
 
@@ -47,10 +47,10 @@ class Fit:
     tokens: int = 0
 
 
-def share(limits: ModelLimits, max_new_tokens: int) -> TokenBudget:
+def split_context(limits: ModelLimits, max_new_tokens: int) -> TokenBudget:
     """Divide a model's context between question and answer; an answer never takes more than half of it."""
     answer = max(1, min(max_new_tokens, limits.max_total_tokens // 2))
-    prompt = min(limits.max_input_tokens, limits.max_total_tokens - answer) - MARGIN
+    prompt = min(limits.max_input_tokens, limits.max_total_tokens - answer) - TEMPLATE_MARGIN
     return TokenBudget(prompt=max(prompt, 1), answer=answer)
 
 
@@ -60,8 +60,8 @@ def fit(
     system: str,
     budget: TokenBudget,
     *,
-    count: TokenCounter = estimate,
-    step: float = STEP,
+    count: TokenCounter = estimate_tokens,
+    step: float = SHARE_KEPT,
 ) -> Fit:
     """Choose what the model sees: the system prompt, the newest messages, and the question, always.
 
@@ -74,21 +74,21 @@ def fit(
     def guarded(text: str) -> int:
         return count(guard(text))
 
-    system = shorten(system, budget.prompt // 2 - OVERHEAD, guarded)
-    room = budget.prompt - guarded(system) - OVERHEAD
+    system = shorten(system, budget.prompt // 2 - MESSAGE_OVERHEAD, guarded)
+    room = budget.prompt - guarded(system) - MESSAGE_OVERHEAD
     name = count(question.author.name) if question.author else 0
-    text = shorten(question.text, room - name - OVERHEAD - DATE, guarded)
+    text = shorten(question.text, room - name - MESSAGE_OVERHEAD - DATE_TOKENS, guarded)
     shortened = text != question.text
     question = replace(question, text=text, tokens=0)
-    question = replace(question, tokens=count_message(question, count))
+    question = replace(question, tokens=message_tokens(question, count))
     notes = _notes(conversation, room // 4, guarded)
     room -= sum(note.tokens for note in notes)
     messages = conversation.messages
-    asked = question.tokens + DATE
+    asked = question.tokens + DATE_TOKENS
     start, costs, fits = _newest(messages, conversation.cut, room - asked, count)
     cut = messages[start].id if start < len(messages) and messages[start].id == conversation.cut else ""
     if not fits:
-        start = _step(messages, costs, start, int(room * step) - asked - DATE)
+        start = _step(messages, costs, start, int(room * step) - asked - DATE_TOKENS)
         cut = messages[start].id if start < len(messages) else question.id
         costs = costs[len(costs) - len(messages) + start :]
     tokens = budget.prompt - room + sum(costs) + asked
@@ -97,10 +97,12 @@ def fit(
 
 def _notes(conversation: Conversation, room: int, count: TokenCounter) -> list[Message]:
     """The summary as a message before all others, if there is one and the question leaves room for it."""
-    text = shorten(conversation.summary, room - OVERHEAD - count(NOTES), count) if conversation.summary else ""
+    left = room - MESSAGE_OVERHEAD - count(SUMMARY_HEADING)
+    text = shorten(conversation.summary, left, count) if conversation.summary else ""
     if not text:
         return []
-    return [Message(Role.SYSTEM, NOTES + text, id="summary", tokens=count(NOTES + text) + OVERHEAD)]
+    text = SUMMARY_HEADING + text
+    return [Message(Role.SYSTEM, text, id="summary", tokens=count(text) + MESSAGE_OVERHEAD)]
 
 
 def _newest(messages: Sequence[Message], cut: str, room: int, count: TokenCounter) -> tuple[int, list[int], bool]:
@@ -114,12 +116,12 @@ def _newest(messages: Sequence[Message], cut: str, room: int, count: TokenCounte
     while start and not (cut and start < len(messages) and messages[start].id == cut):
         start -= 1
         message = messages[start]
-        cost = message.tokens or count_message(message, count)
+        cost = message.tokens or message_tokens(message, count)
         # A date stands with the first message of each day.
-        cost += DATE * (start == 0 or day(message.at) != day(messages[start - 1].at))
+        cost += DATE_TOKENS * (start == 0 or day(message.at) != day(messages[start - 1].at))
         costs.append(cost)
         spent += cost
-        if spent + DATE > room:
+        if spent + DATE_TOKENS > room:
             return start, costs[::-1], False
     return start, costs[::-1], True
 
@@ -138,7 +140,7 @@ def _step(messages: Sequence[Message], costs: Sequence[int], first: int, room: i
     return start
 
 
-def shorten(text: str, room: int, count: TokenCounter = estimate) -> str:
+def shorten(text: str, room: int, count: TokenCounter = estimate_tokens) -> str:
     """Leave out the middle of ``text`` until it is at most ``room`` tokens, and say so where it was."""
     if count(text) <= room:
         return text

@@ -25,7 +25,7 @@ from core.errors import (
 from core.memory import Exchange
 from core.metrics import tag, turn_fields
 from core.policy import Venue
-from core.prompts import estimate
+from core.prompts import estimate_tokens
 from core.stored import whole_number
 from core.turns.failpoints import reach, swallow
 from core.turns.jobs import MOST_TOKENS, Job, Note, Seal, StoredJob
@@ -167,7 +167,7 @@ class Reply:
         if not (self._timings and editor and self.lease.draft and (editor.edits or editor.refused)) or self.lease.lost:
             return
         first = round(self.lease.job.waited + editor.first_at - self._begun, 3) if editor.first_at else None
-        tokens = (whole_number(written.usage.completion_tokens) or estimate(written.text)) if written else 0
+        tokens = (whole_number(written.usage.completion_tokens) or estimate_tokens(written.text)) if written else 0
         writing = round(written.seconds, 3) if written else 0.0
         await self._timings.keep(
             Timing(time.time(), turn.key.platform, first, writing, tokens, editor.edits, editor.refused)

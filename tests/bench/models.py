@@ -18,7 +18,7 @@ from core.models.backends.openai import OpenAIBackend
 from core.models.backends.tgi import TgiBackend
 from core.models.generation import Deadlines, generate
 from core.prompts.families import FAMILIES, FamilyTemplate
-from core.prompts.tokens import count_message
+from core.prompts.tokens import message_tokens
 from core.prompts.window import TokenBudget, fit
 from core.types import Author, Conversation, ConversationKey, Delta, GenerationRequest, Message, Prompt, Role
 from tests.bench.figures import Figure
@@ -122,7 +122,7 @@ def _message(number: int, words: int, at: float) -> Message:
     role = Role.ASSISTANT if number % 2 else Role.USER
     text = " ".join(f"word{number * 7 % 90}" for _ in range(words))
     message = Message(role, text, id=f"m{number}", author=None if number % 2 else ADA, at=at)
-    return Message(role, text, id=message.id, author=message.author, at=at, tokens=count_message(message))
+    return Message(role, text, id=message.id, author=message.author, at=at, tokens=message_tokens(message))
 
 
 def _work(stored: int, quick: bool) -> float:

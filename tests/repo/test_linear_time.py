@@ -73,7 +73,7 @@ PURE: dict[str, Callable[[str], object]] = {
     "heal": markdown.heal,
     "split": partial(markdown.split, limits=LIMITS),
     "fences_balanced": fences.fences_balanced,
-    "estimate": tokens.estimate,
+    "estimate": tokens.estimate_tokens,
     "find_command": commands.find,
     "is_stop": commands.is_stop,
     "find_setting": preferences.find_setting,

@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import AsyncGenerator, Sequence
 from itertools import count
 
-from core.prompts import MARK
+from core.prompts import GUARD_MARK
 from core.types import Delta, Done, Ending, GenerationRequest, Message, ModelLimits, Role, Usage
 
 _PIECE = re.compile(r"\S{1,16}\s*|\s+")
@@ -68,7 +68,7 @@ class DemoBackend:
         text = reply(request.prompt.messages, request.max_new_tokens)
         for stop in filter(None, request.prompt.stops):
             # Somebody's words, quoted here, must not end the answer.
-            text = text.replace(stop, f"{stop[:-1]}{MARK}{stop[-1]}")
+            text = text.replace(stop, f"{stop[:-1]}{GUARD_MARK}{stop[-1]}")
         clock = asyncio.get_running_loop().time
         start, written, ending = clock(), 0, Ending.COMPLETE
         for piece in _PIECE.finditer(text):

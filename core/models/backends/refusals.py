@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from core.prompts import Said, folded
+from core.prompts import TemplateMessage, fold_system
 from core.types import Role
 
 
@@ -108,10 +108,10 @@ class Dialect:
             asked[self.limit] = min(most, self.most) if self.most else most
         return asked
 
-    def messages(self, said: Sequence[Said]) -> list[dict[str, str]]:
+    def messages(self, said: Sequence[TemplateMessage]) -> list[dict[str, str]]:
         """What was said, as the API has it; the system prompt is folded in where the server's template has none."""
         if self.folds and said and said[0][0] is Role.SYSTEM:
-            said = folded(said[0][1], said[1:])
+            said = fold_system(said[0][1], said[1:])
         return [{"role": str(role), "content": words} for role, words in said]
 
     def after(self, refusal: str, param: str, body: Mapping[str, Any]) -> Dialect | None:

@@ -17,7 +17,7 @@ from core.memory.conversations import Exchange, RedisMemory, Thread
 from core.models.generation import Deadlines
 from core.models.models import one_model
 from core.prompts import open_template
-from core.prompts.window import NOTES, fit, share
+from core.prompts.window import SUMMARY_HEADING, fit, split_context
 from core.types import (
     Author,
     Conversation,
@@ -113,7 +113,7 @@ class Talk:
 
     async def skim(self, turns: int) -> None:
         """The same at once: what an answer does to the memory and its window, without anybody who writes it."""
-        budget = share(ANSWER_SETTINGS.limits, ANSWER_SETTINGS.max_new_tokens)
+        budget = split_context(ANSWER_SETTINGS.limits, ANSWER_SETTINGS.max_new_tokens)
         for _ in range(turns):
             self.said += 1
             asked = Message(
@@ -147,7 +147,7 @@ async def test_what_was_said_first_is_known_at_turn_500(client: redis.asyncio.Re
     await talk.summarizer.settled()
     assert await talk.say("Now, what is the door code?") == "It is A7X."
     prompt = talk.reader.prompts[-1]
-    assert prompt.index("Be kind.") < prompt.index(NOTES.strip()) < prompt.index("the door code is A7X")
+    assert prompt.index("Be kind.") < prompt.index(SUMMARY_HEADING.strip()) < prompt.index("the door code is A7X")
     assert len((await talk.kept()).messages) <= 200
     await talk.summarizer.aclose()
 

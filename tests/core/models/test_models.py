@@ -37,7 +37,7 @@ from core.models.table import open_models, read_table
 from core.prompts import open_template
 from core.prompts.families import ChatTemplate
 from core.prompts.guard import guard
-from core.prompts.tokens import Calibration, estimate, read_tokenizer
+from core.prompts.tokens import Calibration, estimate_tokens, read_tokenizer
 from core.prompts.window import Fit
 from core.settings import load_settings
 from core.types import (
@@ -405,7 +405,8 @@ async def test_what_one_answer_did_holds_nobody_elses_back() -> None:
 
 def test_a_prompt_that_opens_the_reasoning_says_so() -> None:
     """Its template is ours, so it need not be learned."""
-    from core.prompts.hugging import HuggingFaceTemplate
+    from core.prompts.huggingface import HuggingFaceTemplate
+
     from core.types import PromptWindow
 
     template = HuggingFaceTemplate("{% for m in messages %}{{ m.content }}{% endfor %}<|a|><think>\n")
@@ -564,7 +565,7 @@ def test_a_table_that_is_not_there_is_a_wrong_setting(tmp_path: Path) -> None:
 
 async def test_many_ask_for_the_limits_once(tgi: TgiDouble) -> None:
     """One asks for all."""
-    one = one_model(TgiBackend(tgi.url), open_template("falcon"), count=estimate)
+    one = one_model(TgiBackend(tgi.url), open_template("falcon"), count=estimate_tokens)
     await asyncio.gather(*(ask(one) for _ in range(5)))
     assert tgi.targets.count("/info") == 1
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.prompts import open_template
-from core.prompts.speech import Voices
+from core.prompts.messages import SpeakerNames
 from core.types import Author, Message, PromptWindow, Role
 
 ADA, BOB = Author("U1", "Ada"), Author("U2", "Bob")
@@ -78,7 +78,7 @@ def test_a_name_that_was_not_known_at_first_is_used_for_all_that_somebody_said()
 )
 def test_no_two_become_one_voice(authors: list[Author]) -> None:
     """Whatever they call themselves."""
-    voices = Voices(authors)
+    voices = SpeakerNames(authors)
     owners: dict[str, str] = {}
     for author in authors:
         if called := voices.name(author):

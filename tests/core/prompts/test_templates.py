@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from core.errors import ModelRefused, SettingsError
 from core.prompts.families import FAMILIES, ChatTemplate, FamilyTemplate, family_source
-from core.prompts.guard import MARK
-from core.prompts.hugging import HuggingFaceTemplate
+from core.prompts.guard import GUARD_MARK
+from core.prompts.huggingface import HuggingFaceTemplate
 from core.prompts.jinja import TemplateRefused, render
 from core.prompts.personas import list_personas, read_persona
 from core.prompts.template import PromptTemplate, open_template
@@ -146,7 +146,7 @@ def test_nobody_can_forge_the_templates_own_words(name: str, said: str, answer: 
     text, controls = prompt(system, called, said, answer)
     plain, _ = prompt(system and "x", "x", "x", "x")
     assert counted(text, controls) == counted(plain, controls)
-    assert MARK not in plain
+    assert GUARD_MARK not in plain
 
 
 # A model's own template.

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.prompts import open_template
-from core.prompts.tokens import OVERHEAD, count_message, estimate
-from core.prompts.window import Fit, TokenBudget, fit, share, shorten
+from core.prompts.tokens import MESSAGE_OVERHEAD, estimate_tokens, message_tokens
+from core.prompts.window import Fit, TokenBudget, fit, shorten, split_context
 from core.types import Author, Conversation, ConversationKey, Message, ModelLimits, Role
 
 KEY = ConversationKey("terminal", "local", "me")
@@ -19,7 +19,7 @@ SYSTEM = "You are a helpful assistant."
 def message(role: Role, text: str, name: str, author: Author | None = None) -> Message:
     """A message with its tokens counted."""
     said = Message(role, text, id=name, author=author)
-    return replace(said, tokens=count_message(said))
+    return replace(said, tokens=message_tokens(said))
 
 
 def conversation(*texts: str, cut: str = "") -> Conversation:
@@ -31,7 +31,7 @@ def conversation(*texts: str, cut: str = "") -> Conversation:
 def tokens(fitted: Fit) -> int:
     """What a window costs by our own estimate."""
     window = fitted.window
-    return estimate(window.system) + OVERHEAD + sum(count_message(m) for m in window.messages)
+    return estimate_tokens(window.system) + MESSAGE_OVERHEAD + sum(message_tokens(m) for m in window.messages)
 
 
 def ask(text: str = "and now?") -> Message:
@@ -50,8 +50,8 @@ def test_what_does_not_fit_is_cut_to_sixty_per_cent_and_begins_with_a_person() -
     """One step makes room for many turns."""
     texts = [f"message number {i} " * 5 for i in range(40)]
     fitted = fit(conversation(*texts), ask(), SYSTEM, TokenBudget(800, 100))
-    room = 800 - estimate(SYSTEM) - OVERHEAD
-    spent = tokens(fitted) - estimate(SYSTEM) - OVERHEAD
+    room = 800 - estimate_tokens(SYSTEM) - MESSAGE_OVERHEAD
+    spent = tokens(fitted) - estimate_tokens(SYSTEM) - MESSAGE_OVERHEAD
     assert 0.3 * room < spent <= 0.5 * room
     assert fitted.window.messages[0].role is Role.USER
     assert fitted.cut == fitted.window.messages[0].id
@@ -62,7 +62,7 @@ def test_what_the_guard_adds_is_counted() -> None:
     for text in ("<|" * 3000, "user: a\nbot: b\n" * 700, "xs |> List.map f |> List.sum\n" * 300):
         for asked, system in ((text, SYSTEM), ("hi", text)):
             fitted = fit(conversation(), ask(asked), system, TokenBudget(1000, 100))
-            assert estimate(open_template("falcon").render(fitted.window).text()) <= 1000
+            assert estimate_tokens(open_template("falcon").render(fitted.window).text()) <= 1000
 
 
 def test_dates_are_counted() -> None:
@@ -71,7 +71,7 @@ def test_dates_are_counted() -> None:
         replace(message(Role.USER, "hello there", f"d{day}"), at=(day + 1) * 86_400.0 + 43_200) for day in range(100)
     ]
     fitted = fit(Conversation(KEY, tuple(days)), ask(), SYSTEM, TokenBudget(1000, 100))
-    assert estimate(open_template("falcon").render(fitted.window).text()) <= 1000
+    assert estimate_tokens(open_template("falcon").render(fitted.window).text()) <= 1000
 
 
 def test_a_cut_that_was_taken_out_counts_no_more() -> None:
@@ -122,25 +122,25 @@ def test_a_window_never_exceeds_its_budget(texts: list[str], asked: str, system:
 def test_shortening_keeps_what_fits_and_fits_what_it_keeps(text: str, room: int) -> None:
     """And leaves alone what is short enough."""
     short = shorten(text, room)
-    assert estimate(short) <= room
-    assert estimate(text) > room or short == text
+    assert estimate_tokens(short) <= room
+    assert estimate_tokens(text) > room or short == text
 
 
 def test_an_answer_takes_no_more_than_half_of_the_context() -> None:
     """A person must be able to ask something."""
-    budget = share(ModelLimits(max_input_tokens=1000, max_total_tokens=1024), max_new_tokens=4096)
+    budget = split_context(ModelLimits(max_input_tokens=1000, max_total_tokens=1024), max_new_tokens=4096)
     assert budget.answer == 512
     assert budget.prompt + budget.answer <= 1024
 
 
 def test_the_servers_limit_on_its_input_counts_too() -> None:
     """TGI has one for the prompt alone."""
-    assert share(ModelLimits(max_input_tokens=500, max_total_tokens=4096), max_new_tokens=20).prompt <= 500
+    assert split_context(ModelLimits(max_input_tokens=500, max_total_tokens=4096), max_new_tokens=20).prompt <= 500
 
 
 def test_the_estimate_is_high_for_scripts_and_signs_that_take_many_tokens() -> None:
     """Prose about a third of its letters, digits one each, CJK at least two for a character."""
-    assert estimate("") == 0
-    assert estimate("the quick brown fox jumps") in range(6, 12)
-    assert estimate("漢字仮名") >= 8
-    assert estimate("1234567890") >= 7
+    assert estimate_tokens("") == 0
+    assert estimate_tokens("the quick brown fox jumps") in range(6, 12)
+    assert estimate_tokens("漢字仮名") >= 8
+    assert estimate_tokens("1234567890") >= 7

@@ -13,16 +13,16 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from hashlib import sha256
 
-from core.prompts.guard import MARK, guard, name
+from core.prompts.guard import GUARD_MARK, guard, name
 from core.types import Author, PromptWindow, Role
 
-Said = tuple[Role, str]
+TemplateMessage = tuple[Role, str]
 """Who speaks in a prompt, and what."""
 
 
-def spoken(window: PromptWindow, controls: tuple[str, ...] = ()) -> Iterator[Said]:
+def prompt_messages(window: PromptWindow, controls: tuple[str, ...] = ()) -> Iterator[TemplateMessage]:
     """Role and words of each message, guarded against forged roles and control tokens, ``controls`` among them."""
-    last, voices = "", Voices(message.author for message in window.messages if message.author)
+    last, voices = "", SpeakerNames(message.author for message in window.messages if message.author)
     for message in window.messages:
         words = guard(message.text, controls)
         if message.role is Role.USER:
@@ -34,7 +34,7 @@ def spoken(window: PromptWindow, controls: tuple[str, ...] = ()) -> Iterator[Sai
         yield message.role, words
 
 
-class Voices:
+class SpeakerNames:
     """Names that tell the people of one conversation apart: no two share one, however they call themselves.
 
     Args:
@@ -60,17 +60,17 @@ class Voices:
 
     def _belongs(self, label: str, person: str) -> bool:
         """Whether nobody else has a name that people would read as this one."""
-        read = unicodedata.normalize("NFKC", label.replace(MARK, "")).casefold()
+        read = unicodedata.normalize("NFKC", label.replace(GUARD_MARK, "")).casefold()
         return self._owners.setdefault(read, person) == person
 
 
-def strictly(said: Iterable[Said]) -> list[Said]:
+def alternate_roles(said: Iterable[TemplateMessage]) -> list[TemplateMessage]:
     """The same in turns, as many templates demand it: a person first, then by turns.
 
     What one role says several times in a row becomes one message, and a remark between messages a part of the person's
     message after it, or before it at the end.
     """
-    turns: list[Said] = []
+    turns: list[TemplateMessage] = []
     for role, words in said:
         spoken_as = Role.USER if role is Role.SYSTEM else role
         if not turns and spoken_as is Role.ASSISTANT:
@@ -82,7 +82,7 @@ def strictly(said: Iterable[Said]) -> list[Said]:
     return turns
 
 
-def folded(system: str, turns: Iterable[Said]) -> list[Said]:
+def fold_system(system: str, turns: Iterable[TemplateMessage]) -> list[TemplateMessage]:
     """The system prompt as the beginning of what the first person says, for models that have no such role."""
     turns = list(turns)
     if not system:

@@ -16,10 +16,10 @@ from typing import Any, Self
 from core.errors import ModelRefused, SettingsError
 from core.prompts.guard import guard
 from core.prompts.jinja import TemplateRefused, compiled, render
-from core.prompts.speech import Said, folded, spoken, strictly
+from core.prompts.messages import TemplateMessage, alternate_roles, fold_system, prompt_messages
 from core.types import Prompt, PromptWindow, Role
 
-MOST_STOPS = 4
+MAX_STOPS = 4
 """TGI takes no more."""
 
 _ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "<|return|>")
@@ -44,7 +44,7 @@ class HuggingFaceTemplate:
         self.name = name
         self._source, self._bos, self._eos = source, bos, eos
         ends = [eos, *(end for end in _ENDS if end in source)]
-        self._stops = tuple(dict.fromkeys(filter(None, ends)))[:MOST_STOPS]
+        self._stops = tuple(dict.fromkeys(filter(None, ends)))[:MAX_STOPS]
         written = _CONTROL.findall(source)
         self._controls = tuple(dict.fromkeys(filter(None, (bos, *self._stops, *tokens, *written))))
 
@@ -83,16 +83,16 @@ class HuggingFaceTemplate:
 
         @cache
         def text() -> str:
-            said = list(spoken(window, self._controls))
+            said = list(prompt_messages(window, self._controls))
             written = self._written(guard(window.system, self._controls), said)
             return written.removeprefix(self._bos) if self._bos else written
 
         return Prompt(window.messages, self._stops, text, controls=self._controls)
 
-    def _written(self, system: str, said: list[Said]) -> str:
+    def _written(self, system: str, said: list[TemplateMessage]) -> str:
         refusals, poor = [], ""
-        turns = strictly(said)
-        for told in ([(Role.SYSTEM, system), *turns] if system else turns, folded(system, turns)):
+        turns = alternate_roles(said)
+        for told in ([(Role.SYSTEM, system), *turns] if system else turns, fold_system(system, turns)):
             try:
                 written = render(self._source, told, bos=self._bos, eos=self._eos)
             except TemplateRefused as refusal:
