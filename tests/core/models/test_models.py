@@ -406,7 +406,6 @@ async def test_what_one_answer_did_holds_nobody_elses_back() -> None:
 def test_a_prompt_that_opens_the_reasoning_says_so() -> None:
     """Its template is ours, so it need not be learned."""
     from core.prompts.huggingface import HuggingFaceTemplate
-
     from core.types import PromptWindow
 
     template = HuggingFaceTemplate("{% for m in messages %}{{ m.content }}{% endfor %}<|a|><think>\n")
