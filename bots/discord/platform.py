@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from itertools import count
 
 import aiohttp
 import discord
@@ -36,12 +35,11 @@ from core.turns import RedisTurnQueue
 
 log = structlog.get_logger()
 
-WAITS = (1, 2, 4, 8, 15, 30)
-"""Seconds between tries to reach Discord; the last one for ever."""
-HOUR = 3600.0
-ALIVE = 10.0
+CLEANING_SECONDS = 3600.0
+"""Seconds between two looks for servers that were left long ago."""
+HEARD_NOTE_SECONDS = 10.0
 """Seconds between two notes that we hear everything."""
-SOON = 1.0
+HEARD_RETRY_SECONDS = 1.0
 """Seconds after which one that could not be made is tried again."""
 
 
@@ -140,13 +138,13 @@ class Discord:
 
     async def _keep_house(self, state: DiscordState, memory: Memory) -> None:
         """Note that we hear everything, and forget the servers that we left, once we know on which we are."""
-        cleaned, wait = -HOUR, SOON
+        cleaned, wait = -CLEANING_SECONDS, HEARD_RETRY_SECONDS
         while True:
             try:
                 if gateway := self._client.gateway:
                     await gateway.keep_up()
-                    wait = ALIVE if gateway.caught_up else SOON
-                    if gateway.caught_up and time.monotonic() - cleaned >= HOUR:
+                    wait = HEARD_NOTE_SECONDS if gateway.caught_up else HEARD_RETRY_SECONDS
+                    if gateway.caught_up and time.monotonic() - cleaned >= CLEANING_SECONDS:
                         await gateway.stay()
                         if forgotten := await state.forget_left(memory, gateway.minds):
                             log.info("left servers forgotten", messages=forgotten)
@@ -168,7 +166,7 @@ async def open_discord(
     """
     client = open_client(settings)
     async with client:
-        if not await insist(lambda: log_in(client, settings), stopping):
+        if not await stopping.connect("discord", lambda: log_in(client, settings)):
             yield None
             return
         platform = Discord(settings, client, stopping, budgets)
@@ -198,27 +196,3 @@ async def log_in(client: discord.Client, settings: DiscordSettings) -> bool:
             await client.http.close()
         raise PlatformUnavailable(f"log in: {cause(error)}", code="unreachable") from None
     return True
-
-
-async def insist(work: Callable[[], Awaitable[bool]], stopping: Stopping) -> bool:
-    """Do what a start needs, again and again while Discord is away; False if we are asked to stop meanwhile."""
-    stop = asyncio.create_task(stopping.asked.wait())
-    try:
-        for attempt in count():
-            task = asyncio.ensure_future(work())
-            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-                return False
-            try:
-                return task.result()
-            except PlatformUnavailable as error:
-                wait = WAITS[min(attempt, len(WAITS) - 1)]
-                log.warning("Discord unreachable; retrying", error=str(error), again_in=wait)
-                await asyncio.wait({stop}, timeout=wait)
-            if stop.done():
-                return False
-    finally:
-        stop.cancel()
-    return False

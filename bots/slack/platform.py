@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from itertools import count
-from typing import TypeVar
 
 import aiohttp
 import structlog
@@ -24,19 +21,16 @@ from bots.slack.settings import PERSON, SlackSettings
 from bots.slack.socket import Socket
 from bots.slack.surface import SlackSurface
 from bots.stopping import Stopping
-from core.errors import PlatformUnavailable, RateLimited, SettingsError
+from core.errors import SettingsError
 from core.memory import Memory
 from core.pacing import CallBudgets
 from core.turns import RedisTurnQueue
 from core.version import parley_version
 
 log = structlog.get_logger()
-T = TypeVar("T")
 
 CALL_TIMEOUT = 10
 """Seconds that one call of the Web API may take; Slack answers in well under one."""
-WAITS = (1, 2, 4, 8, 15, 30)
-"""Seconds between tries to reach Slack at the start; the last one for ever."""
 
 
 def open_client(settings: SlackSettings, session: aiohttp.ClientSession | None = None) -> AsyncWebClient:
@@ -114,7 +108,7 @@ class Slack:
         listener.attach(app)
         socket = self._socket = Socket(app, app_token)
         try:
-            if await _insist(socket.open, self._stopping):
+            if await self._stopping.connect("slack", socket.open):
                 log.info("connected to Slack", workspace=self._who["team"], bot=self._who["user"])
             yield
         finally:
@@ -137,7 +131,7 @@ async def open_slack(
     # A session of our own, since its timeout is the one that counts.
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT)) as session:
         client = open_client(settings, session)
-        who = await _insist(lambda: _ask_who_we_are(client), stopping)
+        who = await stopping.connect("slack", lambda: _ask_who_we_are(client))
         yield Slack(settings, client, who, stopping, budgets) if who else None
 
 
@@ -145,28 +139,6 @@ async def _ask_who_we_are(client: AsyncWebClient) -> dict[str, str]:
     with slack_errors("auth.test"):
         response = await client.auth_test()
     return {field: response[field] for field in ("user_id", "user", "team", "team_id", "bot_id")}
-
-
-async def _insist(work: Callable[[], Coroutine[None, None, T]], stopping: Stopping) -> T | None:
-    """Do what a start needs, again and again while Slack is away; None if we are asked to stop meanwhile."""
-    for attempt in count():
-        task = asyncio.create_task(work())
-        stop = asyncio.create_task(stopping.asked.wait())
-        try:
-            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-        except (PlatformUnavailable, RateLimited) as error:
-            wait = error.retry_after or WAITS[min(attempt, len(WAITS) - 1)]
-            log.warning("Slack unreachable; retrying", error=str(error), again_in=wait)
-            await asyncio.wait({stop}, timeout=wait)
-        finally:
-            stop.cancel()
-            task.cancel()
-            await asyncio.gather(task, stop, return_exceptions=True)
-        if stopping.asked.is_set():
-            break
-    return None
 
 
 def _authorize(who: dict[str, str], client: AsyncWebClient) -> Callable[..., Awaitable[AuthorizeResult]]:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 from redis.asyncio import Redis
@@ -154,6 +155,11 @@ async def discord_desk(discord: DiscordDouble, redis: Redis) -> AsyncIterator[De
                 yield one
     finally:
         await budgets.aclose()
+
+
+def warned(logs: list[Any]) -> bool:
+    """Whether an operator finds something."""
+    return any(entry["log_level"] in ("warning", "error") for entry in logs)
 
 
 class Ada:

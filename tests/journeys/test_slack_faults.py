@@ -29,7 +29,7 @@ async def test_a_start_that_slack_spoils_is_tried_again(slack: SlackDouble, tgi:
     slack.socket_mode.hang_ups = 1
     async with in_slack(slack, tgi, tmp_path) as parley:
         await reply(slack, GENERAL, await slack.mention(GENERAL, "hello"))
-        assert "Slack unreachable; retrying" in parley.log
+        assert "platform unreachable; retrying" in parley.log
         assert not re.search(r"ticket-\d", parley.log)
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import redis.asyncio
-import structlog
 
 from core.delivery.delivery import REFUSED
 from core.turns import reply
 from core.types import Turn
-from tests.bots.answering import ANSWER, Desk, discord_desk, discord_turn
+from tests.bots.answering import ANSWER, Desk, discord_desk, discord_turn, warned
 from tests.bots.answering import desk as answering
 from tests.bots.hearing import listening
 from tests.doubles.discord import ADA, GENERAL, DiscordDouble
@@ -28,6 +27,8 @@ ALWAYS = 10**6
 NOT_HERE = ((403, 50001), (403, 50013), (403, 50008), (403, 160005), (403, 0), (403, 99999))
 NO_EDITS = ((403, 50001), (403, 50013), (403, 50005), (429, 30046), (400, 240000), (400, 99999), (403, 0))
 LONG = " ".join(f"word{number}" for number in range(2500)) + "."
+
+pytestmark = pytest.mark.usefixtures("retries_at_once")
 
 
 @pytest.fixture
@@ -45,19 +46,6 @@ async def desk(discord: DiscordDouble, client: redis.asyncio.Redis) -> AsyncIter
         yield one
 
 
-@pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be shown now is tried again at once."""
-    monkeypatch.setattr(reply, "LATER", 0.05)
-
-
-@pytest.fixture
-def logs() -> Iterator[list[Any]]:
-    """What is logged."""
-    with structlog.testing.capture_logs() as entries:
-        yield entries
-
-
 def live(discord: DiscordDouble, channel: str = GENERAL) -> list[Posted]:
     """Messages with a Stop button."""
     return [posted for posted in discord.replies(channel=channel) if "Stop" in posted.labels]
@@ -72,11 +60,6 @@ def words(discord: DiscordDouble, channel: str = GENERAL) -> str:
 def told(discord: DiscordDouble) -> str:
     """What the person who asked was told in private."""
     return " ".join(posted.text for posted in discord.replies(channel=discord.dm_with(ADA).id))
-
-
-def warned(logs: list[Any]) -> bool:
-    """Whether an operator finds something."""
-    return any(entry["log_level"] in ("warning", "error") for entry in logs)
 
 
 async def growing(discord: DiscordDouble, desk: Desk, **where: str) -> Turn:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import redis.asyncio
-import structlog
 
 from bots.slack.editor import STOP
 from core.policy import OPERATOR
 from core.turns import reply
 from core.types import MessageRef
-from tests.bots.answering import ANSWER, Desk, slack_desk, slack_turn
+from tests.bots.answering import ANSWER, Desk, slack_desk, slack_turn, warned
 from tests.doubles.slack import SlackDouble
 from tests.doubles.slack_records import Posted
 from tests.waiting import wait_until
@@ -38,6 +37,8 @@ TABLES = (
     "Here are both.\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\nAnd then\n\n| c | d |\n|---|---|\n| 3 | 4 |\n\nThat is all."
 )
 
+pytestmark = pytest.mark.usefixtures("retries_at_once")
+
 
 @pytest.fixture
 async def slack() -> AsyncIterator[SlackDouble]:
@@ -53,19 +54,6 @@ async def desk(slack: SlackDouble, client: redis.asyncio.Redis) -> AsyncIterator
         yield one
 
 
-@pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be shown now is tried again at once."""
-    monkeypatch.setattr(reply, "LATER", 0.05)
-
-
-@pytest.fixture
-def logs() -> Iterator[list[Any]]:
-    """What is logged."""
-    with structlog.testing.capture_logs() as entries:
-        yield entries
-
-
 def visible(slack: SlackDouble, channel: str = GENERAL) -> list[Posted]:
     """The app's messages that are still there."""
     return [posted for posted in slack.replies(channel) if not posted.deleted]
@@ -79,11 +67,6 @@ def live(slack: SlackDouble) -> list[Posted]:
 def words(slack: SlackDouble) -> str:
     """What stands in the channel, as one line."""
     return " ".join(" ".join(posted.text.split()) for posted in visible(slack))
-
-
-def warned(logs: list[Any]) -> bool:
-    """Whether an operator finds something."""
-    return any(entry["log_level"] in ("warning", "error") for entry in logs)
 
 
 async def growing(slack: SlackDouble, desk: Desk) -> Any:
