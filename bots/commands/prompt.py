@@ -103,7 +103,7 @@ async def _seen(core: Core, conversation: Conversation, question: Message) -> Se
     """What the first model that would be asked is given."""
     from core.prompts import Fit
 
-    asked = core.assistant.answer_settings.chosen(conversation.settings)
+    asked = core.assistant.answer_settings.with_choices(conversation.settings)
     model = min(core.models.models, key=lambda model: model.name != asked.model)
     async with aclosing(core.models.ask(conversation, question, asked)) as stream:
         async for fitted in stream:

@@ -47,7 +47,7 @@ async def recollect(core: Core, visitor: Visitor, channel: str) -> Recollection:
     key, assistant = visitor.key(channel), core.assistant
     conversation = await core.memory.load(key)
     kept = await core.memory.describe(key)
-    answer_settings = assistant.answer_settings.chosen(conversation.settings)
+    answer_settings = assistant.answer_settings.with_choices(conversation.settings)
     models = {model.name: model for model in reversed(core.models.models)}
     model = models.get(answer_settings.model, core.models.models[0])
     budget = await model.budget(answer_settings)

@@ -281,7 +281,7 @@ class Assistant:
         """Stream the model's words into the draft."""
         turn, draft = writing.turn, writing.draft
         assert writing.conversation  # noqa: S101 - loaded before
-        answer_settings = self.answer_settings.chosen(writing.conversation.settings)
+        answer_settings = self.answer_settings.with_choices(writing.conversation.settings)
         async with aclosing(self.models.ask(writing.conversation, _question(turn), answer_settings)) as stream:
             async for event in stream:
                 if draft.outcome:

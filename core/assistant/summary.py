@@ -95,7 +95,7 @@ class Summarizer:
     async def _fold_while_idle(self, key: ConversationKey) -> bool:
         """Fold all there is as soon as nobody asks; whether that came to its end."""
         chosen = (await self._memory.load(key)).settings.model or ""
-        await self._models.idle(chosen, self._idle)
+        await self._models.wait_idle(chosen, self._idle)
         async with self._slots:
             if not await self._memory.begin_folding(key, LEASE):
                 return True

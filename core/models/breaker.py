@@ -1,8 +1,8 @@
-"""A circuit breaker: a server that is dead costs a new turn no time.
+"""A circuit breaker: a turn wastes no time on a dead server.
 
-After ``FAILURES`` failures in a row it opens, and nobody is let through. After a pause one attempt is, as a trial; if
-that fails, the breaker stays open for twice as long. Attempts that began before it opened, and fail after that, were no
-trial and change nothing.
+After ``FAILURES_TO_OPEN`` failures in a row the breaker opens, and no request is let through. After a pause, one
+request is let through as a trial; if that fails, the next pause is twice as long. A request that began before the
+breaker opened was no trial: its failure changes nothing.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-FAILURES = 3
-PAUSE = 10.0
+FAILURES_TO_OPEN = 3
+"""Failures in a row that open a breaker."""
+FIRST_PAUSE = 10.0
 """Seconds from opening to the first trial."""
-LONGEST_PAUSE = 120.0
+MAX_PAUSE = 120.0
+"""Seconds between two trials, at the most."""
 
 
 class Breaker:
     """Counts the failures of one server; ``clock`` is in seconds.
 
-    ::
+    Example::
 
         attempt = breaker.attempt()
         if attempt:
@@ -29,34 +31,34 @@ class Breaker:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._failures = 0
-        self._pause = PAUSE
+        self._pause = FIRST_PAUSE
         self._until = 0.0
 
     @property
     def open(self) -> bool:
-        """Whether nobody should try now."""
+        """Whether no request is let through now."""
         return not self.closed and self._clock() < self._until
 
     @property
     def closed(self) -> bool:
-        """Whether nothing is known against the server."""
-        return self._failures < FAILURES
+        """Whether requests go through as usual."""
+        return self._failures < FAILURES_TO_OPEN
 
     def attempt(self) -> Attempt | None:
-        """Leave to try now, or None. When a pause is over one attempt is let through; the others wait for its end."""
+        """Permission for one request, or None. After a pause a single trial is let through; others wait for its end."""
         if self.closed:
             return Attempt(self, trial=False)
         if self.open:
             return None
-        self._until = self._clock() + self._pause  # should the trial come to no end, there is another one then
+        self._until = self._clock() + self._pause  # if the trial never ends, another one is let through then
         return Attempt(self, trial=True)
 
     def _succeeded(self) -> None:
-        self._failures, self._pause = 0, PAUSE
+        self._failures, self._pause = 0, FIRST_PAUSE
 
     def _failed(self, *, trial: bool) -> None:
         if trial:
-            self._pause = min(LONGEST_PAUSE, 2 * self._pause)
+            self._pause = min(MAX_PAUSE, 2 * self._pause)
         elif not self.closed:
             return
         self._failures += 1
@@ -64,7 +66,7 @@ class Breaker:
 
 
 class Attempt:
-    """One request to the server, whose end the breaker is told; ``trial`` if the breaker was open before it."""
+    """One request to the server, which reports its end; ``trial`` if the breaker was open before it."""
 
     def __init__(self, breaker: Breaker, *, trial: bool) -> None:
         self.trial = trial

@@ -13,12 +13,12 @@ from functools import lru_cache
 
 import regex
 
-MARK = "\u200b"
+SEPARATOR = "\u200b"
 """Stands where taking something out would put a new control string together."""
-LONGEST = 64
+LONGEST_CONTROL_TOKEN = 64
 """Characters of the longest control string."""
 
-SHORTEST_HALF = 3
+SHORTEST_PARTIAL_TOKEN = 3
 """Characters that are half a control token at the end of a text, and not a sign that happens to stand there."""
 
 TURN_ENDS = (
@@ -76,7 +76,7 @@ class ControlTrimmer:
 
     def flush(self, *, halves: bool = True) -> str:
         """The rest, when no more text comes; without ``halves``, no half of a control token that it breaks off."""
-        if not halves and len(self._held) >= SHORTEST_HALF and self._begun(self._held, 0) == 0:
+        if not halves and len(self._held) >= SHORTEST_PARTIAL_TOKEN and self._begun(self._held, 0) == 0:
             self._held = ""
         return self._read(self._held, final=True)
 
@@ -117,7 +117,7 @@ class ControlTrimmer:
         elif kind in ("ends", "starts", "strike") and not quoted:
             self.ended = True
         # Only where a control token has begun before can what follows complete one.
-        return self._given(MARK) if not self.ended and any(first in self._tail for first in self._firsts) else ""
+        return self._given(SEPARATOR) if not self.ended and any(first in self._tail for first in self._firsts) else ""
 
     def _role(self, text: str, at: int) -> int:
         """After the start of a turn: the name of a role is no part of the answer, and another one's turn ends it."""
@@ -128,13 +128,13 @@ class ControlTrimmer:
         return role.end()
 
     def _given(self, text: str) -> str:
-        self._tail = (self._tail + text)[-LONGEST:]
+        self._tail = (self._tail + text)[-LONGEST_CONTROL_TOKEN:]
         self._said = self._said or bool(text.strip())
         return text
 
     def _begun(self, text: str, at: int) -> int:
         """Where the first control token begins that ``text`` breaks off; the length of ``text`` if there is none."""
-        for place in range(max(at, len(text) - LONGEST), len(text)):
+        for place in range(max(at, len(text) - LONGEST_CONTROL_TOKEN), len(text)):
             if text[place] in self._firsts and self._pattern.fullmatch(text, place, partial=True):
                 return place
         return len(text)

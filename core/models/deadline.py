@@ -12,10 +12,16 @@ from typing import Self
 
 
 class RollingDeadline:
-    """``with watch.until(due):`` raises TimeoutError in the task that waits there once the loop's clock passes ``due``.
+    """Raises TimeoutError in the waiting task once the loop's clock passes the deadline.
 
-    ``expired`` says that it was this deadline, and not a timeout of somebody else's. Each wait may be in another task;
-    there is one at a time. ``close`` takes the timer back.
+    ``expired`` tells this deadline from any other timeout. Each wait may be in another task; there is one at a time.
+
+    Example::
+
+        with closing(RollingDeadline()) as deadline:
+            for token in tokens:
+                with deadline.until(loop.time() + 30):
+                    await send(token)
     """
 
     def __init__(self) -> None:
@@ -35,7 +41,7 @@ class RollingDeadline:
         return self
 
     def close(self) -> None:
-        """Take the timer back."""
+        """Cancel the timer."""
         if self._timer:
             self._timer.cancel()
             self._timer = None

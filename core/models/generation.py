@@ -1,8 +1,8 @@
-"""The one way to ask a model: deadlines, reasoning, stop and control strings, white space, around any backend alike.
+"""Asks a model for one answer: deadlines, and a clean text, around any backend alike.
 
-Servers differ in what they do with a stop string: TGI leaves it in the text, and misses it when a token continues past
-it. So it is cut out here for all servers; and so are reasoning and control tokens. Nothing visible is held back,
-except what may become one of these with the next token. Nor is a server trusted to stop where it was told to.
+Cut out of the text are reasoning, stop strings, control tokens and white space at its beginning. Servers differ in what
+they do with a stop string: TGI leaves it in the text, and misses it when a token continues past it. Only text that may
+become one of these with the next token is held back. No server is trusted to stop where it was told to.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from core.models.deadline import RollingDeadline
 from core.models.reasoning import ReasoningOpened, ReasoningTrimmer
 from core.types import Delta, Done, Ending, GenerationRequest, Streamed, Thinking
 
-ENDLESS = 200
+MAX_WHITE_SPACE = 200
 """A longer run of white space ends the answer as LENGTH: the model is looping."""
 
 CHARACTERS_PER_TOKEN = 16
-"""Characters that an answer may have for each token it was allowed: only a server that ignores the limit sends more."""
-CHARACTERS_BEYOND = 2000
-"""Characters that any answer may have beyond that."""
+"""Characters that an answer may have per allowed token. Only a server that ignores the limit sends more."""
+EXTRA_CHARACTERS = 2000
+"""Characters that every answer may have on top of that."""
 
 _NOTHING = Delta("")
-_ENDLESS = re.compile(rf"\s{{{ENDLESS + 1},}}")
-_LATE = {
+_TOO_MUCH_WHITE_SPACE = re.compile(rf"\s{{{MAX_WHITE_SPACE + 1},}}")
+_DEADLINE_ERRORS = {
     "first_token": "The model was silent for {:g} s after it was asked.",
     "between_tokens": "The model fell silent for {:g} s in the middle of its answer.",
     "total": "The model was not done after {:g} s in all.",
@@ -39,7 +39,7 @@ _LATE = {
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """Seconds to wait: for the first text, from one piece of text to the next, and for the whole answer."""
+    """Seconds to wait for the first text, between two pieces of text, and for the whole answer."""
 
     first_token: float = 60
     between_tokens: float = 30
@@ -51,32 +51,36 @@ async def generate(
 ) -> AsyncGenerator[Streamed, None]:
     """Stream one answer: any number of ``Delta`` with visible text, then exactly one ``Done``.
 
-    The joined text is the model's, without reasoning and control tokens, up to the first of ``request.prompt.stops`` or
-    the first turn mark, and without white space before it. White space waits until something visible follows; more than
-    ``ENDLESS`` of it in a row ends the answer with ``LENGTH``, because the model was cut off and did not end by choice,
-    and so does more text and reasoning than so many tokens could be. The server is let go before the last text is
-    yielded. ``Thinking`` comes when reasoning is heard; with ``retract``, all text so far was reasoning. Reasoning is
-    the answer if the model ends without any other. ``opened`` says whether it is under way before the first token.
+    The text is the model's without reasoning, control tokens and white space at its beginning, up to the first of
+    ``request.prompt.stops`` or the first turn mark. It ends as ``LENGTH`` at a run of ``MAX_WHITE_SPACE``, and where it
+    is longer than so many tokens could be. If the model writes only reasoning, that is the answer.
 
-    Iterate under ``contextlib.aclosing``: closing the generator early closes the backend's stream.
+    Yields a ``Thinking`` while the model reasons; one with ``retract`` makes reasoning of all text so far. The stream
+    of the backend is closed before the last text is yielded. Iterate under ``contextlib.aclosing``: closing the
+    generator early closes that stream, too.
+
+    Args:
+        backend: Answers the request.
+        request: The prompt, and the parameters of generation.
+        deadlines: In seconds.
+        opened: Whether reasoning is under way before the first token.
 
     Raises:
-        ModelTimeout: a deadline passed; the time that the caller takes counts for ``total`` alone.
+        ModelTimeout: a deadline passed. The caller's own time counts for ``total`` only.
         StreamBroken: the backend's stream ended without ``Done``.
-        GenerationError: whatever else the backend raises. What was yielded before stands; what was held back is
-            dropped, because half a stop string is no text.
+        GenerationError: the backend raised it. What was yielded before stands; what was held back is dropped.
     """
     clock = asyncio.get_running_loop().time
     overall = clock() + deadlines.total
-    trimmer = _Trimmer(request, opened)
+    trimmer = _AnswerTrimmer(request, opened)
     end = Done()
     limit, deadline = "first_token", clock() + deadlines.first_token
-    watch = RollingDeadline()
+    deadline_timer = RollingDeadline()
     async with aclosing(backend.stream(request)) as stream:
-        with closing(watch):
+        with closing(deadline_timer):
             while True:
                 due, name = (deadline, limit) if deadline < overall else (overall, "total")
-                item = await _next(stream, watch.until(due), name, deadlines)
+                item = await _next(stream, deadline_timer.until(due), name, deadlines)
                 if isinstance(item, Done):
                     end = item
                     break
@@ -93,12 +97,12 @@ async def generate(
     yield Done(trimmer.ending or ending, end.usage, trimmer.began_inside)
 
 
-class _Trimmer:
-    """All that is cut out of what a backend streams, in order."""
+class _AnswerTrimmer:
+    """Cleans what a backend streams: reasoning, then stop strings, control tokens and white space."""
 
     def __init__(self, request: GenerationRequest, opened: ReasoningOpened) -> None:
         self._request = request
-        self._room = CHARACTERS_PER_TOKEN * request.max_new_tokens + CHARACTERS_BEYOND
+        self._room = CHARACTERS_PER_TOKEN * request.max_new_tokens + EXTRA_CHARACTERS
         self._reasoning = ReasoningTrimmer(opened)
         self._apart: list[str] = []
         self._last = ""
@@ -111,12 +115,12 @@ class _Trimmer:
 
     @property
     def ended(self) -> bool:
-        """Whether the answer is over, whatever else the model writes."""
+        """Whether the answer is over, even if the model writes more."""
         return self.ending is not None
 
     @property
     def ending(self) -> Ending | None:
-        """How it was ended here; None if it was not."""
+        """How the answer was ended here; None if it was not."""
         if self._spaces.endless:
             return Ending.LENGTH
         if self._stops.stopped or self._controls.ended:
@@ -129,7 +133,7 @@ class _Trimmer:
         return self._reasoning.began_inside
 
     def take(self, item: Delta | Thinking) -> list[Delta | Thinking]:
-        """What there is to tell people now; the last text of an answer that ends here is left to ``end``."""
+        """What can be shown now; the last text of an answer that ends here is left to ``end``."""
         text, self._last = item.text[: self._room], ""
         self._room -= len(item.text)
         if isinstance(item, Thinking):
@@ -148,7 +152,7 @@ class _Trimmer:
         return [*news, Delta(self._last)] if self._last and not self.ended else news
 
     def end(self, ending: Ending) -> str:
-        """The rest, when no more text comes, or what was reasoned, if that is all there is."""
+        """The rest when no more text comes; the reasoning if there is nothing else."""
         text = self._last if self.ended else ""
         if not (self._stops.stopped or self._controls.ended or self._spaces.endless):
             more = self._controls.feed(self._stops.feed(self._reasoning.flush()) + self._stops.flush())
@@ -159,7 +163,7 @@ class _Trimmer:
         return text
 
     def _all_there_is(self) -> str:
-        """What was reasoned, as an answer: models and servers that never say where reasoning ends send nothing else."""
+        """The reasoning as the answer: some models and servers never say where reasoning ends."""
         reasoning = self._reasoning.reasoning or "".join(self._apart)
         self._begin()
         text = self._controls.feed(self._stops.feed(reasoning)) + self._controls.flush(halves=False)
@@ -167,12 +171,12 @@ class _Trimmer:
 
 
 async def _next(
-    stream: AsyncGenerator[Streamed, None], watch: RollingDeadline, name: str, deadlines: Deadlines
+    stream: AsyncGenerator[Streamed, None], deadline_timer: RollingDeadline, name: str, deadlines: Deadlines
 ) -> Streamed:
-    """The stream's next item; ``name`` is the deadline that ``watch`` holds."""
+    """The stream's next item; ``name`` is the deadline that ``deadline_timer`` holds."""
     try:
-        # A watch for each step, not one for the whole: the caller may take the steps in different tasks.
-        with watch:
+        # Entered for each step, not one for the whole: the caller may take the steps in different tasks.
+        with deadline_timer:
             return await anext(stream)
     except StopAsyncIteration:
         raise StreamBroken(
@@ -180,19 +184,16 @@ async def _next(
             remedy="Look into the log of the model's server.",
         ) from None
     except TimeoutError:
-        if not watch.expired:
+        if not deadline_timer.expired:
             raise
         raise ModelTimeout(
-            _LATE[name].format(getattr(deadlines, name)),
+            _DEADLINE_ERRORS[name].format(getattr(deadlines, name)),
             remedy=f"Look at the load of the model's server, or raise {name.upper()}_TIMEOUT (seconds).",
         ) from None
 
 
 class StopTrimmer:
-    """Cuts a text that comes in pieces at the first occurrence of any of ``stops``.
-
-    ``stopped`` says that one was found; what is fed after that is not read.
-    """
+    """Cuts a text that comes in pieces at the first of any of ``stops``; ``stopped`` once one was found."""
 
     def __init__(self, stops: Iterable[str]) -> None:
         self.stopped = False
@@ -202,7 +203,7 @@ class StopTrimmer:
         self._held = ""
 
     def feed(self, text: str) -> str:
-        """What is safe to show now: all but an end that may still become a stop string."""
+        """Take the next piece; returns all that can't become a stop string with more text."""
         if self.stopped:
             return ""
         if not self._held and self._firsts.isdisjoint(text):
@@ -217,7 +218,7 @@ class StopTrimmer:
         return text[:cut]
 
     def flush(self) -> str:
-        """The rest, when no more text comes."""
+        """Take the end of the text; returns the rest."""
         text, self._held = self._held, ""
         found = self._find(text)
         self.stopped = self.stopped or found < len(text)
@@ -236,9 +237,9 @@ class StopTrimmer:
 
 
 class SpaceTrimmer:
-    """Drops white space before a text that comes in pieces, and notices when nothing but white space comes.
+    """Drops white space before a text that comes in pieces; ``endless`` once a run exceeded ``MAX_WHITE_SPACE``.
 
-    ``endless`` says that a run of more than ``ENDLESS`` characters was met; the text ends before it.
+    The text ends before such a run.
     """
 
     def __init__(self) -> None:
@@ -247,9 +248,9 @@ class SpaceTrimmer:
         self._held = ""
 
     def feed(self, text: str) -> str:
-        """What is visible of the text so far and was not given yet."""
+        """Take the next piece; returns it without white space at its end, which waits for visible text."""
         text = self._held + text
-        if len(text) > ENDLESS and (run := _ENDLESS.search(text)):
+        if len(text) > MAX_WHITE_SPACE and (run := _TOO_MUCH_WHITE_SPACE.search(text)):
             self.endless = True
             text = text[: run.start()]
         shown = text.rstrip()
@@ -260,5 +261,5 @@ class SpaceTrimmer:
         return shown
 
     def flush(self) -> str:
-        """The white space at the end, when no more text comes."""
+        """The white space at the end of the text."""
         return self._held if self._begun else ""

@@ -1,7 +1,7 @@
-"""The models that answer, one after another: budgets, retries, and failover before the first token.
+"""The models that answer: token budgets, retries, and failover before the first token.
 
-Each has its own server, template and context, so a window is fitted and rendered anew for each that is asked. Once a
-model has begun to speak, or to reason, nobody else takes over: what broke off then is said, and may be tried again.
+Each model has its own server, template and context, so a window is fitted and rendered anew for each one. Once a model
+has begun to write, or to reason, no other takes over: an answer that breaks off then is reported, and can be retried.
 """
 
 from __future__ import annotations
@@ -58,22 +58,22 @@ from core.types import (
 log = structlog.get_logger()
 
 LIMITS_TIMEOUT = 5.0
-"""Seconds to wait for the server's word on its context length; the setting serves where it does not come."""
+"""Seconds to wait for a server to tell its context length; after that the setting is used."""
 LABEL_TIMEOUT = 0.7
 """Seconds that `help` waits for the name of a model; Discord wants its answer within three."""
-LIMITS_PAUSE = 10.0
-"""Seconds before a server that did not tell is asked again, so that turns do not wait for it one after another."""
+LIMITS_RETRY_SECONDS = 10.0
+"""Seconds before a server that did not tell is asked again, so that not every turn waits for it."""
 LIMITS_TTL = 600.0
-"""Seconds after which the server is asked again: it may have been started anew with another model."""
-TRIES = 3
+"""Seconds after which the server is asked again: it may have been restarted with another model."""
+MAX_ATTEMPTS = 3
 """Requests to one model that is busy or not ready, before its first token."""
-BACKOFF = 0.5
-"""Seconds before the second of them, at the most; twice as long before each further one."""
-INSIDE_BEFORE_WAITING = 3
-"""Answers in a row that began in the middle of reasoning, until the next is held back to see whether it does, too. What
-one answer did holds back nobody else's."""
-PATIENCE = 20.0
-"""Seconds that are waited for a server that says when to come back; 0 if another model can answer."""
+BACKOFF_SECONDS = 0.5
+"""Seconds before the second request, at the most; the pause doubles before each further one."""
+INSIDE_BEFORE_WITHHOLDING = 3
+"""So many answers in a row must begin in the middle of reasoning before the next one is withheld until that is clear. A
+single answer withholds nobody else's."""
+MAX_RETRY_AFTER = 20.0
+"""Longest retry-after, in seconds, that is waited out where no other model can answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +84,14 @@ class AnswerSettings:
     temperature: float
     max_new_tokens: int
     limits: ModelLimits
-    """Where neither the server nor the model's own settings tell."""
+    """The context length where neither the server nor the model's entry in the table tells one."""
     deadlines: Deadlines = Deadlines()
     top_p: float | None = None
     model: str = ""
-    """The one to ask first."""
+    """Name of the model to ask first; "" for the first of all."""
 
-    def chosen(self, settings: ConversationSettings) -> AnswerSettings:
-        """The same, but for what people chose."""
+    def with_choices(self, settings: ConversationSettings) -> AnswerSettings:
+        """These settings with what people chose for their conversation."""
         return replace(
             self,
             system=self.system if settings.system is None else settings.system,
@@ -102,8 +102,8 @@ class AnswerSettings:
         )
 
 
-def always(template: PromptTemplate) -> Callable[[], Awaitable[PromptTemplate]]:
-    """A template that need not be asked for."""
+def fixed_template(template: PromptTemplate) -> Callable[[], Awaitable[PromptTemplate]]:
+    """A template that is known without asking the server, as ``Model.template`` wants it."""
 
     async def get() -> PromptTemplate:
         return template
@@ -113,9 +113,9 @@ def always(template: PromptTemplate) -> Callable[[], Awaitable[PromptTemplate]]:
 
 @dataclass(slots=True)
 class Model:
-    """One model: where it runs, how it is written to, and what is known of it.
+    """One model: its server, its prompt template, and what is known about both.
 
-    ``template`` may have to ask the server. ``limits`` are for where the server does not tell its own.
+    ``template`` may have to ask the server. ``limits`` apply where the server does not tell its own.
     """
 
     backend: Backend
@@ -130,34 +130,34 @@ class Model:
     breaker: Breaker = field(default_factory=Breaker)
     priority: Priority = field(default_factory=Priority)
     began_inside: int = 0
-    """Its last answers, in a row, that began in the middle of reasoning."""
-    _told: ModelLimits | None = None
-    _told_until: float = 0.0
+    """How many of its last answers, in a row, began in the middle of reasoning."""
+    _served_limits: ModelLimits | None = None
+    _ask_limits_at: float = 0.0
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def budget(self, answer_settings: AnswerSettings) -> TokenBudget:
-        """Tokens for prompt and answer: the server's word, where it can be had."""
-        told = await self._ask_limits()
+        """Tokens for prompt and answer, by what the server tells where it does."""
+        served = await self._ask_limits()
         most = min(answer_settings.max_new_tokens, self.max_new_tokens or answer_settings.max_new_tokens)
-        return split_context(told or self.limits or answer_settings.limits, most)
+        return split_context(served or self.limits or answer_settings.limits, most)
 
     async def label(self) -> str:
-        """What people call it: its name here, or as its server calls it; "" if the server does not tell."""
-        told = None if self.name else await self._ask_limits()
-        return self.name or (told.model if told else "")
+        """Its name for people: the one in the table, else the server's; "" if the server does not tell."""
+        served = None if self.name else await self._ask_limits()
+        return self.name or (served.model if served else "")
 
     async def _ask_limits(self) -> ModelLimits | None:
-        """The server's word on its context length, asked for from time to time; None if it can't be had."""
-        async with self._asking:  # one asks for all
-            if time.monotonic() > self._told_until:
+        """The context length as the server tells it, asked again every ``LIMITS_TTL``; None if it can't be had."""
+        async with self._asking:  # one request for all turns
+            if time.monotonic() > self._ask_limits_at:
                 try:
                     async with asyncio.timeout(LIMITS_TIMEOUT):
-                        self._told = await self.backend.limits()
-                    self._told_until = time.monotonic() + LIMITS_TTL
+                        self._served_limits = await self.backend.limits()
+                    self._ask_limits_at = time.monotonic() + LIMITS_TTL
                 except (GenerationError, TimeoutError) as error:
                     log.warning("model limits unknown", model=self.name, error=str(error))
-                    self._told_until = time.monotonic() + LIMITS_PAUSE
-        return self._told
+                    self._ask_limits_at = time.monotonic() + LIMITS_RETRY_SECONDS
+        return self._served_limits
 
     @property
     def where(self) -> str:
@@ -170,21 +170,29 @@ class Model:
         address = URL(self.url).with_user(None).with_query(None) if self.url else ""
         return f"{address} ({api})" if address else str(api)
 
-    def opened(self, prompt: Prompt) -> ReasoningOpened:
+    def reasoning_opened(self, prompt: Prompt) -> ReasoningOpened:
         """Whether the model's first token is reasoning already."""
         # Only where the template knows of it: nothing is rendered for a look that a template of lines needs not.
         if prompt.chat is None and any(map(opens_reasoning, prompt.controls)) and opens_reasoning(prompt.text()):
             return ReasoningOpened.YES
-        return ReasoningOpened.MAYBE if self.began_inside >= INSIDE_BEFORE_WAITING else ReasoningOpened.NO
+        return ReasoningOpened.MAYBE if self.began_inside >= INSIDE_BEFORE_WITHHOLDING else ReasoningOpened.NO
 
 
-def one_model(backend: Backend, template: PromptTemplate, *, count: TokenCounter = estimate_tokens) -> Models:
-    """A single model, for whom nobody stands in."""
-    return Models([Model(backend, always(template), count=count)])
+def single_model(backend: Backend, template: PromptTemplate, *, count: TokenCounter = estimate_tokens) -> Models:
+    """A single model without a standby."""
+    return Models([Model(backend, fixed_template(template), count=count)])
 
 
 class Models:
-    """All models, in the order in which they are asked."""
+    """All models, in the order in which they are asked.
+
+    Example::
+
+        models = open_models(settings)
+        async with aclosing(models.ask(conversation, question, answer_settings)) as stream:
+            async for event in stream:
+                ...  # Fit, Delta, Thinking, and Done at the end
+    """
 
     def __init__(self, models: Sequence[Model]) -> None:
         assert models  # noqa: S101 - the demo, at least
@@ -192,11 +200,11 @@ class Models:
 
     @property
     def names(self) -> list[str]:
-        """What people can choose from."""
+        """The names that people can choose from."""
         return [model.name for model in self.models if model.name]
 
     async def label(self, chosen: str = "") -> str:
-        """What people call the model that is asked first where ``chosen`` was chosen; "" if nobody knows."""
+        """The name of the model that is asked first, where people chose ``chosen``; "" if it is not known in time."""
         model = next((one for one in self.models if one.name == chosen), self.models[0])
         try:
             async with asyncio.timeout(LABEL_TIMEOUT):
@@ -205,7 +213,7 @@ class Models:
             return ""
 
     async def aclose(self) -> None:
-        """Let go of connections."""
+        """Close all connections."""
         for model in self.models:
             await model.backend.aclose()
 
@@ -231,11 +239,11 @@ class Models:
         first: GenerationError | None = None
         candidates = self._candidates(answer_settings.model, background=background)
         for model in candidates:
-            # Whether one that was dead is tried is decided when it is needed, and only one turn pays for it.
+            # A dead server's trial is spent only when that model is needed, and by one turn.
             attempt = None if background else model.breaker.attempt()
             if not (background or attempt):
                 continue
-            # With nobody else to ask, this one is asked again; nobody waits for a background request.
+            # The last candidate gets more patience; nobody waits for a background request.
             spoke, patient = False, model is candidates[-1] and not background
             try:
                 async with (
@@ -247,7 +255,7 @@ class Models:
                         yield item
             except GenerationError as error:
                 if attempt:
-                    _judge(attempt, error, spoke=spoke)
+                    _tell_breaker(attempt, error, spoke=spoke)
                 if spoke:
                     raise
                 first = first or error
@@ -261,13 +269,13 @@ class Models:
             remedy="`parley doctor` looks for the cause. They are tried again after a few seconds.",
         )
 
-    async def idle(self, chosen: str, seconds: float) -> None:
-        """Wait until nobody has asked the model of a background request for so many seconds."""
+    async def wait_idle(self, chosen: str, seconds: float) -> None:
+        """Wait until the model that would get a background request had no question for so many seconds."""
         for model in self._candidates(chosen, background=True)[:1]:
-            await model.priority.idle(seconds)
+            await model.priority.wait_idle(seconds)
 
     def _candidates(self, chosen: str, *, background: bool) -> list[Model]:
-        """Who may be asked, in order."""
+        """The models that can be asked, in order."""
         order = sorted(self.models, key=lambda model: model.name != chosen) if chosen else self.models
         return [model for model in order if (model.breaker.closed if background else not model.breaker.open)]
 
@@ -286,7 +294,7 @@ async def _ask(
         try:
             prompt = (await model.template()).render(fitted.window)
             request = GenerationRequest(prompt, budget.answer, answer_settings.temperature, answer_settings.top_p)
-            stream = generate(model.backend, request, answer_settings.deadlines, opened=model.opened(prompt))
+            stream = generate(model.backend, request, answer_settings.deadlines, opened=model.reasoning_opened(prompt))
             async with aclosing(stream):
                 async for item in stream:
                     spoke = spoke or isinstance(item, (Delta, Thinking))
@@ -300,7 +308,7 @@ async def _ask(
             budget, cut = replace(budget, prompt=int(budget.prompt * SHARE_KEPT)), True
         except (ModelOverloaded, ModelUnavailable) as error:
             tries += 1
-            wait = _pause(error, tries, patient=patient)
+            wait = _retry_wait(error, tries, patient=patient)
             if spoke or wait is None:
                 raise
             log.info("model request failed; retrying", model=model.name, error=str(error), seconds=round(wait, 2))
@@ -322,31 +330,31 @@ def _without_marks(item: Streamed, marks: GuardMarkRemover) -> Iterator[Streamed
     yield item
 
 
-def _judge(attempt: Attempt, error: GenerationError, *, spoke: bool) -> None:
-    """What an error says about its server; a timeout after the first token is no failure, but a long answer."""
+def _tell_breaker(attempt: Attempt, error: GenerationError, *, spoke: bool) -> None:
+    """Report an error to its server's breaker; a timeout after the first token is a long answer, and no failure."""
     if isinstance(error, (ModelUnavailable, ModelTimeout)) and not spoke:
         attempt.failed()
     elif isinstance(error, (ModelRefused, ModelUnauthorized)) or spoke:
         attempt.succeeded()
 
 
-def _pause(error: GenerationError, tries: int, *, patient: bool) -> float | None:
-    """Seconds until the next try; None if there is none.
+def _retry_wait(error: GenerationError, tries: int, *, patient: bool) -> float | None:
+    """Seconds until the next attempt; None for no further attempt.
 
-    A server that says to come back, or is busy, is tried again; one that takes no connection, if no other model can
-    answer.
+    A server that is busy, or says when to retry, gets another one; a server that refuses connections only if no other
+    model can answer.
     """
     busy = isinstance(error, ModelOverloaded) or error.retry_after is not None
     starting = patient and isinstance(error, ModelUnavailable) and not error.connected
-    if tries >= TRIES or not (busy or starting):
+    if tries >= MAX_ATTEMPTS or not (busy or starting):
         return None
-    jittered = random.uniform(0.5, 1) * BACKOFF * 2 ** (tries - 1)  # noqa: S311 - nothing secret
+    jittered = random.uniform(0.5, 1) * BACKOFF_SECONDS * 2 ** (tries - 1)  # noqa: S311 - nothing secret
     wait = max(error.retry_after or 0.0, jittered)
-    return wait if wait <= (PATIENCE if patient else 2 * BACKOFF) else None
+    return wait if wait <= (MAX_RETRY_AFTER if patient else 2 * BACKOFF_SECONDS) else None
 
 
 def _learn(model: Model, fitted: Fit, item: Streamed) -> None:
-    """What an answer tells about its model."""
+    """Learn from the end of an answer: its real token count, and whether it began in the middle of reasoning."""
     match item:
         case Done(usage=usage, began_inside=began_inside):
             model.began_inside = model.began_inside + 1 if began_inside else 0

@@ -1,4 +1,4 @@
-"""People's questions to a model's server go before background requests."""
+"""People's questions to a model's server take priority over background requests."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from contextlib import asynccontextmanager
 
 
 class Preempted(Exception):
-    """A background request was ended by somebody's question; it can be made again later."""
+    """A background request was ended by a question; it can be made again later."""
 
 
 class Priority:
-    """Who uses one model's server, in this process: a server with a single slot serves one request after the other.
+    """The requests of this process to one model's server.
 
-    A background request that is already there would let the next question wait until it is done, so a question ends it.
+    A server with a single slot serves one request after the other, and a question would wait until a background request
+    is done. So each question ends the background requests.
 
     Example::
 
@@ -32,10 +33,10 @@ class Priority:
 
     @asynccontextmanager
     async def use(self, *, background: bool) -> AsyncIterator[None]:
-        """Ask for somebody who waits, or in the background.
+        """Hold a place at the server while the block runs.
 
         Raises:
-            Preempted: in the background, if somebody asks or asked meanwhile.
+            Preempted: a background request met a question.
         """
         if background:
             async with self._giving_way():
@@ -70,8 +71,8 @@ class Priority:
         finally:
             self._background.discard(scope)
 
-    async def idle(self, seconds: float) -> None:
-        """Wait until nobody has asked for so many seconds."""
+    async def wait_idle(self, seconds: float) -> None:
+        """Wait until there was no question for so many seconds."""
         while True:
             await self._free.wait()
             left = self._last_at + seconds - time.monotonic()

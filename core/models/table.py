@@ -13,7 +13,7 @@
     template = "zephyr"
     context_tokens = 8192
 
-What is not said is as the settings say for a single model, except for address, key and name.
+Anything but address, key and name defaults to the settings of a single model.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ from core.types import ModelLimits
 if TYPE_CHECKING:
     from core.models.backends.detect import Api
 
-SERVED = "server"
-"""The template that the server tells."""
+SERVER_TEMPLATE = "server"
+"""The setting's value for the chat template that the server tells."""
 
 
 def _check_name(name: str) -> str:
@@ -55,7 +55,7 @@ def _check_name(name: str) -> str:
     return name
 
 
-class Entry(BaseModel):
+class ModelEntry(BaseModel):
     """One model of the table."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -72,23 +72,27 @@ class Entry(BaseModel):
     max_new_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
 
-KNOWN = f"Each model has a table [models.NAME]; known in it are {', '.join(Entry.model_fields)}."
-"""What is said of a table that is wrong."""
+KNOWN_KEYS = f"Each model has a table [models.NAME]; known in it are {', '.join(ModelEntry.model_fields)}."
+"""The remedy for a wrong table."""
 
 
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    models: dict[Annotated[str, AfterValidator(_check_name)], Entry] = Field(min_length=1)
+    models: dict[Annotated[str, AfterValidator(_check_name)], ModelEntry] = Field(min_length=1)
 
 
 def counter(settings: Settings) -> TokenCounter:
-    """How messages are counted when they are stored. Raises SettingsError if TOKENIZER cannot be read."""
+    """Counts the tokens of messages when they are stored.
+
+    Raises:
+        SettingsError: TOKENIZER cannot be read.
+    """
     return read_tokenizer(settings.tokenizer) if settings.tokenizer else estimate_tokens
 
 
 def open_models(settings: Settings) -> Models:
-    """All models, ready to be asked; nothing is asked yet.
+    """Open all models; no server is asked yet.
 
     Raises:
         SettingsError: the table, a template or a tokenizer is missing or wrong.
@@ -96,14 +100,14 @@ def open_models(settings: Settings) -> Models:
     if settings.models_file:
         table = read_table(settings.models_file)
         return Models([_open(name, entry, settings) for name, entry in table.items()])
-    return Models([_open("", _by_settings(settings), settings)])
+    return Models([_open("", _single_entry(settings), settings)])
 
 
-def read_table(path: Path) -> dict[str, Entry]:
-    """The models of a table, in the order in which they stand there.
+def read_table(path: Path) -> dict[str, ModelEntry]:
+    """The models of a table, in its order.
 
     Raises:
-        SettingsError: with one line for everything that is wrong; the value of a key is not repeated.
+        SettingsError: one line for each mistake; the value of a key is not repeated.
     """
     example = "Example: MODELS_FILE=models.toml"
     try:
@@ -120,7 +124,7 @@ def read_table(path: Path) -> dict[str, Entry]:
             f"MODELS_FILE: {'.'.join(map(str, found['loc'])) or path}: {in_plain_words(found)}"
             for found in error.errors(include_url=False, include_input=False)
         ]
-        raise SettingsError("\n".join(lines), remedy=KNOWN) from None
+        raise SettingsError("\n".join(lines), remedy=KNOWN_KEYS) from None
     for name, entry in table.items():
         if not entry.url and entry.api != "demo":
             raise SettingsError(f'MODELS_FILE: models.{name} has no url. Example: url = "http://localhost:8000/v1"')
@@ -132,15 +136,15 @@ def read_table(path: Path) -> dict[str, Entry]:
     return table
 
 
-def _by_settings(settings: Settings) -> Entry:
+def _single_entry(settings: Settings) -> ModelEntry:
     """The single model of the settings."""
     api = settings.model_api or (None if settings.model_url else "demo")
-    return Entry(
+    return ModelEntry(
         url=settings.model_url, api=api, name=settings.model_name, key=settings.model_api_key, auth=settings.model_auth
     )
 
 
-def _open(name: str, entry: Entry, settings: Settings) -> Model:
+def _open(name: str, entry: ModelEntry, settings: Settings) -> Model:
     backend = _backend(entry, settings)
     wanted = entry.template or settings.prompt_template
     tokenizer = entry.tokenizer or settings.tokenizer
@@ -161,7 +165,7 @@ def _open(name: str, entry: Entry, settings: Settings) -> Model:
     )
 
 
-def _backend(entry: Entry, settings: Settings) -> Backend:
+def _backend(entry: ModelEntry, settings: Settings) -> Backend:
     if entry.api == "demo":
         from core.models.backends.demo import DemoBackend
 
@@ -188,19 +192,19 @@ def _backend(entry: Entry, settings: Settings) -> Backend:
 
 
 def _template(backend: Backend, wanted: str, setting: str) -> Callable[[], Awaitable[PromptTemplate]]:
-    """The template that is ``wanted`` by a ``setting``; "" for the server's own where it has one, else the lines."""
-    if wanted and wanted.lower() != SERVED:
-        fresh = AutoReloaded(template_file(wanted), lambda: open_template(wanted, setting))
+    """The template that a ``setting`` wants; "" means the server's own, or plain lines where it has none."""
+    if wanted and wanted.lower() != SERVER_TEMPLATE:
+        reloaded = AutoReloaded(template_file(wanted), lambda: open_template(wanted, setting))
 
-        async def get_fresh() -> PromptTemplate:
-            return fresh.get()
+        async def get_reloaded() -> PromptTemplate:
+            return reloaded.get()
 
-        return get_fresh
+        return get_reloaded
     served: list[PromptTemplate] = []
 
     async def get() -> PromptTemplate:
         if not served:
-            template, certain = await _served(backend, tells=bool(wanted))
+            template, certain = await _server_template(backend, tells=bool(wanted))
             if not certain:
                 return template
             served.append(template)
@@ -209,8 +213,8 @@ def _template(backend: Backend, wanted: str, setting: str) -> Callable[[], Await
     return get
 
 
-async def _served(backend: Backend, *, tells: bool) -> tuple[PromptTemplate, bool]:
-    """The template for a server, and whether it will be the same when the server is asked again."""
+async def _server_template(backend: Backend, *, tells: bool) -> tuple[PromptTemplate, bool]:
+    """The template for a server, and whether that is final."""
     from core.models.backends.demo import DemoBackend
 
     if isinstance(backend, DemoBackend):
@@ -221,21 +225,21 @@ async def _served(backend: Backend, *, tells: bool) -> tuple[PromptTemplate, boo
     backend = await backend.known() if isinstance(backend, DetectedBackend) else backend
     if not isinstance(backend, OpenAIBackend):
         if tells:
-            raise _not_told()
-        return await _by_name(backend)
+            raise _template_not_told()
+        return await _template_by_model_name(backend)
     if not tells:
         return open_template("chat"), True
     told: Any = await backend.served_template()
     if not told:
-        raise _not_told()
+        raise _template_not_told()
     from core.prompts import HuggingFaceTemplate
 
     source, bos, eos = told
     return HuggingFaceTemplate(source, bos=bos, eos=eos, name="the server's chat template"), True
 
 
-async def _by_name(backend: Backend) -> tuple[PromptTemplate, bool]:
-    """The template of the family that the model belongs to by its name; a server that is away may tell that later."""
+async def _template_by_model_name(backend: Backend) -> tuple[PromptTemplate, bool]:
+    """The template of the model's family, by its name; not final while the server is away."""
     try:
         limits = await backend.limits()
     except ModelUnavailable:
@@ -245,7 +249,7 @@ async def _by_name(backend: Backend) -> tuple[PromptTemplate, bool]:
     return open_template(family_of(limits.model if limits else "")), True
 
 
-def _not_told() -> ModelRefused:
+def _template_not_told() -> ModelRefused:
     return ModelRefused(
         "The model's server does not tell its chat template.",
         remedy="Leave PROMPT_TEMPLATE empty, or set it to the model's family or its chat_template.jinja.",

@@ -15,7 +15,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from core.assistant.assistant import AnswerSettings, Assistant
 from core.delivery.surface import MessageEditor, Pace
 from core.memory.conversations import RedisMemory
-from core.models.models import one_model
+from core.models.models import single_model
 from core.pacing.budget import CallBudget
 from core.policy import Venue
 from core.prompts import open_template
@@ -115,7 +115,7 @@ class Nowhere:
 def assistant(memory: RedisMemory, model: NoModel) -> Assistant:
     """One that asks that model."""
     return Assistant(
-        memory, one_model(model, open_template("falcon")), AnswerSettings("", 0.7, 100, ModelLimits(4000, 4096))
+        memory, single_model(model, open_template("falcon")), AnswerSettings("", 0.7, 100, ModelLimits(4000, 4096))
     )
 
 

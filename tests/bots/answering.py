@@ -22,7 +22,7 @@ from bots.stopping import Stopping
 from core.assistant.assistant import AnswerSettings, Assistant
 from core.delivery.surface import Surface
 from core.memory.conversations import RedisMemory
-from core.models.models import one_model
+from core.models.models import single_model
 from core.pacing.shared import CallBudgets
 from core.prompts import open_template
 from core.settings import load_settings
@@ -102,7 +102,7 @@ async def desk(platform: str, surface: Surface, redis: Redis, *, lease: float = 
     model = HeldModel()
     memory = RedisMemory(redis, retention=3600)
     answer_settings = AnswerSettings("", 0.7, 5000, ModelLimits(40_000, 60_000))
-    assistant = Assistant(memory, one_model(model, open_template("falcon")), answer_settings)
+    assistant = Assistant(memory, single_model(model, open_template("falcon")), answer_settings)
     queue = RedisTurnQueue(redis, memory, platforms=[platform], lease=lease)
     worker = Worker(queue, assistant, {platform: surface})
     worker.start()

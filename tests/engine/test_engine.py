@@ -22,7 +22,7 @@ from core.models.backends.detect import detect
 from core.models.backends.openai import OpenAIBackend
 from core.models.backends.server import Server
 from core.models.generation import Deadlines, generate
-from core.models.models import one_model
+from core.models.models import single_model
 from core.prompts.families import ChatTemplate
 from core.types import (
     Author,
@@ -135,7 +135,7 @@ async def test_two_turns_with_memory_and_a_stop(backend: OpenAIBackend, client: 
     """The second prompt holds the first turn; a stopped answer keeps its text."""
     memory = RedisMemory(client, retention=3600)
     answer_settings = AnswerSettings("Be kind.", 0.7, 30, ModelLimits(1500, 2000), PATIENT)
-    assistant = Assistant(memory, one_model(backend, ChatTemplate()), answer_settings)
+    assistant = Assistant(memory, single_model(backend, ChatTemplate()), answer_settings)
 
     def turn(number: int) -> Turn:
         return Turn(f"t{number}", CHANNEL, "lane", Author("U1", "Ada"), f"question {number}", float(number))
@@ -149,7 +149,7 @@ async def test_two_turns_with_memory_and_a_stop(backend: OpenAIBackend, client: 
     stop: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
     platform = Platform()
     patient = Assistant(
-        memory, one_model(backend, ChatTemplate()), AnswerSettings("", 0.7, 900, answer_settings.limits, PATIENT)
+        memory, single_model(backend, ChatTemplate()), AnswerSettings("", 0.7, 900, answer_settings.limits, PATIENT)
     )
     answering = asyncio.create_task(patient.answer(turn(3), platform, pace(), stop=stop))
     await wait_until(lambda: platform.shown, timeout=30)

@@ -1,1 +1,1 @@
-"""Where answers come from: one file for each kind of server."""
+"""The servers that models run on, one file for each kind."""

@@ -1,8 +1,8 @@
-"""Where answers come from: one protocol, one file for each kind of server.
+"""What every backend promises; each kind of server has one file beside this one.
 
-A backend is one asynchronous generator. It yields text as the model makes it and ends with exactly one ``Done``;
-everything that goes wrong is a ``GenerationError``. Deadlines, stop strings and leading white space are not its
-business: ``core.models.generation`` puts them around every backend alike.
+A backend streams text as the model writes it and ends with exactly one ``Done``; every failure is a
+``GenerationError``. Deadlines, stop strings and leading white space are handled by ``core.models.generation``, for all
+backends alike.
 """
 
 from __future__ import annotations
@@ -14,21 +14,35 @@ from core.types import GenerationRequest, ModelLimits, Streamed
 
 
 class Backend(Protocol):
-    """A server that a model runs on, or something that acts like one."""
+    """A server that a model runs on, or something that acts like one.
+
+    Example::
+
+        backend = OpenAIBackend("http://gpu1:8000/v1")
+        async with aclosing(backend.stream(request)) as stream:
+            async for item in stream:
+                if isinstance(item, Delta):
+                    print(item.text, end="")
+        await backend.aclose()
+    """
 
     def stream(self, request: GenerationRequest) -> AsyncGenerator[Streamed, None]:
         """Answer one request.
 
-        Iterate under ``contextlib.aclosing``: closing the generator early closes the connection, so that the server
-        stops working for it. Yields any number of ``Delta`` and ``Thinking`` and then exactly one ``Done``.
+        Yields any number of ``Delta`` and ``Thinking``, then exactly one ``Done``. Iterate under
+        ``contextlib.aclosing``: closing the generator early closes the connection, so that the server stops working.
 
         Raises:
-            GenerationError: one of its kinds, for whatever goes wrong; what was yielded before stands.
+            GenerationError: anything went wrong; what was yielded before stands.
         """
         ...
 
     async def limits(self) -> ModelLimits | None:
-        """Context length as the server tells it; None where it does not. Raises GenerationError if it is away."""
+        """Context length and name of the model as the server tells them; None where it does not.
+
+        Raises:
+            GenerationError: the server is away, or refuses.
+        """
         ...
 
     async def healthy(self) -> bool:
@@ -36,5 +50,5 @@ class Backend(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Let go of connections."""
+        """Close all connections."""
         ...

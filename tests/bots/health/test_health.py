@@ -19,7 +19,7 @@ from core.errors import SettingsError, StorageError
 from core.metrics.meters import apart
 from core.models.backends.demo import DemoBackend
 from core.models.backends.tgi import TgiBackend
-from core.models.models import Model, Models, always, one_model
+from core.models.models import Model, Models, fixed_template, single_model
 from core.prompts import open_template
 from tests.waiting import wait_until
 
@@ -128,7 +128,7 @@ async def test_a_redis_that_is_away_makes_it_not_ready(health: Health, client: r
 
 async def test_a_model_that_is_away_is_no_reason_to_send_people_away(health: Health) -> None:
     """They are told, and can try again."""
-    health.probe("model", model_probe(one_model(TgiBackend("http://127.0.0.1:1"), open_template("falcon"))))
+    health.probe("model", model_probe(single_model(TgiBackend("http://127.0.0.1:1"), open_template("falcon"))))
     async with visited(health) as visitor:
         status, body = await visitor.look("/readyz")
         assert (status, body["status"]) == (200, "degraded")
@@ -210,8 +210,8 @@ async def test_without_a_port_nothing_is_served() -> None:
 
 async def test_of_several_models_the_one_that_is_away_is_named() -> None:
     """The demo is always there."""
-    demo = Model(DemoBackend(), always(open_template("falcon")), name="demo")
-    away = Model(TgiBackend("http://127.0.0.1:1"), always(open_template("falcon")), name="falcon")
+    demo = Model(DemoBackend(), fixed_template(open_template("falcon")), name="demo")
+    away = Model(TgiBackend("http://127.0.0.1:1"), fixed_template(open_template("falcon")), name="falcon")
     assert await model_probe(Models([demo]))() == Finding("model", "ok")
     found = await model_probe(Models([demo, away]))()
     assert (found.state, found.found) == ("degraded", "the server of falcon does not answer")

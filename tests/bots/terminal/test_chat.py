@@ -24,7 +24,7 @@ from core.errors import ModelUnavailable, StorageError, StreamBroken
 from core.memory.conversations import RedisMemory
 from core.models.backends.backend import Backend
 from core.models.backends.demo import DemoBackend
-from core.models.models import one_model
+from core.models.models import single_model
 from core.prompts import open_template
 from core.settings import load_settings
 from core.types import ConversationKey, Ending, Outcome, Role, Turn
@@ -41,7 +41,7 @@ def chat_with(client: Redis, tmp_path: Path) -> Callable[..., Chat]:
         config = load_settings(data_dir=tmp_path, **values)
         memory = RedisMemory(client, retention=3600)
         backend = backend or DemoBackend(rate=0)
-        models = one_model(backend, open_template("falcon"))
+        models = single_model(backend, open_template("falcon"))
         assistant = Assistant(memory, models, answer_settings(config))
         return Chat(Core(config, client, memory, models, assistant), "ada")
 

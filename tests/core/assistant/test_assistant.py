@@ -13,7 +13,7 @@ from core.assistant.assistant import AnswerSettings, Assistant, Stop
 from core.memory.conversations import Exchange, RedisMemory
 from core.models.backends.tgi import TgiBackend
 from core.models.generation import Deadlines
-from core.models.models import one_model
+from core.models.models import single_model
 from core.prompts import open_template
 from core.types import Author, ConversationKey, Ending, Message, ModelLimits, Outcome, Role, Turn
 from tests.core.delivery.test_delivery import Platform, pace
@@ -41,7 +41,7 @@ def memory(client: redis.asyncio.Redis) -> RedisMemory:
 @pytest.fixture
 def assistant(memory: RedisMemory, tgi: TgiDouble) -> Assistant:
     """One that answers by that server."""
-    return Assistant(memory, one_model(TgiBackend(tgi.url), open_template("falcon")), ANSWER_SETTINGS)
+    return Assistant(memory, single_model(TgiBackend(tgi.url), open_template("falcon")), ANSWER_SETTINGS)
 
 
 def ask(text: str, number: int = 1, key: ConversationKey = CHANNEL, root: str = "") -> Turn:

@@ -15,7 +15,7 @@ from core.assistant.summary import INSTRUCTION, LONGEST, Summarizer, pending
 from core.errors import StreamBroken
 from core.memory.conversations import Exchange, RedisMemory, Thread
 from core.models.generation import Deadlines
-from core.models.models import one_model
+from core.models.models import single_model
 from core.prompts import open_template
 from core.prompts.window import SUMMARY_HEADING, fit, split_context
 from core.types import (
@@ -93,7 +93,7 @@ class Talk:
     def __init__(self, client: redis.asyncio.Redis, *, notes: bool = True) -> None:
         self.reader = Reader()
         self.memory = RedisMemory(client, retention=3600)
-        models = one_model(self.reader, open_template("falcon"))
+        models = single_model(self.reader, open_template("falcon"))
         self.summarizer = Summarizer(self.memory, models, ANSWER_SETTINGS, idle=0)
         self.assistant = Assistant(self.memory, models, ANSWER_SETTINGS, summarizer=self.summarizer if notes else None)
         self.said = 0

@@ -14,7 +14,7 @@ from core.assistant.assistant import AnswerSettings, Assistant
 from core.memory.choices import NAMES, Choices, WrongChoice, find_setting
 from core.memory.conversations import RedisMemory, Thread
 from core.models.generation import Deadlines
-from core.models.models import Model, Models, always
+from core.models.models import Model, Models, fixed_template
 from core.prompts import open_template
 from core.types import Author, ConversationKey, ConversationSettings, Message, ModelLimits, Role, Turn
 from tests.core.delivery.test_delivery import Platform, pace
@@ -165,7 +165,7 @@ async def test_a_thread_has_its_channels_settings_until_it_gets_its_own(memory: 
 async def test_an_answer_follows_them(memory: RedisMemory) -> None:
     """System prompt, temperature, length, and which model is asked first."""
     large, small = Says("large"), Says("small")
-    both = Models([Model(one, always(open_template("falcon")), name=one.text) for one in (large, small)])
+    both = Models([Model(one, fixed_template(open_template("falcon")), name=one.text) for one in (large, small)])
     assistant = Assistant(
         memory, both, AnswerSettings("Be kind.", 0.7, 100, ModelLimits(1000, 1200), Deadlines(5, 5, 20))
     )

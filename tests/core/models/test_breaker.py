@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.models.breaker import FAILURES, LONGEST_PAUSE, PAUSE, Attempt, Breaker
+from core.models.breaker import FAILURES_TO_OPEN, FIRST_PAUSE, MAX_PAUSE, Attempt, Breaker
 
 
 class Clock:
@@ -38,7 +38,7 @@ def attempt(breaker: Breaker) -> Attempt:
     return found
 
 
-def fail(breaker: Breaker, times: int = FAILURES) -> None:
+def fail(breaker: Breaker, times: int = FAILURES_TO_OPEN) -> None:
     """So many attempts that fail one after another."""
     for _ in range(times):
         attempt(breaker).failed()
@@ -46,9 +46,9 @@ def fail(breaker: Breaker, times: int = FAILURES) -> None:
 
 def test_it_opens_after_some_failures_in_a_row(breaker: Breaker) -> None:
     """A success between them begins the count anew."""
-    fail(breaker, FAILURES - 1)
+    fail(breaker, FAILURES_TO_OPEN - 1)
     attempt(breaker).succeeded()
-    fail(breaker, FAILURES - 1)
+    fail(breaker, FAILURES_TO_OPEN - 1)
     assert breaker.closed
     fail(breaker, 1)
     assert breaker.open
@@ -58,9 +58,9 @@ def test_it_opens_after_some_failures_in_a_row(breaker: Breaker) -> None:
 def test_after_a_pause_one_trial_is_let_through(breaker: Breaker, clock: Clock) -> None:
     """The others wait for what comes of it, and all are let through once it answers."""
     fail(breaker)
-    clock.now = PAUSE - 0.1
+    clock.now = FIRST_PAUSE - 0.1
     assert breaker.attempt() is None
-    clock.now = PAUSE
+    clock.now = FIRST_PAUSE
     trial = attempt(breaker)
     assert trial.trial
     assert breaker.attempt() is None
@@ -72,17 +72,17 @@ def test_after_a_pause_one_trial_is_let_through(breaker: Breaker, clock: Clock) 
 def test_a_failed_trial_doubles_the_pause(breaker: Breaker, clock: Clock) -> None:
     """Up to the longest; a success makes it short again."""
     fail(breaker)
-    pause = PAUSE
+    pause = FIRST_PAUSE
     for _ in range(8):
         clock.now += pause
         attempt(breaker).failed()
-        pause = min(2 * pause, LONGEST_PAUSE)
+        pause = min(2 * pause, MAX_PAUSE)
         clock.now += pause - 0.1
         assert breaker.attempt() is None
         clock.now += 0.1
     attempt(breaker).succeeded()
     fail(breaker)
-    clock.now += PAUSE
+    clock.now += FIRST_PAUSE
     assert attempt(breaker).trial
 
 
@@ -92,17 +92,17 @@ def test_failures_that_were_no_trial_change_nothing(breaker: Breaker, clock: Clo
     for one in attempts:
         one.failed()
         clock.now += 0.5
-    clock.now = 0.5 * (FAILURES - 1) + PAUSE
+    clock.now = 0.5 * (FAILURES_TO_OPEN - 1) + FIRST_PAUSE
     assert attempt(breaker).trial
 
 
 def test_a_trial_without_an_end_is_followed_by_another(breaker: Breaker, clock: Clock) -> None:
     """The asker was cancelled, say."""
     fail(breaker)
-    clock.now = PAUSE
+    clock.now = FIRST_PAUSE
     attempt(breaker)
     assert breaker.attempt() is None
-    clock.now = 2 * PAUSE
+    clock.now = 2 * FIRST_PAUSE
     assert attempt(breaker).trial
 
 
@@ -119,5 +119,5 @@ def test_nobody_waits_longer_than_the_longest_pause(steps: list[tuple[str, float
         elif under_way:
             one = under_way.pop(0)
             one.failed() if step == "fail" else one.succeeded()
-    clock.now += LONGEST_PAUSE
+    clock.now += MAX_PAUSE
     assert breaker.attempt()

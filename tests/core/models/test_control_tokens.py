@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.models.control_tokens import MARK, ControlTrimmer, ends_turn
+from core.models.control_tokens import SEPARATOR, ControlTrimmer, ends_turn
 from tests.examples import examples
 
 OWN = ("</s>", "<s>")
@@ -107,7 +107,7 @@ def test_other_control_tokens_are_taken_out() -> None:
     """Whole, and letter by letter; everything else stays."""
     text = "yes<|box_end|> a <b> [x] 1 < 2 <|not this|> done"
     for chunks in ([text], [*text]):
-        assert read(chunks)[0].replace(MARK, "") == "yes a <b> [x] 1 < 2 <|not this|> done"
+        assert read(chunks)[0].replace(SEPARATOR, "") == "yes a <b> [x] 1 < 2 <|not this|> done"
 
 
 @pytest.mark.parametrize("quote", ["`", '"', "'"])
@@ -116,7 +116,7 @@ def test_talk_about_a_turn_mark_does_not_end_the_answer(quote: str) -> None:
     text = f"It ends with {quote}<|im_end|>{quote}, I think."
     for chunks in ([text], [*text]):
         shown, ended = read(chunks, ())
-        assert (shown.replace(MARK, ""), ended) == (f"It ends with {quote}{quote}, I think.", False)
+        assert (shown.replace(SEPARATOR, ""), ended) == (f"It ends with {quote}{quote}, I think.", False)
 
 
 def test_html_is_left_alone_where_it_is_no_control() -> None:

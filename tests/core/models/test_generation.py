@@ -12,7 +12,14 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from core.errors import GenerationError, ModelTimeout, ModelUnavailable, StreamBroken
-from core.models.generation import CHARACTERS_BEYOND, CHARACTERS_PER_TOKEN, ENDLESS, Deadlines, StopTrimmer, generate
+from core.models.generation import (
+    CHARACTERS_PER_TOKEN,
+    EXTRA_CHARACTERS,
+    MAX_WHITE_SPACE,
+    Deadlines,
+    StopTrimmer,
+    generate,
+)
 from core.types import Delta, Done, Ending, GenerationRequest, ModelLimits, Prompt, Streamed, Thinking, Usage
 from tests.examples import examples
 from tests.waiting import wait_until
@@ -163,12 +170,12 @@ async def test_endless_white_space_ends_the_answer(lead: str, size: int) -> None
     assert "".join(pieces) == lead.strip()
     assert end == Done(Ending.LENGTH)
     assert backend.closed
-    assert backend.played <= 2 + ENDLESS
+    assert backend.played <= 2 + MAX_WHITE_SPACE
 
 
 async def test_much_white_space_is_kept() -> None:
     """A wide table is text, before and after."""
-    wide = f"a{' ' * ENDLESS}b{' ' * ENDLESS}"
+    wide = f"a{' ' * MAX_WHITE_SPACE}b{' ' * MAX_WHITE_SPACE}"
     pieces, end = await collect(Scripted(*wide, DONE))
     assert ("".join(pieces), end) == (wide, DONE)
 
@@ -316,7 +323,7 @@ async def test_a_server_that_ignores_the_limit_is_cut_off(step: str | Thinking) 
     """An answer of 100 tokens has so many characters at most, and so has its reasoning; the end says so."""
     backend = Scripted(*[step] * 1000, DONE)
     pieces, end = await collect(backend)
-    most = CHARACTERS_PER_TOKEN * 100 + CHARACTERS_BEYOND
+    most = CHARACTERS_PER_TOKEN * 100 + EXTRA_CHARACTERS
     assert len("".join(pieces)) <= most
     assert end == Done(Ending.LENGTH)
     assert backend.closed

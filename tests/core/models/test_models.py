@@ -29,9 +29,9 @@ from core.models.backends.detect import DetectedBackend, detect
 from core.models.backends.openai import OpenAIBackend
 from core.models.backends.server import Server
 from core.models.backends.tgi import TgiBackend
-from core.models.breaker import FAILURES, Breaker
+from core.models.breaker import FAILURES_TO_OPEN, Breaker
 from core.models.generation import Deadlines
-from core.models.models import INSIDE_BEFORE_WAITING, AnswerSettings, Model, Models, always, one_model
+from core.models.models import INSIDE_BEFORE_WITHHOLDING, AnswerSettings, Model, Models, fixed_template, single_model
 from core.models.reasoning import ReasoningOpened
 from core.models.table import open_models, read_table
 from core.prompts import open_template
@@ -94,12 +94,12 @@ class Says:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tries follow one another without a long pause."""
-    monkeypatch.setattr(core_models, "BACKOFF", 0.02)
+    monkeypatch.setattr(core_models, "BACKOFF_SECONDS", 0.02)
 
 
 def models(*backends: Says) -> Models:
     """Models that are asked in this order."""
-    return Models([Model(backend, always(open_template("falcon")), name=backend.text) for backend in backends])
+    return Models([Model(backend, fixed_template(open_template("falcon")), name=backend.text) for backend in backends])
 
 
 async def ask(
@@ -167,7 +167,7 @@ async def test_if_nobody_answers_the_first_one_says_why() -> None:
 
 async def test_a_busy_server_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """When it says, and a little later each time; three times in all."""
-    monkeypatch.setattr(core_models, "BACKOFF", 0.5)
+    monkeypatch.setattr(core_models, "BACKOFF_SECONDS", 0.5)
     busy = Says("yes", ModelOverloaded("busy", retry_after=0.05), ModelOverloaded("busy"))
     began = time.monotonic()
     assert (await ask(models(busy)))[0] == "yes"
@@ -208,7 +208,7 @@ async def test_a_server_that_is_gone_for_a_moment_is_asked_again() -> None:
 
 async def test_a_server_that_starts_meanwhile_answers(unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A refused connection is tried again, also where nobody knows yet what the server speaks."""
-    monkeypatch.setattr(core_models, "BACKOFF", 0.5)
+    monkeypatch.setattr(core_models, "BACKOFF_SECONDS", 0.5)
     found = open_models(load_settings(model_url=f"http://127.0.0.1:{unused_tcp_port}"))
     asking = asyncio.create_task(ask(found))
     with capture_logs() as logs:
@@ -230,9 +230,9 @@ async def test_nothing_is_asked_again_once_it_has_spoken() -> None:
 
 async def test_a_long_answer_is_no_failure_of_its_server() -> None:
     """A timeout after the first token keeps nobody else from asking."""
-    slow = Says("yes", *[ModelTimeout("too long in all")] * 2 * FAILURES, after="some")
+    slow = Says("yes", *[ModelTimeout("too long in all")] * 2 * FAILURES_TO_OPEN, after="some")
     one = models(slow)
-    for _ in range(2 * FAILURES):
+    for _ in range(2 * FAILURES_TO_OPEN):
         with pytest.raises(ModelTimeout):
             await ask(one)
     assert (await ask(one))[0] == "yes"
@@ -259,13 +259,13 @@ async def test_a_dead_server_costs_a_new_turn_nothing() -> None:
     both.models[0].breaker = Breaker(lambda: now)
     for _ in range(10):
         assert (await ask(both))[0] == "alive"
-    assert len(dead.asked) == FAILURES
+    assert len(dead.asked) == FAILURES_TO_OPEN
     now = 11.0
     assert [(await ask(both))[0] for _ in range(3)] == ["alive"] * 3
-    assert len(dead.asked) == FAILURES + 1
+    assert len(dead.asked) == FAILURES_TO_OPEN + 1
     now = 20.0
     await ask(both)
-    assert len(dead.asked) == FAILURES + 1  # twice as long the second time
+    assert len(dead.asked) == FAILURES_TO_OPEN + 1  # twice as long the second time
     now = 40.0
     assert (await ask(both))[0] == "dead"
     assert (await ask(both))[0] == "dead"
@@ -274,12 +274,12 @@ async def test_a_dead_server_costs_a_new_turn_nothing() -> None:
 async def test_a_model_that_was_not_needed_is_asked_when_it_is() -> None:
     """It was dead, and is back; that the first one answers meanwhile does not shut it out."""
     now = 0.0
-    gone = [ModelUnavailable("gone")] * FAILURES
+    gone = [ModelUnavailable("gone")] * FAILURES_TO_OPEN
     first, second = Says("first", *gone), Says("second", *gone)
     both = models(first, second)
     for model in both.models:
         model.breaker = Breaker(lambda: now)
-    for _ in range(FAILURES):
+    for _ in range(FAILURES_TO_OPEN):
         with pytest.raises(ModelUnavailable):
             await ask(both)
     for _ in range(10):
@@ -293,7 +293,7 @@ async def test_a_model_that_was_not_needed_is_asked_when_it_is() -> None:
 async def test_where_all_are_dead_a_person_is_told_at_once() -> None:
     """In words that say so."""
     dead = models(Says("dead", *[ModelUnavailable("gone")] * 9))
-    for _ in range(FAILURES):
+    for _ in range(FAILURES_TO_OPEN):
         with pytest.raises(ModelUnavailable):
             await ask(dead)
     with pytest.raises(ModelUnavailable, match="none is asked again yet"):
@@ -302,17 +302,17 @@ async def test_where_all_are_dead_a_person_is_told_at_once() -> None:
 
 async def test_what_nobody_waits_for_shuts_nobody_out() -> None:
     """Summaries that fail keep no answer back; and none is asked of a server that is in doubt."""
-    frail = Says("an answer", *[ModelUnavailable("gone")] * 2 * FAILURES)
+    frail = Says("an answer", *[ModelUnavailable("gone")] * 2 * FAILURES_TO_OPEN)
     one = models(frail)
-    for _ in range(FAILURES):
+    for _ in range(FAILURES_TO_OPEN):
         with pytest.raises(ModelUnavailable, match="gone"):
             await ask(one, background=True)
-    for _ in range(FAILURES):
+    for _ in range(FAILURES_TO_OPEN):
         with pytest.raises(ModelUnavailable, match="gone"):
             await ask(one)
     with pytest.raises(ModelUnavailable, match="none is asked again yet"):
         await ask(one, background=True)
-    assert len(frail.asked) == 2 * FAILURES
+    assert len(frail.asked) == 2 * FAILURES_TO_OPEN
 
 
 # Budgets.
@@ -383,8 +383,8 @@ async def test_a_model_that_keeps_beginning_in_its_reasoning_is_waited_for() -> 
         server.habits = type(server.habits)(reasoning="open")
         server.thoughts, server.answer = [" they", " want"], " yes"
         backend = OpenAIBackend(server.api)
-        one = one_model(backend, ChatTemplate())
-        for _ in range(INSIDE_BEFORE_WAITING):
+        one = single_model(backend, ChatTemplate())
+        for _ in range(INSIDE_BEFORE_WITHHOLDING):
             assert Thinking(retract=True) in await heard_from(one)
         heard = await heard_from(one)
         await backend.aclose()
@@ -409,9 +409,9 @@ def test_a_prompt_that_opens_the_reasoning_says_so() -> None:
     from core.types import PromptWindow
 
     template = HuggingFaceTemplate("{% for m in messages %}{{ m.content }}{% endfor %}<|a|><think>\n")
-    model = Model(Says("x"), always(template))
-    assert model.opened(template.render(PromptWindow("", (QUESTION,)))) is ReasoningOpened.YES
-    assert model.opened(open_template("falcon").render(PromptWindow("", (QUESTION,)))) is ReasoningOpened.NO
+    model = Model(Says("x"), fixed_template(template))
+    assert model.reasoning_opened(template.render(PromptWindow("", (QUESTION,)))) is ReasoningOpened.YES
+    assert model.reasoning_opened(open_template("falcon").render(PromptWindow("", (QUESTION,)))) is ReasoningOpened.NO
 
 
 # Which models there are.
@@ -564,7 +564,7 @@ def test_a_table_that_is_not_there_is_a_wrong_setting(tmp_path: Path) -> None:
 
 async def test_many_ask_for_the_limits_once(tgi: TgiDouble) -> None:
     """One asks for all."""
-    one = one_model(TgiBackend(tgi.url), open_template("falcon"), count=estimate_tokens)
+    one = single_model(TgiBackend(tgi.url), open_template("falcon"), count=estimate_tokens)
     await asyncio.gather(*(ask(one) for _ in range(5)))
     assert tgi.targets.count("/info") == 1
 

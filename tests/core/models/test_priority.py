@@ -35,7 +35,7 @@ async def test_nothing_begins_in_the_background_while_somebody_waits() -> None:
         with pytest.raises(Preempted):
             async with priority.use(background=True):
                 raise AssertionError("it began")
-        idle = asyncio.create_task(priority.idle(0))
+        idle = asyncio.create_task(priority.wait_idle(0))
         await asyncio.sleep(0)
         assert not idle.done()
     await idle
@@ -49,7 +49,7 @@ async def test_its_own_timeout_is_no_question() -> None:
     with pytest.raises(TimeoutError):
         async with priority.use(background=True):
             raise TimeoutError
-    task = asyncio.create_task(priority.idle(3600))
+    task = asyncio.create_task(priority.wait_idle(3600))
     async with priority.use(background=False):
         pass
     await asyncio.sleep(0)

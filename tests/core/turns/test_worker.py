@@ -18,7 +18,7 @@ from core.errors import PlatformError, PlatformUnavailable, StorageFault
 from core.memory.conversations import Exchange, RedisMemory
 from core.metrics.meters import apart as metrics_apart
 from core.models.backends.tgi import TgiBackend
-from core.models.models import one_model
+from core.models.models import single_model
 from core.policy import Venue
 from core.prompts import open_template
 from core.turns.jobs import Job
@@ -91,7 +91,7 @@ class Office:
         self.memory = RedisMemory(client, retention=3600)
         answer_settings = AnswerSettings("", 0.7, 500, ModelLimits(4000, 4096))
         self.assistant = Assistant(
-            self.memory, one_model(TgiBackend(tgi.url), open_template("falcon")), answer_settings
+            self.memory, single_model(TgiBackend(tgi.url), open_template("falcon")), answer_settings
         )
         self.workers: list[Worker] = []
         self.queue = self.open_queue()
