@@ -58,7 +58,7 @@ class _Events:
 
     async def on_socket_event_type(self, event: str) -> None:
         if self.gateway:
-            self.gateway.heard(event)
+            self.gateway.event_received(event)
 
     async def on_error(self, name: str, *_: Any, **__: Any) -> None:
         log.exception("event handler failed", what=name)  # noqa: LOG004 - discord.py is handling one

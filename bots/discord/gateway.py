@@ -1,4 +1,4 @@
-"""The gateway, supervised: it comes back, resumes, notices when it is deaf, and looks for what it missed."""
+"""The gateway, supervised: it reconnects, resumes, notices when no events come, and looks for missed messages."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from core.errors import ParleyError, PlatformError, PlatformUnauthorized
 
 log = structlog.get_logger()
 
-WAITS = (1, 2, 4, 8, 15, 30, 60)
+RECONNECT_SECONDS = (1, 2, 4, 8, 15, 30, 60)
 """Seconds between two connections that failed; the last one for ever. Discord allows 1000 a day."""
-PROBE = 10.0
+PROBE_SECONDS = 10.0
 """Seconds in which an event that we ask for has to come."""
-MISSED_FOR = 3600.0
-"""Seconds after which a question that was missed is not answered any more: it would surprise people."""
-UNNOTICED = 120.0
+MISSED_SECONDS = 3600.0
+"""Seconds after which a missed question is not answered any more: it would surprise people."""
+UNNOTICED_SECONDS = 120.0
 """Seconds for which a connection may have been dead before that is noticed: the library waits for 60, looks each 41."""
 MOST_CHANNELS, MOST_MESSAGES = 1000, 1000
-"""Of what was missed, so many channels, and messages of each, are looked through."""
+"""Channels that are searched for missed messages, and messages of each."""
 SEARCH_TIMEOUT = 60.0
 """Seconds that one channel may take: ten pages, of which Discord gives one a second."""
-SEARCH_WAITS = (0.0, 1.0, 4.0)
-"""Seconds before each try to look through a channel."""
-FEW_IDENTIFIES = 20
+SEARCH_RETRY_SECONDS = (0.0, 1.0, 4.0)
+"""Seconds before each try to search a channel."""
+FEW_SESSIONS = 20
 """Connections that are left of the day's 1000 for an operator to put something right; Discord would reset the token."""
 INTENT = (
     "Switch the Message Content Intent on at discord.com/developers > your application > Bot, "
     "or set DISCORD_MESSAGE_CONTENT=false: then Parley hears what mentions it, and direct messages."
 )
-LONGEST_IDENTIFY_WAIT = 600.0
+LONGEST_SESSION_WAIT = 600.0
 """Seconds before the limit is read again."""
-IDENTIFIES = "Find out in the log why Parley connects so often; it connects again when Discord allows it."
-HOPELESS = {
-    4004: ("Discord does not accept the bot token", ADVICE),
+SESSION_LIMIT_ADVICE = "Find out in the log why Parley connects so often; it connects again when Discord allows it."
+FATAL_CODES = {
+    4004: ("Discord rejects the bot token", ADVICE),
     4010: ("Discord does not know that shard", "Check DISCORD_SHARD_COUNT and DISCORD_SHARD_IDS."),
     4011: ("the bot is on too many servers for one connection", "Set DISCORD_SHARD_COUNT to 2 or more."),
     4012: ("Discord does not speak this version any more", "Update Parley."),
@@ -51,7 +51,7 @@ HOPELESS = {
 }
 
 
-class Hears(Protocol):
+class MessageListener(Protocol):
     """Takes messages."""
 
     state: Any
@@ -64,105 +64,111 @@ class Hears(Protocol):
 class Gateway:
     """Keeps one client connected, on one connection or several: those are known by their number."""
 
-    def __init__(self, client: Any, listener: Hears, settings: DiscordSettings, calls: Calls | None = None) -> None:
-        self.let_in = asyncio.Event()
-        """Discord has let us in, for the first time."""
+    def __init__(
+        self, client: Any, listener: MessageListener, settings: DiscordSettings, calls: Calls | None = None
+    ) -> None:
+        self.first_ready = asyncio.Event()
+        """Discord has accepted us, for the first time."""
         self._client = client
         self._listener = listener
         self._calls = calls or Calls(client)
         self._silence = settings.discord_silence_seconds
-        self._heard_at = time.monotonic()
-        self._deaf = False
+        self._event_at = time.monotonic()
+        self._silent = False
         self._live: set[int] = set()
-        self._told: set[int] = set()
-        self._until: dict[int, float] = {}
-        self._behind: dict[int, float] = {}
-        self._looking = asyncio.Lock()
+        """Shards whose connection is open."""
+        self._ready: set[int] = set()
+        """Shards that know their servers."""
+        self._broken_at: dict[int, float] = {}
+        """When a connection broke, or brought events for the last time."""
+        self._missing_since: dict[int, float] = {}
+        """From when on messages are to be looked for."""
+        self._searching = asyncio.Lock()
 
     @property
-    def hears(self) -> bool:
+    def connected(self) -> bool:
         """Whether events come in, on every connection."""
         shards = getattr(self._client, "shards", None) or (0,)
-        return not self._deaf and bool(self._client.is_ready()) and self._live.issuperset(shards)
+        return not self._silent and bool(self._client.is_ready()) and self._live.issuperset(shards)
 
     @property
     def caught_up(self) -> bool:
-        """Whether events come in, and nothing that was missed is still to be looked for."""
-        return self.hears and not self._behind and not self._looking.locked()
+        """Whether events come in, and all missed messages were looked for."""
+        return self.connected and not self._missing_since and not self._searching.locked()
 
-    def heard(self, kind: str) -> None:
+    def event_received(self, kind: str) -> None:
         """An event came."""
-        self._heard_at = time.monotonic()
+        self._event_at = time.monotonic()
         if kind in ("READY", "RESUMED"):
-            self._deaf = False
-            self.let_in.set()
+            self._silent = False
+            self.first_ready.set()
             log.info("connected to Discord", how=kind.lower(), bot=str(self._client.user))
 
     def lost(self, shard: int = 0) -> None:
         """A connection broke, and perhaps brought nothing for a while before."""
         if shard in self._live:
             self._live.discard(shard)
-            self._until.setdefault(shard, time.time() - UNNOTICED)
+            self._broken_at.setdefault(shard, time.time() - UNNOTICED_SECONDS)
 
     def resumed(self, shard: int = 0) -> None:
-        """A connection goes on where it broke: what was said meanwhile, Discord tells by itself."""
+        """A connection continues where it broke: Discord sends what was said meanwhile on its own."""
         self._live.add(shard)
-        self._until.pop(shard, None)
+        self._broken_at.pop(shard, None)
 
     def identified(self, shard: int = 0) -> None:
-        """A connection began anew: what was said since we last heard everything is to be looked for."""
-        since = self._until.pop(shard, 0.0)  # 0 in a new process: what went before, only Redis knows
-        self._behind[shard] = min(since, self._behind.get(shard, since))
-        self._told.discard(shard)
+        """A connection began anew: messages since the last event are to be looked for."""
+        since = self._broken_at.pop(shard, 0.0)  # 0 in a new process: what went before, only Redis knows
+        self._missing_since[shard] = min(since, self._missing_since.get(shard, since))
+        self._ready.discard(shard)
         self._live.add(shard)
 
     async def ready(self, shard: int = 0) -> None:
-        """A connection that began anew knows its servers, so it can be looked for."""
+        """A connection that began anew knows its servers, so they can be searched."""
         log.info("server list received", servers=len(self._client.guilds))
-        self._told.add(shard)
+        self._ready.add(shard)
         try:
-            await self.keep_up()
+            await self.catch_up()
         except ParleyError as error:
             log.warning("search for missed messages failed", error=str(error))
 
-    async def keep_up(self) -> None:
-        """Look for what was missed, if there may be something; then note that we have heard everything until now.
+    async def catch_up(self) -> None:
+        """Look for missed messages, if there may be some; then note that we have heard everything until now.
 
         Raises:
-            StorageError: Redis is away. What was missed is looked for the next time.
+            StorageError: Redis is away. Missed messages are looked for the next time.
         """
-        async with self._looking:
-            for shard in sorted(self._behind.keys() & self._told):
-                since = self._behind.pop(shard)
+        async with self._searching:
+            for shard in sorted(self._missing_since.keys() & self._ready):
+                since = self._missing_since.pop(shard)
                 try:
-                    await self.stay()
+                    await self.keep_servers()
                     if known := since or await self._listener.state.alive():
-                        if known < time.time() - MISSED_FOR:
+                        if known < time.time() - MISSED_SECONDS:
                             log.warning("missed messages too old", seconds=round(time.time() - known))
-                        await self._look_for_missed(max(known, time.time() - MISSED_FOR), shard)
+                        await self._search_missed(max(known, time.time() - MISSED_SECONDS), shard)
                 except BaseException:
-                    self._behind[shard] = min(since, self._behind.get(shard, since))
+                    self._missing_since[shard] = min(since, self._missing_since.get(shard, since))
                     raise
-            if self.hears and not self._behind:
+            if self.connected and not self._missing_since:
                 await self._listener.state.beat()
 
     async def run(self) -> None:
         """Connect, and connect again, for ever.
 
         Raises:
-            PlatformUnauthorized: Discord will not have us, and would not later either.
+            PlatformUnauthorized: Discord refuses us, and would later.
         """
         attempt = 0
         while True:
-            await self._spare_identifies()
+            await self._wait_for_session_limit()
             began = time.monotonic()
             try:
                 await self._client.connect()
             except discord.PrivilegedIntentsRequired:
-                raise _hopeless(4014) from None
+                raise _fatal(4014) from None
             except discord.ConnectionClosed as closed:
-                if closed.code in HOPELESS:
-                    raise _hopeless(closed.code) from None
+                if closed.code in FATAL_CODES:
+                    raise _fatal(closed.code) from None
                 error: Exception = closed
             except (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError, AttributeError) as fault:
                 # AttributeError: the library's own, when its very first connection is refused.
@@ -170,12 +176,12 @@ class Gateway:
             else:
                 return
             attempt = 0 if time.monotonic() - began > 60 else attempt + 1
-            wait = WAITS[min(attempt, len(WAITS)) - 1]
+            wait = RECONNECT_SECONDS[min(attempt, len(RECONNECT_SECONDS)) - 1]
             log.warning("gateway disconnected; reconnecting", error=type(error).__name__, again_in=wait)
             await asyncio.sleep(wait)
 
-    async def _spare_identifies(self) -> None:
-        """Wait for the next day rather than use up this one's connections: a process may be started again for ever."""
+    async def _wait_for_session_limit(self) -> None:
+        """Wait for the next day rather than use up this day's connections: a supervisor may restart us for ever."""
         while True:
             try:
                 answer = await self._calls("read connection limits", "GET", "/gateway/bot")
@@ -184,10 +190,10 @@ class Gateway:
                 return
             limit = answer.data.get("session_start_limit")
             left, wait = (limit.get("remaining"), limit.get("reset_after")) if isinstance(limit, dict) else (None, None)
-            if not (isinstance(left, int) and isinstance(wait, int | float) and left < FEW_IDENTIFIES and wait > 0):
+            if not (isinstance(left, int) and isinstance(wait, int | float) and left < FEW_SESSIONS and wait > 0):
                 return
-            seconds = min(wait / 1000, LONGEST_IDENTIFY_WAIT)
-            log.error("daily connections used up", remedy=IDENTIFIES, again_in=round(seconds))
+            seconds = min(wait / 1000, LONGEST_SESSION_WAIT)
+            log.error("daily connections used up", remedy=SESSION_LIMIT_ADVICE, again_in=round(seconds))
             await asyncio.sleep(seconds)
 
     async def hang_up(self) -> None:
@@ -197,39 +203,39 @@ class Gateway:
             if socket is not None and socket.open:
                 await socket.close(code=1000)
 
-    async def stay(self) -> None:
-        """Servers that we are in were not left for good, though we may not have heard how we came back.
+    async def keep_servers(self) -> None:
+        """Note that we are in our servers: one that we left may have invited us again, unheard.
 
         Raises:
             StorageError: Redis is away.
         """
         await self._listener.state.join(*(str(guild.id) for guild in self._client.guilds))
 
-    def minds(self, guild: str) -> bool:
-        """Whether we would know if we were in a server: whether it is on a connection of ours."""
+    def owns(self, guild: str) -> bool:
+        """Whether a server belongs to a connection of ours, so that we know whether we are in it."""
         shards = getattr(self._client, "shards", None)
         return not shards or (int(guild) >> 22) % self._client.shard_count in shards
 
     async def watch(self) -> None:
-        """A socket may answer heartbeats and bring no events: ask for one, and hang up if it does not come."""
+        """A socket may answer heartbeats and bring no events: ask for one, and reconnect if it does not come."""
         while True:
             await asyncio.sleep(min(30.0, self._silence / 4))
-            if not self.hears or time.monotonic() - self._heard_at < self._silence:
+            if not self.connected or time.monotonic() - self._event_at < self._silence:
                 continue
             guild = next(iter(self._client.guilds), None)
             if guild is None or self._client.user is None:
                 continue
             asked_at = time.monotonic()
             try:
-                async with asyncio.timeout(min(PROBE, self._silence)):
+                async with asyncio.timeout(min(PROBE_SECONDS, self._silence)):
                     await guild.query_members(user_ids=[self._client.user.id], cache=False)
             except (TimeoutError, discord.DiscordException, ConnectionError):
-                if self._heard_at > asked_at:
+                if self._event_at > asked_at:
                     continue
-                log.warning("gateway silent; reconnecting", seconds=round(time.monotonic() - self._heard_at))
-                self._deaf = True
+                log.warning("gateway silent; reconnecting", seconds=round(time.monotonic() - self._event_at))
+                self._silent = True
                 for shard in self._live:
-                    self._until[shard] = time.time() - (time.monotonic() - self._heard_at)
+                    self._broken_at[shard] = time.time() - (time.monotonic() - self._event_at)
                 for socket in self._sockets():
                     await socket.socket.close(code=4000)
 
@@ -240,8 +246,8 @@ class Gateway:
         elif self._client.ws is not None:
             yield self._client.ws
 
-    async def _look_for_missed(self, since: float, shard: int) -> None:
-        """Read what was said since then where we may have been spoken to; what was answered is known as such."""
+    async def _search_missed(self, since: float, shard: int) -> None:
+        """Read what was said since then where we may have been asked; answered questions are known as such."""
         after = int((since - self._calls.clock.ahead) * 1000 - 1_420_070_400_000) << 22
         found = 0
         for channel in await self._channels(after, shard):
@@ -249,9 +255,9 @@ class Gateway:
         log.info("missed messages searched", seconds=round(time.time() - since), messages=found)
 
     async def _search(self, channel: Any, after: discord.Object) -> int:
-        """Hear what was said in one channel, to the end. Returns how many messages that were."""
+        """Take what was said in one channel. Returns the number of messages."""
         said: list[discord.Message] = []
-        for wait in SEARCH_WAITS:
+        for wait in SEARCH_RETRY_SECONDS:
             await asyncio.sleep(wait)
             try:
                 async with asyncio.timeout(SEARCH_TIMEOUT):
@@ -296,6 +302,6 @@ class Gateway:
         return list(channels.values())
 
 
-def _hopeless(code: int) -> PlatformUnauthorized:
-    said, remedy = HOPELESS[code]
+def _fatal(code: int) -> PlatformUnauthorized:
+    said, remedy = FATAL_CODES[code]
     return PlatformUnauthorized(said, code=str(code), remedy=remedy)

@@ -64,7 +64,7 @@ class Discord:
     @property
     def connected(self) -> bool:
         """Whether what people say reaches us."""
-        return self._client.gateway is not None and self._client.gateway.hears
+        return self._client.gateway is not None and self._client.gateway.connected
 
     @property
     def place(self) -> str:
@@ -111,7 +111,7 @@ class Discord:
 
     async def _first_connection(self, gateway: Gateway, running: asyncio.Task[None]) -> None:
         """Wait until we hear Discord, or are asked to stop, or it will not have us."""
-        waits = [asyncio.create_task(gateway.let_in.wait()), asyncio.create_task(self._stopping.asked.wait())]
+        waits = [asyncio.create_task(gateway.first_ready.wait()), asyncio.create_task(self._stopping.asked.wait())]
         try:
             await asyncio.wait({running, *waits}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -142,11 +142,11 @@ class Discord:
         while True:
             try:
                 if gateway := self._client.gateway:
-                    await gateway.keep_up()
+                    await gateway.catch_up()
                     wait = HEARD_NOTE_SECONDS if gateway.caught_up else HEARD_RETRY_SECONDS
                     if gateway.caught_up and time.monotonic() - cleaned >= CLEANING_SECONDS:
-                        await gateway.stay()
-                        if forgotten := await state.forget_left(memory, gateway.minds):
+                        await gateway.keep_servers()
+                        if forgotten := await state.forget_left(memory, gateway.owns):
                             log.info("left servers forgotten", messages=forgotten)
                         cleaned = time.monotonic()
             except ParleyError as error:
@@ -189,7 +189,7 @@ async def log_in(client: discord.Client, settings: DiscordSettings) -> bool:
         async with asyncio.timeout(30):
             await client.login(secret.get_secret_value())
     except discord.LoginFailure:
-        raise PlatformUnauthorized("Discord does not accept the bot token", code="401", remedy=ADVICE) from None
+        raise PlatformUnauthorized("Discord rejects the bot token", code="401", remedy=ADVICE) from None
     except (discord.DiscordException, aiohttp.ClientError, TimeoutError, OSError, TypeError) as error:
         # TypeError: the library's own, for an answer that is text where it expects an object.
         with suppress(Exception):

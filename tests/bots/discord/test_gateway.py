@@ -44,7 +44,7 @@ async def test_what_is_said_during_an_outage_is_answered(discord: DiscordDouble,
         await wait_until(lambda: not ear.platform.connected)
         before = await ear.state.alive()
         missed = discord.mention("are you there?")
-        await ear.gateway.keep_up()
+        await ear.gateway.catch_up()
         assert await ear.state.alive() == before
         discord.gateway.refuse_handshakes = 0
         await wait_until(lambda: ear.turn(missed))
@@ -141,7 +141,7 @@ async def test_servers_of_other_processes_are_forgotten_by_them(
     """Who has not their connection does not know whether we are there again."""
     async with listening(discord, client, discord_shard_count="2", discord_shard_ids="0") as ear:
         await wait_until(lambda: ear.gateway.caught_up)
-        assert [ear.gateway.minds(str(number << 22)) for number in (2, 3)] == [True, False]
+        assert [ear.gateway.owns(str(number << 22)) for number in (2, 3)] == [True, False]
 
 
 async def test_however_much_is_said_meanwhile_all_of_it_is_read(
