@@ -30,7 +30,7 @@ from core.errors import (
     ToolWanted,
 )
 from core.models.backends.openai import OpenAIBackend
-from core.models.backends.server import seconds
+from core.models.backends.server import retry_after_seconds
 from core.models.generation import Deadlines, generate
 from core.prompts.families import ChatTemplate
 from core.types import (
@@ -54,7 +54,7 @@ from tests.waiting import wait_until
 
 TEXT = " one two three four five"
 SOME = " one two"
-BROKEN: dict[str, tuple[type[GenerationError], type[GenerationError]]] = {
+SERVER_FAILURES: dict[str, tuple[type[GenerationError], type[GenerationError]]] = {
     **dict.fromkeys(sorted(ENDS | EVENTS.keys()), (StreamBroken, ModelUnavailable)),
     "stall": (ModelTimeout, ModelTimeout),
     "overloaded": (ModelOverloaded, ModelOverloaded),
@@ -103,7 +103,7 @@ async def hear(backend: OpenAIBackend, request: GenerationRequest | None = None)
 
 
 @pytest.mark.parametrize("after", [2, 0])
-@pytest.mark.parametrize("fault", BROKEN)
+@pytest.mark.parametrize("fault", SERVER_FAILURES)
 async def test_a_broken_stream_is_a_typed_error(server: OpenAIDouble, fault: str, after: int) -> None:
     """What came before it stands."""
     server.fault(fault, after=after)
@@ -111,7 +111,7 @@ async def test_a_broken_stream_is_a_typed_error(server: OpenAIDouble, fault: str
     text, error = await collect(backend, ask(SECRET))
     await backend.aclose()
     assert text == (SOME if after else "")
-    check(error, BROKEN[fault][0 if after else 1], server.api)
+    check(error, SERVER_FAILURES[fault][0 if after else 1], server.api)
 
 
 @pytest.mark.parametrize("fault", REFUSED)
@@ -252,8 +252,13 @@ async def test_a_model_without_a_system_role_gets_it_with_the_first_words(server
 
 async def test_a_date_says_when_to_come_back() -> None:
     """As proxies write it."""
-    assert seconds(formatdate(time.time() + 60, usegmt=True)) == pytest.approx(60, abs=2)
-    assert (seconds("soon"), seconds(None), seconds("-1"), seconds("2.5")) == (None, None, 0, 2.5)
+    assert retry_after_seconds(formatdate(time.time() + 60, usegmt=True)) == pytest.approx(60, abs=2)
+    assert (
+        retry_after_seconds("soon"),
+        retry_after_seconds(None),
+        retry_after_seconds("-1"),
+        retry_after_seconds("2.5"),
+    ) == (None, None, 0, 2.5)
 
 
 async def test_a_prompt_without_messages_is_completed(server: OpenAIDouble, backend: OpenAIBackend) -> None:

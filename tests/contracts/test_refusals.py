@@ -418,7 +418,7 @@ async def test_nothing_is_learned_from_where_a_redirect_leads() -> None:
 
 async def test_all_who_wait_for_a_hanging_server_wait_for_the_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The eighth asker waits as long as the first."""
-    monkeypatch.setattr("core.models.backends.detect.DEADLINE", 0.2)
+    monkeypatch.setattr("core.models.backends.detect.PAGE_TIMEOUT", 0.2)
     asked = asyncio.Event()
 
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

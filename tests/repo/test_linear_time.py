@@ -25,7 +25,7 @@ from core.assistant import commands
 from core.markdown import fences, links
 from core.markdown import healing as markdown
 from core.memory import choices as preferences
-from core.models.backends.openai_stream import Events
+from core.models.backends.openai_stream import EventParser
 from core.models.backends.refusals import Dialect, remedy
 from core.models.backends.server import Server
 from core.models.backends.untrusted import Halves, TooLarge, said
@@ -59,7 +59,7 @@ def in_pieces(begin: Callable[[], Any], text: str) -> None:
 
 def in_events(text: str) -> None:
     """A text as bytes of a stream."""
-    reader, data = Events(), text.encode("utf-8", "replace")
+    reader, data = EventParser(), text.encode("utf-8", "replace")
     with suppress(TooLarge):
         for place in range(0, len(data), PIECE):
             reader.feed(data[place : place + PIECE])

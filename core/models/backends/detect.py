@@ -1,4 +1,4 @@
-"""What a server speaks, asked once: TGI's own protocol, or OpenAI's."""
+"""Detects once which API a server has: TGI's own, or OpenAI's."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ log = structlog.get_logger()
 
 Api = Literal["tgi", "openai"]
 
-DEADLINE = 5.0
-"""Seconds for each page that is asked for."""
+PAGE_TIMEOUT = 5.0
+"""Seconds that each page has to arrive."""
 
 
 async def detect(server: Server) -> Api:
-    """Ask a server what it speaks; an address that ends in ``/v1`` says so itself.
+    """Ask a server which API it has; an address that ends in ``/v1`` is OpenAI's.
 
-    TGI speaks both, and its own protocol tells more. Where neither can be seen it is taken for TGI behind a proxy that
-    lets nothing else through.
+    TGI has both, and its own tells more. A server that shows neither counts as TGI behind a proxy that hides the rest.
 
     Raises:
         ModelUnavailable: it cannot be reached.
@@ -38,10 +37,10 @@ async def detect(server: Server) -> Api:
     if path.endswith("/v1"):
         return "openai"
     try:
-        _, body = await server.get("info", timeout=DEADLINE)
+        _, body = await server.get("info", timeout=PAGE_TIMEOUT)
         if _is_tgi(body):
             return "tgi"
-        status, _ = await server.get(f"{path}/v1/models", timeout=DEADLINE)
+        status, _ = await server.get(f"{path}/v1/models", timeout=PAGE_TIMEOUT)
     except (aiohttp.ClientError, OSError) as error:
         raise server.unreachable(error) from None
     except TooLarge as error:
@@ -58,9 +57,9 @@ def _is_tgi(body: bytes) -> bool:
 
 
 class DetectedBackend:
-    """A server that is asked what it speaks before it is asked anything else; ``api`` says it once that is known.
+    """A backend whose API is detected before the first request; ``api`` is None until then.
 
-    All who wait for that wait for the same answer: nobody waits longer because others came before.
+    All requests that wait for it share one detection.
     """
 
     def __init__(self, server: Server, open_as: Callable[[Api], Backend]) -> None:
@@ -70,7 +69,7 @@ class DetectedBackend:
         self._detecting: asyncio.Task[Backend] | None = None
 
     async def known(self) -> Backend:
-        """The backend for what it speaks. Raises GenerationError until the server can be reached."""
+        """The backend for the detected API. Raises GenerationError while the server can't be reached."""
         if self._backend:
             return self._backend
         if self._detecting is None:
@@ -107,7 +106,7 @@ class DetectedBackend:
             return False
 
     async def aclose(self) -> None:
-        """Let go of connections."""
+        """Close all connections."""
         if self._detecting:
             self._detecting.cancel()
         if self._backend:

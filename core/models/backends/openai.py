@@ -1,12 +1,12 @@
 """Any server that speaks OpenAI's API: vLLM, SGLang, llama.cpp, Ollama, LM Studio, TGI, Hugging Face's router.
 
-Read with aiohttp and not with a client library: per token that costs a fraction, and the servers differ where a client
-library is strict. An answer is whole when a choice has a finish reason or ``[DONE]`` came; a stream that ends with
-neither is broken. An error may come in any event, in many shapes. Token counts may come on any chunk, also on one
-without choices. Reasoning has a field or a part of its own, or stands in the text, which is the business of
-``core.models.generation``. What a server refuses is left out or put in other words, where it says so (``refusals``).
+It is read with aiohttp and not with a client library, which costs more per token and is strict where servers differ. An
+answer is complete when a choice has a finish reason or ``[DONE]`` came; a stream that ends with neither is broken. An
+error can come in any event, in many shapes, and token counts on any chunk. Reasoning has a field or a part of its own,
+or is in the text, where ``core.models.generation`` removes it. If a server refuses a field, the request is sent again
+without it or in other words (``refusals``).
 
-A prompt with ``chat()`` goes to ``/chat/completions``, where the server's own template writes it down, any other as
+A prompt with ``chat()`` goes to ``/chat/completions``, where the server applies its own template; any other is sent as
 text to ``/completions``.
 """
 
@@ -35,9 +35,17 @@ from core.errors import (
     ToolWanted,
 )
 from core.models.backends.openai_models import CONTEXT_PAGES, context_on, listed_context, model_names
-from core.models.backends.openai_stream import FILTERED, TOOLS, AnswerFault, Event, Reader, StrangeEvent, events_of
+from core.models.backends.openai_stream import (
+    FILTER_REASONS,
+    TOOL_REASONS,
+    AnswerFault,
+    AnswerReader,
+    Event,
+    StrangeEvent,
+    read_events,
+)
 from core.models.backends.refusals import BUSY, NO_CHAT, NO_KEY, NO_MODEL, TOO_LONG, Dialect, remedy
-from core.models.backends.server import CONNECT_TIMEOUT, Auth, Server, seconds
+from core.models.backends.server import CONNECT_TIMEOUT, Auth, Server, retry_after_seconds
 from core.models.backends.untrusted import TooLarge, count, parse, read_some, said
 from core.types import Done, GenerationRequest, ModelLimits, Streamed
 
@@ -48,7 +56,7 @@ MAX_WORDINGS = 8
 
 
 class _AskDifferently(Exception):
-    """The server refused the request, and would take it in other words."""
+    """The server refused the request, and accepts it in other words."""
 
     def __init__(self, dialect: Dialect) -> None:
         super().__init__("asked again")
@@ -57,21 +65,21 @@ class _AskDifferently(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """One try at a request: in which words, and what came of it so far. After a ``last`` one there is no other."""
+    """One attempt at a request, and what the server has answered so far; ``last`` if there is no further attempt."""
 
     body: Mapping[str, Any]
     dialect: Dialect
     last: bool
-    reader: Reader = field(default_factory=Reader)
+    reader: AnswerReader = field(default_factory=AnswerReader)
 
     @property
     def words(self) -> str:
-        """All that people wrote in it."""
+        """All text that people wrote in it."""
         return str(self.body.get("prompt", "")) or "\n".join(message["content"] for message in self.body["messages"])
 
 
 class OpenAIBackend:
-    """A server at ``url``, which ends in ``/v1`` on most; an address without a path gets that one.
+    """A server at ``url``, which ends in ``/v1`` on most; that is added to an address without a path.
 
     ``model`` is what the server calls it; without one, the first that the server lists. ``idle_timeout`` is the longest
     silence on the wire, in seconds. For the key see ``core.models.Server``.
@@ -119,13 +127,13 @@ class OpenAIBackend:
             else:
                 break
         if dialect is not known:
-            self._dialect = replace(dialect, once=frozenset())
+            self._dialect = replace(dialect, omitted_once=frozenset())
         for item in asked.reader.end():
             yield item
         yield self._done(asked.reader)
 
     async def _ask(self, asked: _Request) -> AsyncGenerator[Streamed, None]:
-        """Ask once. Raises _AskDifferently where that helps."""
+        """Make one attempt. Raises _AskDifferently where another one can succeed."""
         reader = asked.reader
         try:
             async with self._post(asked.body) as response:
@@ -133,7 +141,7 @@ class OpenAIBackend:
                     raise self._server.redirected(response)
                 if response.status != 200:
                     raise await self._refused(response, asked)
-                async with aclosing(events_of(response, reader)) as events:
+                async with aclosing(read_events(response, reader)) as events:
                     async for event in events:
                         for item in self._understood(asked, event):
                             yield item
@@ -145,19 +153,19 @@ class OpenAIBackend:
         if not reader.finished:
             raise self._server.broken("closed the stream before the answer was complete", spoke=reader.spoke)
 
-    def _done(self, reader: Reader) -> Done:
-        """The end that the server gave as its reason. Raises GenerationError for what is no whole answer."""
+    def _done(self, reader: AnswerReader) -> Done:
+        """The end of the answer. Raises GenerationError if it is incomplete by the server's own reason."""
         if ending := reader.ending:
             return Done(ending, reader.usage)
-        if reader.reason in FILTERED:
+        if reader.reason in FILTER_REASONS:
             raise self._server.error(AnswerFiltered, f"ended the answer with finish_reason {reader.reason}")
-        if reader.reason in TOOLS:
+        if reader.reason in TOOL_REASONS:
             raise self._server.error(ToolWanted, f"ended the answer with finish_reason {reader.reason}")
         shown = reader.reason[:40] if re.fullmatch(r"[\w.-]+", reader.reason) else "…"
         raise self._server.error(AnswerCutOff, f"ended the answer with an unknown finish_reason: {shown}")
 
     async def limits(self) -> ModelLimits | None:
-        """Context length, from wherever it is told: vLLM and SGLang list it, llama.cpp, TGI and LM Studio have a page.
+        """Context length: vLLM and SGLang tell it in their list, llama.cpp, TGI and LM Studio on a page.
 
         Raises:
             GenerationError: the server is away, or refuses.
@@ -168,7 +176,7 @@ class OpenAIBackend:
             return ModelLimits(total - 1, total, model)
         for page in CONTEXT_PAGES:
             try:
-                content = await self._server.tells(self._beside(page))
+                content = await self._server.get_json(self._beside(page))
             except GenerationError:
                 continue
             if total := context_on(page, content, model):
@@ -176,19 +184,19 @@ class OpenAIBackend:
         return None
 
     async def served_template(self) -> tuple[str, str, str] | None:
-        """The model's chat template, BOS and EOS where the server tells them, as llama.cpp does; else None.
+        """The model's chat template, BOS and EOS if the server tells them, as llama.cpp does; else None.
 
         Raises:
             GenerationError: the server is away, or refuses.
         """
-        told = await self._server.tells(self._beside("props"))
+        told = await self._server.get_json(self._beside("props"))
         if not isinstance(told, dict) or not isinstance(source := told.get("chat_template"), str) or not source:
             return None
         bos, eos = (token if isinstance(token := told.get(key), str) else "" for key in ("bos_token", "eos_token"))
         return source, bos, eos
 
     async def healthy(self) -> bool:
-        """Whether ``/health`` says so or, where there is none, whether models are listed. Never raises."""
+        """Whether ``/health`` answers 200 or, where there is none, the list of models. Never raises."""
         try:
             status, _ = await self._server.get(self._beside("health"))
             if status in (404, 405):
@@ -198,12 +206,12 @@ class OpenAIBackend:
         return status == 200
 
     async def models(self) -> list[str]:
-        """The names of the models that the server lists; none where it does not. Raises GenerationError."""
+        """The names of the models that the server lists. Raises GenerationError."""
         await self._list()
         return list(self._names)
 
     async def aclose(self) -> None:
-        """Close what is open."""
+        """Close all connections."""
         if self._session:
             await self._session.close()
             self._session = None
@@ -223,7 +231,7 @@ class OpenAIBackend:
         return self._session.post(page, data=data, headers=headers, allow_redirects=False)
 
     async def _body(self, request: GenerationRequest) -> dict[str, Any]:
-        """Only what is in use: strict servers refuse what they do not know."""
+        """The request's body, with only the fields in use: strict servers refuse unknown ones."""
         prompt = request.prompt
         body: dict[str, Any] = {
             "max_tokens": request.max_new_tokens,
@@ -244,11 +252,11 @@ class OpenAIBackend:
         return body
 
     def _first(self, dialect: Dialect) -> str:
-        """The first listed model that can chat, and did not refuse to; "" if none is listed."""
-        return next((name for name in self._names if name not in dialect.skipped), "")
+        """The first listed model that has not refused to chat; "" if there is none."""
+        return next((name for name in self._names if name not in dialect.skipped_models), "")
 
     async def _list(self) -> Any:
-        listing = await self._server.tells("models")
+        listing = await self._server.get_json("models")
         self._names = model_names(listing)
         return listing
 
@@ -262,7 +270,7 @@ class OpenAIBackend:
         """A page that stands beside ``/v1``, not below it."""
         return f"{self._server.url.path.rstrip('/').removesuffix('/v1')}/{page}"
 
-    def _explain(self, error: Exception, reader: Reader) -> GenerationError:
+    def _explain(self, error: Exception, reader: AnswerReader) -> GenerationError:
         """The typed error for a connection that failed."""
         server = self._server
         if isinstance(error, aiohttp.ConnectionTimeoutError):
@@ -274,7 +282,7 @@ class OpenAIBackend:
         return server.broken(f"dropped the connection ({cause(error)})", spoke=reader.spoke)
 
     def _understood(self, asked: _Request, event: Event) -> list[Streamed]:
-        """What one event says; an error in it is raised."""
+        """What one event adds to the answer. Raises the error that it reports."""
         try:
             return asked.reader.read(event)
         except AnswerFault as fault:
@@ -287,7 +295,7 @@ class OpenAIBackend:
         raise self._server.broken(what, spoke=asked.reader.spoke)
 
     def _reported(self, error: Any, asked: _Request) -> Exception:
-        """The error for one that came inside a stream."""
+        """Our error for one that was reported inside a stream."""
         refusal, param, spoke = said(error), _param(error), asked.reader.spoke
         what = "refused the request" + self._server.quote(refusal, asked.words)
         kind = next((kind for pattern, kind in _BY_WORDS if pattern.search(refusal)), None)
@@ -311,7 +319,7 @@ class OpenAIBackend:
             text = raw.decode("utf-8", "replace").strip()
             refusal = "" if text.startswith("<") else text[:2000]
         param, status = _param(told), response.status
-        what = self._server.answered(response) + self._server.quote(refusal, asked.words)
+        what = self._server.status_line(response) + self._server.quote(refusal, asked.words)
         if status not in _FINAL and (NO_MODEL.search(refusal) or NO_CHAT.search(refusal)):
             await self._try_list()  # for another model, or for the operator to choose from
         if status not in _FINAL and (other := self._other(asked, refusal, param)):
@@ -319,23 +327,23 @@ class OpenAIBackend:
         if status in (400, 422) and NO_KEY.search(refusal):
             return self._server.error(ModelUnauthorized, what)
         advice = remedy(refusal, param, status, self._names)
-        after, too_long = seconds(response.headers.get("Retry-After")), bool(TOO_LONG.search(refusal))
+        after, too_long = retry_after_seconds(response.headers.get("Retry-After")), bool(TOO_LONG.search(refusal))
         return self._server.refusal(status, what, too_long=too_long, remedy=advice, retry_after=after)
 
     def _other(self, asked: _Request, refusal: str, param: str) -> Dialect | None:
-        """How to ask again after a refusal; None if asking again does not help."""
+        """How to ask again after a refusal; None if that does not help."""
         if asked.last:
             return None
         if not self.model and (NO_CHAT.search(refusal) or NO_MODEL.search(refusal)):
             model = str(asked.body.get("model", ""))
-            skips = replace(asked.dialect, skipped=asked.dialect.skipped | {model})
+            skips = replace(asked.dialect, skipped_models=asked.dialect.skipped_models | {model})
             if self._first(skips):
                 return skips
         return asked.dialect.after(refusal, param, asked.body)
 
 
 _FINAL = (401, 402, 403, 407, 429)
-"""Statuses of refusals that no other words would change."""
+"""Statuses of refusals that don't depend on how the request was worded."""
 _BY_WORDS = ((TOO_LONG, PromptTooLong), (BUSY, ModelOverloaded), (NO_KEY, ModelUnauthorized))
 
 

@@ -1,4 +1,4 @@
-"""What an OpenAI stream says: bytes cut into events, and events added up to an answer."""
+"""Reads an OpenAI stream: bytes become events, and events become an answer."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ import aiohttp
 from core.models.backends.untrusted import LARGEST_BODY, Halves, TooLarge, count, described, parse, read, words
 from core.types import Delta, Ending, Streamed, Thinking, Usage
 
-LARGEST_EVENT = 1_000_000
-"""Bytes of one event, and of one line; more is no part of an answer."""
-TAIL = 1.0
-"""Seconds to wait for token counts and ``[DONE]`` after the answer itself has ended."""
+MAX_EVENT_BYTES = 1_000_000
+"""Bytes of one event or line; a longer one ends the answer with an error."""
+TAIL_SECONDS = 1.0
+"""Seconds to wait for token counts and ``[DONE]`` after the answer has ended."""
 DONE = (b"[DONE]", b'"[DONE]"')
 
 _BOM = b"\xef\xbb\xbf"
 
 
 class Event(NamedTuple):
-    """The data of one event; ``error`` says that the server called it an error."""
+    """The data of one event; ``error`` if the server named it an error."""
 
     data: bytes
     error: bool = False
 
 
-class Events:
-    """Cuts bytes into events as the standard for server-sent events says: lines end with CR, LF or both.
+class EventParser:
+    """Cuts bytes into server-sent events, whose lines end with CR, LF or both.
 
-    It is kinder where servers are careless: an event may be one line without an empty line after it, or a line of JSON
-    without a field's name before it, and a field called ``error`` is an error, as llama.cpp had it.
+    It accepts what careless servers send: an event without an empty line after it, a line of JSON without a field's
+    name, and a field called ``error``, as older llama.cpp has it.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Events:
         self._events: list[Event] = []
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """The events that are whole now. Raises TooLarge."""
+        """Take the next bytes; returns the events that are complete now. Raises TooLarge."""
         if self._after_cr and chunk.startswith(b"\n"):
             chunk = chunk[1:]
             self._after_cr = False
@@ -59,13 +59,13 @@ class Events:
             self._rest = bytearray(lines.pop())
             for line in lines:
                 self._line(line)
-        if len(self._rest) > LARGEST_EVENT:
+        if len(self._rest) > MAX_EVENT_BYTES:
             raise TooLarge("a line without an end")
         events, self._events = self._events, []
         return events
 
     def end(self) -> list[Event]:
-        """What was left when no more bytes come: servers forget the last empty line."""
+        """Take the end of the bytes; returns the last event, since servers forget the last empty line."""
         return self.feed(b"\n\n")
 
     def _line(self, line: bytes) -> None:
@@ -88,7 +88,7 @@ class Events:
             self._dispatch()
         self._data.append(data.removeprefix(b" "))
         self._size += len(data)
-        if self._size > LARGEST_EVENT:
+        if self._size > MAX_EVENT_BYTES:
             raise TooLarge("an event without an end")
 
     def _dispatch(self) -> None:
@@ -107,26 +107,26 @@ def _complete(line: bytes) -> bool:
 
 
 class StrangeEvent(ValueError):
-    """An event of no known shape; its text says what was seen."""
+    """An event of unknown shape; the error's text describes it."""
 
 
 class AnswerFault(ValueError):
-    """The server says that the answer failed; ``error`` is what it says about that."""
+    """The server reports that the answer failed; ``error`` is its report."""
 
     def __init__(self, error: Any) -> None:
         super().__init__("a fault")
         self.error = error
 
 
-class Reader:
-    """What one stream has said so far.
+class AnswerReader:
+    """Adds up the events of one stream.
 
-    ``reason`` is why the answer ended, as the server calls it; "" until it does. ``went_on`` says that text came after
-    that: the server gives a reason with every event, so only the end of the stream is an end.
+    ``reason`` is the server's finish reason; "" until it came. ``continued`` if text came after it: such a server sends
+    a reason with every event, so only the end of the stream ends the answer.
     """
 
     def __init__(self) -> None:
-        self.spoke = self.finished = self.done = self.went_on = False
+        self.spoke = self.finished = self.done = self.continued = False
         self.reason = ""
         self.usage = Usage()
         self._text, self._thoughts = Halves(), Halves()
@@ -151,14 +151,14 @@ class Reader:
         """What one event adds. Raises StrangeEvent, and AnswerFault for an error in any shape."""
         if not isinstance(event, dict):
             raise StrangeEvent(described(event))
-        if fault := _fault(event):
+        if fault := _error_in(event):
             raise AnswerFault(fault)
         usage = event.get("usage")
         if isinstance(usage, dict):
             self.usage = Usage(count(usage.get("prompt_tokens")), count(usage.get("completion_tokens")))
         choices = event.get("choices")
         if choices is None or choices == []:
-            if choices is None and not _KEEPALIVE & event.keys():
+            if choices is None and not _KEEP_ALIVE_KEYS & event.keys():
                 raise StrangeEvent(described(event))
             return []
         choice = choices[0] if isinstance(choices, list) else None
@@ -174,14 +174,14 @@ class Reader:
             raise StrangeEvent(f"a delta that is {described(delta)}")
         found: list[Streamed] = []
         content = delta.get("content")
-        thought = _first(delta, _REASONING, _REASONED)
+        thought = _first(delta, _REASONING_FIELDS, _PARTS_OF_REASONING)
         if not thought and content and not isinstance(content, str):
-            thought = words(content, THOUGHTS)
+            thought = words(content, REASONING_PARTS)
         if thought and (thought := self._thoughts.feed(thought)):
             found.append(Thinking(text=thought))
-        spoken = _first(delta, ("content", "refusal", "text"), TEXTS)
+        spoken = _first(delta, ("content", "refusal", "text"), TEXT_PARTS)
         if spoken:
-            self.spoke, self.went_on = True, self.went_on or self.finished
+            self.spoke, self.continued = True, self.continued or self.finished
             if spoken := self._text.feed(spoken):
                 found.append(Delta(spoken))
         if content is not None and not isinstance(content, (str, list, dict)):
@@ -194,30 +194,37 @@ class Reader:
         return found
 
     def finish(self, reason: str) -> None:
-        """Note why the answer ended."""
+        """Note why the answer ended. Raises AnswerFault if the server failed."""
         self.reason, self.finished = reason.strip().lower(), True
-        if self.reason in BROKEN:
+        if self.reason in SERVER_FAILURES:
             raise AnswerFault({"message": f"finish_reason {self.reason}"})
 
     def end(self) -> list[Streamed]:
-        """What is left when no more events come."""
+        """Take the end of the stream; returns the rest of the text."""
         text = self._text.flush()
         return [Delta(text)] if text else []
 
 
-TEXTS = frozenset({"", "text", "output_text", "refusal", "markdown"})
+TEXT_PARTS = frozenset({"", "text", "output_text", "refusal", "markdown"})
 """Kinds of parts of an answer that are its text."""
-THOUGHTS = frozenset(
+REASONING_PARTS = frozenset(
     {
         *("thinking", "thought", "reasoning", "reasoning.text", "reasoning.summary", "reasoning_text"),
         *("summary_text", "redacted_thinking", "reasoning_content"),
     }
 )
 """Kinds of parts of an answer that are reasoning."""
-_REASONED = THOUGHTS | {"", "text"}
-_REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_text", "reasoning_details", "thinking_blocks")
-_KEEPALIVE = frozenset({"usage", "timings", "id", "created", "x_groq", "prompt_filter_results", "ping", "model"})
-"""Keys of events that say nothing about the answer, and need no choices."""
+_PARTS_OF_REASONING = REASONING_PARTS | {"", "text"}
+_REASONING_FIELDS = (
+    "reasoning_content",
+    "reasoning",
+    "thinking",
+    "reasoning_text",
+    "reasoning_details",
+    "thinking_blocks",
+)
+_KEEP_ALIVE_KEYS = frozenset({"usage", "timings", "id", "created", "x_groq", "prompt_filter_results", "ping", "model"})
+"""Keys of events that have no choices and say nothing about the answer."""
 
 ENDINGS = {
     "": Ending.COMPLETE,
@@ -228,33 +235,33 @@ ENDINGS = {
         ("token_limit", "model_context_window_exceeded", "context_length", "max_new_tokens"), Ending.LENGTH
     ),
 }
-"""Reasons for the end of an answer, as servers call them, and what they mean."""
-FILTERED = frozenset(
+"""Finish reasons by the names that servers give them, and what they mean."""
+FILTER_REASONS = frozenset(
     {
         *("content_filter", "content_filtered", "safety", "recitation", "prohibited_content", "blocklist", "spii"),
         *("refusal", "blocked", "sensitive", "moderation", "guardrail", "guardrail_intervened", "image_safety"),
         "language",
     }
 )
-"""Reasons that mean that a filter cut the answer off."""
-TOOLS = frozenset({"tool_calls", "tool_call", "tool_use", "function_call", "malformed_function_call"})
-"""Reasons that mean that the model waits for a tool."""
-BROKEN = frozenset(
+"""Finish reasons of an answer that a filter cut off."""
+TOOL_REASONS = frozenset({"tool_calls", "tool_call", "tool_use", "function_call", "malformed_function_call"})
+"""Finish reasons of a model that waits for a tool."""
+SERVER_FAILURES = frozenset(
     {"abort", "aborted", "error", "cancelled", "canceled", "timeout", "network_error", "insufficient_system_resource"}
 )
-"""Reasons that mean that the server failed."""
+"""Finish reasons of a server that failed."""
 
 
 def _first(delta: Mapping[str, Any], names: tuple[str, ...], kinds: frozenset[str]) -> str:
-    """The first text under any of these names."""
+    """The first text under any of these fields."""
     for name in names:
         if (value := delta.get(name)) and (text := words(value, kinds)):
             return text
     return ""
 
 
-def _fault(event: Mapping[str, Any]) -> Any:
-    """What an event says went wrong; None if nothing did."""
+def _error_in(event: Mapping[str, Any]) -> Any:
+    """The error in an event; None if there is none."""
     error, base = event.get("error"), event.get("base_resp")
     if error and not (isinstance(error, dict) and not any(error.values())):
         return error
@@ -264,23 +271,23 @@ def _fault(event: Mapping[str, Any]) -> Any:
         return event
     if "choices" in event and event["choices"] is not None:
         return event["error_message"] if event.get("error_message") else None
-    return event if any(event.get(key) for key in _FAULTS) else None
+    return event if any(event.get(key) for key in _ERROR_KEYS) else None
 
 
-_FAULTS = (
+_ERROR_KEYS = (
     *("error_message", "error_msg", "errorMessage", "error_code", "error_type", "errors", "detail", "message", "msg"),
     *("Error", "err", "exception"),
 )
-"""Keys that an event without choices has only if it is an error."""
+"""An event without choices that has one of these keys is an error."""
 
 
-async def events_of(response: aiohttp.ClientResponse, reader: Reader) -> AsyncGenerator[Event, None]:
-    """The events of a response, until it ends or ``reader`` is done.
+async def read_events(response: aiohttp.ClientResponse, reader: AnswerReader) -> AsyncGenerator[Event, None]:
+    """Yield the events of a response until it ends or ``reader`` is done.
 
     A server that does not stream sends one document, or one in each line. Raises StrangeEvent, TooLarge, and what
     aiohttp raises.
     """
-    events, chunk = Events(), b""
+    events, chunk = EventParser(), b""
     while not chunk.strip():  # the first bytes say what it is
         if not (chunk := await response.content.readany()):
             return
@@ -299,14 +306,14 @@ async def events_of(response: aiohttp.ClientResponse, reader: Reader) -> AsyncGe
         if reader.done or (until and clock() > until):
             return
         # Once the answer has ended, what may follow is waited for until then.
-        until = (until or clock() + TAIL) if reader.finished and not reader.went_on else None
+        until = (until or clock() + TAIL_SECONDS) if reader.finished and not reader.continued else None
         chunk = await _next_chunk(response.content, until)
     for event in events.end():
         yield event
 
 
 def _documents(data: bytes) -> list[Event]:
-    """One document, those in a list, or one in each line."""
+    """The events of one JSON document, of a list of them, or of one in each line."""
     try:
         found = parse(data)
         each = found if isinstance(found, list) and found else [found]
@@ -316,7 +323,7 @@ def _documents(data: bytes) -> list[Event]:
 
 
 async def _next_chunk(content: aiohttp.StreamReader, until: float | None) -> bytes:
-    """The next bytes; none at the end, and none if they are not there ``until`` then."""
+    """The next bytes; empty at the end, and if none came ``until`` then."""
     if until is None:
         return await content.readany()
     try:

@@ -1,7 +1,7 @@
-"""What a server refuses a request for: how it has to be asked instead, or which setting its operator has to look at.
+"""Why a server refused a request: how to ask instead, or which setting the operator should look at.
 
-Servers put the same thing in many words. Each row of a table is one thing, as vLLM, SGLang, llama.cpp, Ollama, LM
-Studio, TGI, LiteLLM, Mistral, Gemini, OpenRouter, Groq, Azure and OpenAI are known to say it.
+Each pattern collects the words for one reason, as vLLM, SGLang, llama.cpp, Ollama, LM Studio, TGI, LiteLLM, Mistral,
+Gemini, OpenRouter, Groq, Azure and OpenAI are known to use.
 """
 
 from __future__ import annotations
@@ -78,39 +78,39 @@ _AT_MOST = _any(
     r"\W{0,3}(\d{1,9})"
 )
 
-FIELDS = ("stream_options", "seed", "top_p", "temperature", "stop")
-"""Fields that an answer can do without, where a server does not take them as they are."""
-LIMITS = ("max_tokens", "max_completion_tokens")
-"""How the limit of an answer is called, by age."""
+OPTIONAL_FIELDS = ("stream_options", "seed", "top_p", "temperature", "stop")
+"""Fields that are left out where a server does not accept them."""
+LIMIT_FIELDS = ("max_tokens", "max_completion_tokens")
+"""Names of the field that limits an answer, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How one server has to be asked, as far as it said so by refusing. ``skipped`` are listed models that cannot chat.
+    """How one server wants to be asked, as learned from its refusals.
 
-    Each request learns for itself; what led to an answer is where the next one begins, but for fields that were left
-    out ``once``, because it was their value that was refused.
+    Each request learns for itself, and the next one starts with the dialect that led to an answer, but for fields that
+    were ``omitted_once``: only their value was refused. ``skipped_models`` are listed models that cannot chat.
     """
 
-    left_out: frozenset[str] = frozenset()
-    once: frozenset[str] = frozenset()
-    limit: str | None = LIMITS[0]
-    most: int | None = None
-    folds: bool = False
-    skipped: frozenset[str] = frozenset()
+    omitted: frozenset[str] = frozenset()
+    omitted_once: frozenset[str] = frozenset()
+    limit_field: str | None = LIMIT_FIELDS[0]
+    max_tokens: int | None = None
+    folds_system: bool = False
+    skipped_models: frozenset[str] = frozenset()
 
     def body(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """A request as this server takes it."""
-        without = self.left_out | self.once | {*LIMITS}
+        """A request's body as this server accepts it."""
+        without = self.omitted | self.omitted_once | {*LIMIT_FIELDS}
         asked = {name: value for name, value in body.items() if name not in without}
-        if self.limit:
+        if self.limit_field:
             most = body["max_tokens"]
-            asked[self.limit] = min(most, self.most) if self.most else most
+            asked[self.limit_field] = min(most, self.max_tokens) if self.max_tokens else most
         return asked
 
     def messages(self, said: Sequence[TemplateMessage]) -> list[dict[str, str]]:
-        """What was said, as the API has it; the system prompt is folded in where the server's template has none."""
-        if self.folds and said and said[0][0] is Role.SYSTEM:
+        """The messages as the API wants them, with the system prompt folded in if the server has no such role."""
+        if self.folds_system and said and said[0][0] is Role.SYSTEM:
             said = fold_system(said[0][1], said[1:])
         return [{"role": str(role), "content": words} for role, words in said]
 
@@ -120,27 +120,27 @@ class Dialect:
             return None
         system = any(message["role"] == "system" for message in body.get("messages", ()))
         if system and (NO_SYSTEM.search(refusal) or param.endswith("role")):
-            return replace(self, folds=True)
-        if self.limit and (names(self.limit, refusal) or param == self.limit):
+            return replace(self, folds_system=True)
+        if self.limit_field and (mentions(self.limit_field, refusal) or param == self.limit_field):
             return self._after_limit(refusal)
-        refused = {name for name in FIELDS if name in body and (param == name or names(name, refusal))}
+        refused = {name for name in OPTIONAL_FIELDS if name in body and (param == name or mentions(name, refusal))}
         if refused and _UNSUPPORTED.search(refusal):
-            return replace(self, left_out=self.left_out | refused)
-        return replace(self, once=self.once | refused) if refused else None
+            return replace(self, omitted=self.omitted | refused)
+        return replace(self, omitted_once=self.omitted_once | refused) if refused else None
 
     def _after_limit(self, refusal: str) -> Dialect | None:
-        """Asked with another name for the limit of an answer, with a smaller one, or without any."""
-        other = LIMITS[1] if self.limit == LIMITS[0] else None
+        """With another name for the limit of an answer, a lower limit, or none."""
+        other = LIMIT_FIELDS[1] if self.limit_field == LIMIT_FIELDS[0] else None
         if (other and other in refusal) or _UNSUPPORTED.search(refusal):
-            return replace(self, limit=other)
+            return replace(self, limit_field=other)
         most = [int(found[1]) for found in _AT_MOST.finditer(refusal) if int(found[1]) > 0]
-        if most and (self.most is None or min(most) < self.most):
-            return replace(self, most=min(most))
+        if most and (self.max_tokens is None or min(most) < self.max_tokens):
+            return replace(self, max_tokens=min(most))
         return None
 
 
-def names(field: str, refusal: str) -> bool:
-    """Whether a refusal is about a field: ``stop`` is a word, too, and one name ends with another."""
+def mentions(field: str, refusal: str) -> bool:
+    """Whether a refusal is about this field, and not about the word."""
     written = rf"(?<![\w.-]){field}(?![\w-])"
     if field == "max_tokens":
         written += r"|max_new_tokens"
@@ -151,12 +151,12 @@ def names(field: str, refusal: str) -> bool:
 
 
 def remedy(refusal: str, param: str, status: int, models: Sequence[str]) -> str:
-    """What an operator can do, the setting first that the refusal is about; "" where nothing better is known."""
+    """What the operator can do; "" if there is no better advice than the error's own."""
     if TOO_LONG.search(refusal):
         return ""
     if NO_CREDIT.search(refusal):
         return "The account that MODEL_API_KEY belongs to has no credit left."
-    found = next((advice for name, advice in _ADVICE.items() if param == name or names(name, refusal)), "")
+    found = next((advice for name, advice in _ADVICE.items() if param == name or mentions(name, refusal)), "")
     if not found and status in _MODEL_STATUS and (NO_MODEL.search(refusal) or NO_CHAT.search(refusal)):
         listed = f": {', '.join(models[:12])}" if models else " at /v1/models"
         found = f"Set MODEL_NAME to one of the models that the server lists{listed}."

@@ -1,4 +1,4 @@
-"""What all servers of models have in common: an address, a key, and refusals that must become typed errors.
+"""What all model servers have in common: an address, a key, and refusals that become typed errors.
 
 An error names the server and what it did. It repeats neither our key nor anybody's words, which servers like to quote.
 """
@@ -34,7 +34,7 @@ from core.errors import (
 from core.models.backends.untrusted import TooLarge, parse, read
 
 CONNECT_TIMEOUT = 10.0
-"""Seconds to wait for a connection; also for the whole of what a server tells about itself."""
+"""Seconds to wait for a connection, and for any page about the server itself."""
 
 Auth = Literal["Bearer", "Basic"]
 
@@ -50,9 +50,9 @@ _BY_STATUS: dict[int, type[GenerationError]] = {
 }
 _QUOTED = re.compile(r"""(['"`])(.+?)(\1|$)""")
 LONGEST_ECHO = 16
-"""Characters that a server may say as people did: in any language there are words that both need."""
+"""Characters in a row that a server's message may share with the prompt: both need the words of their language."""
 _WORD = re.compile(r"\w+")
-_SERVERS_WORDS = frozenset(
+_SERVER_WORDS = frozenset(
     _WORD.findall(
         """
     a an and any are as at be been both but by can cannot could does doesn t don during exceed exceeded exceeds exist
@@ -69,8 +69,8 @@ _SERVERS_WORDS = frozenset(
         """
     )
 )
-"""Words that servers need to say what is wrong. Any other is passed on only if nobody asked with it."""
-UNKNOWN_NAME = (
+"""Words that servers need in their errors. Any other word is passed on only if it is not in the prompt."""
+UNKNOWN_HOST = (
     "No machine of that name is known here: check MODEL_URL. With docker compose, start the model with a profile "
     "(llama, vllm, tgi), or set MODEL_URL; with docker run, host.docker.internal needs --add-host "
     "host.docker.internal:host-gateway."
@@ -90,7 +90,7 @@ _REMEDIES: dict[type[GenerationError], str] = {
 
 
 class Server:
-    """The server at ``url``, and how it is opened.
+    """The server at ``url``, its key, and the errors that name it.
 
     With ``auth="Basic"`` the key is either ``user:password`` or the finished token of the header. Credentials in
     ``url`` serve as such a key.
@@ -110,7 +110,7 @@ class Server:
             )
         if address.user is not None and not api_key:
             api_key, auth = f"{address.user}:{address.password or ''}", "Basic"
-        token = _token(api_key or "", auth)
+        token = _credentials(api_key or "", auth)
         self.url = address.with_user(None)
         self.where = str(self.url.with_query(None))
         # What is not compressed cannot swell.
@@ -120,7 +120,7 @@ class Server:
         self._secrets = {secret for secret in (api_key, token) if secret}
 
     def page(self, path: str) -> URL:
-        """The address of one of its pages; an absolute ``path`` begins at its root."""
+        """The address of one of its pages; an absolute ``path`` starts at the server's root."""
         page = self.url.with_path(path) if path.startswith("/") else self.url / path
         return page.with_query(self.url.query)
 
@@ -135,8 +135,8 @@ class Server:
                 raise self.redirected(response)
             return response.status, await read(response)
 
-    async def tells(self, path: str) -> Any:
-        """What one of its pages says, as JSON; None where there is none.
+    async def get_json(self, path: str) -> Any:
+        """The JSON of one of its pages; None if there is no such page.
 
         Raises:
             GenerationError: the server is away, or refuses.
@@ -162,29 +162,29 @@ class Server:
     def refusal(
         self, status: int, what: str, *, too_long: bool = False, remedy: str = "", retry_after: float | None = None
     ) -> GenerationError:
-        """The error for an HTTP status; one that is only a refusal may be because the prompt is ``too_long``."""
+        """The error for an HTTP status; ``too_long`` makes PromptTooLong of a plain refusal."""
         kind = _BY_STATUS.get(status, ModelUnavailable if status >= 500 else ModelRefused)
         if too_long and kind is ModelRefused:
             kind = PromptTooLong
         return self.error(kind, what, remedy, retry_after=retry_after)
 
     def unreachable(self, error: Exception) -> GenerationError:
-        """The error for a connection that could not be made, or did not hold."""
-        remedy = UNKNOWN_NAME if isinstance(error, aiohttp.ClientConnectorDNSError) else ""
+        """The error for a connection that failed."""
+        remedy = UNKNOWN_HOST if isinstance(error, aiohttp.ClientConnectorDNSError) else ""
         found = self.error(ModelUnavailable, f"cannot be reached ({cause(error)})", remedy)
         if isinstance(found, ModelUnavailable):
             found.connected = not isinstance(error, aiohttp.ClientConnectorError)
         return found
 
-    def answered(self, response: aiohttp.ClientResponse) -> str:
-        """What a status says, in our own words: a server may write anything beside its number."""
+    def status_line(self, response: aiohttp.ClientResponse) -> str:
+        """A response's status in our own words, because a server can write anything beside its number."""
         try:
             return f"answered HTTP {response.status} {HTTPStatus(response.status).phrase}"
         except ValueError:
             return f"answered HTTP {response.status}"
 
     def redirected(self, response: aiohttp.ClientResponse) -> GenerationError:
-        """The error for a redirect: it would carry what people wrote, and the key, to wherever a server says."""
+        """The error for a redirect, which would carry messages and the key to another server."""
         try:
             target = str(URL(response.headers.get("Location", "")).with_user(None).with_query(None).with_fragment(None))
         except ValueError:
@@ -194,13 +194,13 @@ class Server:
         return self.error(ModelRefused, f"answered HTTP {response.status}: it redirects{where}", remedy)
 
     def broken(self, what: str, *, spoke: bool) -> GenerationError:
-        """A stream that broke: in the middle of an answer, or before there was any."""
+        """The error for a broken stream: StreamBroken if the answer had begun, else ModelUnavailable."""
         return self.error(StreamBroken if spoke else ModelUnavailable, what)
 
     def error(
         self, kind: type[GenerationError], what: str, remedy: str = "", *, retry_after: float | None = None
     ) -> GenerationError:
-        """``what`` completes a sentence that begins with the server."""
+        """An error whose text is "The model's server at … ``what``"; the default remedy is that of its kind."""
         if kind is ModelUnauthorized and not self._secrets and not remedy:
             remedy = "The server wants a key: set MODEL_API_KEY."
         return kind(
@@ -208,30 +208,30 @@ class Server:
         )
 
     def quote(self, said: str, prompt: str) -> str:
-        """What the server said, after a colon, for the log; without our key or anybody's words in it."""
-        said, prompt = _folded(said)[:200], _folded(prompt)
+        """A colon and the server's own message, for the log: without our key and without anything from the prompt."""
+        said, prompt = _on_one_line(said)[:200], _on_one_line(prompt)
         said = _QUOTED.sub(lambda found: "'…'" if found[2].strip() in prompt else found[0], said)
         pieces = (said[start : start + LONGEST_ECHO] for start in range(len(said) - LONGEST_ECHO + 1))
         if not said or any(secret in said for secret in self._secrets) or any(piece in prompt for piece in pieces):
             return ""
         asked = {word.lower() for word in _WORD.findall(prompt)}
-        return f": {_WORD.sub(lambda found: found[0] if _is_ours(found[0], asked, prompt) else '…', said)}"
+        return f": {_WORD.sub(lambda found: found[0] if _is_server_word(found[0], asked, prompt) else '…', said)}"
 
 
-def _is_ours(word: str, asked: set[str], prompt: str) -> bool:
-    """Whether a word that a server says need not come from people: it is one of servers, or is not in the prompt."""
+def _is_server_word(word: str, asked: set[str], prompt: str) -> bool:
+    """Whether a word of a server's message is its own: it is a usual one, or not in the prompt."""
     if word.isascii():
-        return word.lower() in _SERVERS_WORDS or word.lower() not in asked
+        return word.lower() in _SERVER_WORDS or word.lower() not in asked
     return set(word.lower()).isdisjoint(prompt.lower())
 
 
-def _folded(text: str) -> str:
-    """A text on one line, also where its line breaks are written as such."""
+def _on_one_line(text: str) -> str:
+    """A text on one line; escaped line breaks count as line breaks."""
     return " ".join(text.replace("\\n", " ").split())
 
 
-def seconds(retry_after: str | None) -> float | None:
-    """``Retry-After`` in seconds, from a number or a date; None for anything else, such as infinity."""
+def retry_after_seconds(retry_after: str | None) -> float | None:
+    """``Retry-After`` in seconds, from a number or a date; None for anything else."""
     try:
         found = float(retry_after or "")
     except ValueError:
@@ -242,7 +242,7 @@ def seconds(retry_after: str | None) -> float | None:
     return max(0.0, found) if math.isfinite(found) else None
 
 
-def _token(key: str, auth: str) -> str:
-    """What follows ``auth`` in the header; for Basic, anything but ``user:password`` is taken as encoded already."""
+def _credentials(key: str, auth: str) -> str:
+    """The header's credentials; for Basic, anything but ``user:password`` counts as encoded already."""
     key = key.strip()
     return base64.b64encode(key.encode()).decode() if auth == "Basic" and ":" in key else key

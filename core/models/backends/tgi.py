@@ -27,7 +27,7 @@ from core.errors import (
     PromptTooLong,
 )
 from core.models.backends.refusals import NO_KEY
-from core.models.backends.server import CONNECT_TIMEOUT, Auth, Server, seconds
+from core.models.backends.server import CONNECT_TIMEOUT, Auth, Server, retry_after_seconds
 from core.models.backends.untrusted import Halves, count, described, parse, read_some, said
 from core.models.control_tokens import ends_turn
 from core.models.reasoning_formats import is_reasoning_mark
@@ -138,7 +138,7 @@ class TgiBackend:
         Raises:
             GenerationError: the server is away, or refuses.
         """
-        info = await self._server.tells("info")
+        info = await self._server.get_json("info")
         try:
             # Before TGI 2, and in LoRAX, the first has its older name.
             most = info["max_input_tokens"] if "max_input_tokens" in info else info["max_input_length"]
@@ -194,10 +194,10 @@ class TgiBackend:
             refusal = said(parse(refused.body))
         except ValueError:
             refusal = ""
-        what = server.answered(response) + server.quote(refusal, prompt)
+        what = server.status_line(response) + server.quote(refusal, prompt)
         if response.status in (400, 422) and NO_KEY.search(refusal):
             return server.error(ModelUnauthorized, what)
-        after, too_long = seconds(response.headers.get("Retry-After")), bool(_TOO_LONG.search(refusal))
+        after, too_long = retry_after_seconds(response.headers.get("Retry-After")), bool(_TOO_LONG.search(refusal))
         return server.refusal(response.status, what, too_long=too_long, remedy=_advice(refusal), retry_after=after)
 
 

@@ -571,7 +571,7 @@ async def test_many_ask_for_the_limits_once(tgi: TgiDouble) -> None:
 
 async def test_eight_who_ask_a_hanging_server_wait_as_long_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes connections and says nothing; what it speaks and tells is asked for all of them at once."""
-    monkeypatch.setattr("core.models.backends.detect.DEADLINE", 0.2)
+    monkeypatch.setattr("core.models.backends.detect.PAGE_TIMEOUT", 0.2)
     monkeypatch.setattr(core_models, "LIMITS_TIMEOUT", 0.2)
     connections: list[asyncio.StreamWriter] = []
 

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.models.backends.openai_stream import LARGEST_EVENT, AnswerFault, Event, Events, Reader, StrangeEvent
+from core.models.backends.openai_stream import (
+    MAX_EVENT_BYTES,
+    AnswerFault,
+    AnswerReader,
+    Event,
+    EventParser,
+    StrangeEvent,
+)
 from core.models.backends.untrusted import Halves, TooLarge, count, described, parse, said
 from core.types import Delta, Streamed, Thinking, Usage
 from tests.examples import examples
@@ -44,7 +51,7 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 
 def events(pieces: list[bytes]) -> list[Event]:
     """All events of a stream."""
-    reader = Events()
+    reader = EventParser()
     return [*(event for piece in pieces for event in reader.feed(piece)), *reader.end()]
 
 
@@ -53,7 +60,7 @@ def events(pieces: list[bytes]) -> list[Event]:
 @given(places=st.lists(st.integers(0, 500), max_size=12))
 def test_an_event_is_read_in_any_shape_and_any_pieces(data: bytes, places: list[int]) -> None:
     """As the standard says, and as careless servers send it."""
-    reader, heard = Reader(), []
+    reader, heard = AnswerReader(), []
     for event in events(cut(data, places)):
         heard += reader.read(event)
     assert heard == [Delta("hello")]
@@ -67,7 +74,7 @@ def test_an_event_that_the_server_calls_an_error_is_one() -> None:
     assert events([b'error: {"a": 1}\n\n']) == [Event(b'{"a": 1}', error=True)]
 
 
-@pytest.mark.parametrize("data", [b"data: " + b"x" * LARGEST_EVENT, (b"data: xxxxxxxxx\n" * (LARGEST_EVENT // 8))])
+@pytest.mark.parametrize("data", [b"data: " + b"x" * MAX_EVENT_BYTES, (b"data: xxxxxxxxx\n" * (MAX_EVENT_BYTES // 8))])
 def test_an_event_without_end_is_not_read_on(data: bytes) -> None:
     """As one line, and as many."""
     with pytest.raises(TooLarge):
@@ -120,7 +127,7 @@ def add_up(heard: list[Streamed]) -> tuple[str, str]:
 def test_text_and_reasoning_are_told_apart_in_any_shape(deltas: list[Any], text: str, thoughts: str) -> None:
     """As deltas, and as the message of a server that does not stream."""
     for key in ("delta", "message"):
-        reader, heard = Reader(), []
+        reader, heard = AnswerReader(), []
         for delta in deltas:
             heard += reader.take(json.loads(json.dumps({"choices": [{"index": 0, key: delta}]})))
         heard += reader.end()
@@ -158,7 +165,7 @@ FAULTS: list[Any] = [
 def test_an_error_is_noticed_in_any_shape(event: Any) -> None:
     """And what it says is found."""
     with pytest.raises(AnswerFault) as raised:
-        Reader().take(event)
+        AnswerReader().take(event)
     assert "CUDA error" in said(raised.value.error)
 
 
@@ -180,7 +187,7 @@ def test_an_error_is_noticed_in_any_shape(event: Any) -> None:
 def test_an_unknown_shape_is_said(event: Any, seen: str) -> None:
     """What was seen, and no word of what it said."""
     with pytest.raises(StrangeEvent, match=seen) as raised:
-        Reader().take(event)
+        AnswerReader().take(event)
     assert "people" not in str(raised.value)
 
 
@@ -197,15 +204,15 @@ def test_an_unknown_shape_is_said(event: Any, seen: str) -> None:
 )
 def test_an_event_that_says_nothing_is_passed_over(event: Any) -> None:
     """Azure begins with one, and llama.cpp ends with one."""
-    assert Reader().take(event) == []
+    assert AnswerReader().take(event) == []
 
 
 def test_text_after_the_end_shows_that_it_was_none() -> None:
     """Some servers give a reason with every event: then only the end of the stream is an end."""
-    reader = Reader()
+    reader = AnswerReader()
     for word in ("One", " two"):
         reader.take({"choices": [{"delta": {"content": word}, "finish_reason": "stop"}]})
-    assert reader.went_on
+    assert reader.continued
 
 
 NUMBERS = [
@@ -219,7 +226,7 @@ NUMBERS = [
 def test_a_count_is_a_count_or_nothing(value: Any, counted: int | None) -> None:
     """Whatever a server says."""
     assert count(value) == counted
-    reader = Reader()
+    reader = AnswerReader()
     reader.take({"choices": [], "usage": {"prompt_tokens": value, "completion_tokens": value}})
     assert reader.usage == Usage(counted, counted)
 
@@ -227,7 +234,7 @@ def test_a_count_is_a_count_or_nothing(value: Any, counted: int | None) -> None:
 @pytest.mark.parametrize("usage", ["many", [1], 7, True, {"prompt_tokens": {}}])
 def test_counts_of_another_shape_are_none(usage: Any) -> None:
     """They are no part of the answer, which stands."""
-    reader = Reader()
+    reader = AnswerReader()
     assert reader.take({"choices": [{"delta": {"content": "a"}}], "usage": usage}) == [Delta("a")]
     assert reader.usage == Usage()
 
@@ -284,7 +291,7 @@ near = st.fixed_dictionaries(
 @given(st.lists(anything | near, max_size=4))
 def test_no_event_is_more_than_a_typed_error(found: list[Any]) -> None:
     """And what is heard of it can be stored."""
-    reader = Reader()
+    reader = AnswerReader()
     for event in found:
         try:
             for item in reader.read(Event(json.dumps(event).encode())):
