@@ -92,9 +92,9 @@ def texts_in(record: Mapping[str, Any], name: str) -> dict[str, str]:
     return {text_in({"a name": key}, "a name"): text_in(inner, key) for key in inner}
 
 
-def list_in(record: Mapping[str, Any], name: str) -> list[Any]:
+def list_in(record: Mapping[str, Any], name: str, default: list[Any] = _REQUIRED) -> list[Any]:
     """A list. Raises Unreadable."""
-    value = _field(record, name, _REQUIRED)
+    value = _field(record, name, default)
     if not isinstance(value, list):
         raise Unreadable(f"{name} is not a list")
     return value

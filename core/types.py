@@ -117,7 +117,8 @@ class Message:
 class ConversationKey:
     """Where a conversation stands: what was said under one key is never read under another.
 
-    ``thread`` is empty for the channel itself (or a direct message).
+    ``thread`` is empty for the channel itself (or a direct message). What one person asks apart from the others has
+    ``@`` and their id in the place of the thread, or of the channel on the page.
     """
 
     platform: str
@@ -141,9 +142,24 @@ class ConversationKey:
         return cls(*parts)
 
     @property
+    def home(self) -> ConversationKey:
+        """The channel in which it stands: itself, for a channel."""
+        return replace(self, thread="")
+
+    @property
     def parent(self) -> ConversationKey | None:
-        """The channel that a thread branched off; None for a channel."""
-        return replace(self, thread="") if self.thread else None
+        """The channel that a thread branched off; None for a channel, and for what is one person's alone."""
+        return self.home if self.thread and not self.owner else None
+
+    @property
+    def owner(self) -> str:
+        """The person whose alone it is; "" where it is everybody's."""
+        name = self.thread or self.channel
+        return name[1:] if name.startswith("@") else ""
+
+    def apart(self, person: str) -> ConversationKey:
+        """What one person asks in that place apart from the others."""
+        return ConversationKey(self.platform, self.workspace, self.thread or self.channel, f"@{person}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +210,10 @@ _CHOSEN: Mapping[str, Callable[[object], bool]] = {
 """What a conversation's settings can be."""
 
 
+ANYBODY = "*"
+"""In the place of people whom nobody wrote down."""
+
+
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """What is remembered under one key, oldest first.
@@ -201,7 +221,8 @@ class Conversation:
     ``cut`` is the id of the oldest message that the model still sees ("" for all). ``epoch`` counts how often
     the conversation was forgotten: what was loaded under an older epoch is not stored any more.
     ``stranger`` says that this is a thread whose beginning Parley never saw. ``summary`` stands for all that was said
-    up to and including the message called ``folded``; ``changes`` counts the edits and deletions of what is stored.
+    up to and including the message called ``folded``, and ``voices`` are the people whose words it may tell
+    (``ANYBODY`` where that is not known); ``changes`` counts the edits and deletions of what is stored.
     """
 
     key: ConversationKey
@@ -212,6 +233,7 @@ class Conversation:
     settings: ConversationSettings = ConversationSettings()
     summary: str = ""
     folded: str = ""
+    voices: frozenset[str] = frozenset()
     changes: int = 0
 
 

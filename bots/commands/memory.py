@@ -151,9 +151,10 @@ def forget(
 ) -> None:
     """Forget a conversation with its threads, a channel, or all that one person said, with the answers to it.
 
-    For a person, the feedback they gave and their name on the page are deleted too.
+    Notes that may tell it, dead letters and what Retry buttons would ask again go with it. For a person, also the
+    feedback they gave, their name on the page, and their questions that are still in the queue.
 
-    Questions that are still in the queue will be answered and remembered: `parley queue ls` lists them.
+    Other questions in the queue will be answered and remembered: `parley queue ls` lists them.
     """
     if sum(map(bool, (conversation, channel, user))) != 1:
         raise typer.BadParameter("Say what to forget: one of --conversation, --channel and --user.")
@@ -183,35 +184,28 @@ def _meant(records: Sequence[Record], user: str) -> str:
 
 
 async def _forget(store: Store, conversation: str, channel: str, user: str) -> int:
-    records = await select(store, conversation, channel, "", threads=True)
     if user:
-        records = [record for record in records if record.concerns(user)]
+        return await forget_person(store, user)
+    records = await select(store, conversation, channel, "", threads=True)
     forgotten = 0
     with progress("Forgetting", len(records)) as step:
         for record in records:
-            if user:
-                forgotten += await store.memory.withdraw_author(record.key, user)
-            else:
-                forgotten += await store.memory.forget(record.key)
+            forgotten += await store.memory.forget(record.key)
             step()
-    if user:
-        from core.memory import Feedback
-
-        forgotten += await _forget_letters(store, user)
-        await Feedback(store.redis).forget(user)
-        for platform in PLATFORMS:
-            if platform.forget_person:
-                await platform.forget_person(store.redis, store.settings, user)
     return forgotten
 
 
-async def _forget_letters(store: Store, user: str) -> int:
-    """What a person said and nobody could answer."""
-    from core.turns import Operator
+async def forget_person(store: Store, user: str) -> int:
+    """Forget all that one person said, and what a platform knows of them. Returns how many messages that were."""
+    from core.archive import Person
+    from core.turns import RedisTurnQueue
 
-    operator = Operator(store.redis)
-    theirs = [letter for letter in await operator.letters() if letter.concerns(user)]
-    return sum([await operator.drop(letter) for letter in theirs])
+    person = Person(store.redis, store.memory, RedisTurnQueue(store.redis, store.memory), user)
+    forgotten = await person.forget()
+    for platform in PLATFORMS:
+        if platform.forget_person:
+            await platform.forget_person(store.redis, store.settings, user)
+    return forgotten
 
 
 async def select(

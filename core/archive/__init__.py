@@ -2,6 +2,7 @@
 
 from core.archive.archive import Archive, How, Record
 from core.archive.backup import Header, Writer, read_backup, stream_backup, write_backup
+from core.archive.forgetting import Person
 from core.archive.schema import SCHEMA, prepare, too_new
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "Archive",
     "Header",
     "How",
+    "Person",
     "Record",
     "Writer",
     "prepare",

@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from redis.exceptions import WatchError
 
 from core.archive.schema import recast_kept
-from core.memory import MOST_BYTES, MOST_MESSAGES, asked_by
+from core.memory import MOST_BYTES, MOST_MESSAGES
 from core.store import Keys, Script, kind_of, redis_errors
 from core.stored import (
     LATEST,
@@ -38,6 +38,8 @@ from core.types import ConversationKey, Message, Role
 
 KNOWN = ("messages", "state", "forks", "retries")
 """Parts that are looked for even where a scan, which sees no single moment, did not meet them."""
+NOTES = ("summary", "folded", "voices")
+"""Fields of the state that belong together."""
 AT_ONCE = 4
 """Conversations that are read in one step: of full ones a few megabytes, which take Redis a few milliseconds."""
 PASSING = "doctor"
@@ -77,12 +79,6 @@ class Record:
     def state(self) -> dict[str, str]:
         """What is known of them."""
         return dict(self.parts["state"].value) if "state" in self.parts else {}
-
-    def concerns(self, user: str) -> bool:
-        """Whether a person said anything in it, or may ask something again."""
-        kept = self.parts["retries"].value.values() if "retries" in self.parts else ()
-        said = any(m.author and m.author.id == user for m in self.messages)
-        return said or any(asked_by(job) == user for job in kept)
 
     def only(self, user: str) -> Record:
         """What one person said in it, with the answers to that, and nothing else."""
@@ -327,7 +323,10 @@ def merge(here: Record, other: Record) -> dict[str, Part]:
             case "set":
                 parts[name] = Part("set", sorted({*ours.value, *theirs.value}), until)
             case "hash":
-                parts[name] = Part("hash", {**theirs.value, **ours.value}, until)
+                more = theirs.value
+                if "summary" in ours.value:  # and with it whose words it tells
+                    more = {field_: value for field_, value in more.items() if field_ not in NOTES}
+                parts[name] = Part("hash", {**more, **ours.value}, until)
     if "messages" in parts:
         messages = parts["messages"]
         size = str(sum(len(text.encode()) for text in messages.value))

@@ -255,7 +255,7 @@ class Assistant:
     async def _recall(self, writing: Writing, read_thread: ReadThread | None) -> None:
         """Load the conversation; a thread that began without us is read once."""
         turn = writing.turn
-        thread = Thread(turn.root, turn.root_at) if turn.key.thread else None
+        thread = Thread(turn.root, turn.root_at) if turn.key.parent else None
         conversation = await self.memory.load(turn.key, thread)
         again = {asked.id for asked in (*writing.earlier, turn)}
         known = tuple(m for m in conversation.messages if not again & {m.id, m.reply_to})

@@ -127,7 +127,7 @@ class Confirmation:
             return False, venue.tell(NOT_ASKED)
         if str((await memory.extent(self.key)).epoch) != self.epoch:
             return False, FORGOTTEN_SINCE
-        return True, _forgotten(await memory.forget(self.key), _place(self.key, venue))
+        return True, _forgotten(await memory.forget(self.key, asker=self.asker), _place(self.key, venue))
 
 
 def find(text: str) -> Command | None:
@@ -261,7 +261,7 @@ async def _forget(order: Order, *, sure: bool = False) -> Said:
         asks, epoch = await question_before_forgetting(turn.key, memory, venue, turn.author.id)
         if asks:
             return Said(asks, confirm=str(epoch) if venue.buttons else "", private=True)
-    return Said(_forgotten(await memory.forget(turn.key), order.place))
+    return Said(_forgotten(await memory.forget(turn.key, asker=turn.author.id), order.place))
 
 
 async def _explain_forget(order: Order) -> Said:

@@ -121,7 +121,8 @@ class Summarizer:
         if notes is None:
             return False
         notes = notes or conversation.summary or NOTHING
-        stored = await self._memory.fold(conversation, notes, passage[-1].id)
+        voices = conversation.voices | {message.author.id for message in passage if message.author}
+        stored = await self._memory.fold(replace(conversation, voices=voices), notes, passage[-1].id)
         log.info("summary written", messages=len(passage), characters=len(notes), stored=stored)
         return len(passage) < len(left) or not stored
 

@@ -10,7 +10,8 @@ from core.memory.choices import (
     split_setting,
     trace,
 )
-from core.memory.conversations import MOST_BYTES, MOST_MESSAGES, Exchange, Extent, Memory, RedisMemory, Thread, asked_by
+from core.memory.conversations import MOST_BYTES, MOST_MESSAGES, Exchange, Extent, Memory, RedisMemory, Thread
+from core.memory.departures import Departures
 from core.memory.feedback import Feedback
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "MOST_TOKENS",
     "NAMES",
     "Choices",
+    "Departures",
     "Exchange",
     "Extent",
     "Feedback",
@@ -26,7 +28,6 @@ __all__ = [
     "RedisMemory",
     "Thread",
     "WrongChoice",
-    "asked_by",
     "find_setting",
     "setting_name",
     "split_setting",

@@ -10,7 +10,9 @@ and may be repeated: the client sends a call again when a connection breaks.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
@@ -33,14 +35,18 @@ from core.stored import (
     text_in,
     whole_number,
 )
-from core.types import Conversation, ConversationKey, ConversationSettings, Message, Role
+from core.types import ANYBODY, Conversation, ConversationKey, ConversationSettings, Message, Role
 
 log = structlog.get_logger()
 
 MOST_MESSAGES = 200
 MOST_BYTES = 256 * 1024
+_NAMED = re.compile(r"(?=\b([a-z]+:[\w%@.~-]*:[\w%@.~-]+(?::[\w%@.~-]+)?))")
+"""What looks like the name of a conversation."""
 AT_ONCE = 50
 """Threads that are looked through in one round trip."""
+MOST_VOICES = 500
+"""People whose words notes are known to tell; if there are more, they may be anybody's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,19 +127,36 @@ class Memory(Protocol):
         """
         ...
 
-    async def correct(self, key: ConversationKey, message: str, text: str, *, at: float = 0.0) -> bool:
+    async def correct(
+        self, key: ConversationKey, message: str, text: str, *, at: float = 0.0, said: float = 0.0
+    ) -> bool:
         """Put ``text`` in the place of what that message said, in threads that copied it too. False if not found.
 
         ``at`` is when it was edited, by the platform's clock: an edit that is older than the last one changes nothing.
+        ``said`` is when the message was written: where it is no longer stored, notes that may tell it are dropped.
         """
         ...
 
-    async def withdraw(self, key: ConversationKey, message: str) -> bool:
-        """Take a message out, and the answer to it, in threads that copied them too. False if not found."""
+    async def withdraw(self, key: ConversationKey, message: str, *, said: float = 0.0) -> bool:
+        """Take a message out, and the answer to it, in threads that copied them too. False if not found.
+
+        ``said`` is as in ``correct``.
+        """
         ...
 
-    async def forget(self, key: ConversationKey) -> int:
-        """Forget a conversation and the threads that branched off it. Returns how many messages that were."""
+    async def forget(self, key: ConversationKey, *, asker: str = "") -> int:
+        """Forget a conversation and the threads that branched off it, with the dead letters of them.
+
+        What ``asker`` asked there apart from the others goes, too; nobody else's does. Returns how many messages that
+        were.
+        """
+        ...
+
+    async def erase(self, place: ConversationKey) -> int:
+        """Forget a place that Parley is in no more: what is left there by everybody, and what was chosen there.
+
+        Without a channel it is a whole workspace. Returns how many messages that were.
+        """
         ...
 
     async def describe(self, key: ConversationKey) -> Remembered:
@@ -174,6 +197,7 @@ class RedisMemory:
         self._find = Script(redis, "core/memory/find")
         self._swap = Script(redis, "core/memory/swap")
         self._forget = Script(redis, "core/memory/forget")
+        self._unsay = Script(redis, "core/memory/unsay")
         self._fold = Script(redis, "core/memory/fold")
         self._choices = choices or Choices()
 
@@ -182,10 +206,10 @@ class RedisMemory:
         parent = key.parent if thread else None
         branch = parent or key
         keys = [Keys.messages(key), Keys.state(key), Keys.messages(branch), Keys.forks(branch)]
-        keys += [Keys.state(branch), Keys.settings(key), Keys.settings(key.parent or key)]
+        keys += [Keys.state(branch), Keys.settings(key), Keys.settings(key.home)]
         root, root_at = (thread.root, thread.root_at) if thread else ("", 0.0)
         with redis_errors("load a conversation"):
-            entries, cut, epoch, stranger, chosen, summary, folded, changes = await self._load(
+            entries, cut, epoch, stranger, chosen, summary, folded, changes, voices = await self._load(
                 keys=keys, args=["1" if parent else "0", root, root_at, self._retention, str(key)]
             )
         messages, unreadable = readable(Message.from_json, entries)
@@ -194,7 +218,7 @@ class RedisMemory:
         settings = self._choices.resolved(ConversationSettings.from_json(chosen))
         kept = Conversation(key, tuple(messages), cut=cut, stranger=stranger == "1", settings=settings)
         kept = replace(kept, epoch=whole_number(epoch), changes=whole_number(changes))
-        return replace(kept, summary=summary, folded=folded)
+        return replace(kept, summary=summary, folded=folded, voices=_voices(voices) if summary else frozenset())
 
     async def append(self, exchange: Exchange) -> bool:
         """See ``Memory.append``."""
@@ -206,12 +230,14 @@ class RedisMemory:
         """What the function of ``exchange.lua`` takes: keys and values. Counts tokens that were not counted yet."""
         key = exchange.key
         counted = [m if m.tokens else replace(m, tokens=message_tokens(m, self._count)) for m in exchange.messages]
-        newest, name = min(len(counted), 2), str(key) if key.thread else ""
+        newest, name = min(len(counted), 2), str(key) if key.parent else ""
         values: list[Any] = [exchange.epoch, exchange.cut, self._retention, MOST_MESSAGES, MOST_BYTES]
         values += [exchange.question, newest, name, *(message.to_json() for message in counted)]
         return [Keys.messages(key), Keys.state(key), Keys.forks(key.parent or key)], values
 
-    async def correct(self, key: ConversationKey, message: str, text: str, *, at: float = 0.0) -> bool:
+    async def correct(
+        self, key: ConversationKey, message: str, text: str, *, at: float = 0.0, said: float = 0.0
+    ) -> bool:
         """See ``Memory.correct``."""
 
         def correct(old: Message) -> Message | None:
@@ -222,55 +248,79 @@ class RedisMemory:
             new = replace(old, text=text, tokens=0, edited=max(at, old.edited))
             return replace(new, tokens=message_tokens(new, self._count))
 
-        return bool(await self._change(key, _quoted(message), correct))
+        return bool(await self._change(key, _quoted(message), said, correct))
 
-    async def withdraw(self, key: ConversationKey, message: str) -> bool:
+    async def withdraw(self, key: ConversationKey, message: str, *, said: float = 0.0) -> bool:
         """See ``Memory.withdraw``."""
-        return bool(
-            await self._change(key, _quoted(message), lambda old: None if message in (old.id, old.reply_to) else old)
-        )
-
-    async def withdraw_author(self, key: ConversationKey, user: str) -> int:
-        """Take out all that one person said here and in threads, the answers to it, and what they may ask again.
-
-        The summary goes too, since it may tell what they said. Returns how many different messages were taken out.
-        """
-        asked: set[str] = set()
 
         def withdraw(old: Message) -> Message | None:
-            if old.author and old.author.id == user:
-                asked.add(old.id)
-            return None if {old.id, old.reply_to} & asked else old
+            return None if message in (old.id, old.reply_to) else old
 
-        withdrawn = await self._change(key, "", withdraw)
-        with redis_errors("forget what can be asked again"):
-            kept: Any = await self._redis.hgetall(Keys.retries(key))
-            if theirs := [turn for turn, job in kept.items() if asked_by(job) in (user, None)]:
-                await self._redis.hdel(Keys.retries(key), *theirs)
-            if await self._redis.hdel(Keys.state(key), "summary", "folded"):
-                await self._redis.hincrby(Keys.state(key), "changes", 1)
-        return len(withdrawn)
+        return bool(await self._change(key, _quoted(message), said, withdraw))
 
-    async def forget(self, key: ConversationKey) -> int:
+    async def withdraw_author(self, key: ConversationKey, user: str) -> set[str]:
+        """Take out all that one person said in this conversation: see ``unsay.lua``. Returns the messages' ids."""
+        keys = [Keys.messages(key), Keys.state(key), Keys.retries(key), Keys.board(key)]
+        with redis_errors("forget a person"):
+            return set(await self._unsay(keys=keys, args=[user, _quoted(user), Keys.BOARDS]))
+
+    async def forget(self, key: ConversationKey, *, asker: str = "") -> int:
         """See ``Memory.forget``."""
         with redis_errors("forget a conversation"):
-            forgotten = await self._forget_some([key], key)  # first: a thread that branches off now copies nothing
-            for forks in await self._forks(key):
-                forgotten += await self._forget_some(forks, key)
+            forgotten = await self._forget_some([key])  # first: a thread that branches off now copies nothing
+            async for forks in self._forks(key):
+                forgotten += await self._forget_some(forks)
+            if asker:
+                forgotten += await self._forget_some([key.apart(asker)])
+            await self._forget_letters(lambda where: key in (where, where.parent) or where == key.apart(asker))
         return forgotten
 
-    async def _forget_some(self, conversations: Sequence[ConversationKey], channel: ConversationKey) -> int:
+    async def erase(self, place: ConversationKey) -> int:
+        """See ``Memory.erase``."""
+        forgotten = 0
+        with redis_errors("forget a place"):
+            found: dict[ConversationKey, set[str]] = {}
+            pattern = f"{Keys.CONVERSATIONS}{place.home if place.channel else str(place).rstrip(':')}:*"
+            async for name in self._redis.scan_iter(match=pattern, count=1000):
+                with suppress(ValueError):
+                    key, _ = Keys.part_of(name)
+                    if _within(key, place):
+                        found.setdefault(key, set()).add(name)
+            # Channels before their threads, as in ``forget``.
+            keys = sorted(found, key=lambda key: (bool(key.thread), str(key)))
+            for start in range(0, len(keys), AT_ONCE):
+                some = keys[start : start + AT_ONCE]
+                forgotten += await self._forget_some(some, whole=True)
+            await self._forget_letters(lambda where: _within(where, place))
+        return forgotten
+
+    async def _forget_some(self, conversations: Sequence[ConversationKey], *, whole: bool = False) -> int:
+        """Forget some conversations; with ``whole``, what was chosen for them as well."""
         calls = []
         for one in conversations:
-            keys = [Keys.messages(one), Keys.state(one), Keys.forks(channel), Keys.retries(one), Keys.board(one)]
-            calls.append((keys, [self._retention, Keys.BOARDS, "" if one == channel else str(one)]))
+            keys = [Keys.messages(one), Keys.state(one), Keys.forks(one.home), Keys.retries(one), Keys.board(one)]
+            keys += [Keys.settings(one), Keys.forks(one)] if whole else []
+            calls.append((keys, [self._retention, Keys.BOARDS, str(one) if one.thread else ""]))
         return sum(map(int, await self._forget.each(calls)))
 
-    async def _forks(self, key: ConversationKey) -> list[list[ConversationKey]]:
+    async def _forget_letters(self, concerned: Callable[[ConversationKey], bool]) -> None:
+        """Drop the dead letters of some conversations, and those that cannot be read and may be of them."""
+        if await self._redis.type(Keys.DEAD) != "list":
+            return
+        letters: Any = await self._redis.lrange(Keys.DEAD, 0, -1)
+        for start in range(0, len(letters), AT_ONCE):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for letter in letters[start : start + AT_ONCE]:
+                    if any(map(concerned, _conversations_in(letter))):
+                        pipe.lrem(Keys.DEAD, 1, letter)
+                await pipe.execute()
+
+    async def _forks(self, key: ConversationKey) -> AsyncIterator[list[ConversationKey]]:
         """The threads that branched off a conversation, a few at a time."""
         names: Any = await self._redis.smembers(Keys.forks(key))
         forks, _ = readable(_key, names)
-        return [forks[start : start + AT_ONCE] for start in range(0, len(forks), AT_ONCE)]
+        for start in range(0, len(forks), AT_ONCE):
+            yield forks[start : start + AT_ONCE]
 
     async def describe(self, key: ConversationKey) -> Remembered:
         """See ``Memory.describe``."""
@@ -310,8 +360,8 @@ class RedisMemory:
         """See ``Memory.settings``."""
         with redis_errors("read a conversation's settings"):
             found = await self._redis.get(Keys.settings(key))
-            if not found and key.parent:
-                found = await self._redis.get(Keys.settings(key.parent))
+            if not found and key.thread:
+                found = await self._redis.get(Keys.settings(key.home))
         return ConversationSettings.from_json(found or ""), self._choices
 
     async def choose(self, key: ConversationKey, name: str, value: str) -> ConversationSettings:
@@ -345,38 +395,44 @@ class RedisMemory:
             await self._redis.delete(Keys.folding(key))
 
     async def fold(self, conversation: Conversation, summary: str, folded: str) -> bool:
-        """Store the summary of a conversation, up to the message called ``folded``.
+        """Store the summary of a conversation, up to the message called ``folded``, with the words of its ``voices``.
 
         False, and nothing is stored, if it was forgotten or anything in it was changed since it was loaded.
         """
-        args: list[str | int] = [conversation.epoch, conversation.changes, summary, folded]
+        voices = sorted(conversation.voices)
+        known = voices if len(voices) <= MOST_VOICES else [ANYBODY]
+        args: list[str | int] = [conversation.epoch, conversation.changes, summary, folded, json.dumps(known)]
         with redis_errors("store a summary"):
             return bool(await self._fold(keys=[Keys.state(conversation.key)], args=args))
 
-    async def _change(self, key: ConversationKey, mark: str, change: Callable[[Message], Message | None]) -> set[str]:
+    async def _change(
+        self, key: ConversationKey, mark: str, said: float, change: Callable[[Message], Message | None]
+    ) -> set[str]:
         """Change the messages that hold ``mark``, or take out those for which there is None. Returns their ids.
+
+        Where there is none, notes that may tell what was ``said`` then are dropped: see ``find.lua``.
 
         The conversation comes first, then the threads that branched off it: one that does so meanwhile copies what is
         changed already. Each is looked through by itself: there may be hundreds, and Redis has others to serve as well.
         """
         with redis_errors("change a conversation"):
-            changed = await self._change_some([key], key, mark, change)
-            for forks in await self._forks(key):
-                changed |= await self._change_some(forks, key, mark, change)
+            changed = await self._change_some([key], mark, said, change)
+            async for forks in self._forks(key):
+                changed |= await self._change_some(forks, mark, said, change)
         return changed
 
     async def _change_some(
         self,
         conversations: Sequence[ConversationKey],
-        channel: ConversationKey,
         mark: str,
+        said: float,
         change: Callable[[Message], Message | None],
     ) -> set[str]:
         """Change some conversations, and again those in which somebody else changed the same message meanwhile."""
         changed: set[str] = set()
         left = list(conversations)
         while left:
-            pairs = await self._find_pairs(left, channel, mark, change)
+            pairs = await self._find_pairs(left, mark, said, change)
             calls = [
                 ([Keys.messages(one), Keys.state(one)], [text for swap in swaps for text in swap])
                 for one, swaps in pairs.items()
@@ -389,13 +445,14 @@ class RedisMemory:
     async def _find_pairs(
         self,
         conversations: Sequence[ConversationKey],
-        channel: ConversationKey,
         mark: str,
+        said: float,
         change: Callable[[Message], Message | None],
     ) -> dict[ConversationKey, list[tuple[str, str]]]:
         """Messages as stored, each with what is to stand there instead ("" for nothing), by their conversations."""
         calls = [
-            ([Keys.messages(one), Keys.state(one), Keys.forks(channel)], [mark, str(one)]) for one in conversations
+            ([Keys.messages(one), Keys.state(one), Keys.forks(one.home)], [mark, str(one), f"{said:.6f}"])
+            for one in conversations
         ]
         found = await self._find.each(calls)
         pairs: dict[ConversationKey, list[tuple[str, str]]] = {}
@@ -410,12 +467,29 @@ class RedisMemory:
         return pairs
 
 
-def asked_by(job: str) -> str | None:
-    """Who asked what is kept as ``job``; None where that cannot be read."""
+def _voices(text: str) -> frozenset[str]:
+    """Whose words notes may tell, as ``fold`` stored them; ANYBODY where that cannot be read."""
     try:
-        return text_in(record_in(read_record(job), "turn"), "uid")
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    whole = isinstance(found, list) and all(isinstance(voice, str) for voice in found)
+    return frozenset(found) if whole else frozenset([ANYBODY])
+
+
+def _within(key: ConversationKey, place: ConversationKey) -> bool:
+    """Whether a conversation is part of a place: of a thread, a channel or a workspace."""
+    if (key.platform, key.workspace) != (place.platform, place.workspace):
+        return False
+    return place.channel in ("", key.channel) and place.thread in ("", key.thread)
+
+
+def _conversations_in(letter: str) -> Iterator[ConversationKey]:
+    """The conversation of a dead letter; where it cannot be read, all that it may name."""
+    try:
+        yield choice_in(record_in(record_in(read_record(letter), "job"), "turn"), "key", ConversationKey.parse)
     except Unreadable:
-        return None
+        yield from map(ConversationKey.parse, _NAMED.findall(letter))
 
 
 def _key(name: str) -> ConversationKey:

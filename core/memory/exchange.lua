@@ -44,10 +44,15 @@ local function append(keys, values)
     redis.call("RPUSH", messages, values[index])
     bytes = bytes + #values[index]
   end
-  local count = redis.call("LLEN", messages)
+  local count, gone = redis.call("LLEN", messages), number_in(redis.call("HGET", state, "gone"), 0)
   while count > newest and (count > most or bytes > most_bytes) do
-    bytes = bytes - #redis.call("LPOP", messages)
+    local left = redis.call("LPOP", messages)
+    gone = math.max(gone, number_in((decode(left) or {}).at, 0))
+    bytes = bytes - #left
     count = count - 1
+  end
+  if gone > 0 then
+    redis.call("HSET", state, "gone", string.format("%.6f", gone)) -- what was said until then may be in the notes alone
   end
   redis.call("HSET", state, "bytes", string.format("%.0f", math.max(0, bytes)), "cut", cut, "stranger", "0")
   if name ~= "" then

@@ -7,7 +7,7 @@
 -- KEYS  messages, state, parent's messages, parent's forks, parent's state, settings, parent's settings
 -- ARGV  "1" if there is a parent, id and time of the thread's root, seconds to live, this conversation's name
 -- returns  messages, cut, epoch, "1" if the thread began without us and nothing of it has been stored yet, settings,
---          summary, id of the last message in it, number of changes
+--          summary, id of the last message in it, number of changes, whose words the summary may tell
 local messages, state = of_kind("list", KEYS[1]), of_kind("hash", KEYS[2])
 local parent, forks, parent_state = of_kind("list", KEYS[3]), of_kind("set", KEYS[4]), of_kind("hash", KEYS[5])
 local has_parent, root, root_at, ttl, name = ARGV[1], ARGV[2], number_in(ARGV[3], 0), ARGV[4], ARGV[5]
@@ -42,7 +42,7 @@ if has_parent == "1" and redis.call("EXISTS", messages, state) == 0 then
     bytes = bytes + #entry
   end
   redis.call("HSET", state, "bytes", bytes, "stranger", until_root > 0 and "0" or "1")
-  local summed = redis.call("HMGET", parent_state, "summary", "folded")
+  local summed = redis.call("HMGET", parent_state, "summary", "folded", "voices", "gone")
   if summed[1] and summed[2] then
     -- Only if all that it is about was said before the thread began: it is copied, or no longer stored.
     local here, there = false, false
@@ -53,6 +53,11 @@ if has_parent == "1" and redis.call("EXISTS", messages, state) == 0 then
     end
     if here or not there then
       redis.call("HSET", state, "summary", summed[1], "folded", summed[2])
+      for index, field in pairs({ [3] = "voices", [4] = "gone" }) do
+        if summed[index] then
+          redis.call("HSET", state, field, summed[index])
+        end
+      end
     end
   end
   redis.call("SADD", forks, name)
@@ -64,8 +69,9 @@ end
 local settings = redis.call("GET", of_kind("string", KEYS[6])) and KEYS[6] or of_kind("string", KEYS[7])
 redis.call("EXPIRE", settings, ttl)
 epoch_in(state)
-local kept = redis.call("HMGET", state, "cut", "epoch", "stranger", "summary", "folded", "changes")
+local kept = redis.call("HMGET", state, "cut", "epoch", "stranger", "summary", "folded", "changes", "voices")
 return {
   redis.call("LRANGE", messages, 0, -1), kept[1] or "", kept[2] or "0", kept[3] or "0",
   redis.call("GET", settings) or "", kept[4] or "", kept[5] or "", kept[6] or "0",
+  kept[7] or "",
 }

@@ -5,7 +5,7 @@
 -- ARGV  pairs: message as stored, message to stand there instead ("" for none)
 -- returns  number of messages changed
 local messages, state, changed, bytes = of_kind("list", KEYS[1]), of_kind("hash", KEYS[2]), 0, 0
-local instead = {}
+local instead, noted = {}, false
 for pair = 1, #ARGV, 2 do
   instead[ARGV[pair]] = ARGV[pair + 1]
 end
@@ -14,9 +14,7 @@ local folded = redis.call("HGET", state, "folded")
 for index, entry in ipairs(redis.call("LRANGE", messages, 0, -1)) do
   local new = instead[entry]
   if new then
-    if folded then
-      redis.call("HDEL", state, "summary", "folded")
-    end
+    noted = noted or folded
     if new ~= "" then
       redis.call("LSET", messages, index - 1, new)
       changed, bytes = changed + 1, bytes + #new - #entry
@@ -32,10 +30,12 @@ for old, new in pairs(instead) do
     changed, bytes = changed + gone, bytes - #old * gone
   end
 end
+if noted then
+  drop_notes(state)
+end
 if changed > 0 then
-  local known = redis.call("HMGET", state, "bytes", "changes")
-  bytes = math.max(0, number_in(known[1], 0) + bytes)
+  bytes = math.max(0, number_in(redis.call("HGET", state, "bytes"), 0) + bytes)
   redis.call("HSET", state, "bytes", string.format("%.0f", bytes))
-  redis.call("HSET", state, "changes", string.format("%.0f", number_in(known[2], 0) + 1)) -- a summary being written is begun again
+  count_change(state) -- a summary being written is begun again
 end
 return changed

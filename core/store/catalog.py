@@ -57,8 +57,8 @@ STORED: tuple[StoredKey, ...] = (
         "conv:<conversation>:state",
         "hash",
         "`bytes`, `cut` (the window's beginning), `epoch` (how often it was forgotten), "
-        "`stranger`, `summary`, `folded` (the last message in it), `changes` (edits and "
-        "deletions)",
+        "`stranger`, `summary`, `folded` (the last message in it), `voices` (whose words it may tell), `gone` (when "
+        "the last message was said that left the list), `changes` (edits and deletions)",
         "`RETENTION_DAYS` after the last append",
     ),
     StoredKey(
@@ -96,7 +96,7 @@ STORED: tuple[StoredKey, ...] = (
     StoredKey(
         "lane:<lane>:inbox",
         "list",
-        "jobs as JSON (`refs`, `v`, `id`, `alone`, `scopes`, `turn`), oldest first; 20 at the most",
+        "jobs as JSON (`refs`, `v`, `id`, `alone`, `scopes`, `voices`, `turn`), oldest first; 20 at the most",
         "7 days, if nobody works",
     ),
     StoredKey(

@@ -122,6 +122,11 @@ class Keys:
         return f"{{parley}}:{adapter}:{what}"
 
     @staticmethod
+    def left(platform: str) -> str:
+        """Where Parley was, and is no more."""
+        return f"{{parley}}:{platform}:left"
+
+    @staticmethod
     def bell(platform: str) -> str:
         """Rings when a lane of a platform may be taken."""
         return f"{{parley}}:bell:{platform}"

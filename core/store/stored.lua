@@ -89,6 +89,17 @@ local function of_kind(kind, key)
   return key
 end
 
+-- Something in a conversation was changed: notes of it that are being written are begun again.
+local function count_change(state)
+  redis.call("HSET", state, "changes", string.format("%.0f", number_in(redis.call("HGET", state, "changes"), 0) + 1))
+end
+
+-- Drop the notes of a conversation, which may tell what was changed or taken back.
+local function drop_notes(state)
+  redis.call("HDEL", state, "summary", "folded", "voices")
+  count_change(state)
+end
+
 -- How often a conversation was forgotten, as text. Where that cannot be read it is as if it just was: what was begun
 -- before is not stored any more.
 local function epoch_in(state)

@@ -23,8 +23,11 @@ end
 if changed then
   return notes
 end
-if #KEYS > 0 then
-  append(KEYS, { unpack(ARGV, 7 + count) })
+if #KEYS > 0 and append(KEYS, { unpack(ARGV, 7 + count) }) == 0 then
+  -- The conversation was forgotten while this was answered: it cannot be asked again either.
+  for _, one in ipairs(jobs) do
+    redis.call("HDEL", of_kind("hash", (string.gsub(KEYS[1], "messages$", "retries"))), job_in(one).turn.id)
+  end
 end
 local tokens = number_in(ARGV[5], 0)
 if tokens > 0 and #jobs > 0 then

@@ -45,7 +45,8 @@ class StoredJob:
 
     ``refs`` are messages of an earlier reply, to be written over. ``alone`` says that it is never answered together
     with its neighbours, and ``scopes`` name the quotas that it counts for. ``since`` is when it was kept for its Retry
-    button, and then when that was pressed, in seconds since the epoch; 0 for neither.
+    button, and then when that was pressed, in seconds since the epoch; 0 for neither. ``voices`` are other people whose
+    words are part of its text, since they were asked together with it.
     """
 
     turn: Turn
@@ -53,6 +54,7 @@ class StoredJob:
     alone: bool = False
     scopes: tuple[str, ...] = ()
     since: float = 0.0
+    voices: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -68,6 +70,7 @@ class StoredJob:
             "id": self.id,
             "alone": self.alone,
             "scopes": " ".join(self.scopes),
+            **({"voices": list(self.voices)} if self.voices else {}),
             "turn": self.turn.record(),
         }
         # Half a surrogate pair, which JSON can bring in, is no text that could be stored.
@@ -87,6 +90,7 @@ class StoredJob:
             flag_in(record, "alone"),
             tuple(text_in(record, "scopes").split()),
             time_in(record, "since", 0.0),
+            tuple(text_in({"voice": voice}, "voice") for voice in list_in(record, "voices", [])),
         )
         if text_in(record, "id") != job.id:
             raise Unreadable("its id is not that of its turn")

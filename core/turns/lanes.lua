@@ -152,6 +152,7 @@ local function close_turn(turn)
   local key = turn_of(turn)
   if redis.call("EXISTS", key) == 1 then
     redis.call("HSET", key, "status", "done")
+    redis.call("HDEL", key, "lane") -- it may bear the name of a person, and nobody asks for it any more
     redis.call("EXPIRE", key, TURN_TTL)
   end
   local waiting = waiting_for(turn)

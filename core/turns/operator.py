@@ -54,7 +54,7 @@ class Letter:
 
     def concerns(self, user: str) -> bool:
         """Whether a person asked it; of what cannot be read, whether it names them anywhere."""
-        return self.job.turn.author.id == user if self.job else user in self.stored
+        return user in (self.job.turn.author.id, *self.job.voices) if self.job else user in self.stored
 
 
 class Operator:

@@ -256,10 +256,14 @@ class Reply:
             return None
         *earlier, turn = turns
         remembered = {message.id for message in answer.exchange.messages} if answer.exchange else set()
-        text = "\n\n".join([*(one.text for one in earlier if one.id not in remembered), turn.text])
+        unknown = [one for one in earlier if one.id not in remembered]
+        text = "\n\n".join([*(one.text for one in unknown), turn.text])
+        voices = tuple(sorted({one.author.id for one in unknown} - {turn.author.id}))
         scopes = next(stored.scopes for stored in self.lease.job.stored if stored.turn.id == turn.id)
         turn = replace(turn, text=text, attempt=turn.attempt + 1)
-        return StoredJob(turn, answer.refs or self._editor.refs, alone=True, scopes=scopes, since=time.time())
+        return StoredJob(
+            turn, answer.refs or self._editor.refs, alone=True, scopes=scopes, since=time.time(), voices=voices
+        )
 
     async def _correct_kept(self) -> None:
         """Have the Retry button ask what is known by now; what it asks was written down a moment ago."""

@@ -344,7 +344,7 @@ async def test_messages_that_cannot_be_read_are_passed_over(memory: RedisMemory,
     assert [m.text for m in (await memory.load(THREAD)).messages] == ["why not", "so"]
     other = (Message(Role.USER, "?", id="q2", at=3.0), Message(Role.ASSISTANT, "!", id="a2", at=4.0, reply_to="q2"))
     assert await memory.append(Exchange(CHANNEL, 0, "q2", "", other))
-    assert await memory.withdraw_author(CHANNEL, "U1") == 2
+    assert await memory.withdraw_author(CHANNEL, "U1") == {"q1", "a1"}
     assert [m.text for m in (await memory.load(CHANNEL)).messages] == ["?", "!"]
     assert await memory.forget(CHANNEL)
 

@@ -10,6 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from core.archive.archive import Archive
+from core.archive.forgetting import Person
 from core.memory.conversations import MOST_BYTES, RedisMemory
 from core.store.connection import connect
 from core.store.keys import Keys
@@ -19,6 +20,7 @@ from core.types import Author, ConversationKey, Message, Role, Turn
 from tests.redis_server import running_redis
 
 CHANNEL = ConversationKey("slack", "T1", "C1")
+ADA = Author("U-ADA", "Ada")
 THREADS = 1000
 LONGEST_STEP = 100_000
 """Microseconds of Redis's clock that one step may take here: they take less than 20,000 where nothing else runs."""
@@ -31,7 +33,14 @@ async def large(tmp_path: Path) -> AsyncIterator[Redis]:
         client: Any = await connect(server.url)
         text = "word " * (MOST_BYTES // 40 // 5 - 30)
         said = [
-            Message(Role.ASSISTANT if n % 2 else Role.USER, text, id=f"m{n}", author=None, at=float(n)).to_json()
+            Message(
+                Role.ASSISTANT if n % 2 else Role.USER,
+                text,
+                id=f"m{n}",
+                author=None if n % 2 else ADA,
+                at=float(n),
+                reply_to=f"m{n - 1}" if n % 2 else "",
+            ).to_json()
             for n in range(40)
         ]
         for start in range(0, THREADS, 50):
@@ -39,7 +48,9 @@ async def large(tmp_path: Path) -> AsyncIterator[Redis]:
                 for number in range(start, start + 50):
                     key = ConversationKey("slack", "T1", "C1", f"{number}.0")
                     pipe.rpush(Keys.messages(key), *said)
-                    pipe.hset(Keys.state(key), mapping={"epoch": 0, "bytes": MOST_BYTES})
+                    pipe.hset(
+                        Keys.state(key), mapping={"epoch": 0, "bytes": MOST_BYTES, "summary": "-", "folded": "m1"}
+                    )
                     pipe.sadd(Keys.forks(CHANNEL), str(key))
                     for name in (Keys.messages(key), Keys.state(key), Keys.forks(CHANNEL)):
                         pipe.expire(name, 3600)
@@ -75,4 +86,17 @@ async def test_no_step_takes_redis_from_everybody(large: Redis) -> None:
     await queue.settle()
     await queue.sweep()
     assert await memory.forget(CHANNEL) >= THREADS * 38
+    assert await client.slowlog_get(20) == []
+
+
+async def test_nor_does_a_person_or_a_place_that_is_forgotten(large: Redis) -> None:
+    """Who said half of all there is, in a thousand threads; then all that is left of the channel."""
+    client: Any = large
+    memory = RedisMemory(client, retention=3600)
+    queue = RedisTurnQueue(client, memory, platforms=["slack"])
+    assert await Person(client, memory, queue, ADA.id).forget() == 40
+    thread = ConversationKey("slack", "T1", "C1", "7.0")
+    left = await memory.load(thread)
+    assert (left.messages, left.summary) == ((), "")
+    await memory.erase(CHANNEL)
     assert await client.slowlog_get(20) == []

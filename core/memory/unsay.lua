@@ -1,0 +1,80 @@
+-- Take out all that one person said in a conversation, with the answers to it, and what may tell of it: notes in which
+-- their words may be, what is kept to be asked again, and what the page shows.
+--
+-- KEYS  messages, state, retries, board
+-- ARGV  the person, the same as it stands in stored JSON, channel on which changed boards are told
+-- returns  ids of the messages that were taken out
+local user, quoted = ARGV[1], ARGV[2]
+local messages, state = of_kind("list", KEYS[1]), of_kind("hash", KEYS[2])
+local asked, taken, bytes = {}, {}, 0
+
+local function take(entry, id)
+  if redis.call("LREM", messages, 1, entry) == 1 then
+    taken[#taken + 1], bytes = id, bytes + #entry
+  end
+end
+
+local entries = redis.call("LRANGE", messages, 0, -1)
+for _, entry in ipairs(entries) do
+  if string.find(entry, quoted, 1, true) then -- cheap; decoding decides
+    local message = decode(entry)
+    if not message or message.uid == user then
+      local id = message and text_in(message.id, "") or ""
+      take(entry, id)
+      asked[id ~= "" and id or entry] = true
+    end
+  end
+end
+if next(asked) then
+  for _, entry in ipairs(entries) do
+    local message = string.find(entry, '"reply_to"', 1, true) and decode(entry)
+    if message and asked[message.reply_to or false] then
+      take(entry, text_in(message.id, ""))
+    end
+  end
+end
+if bytes > 0 then
+  bytes = math.max(0, number_in(redis.call("HGET", state, "bytes"), 0) - bytes)
+  redis.call("HSET", state, "bytes", string.format("%.0f", bytes))
+end
+
+local function may_be_in(voices)
+  voices = decode(voices)
+  for _, voice in ipairs(voices or { "*" }) do
+    if voice == user or voice == "*" then
+      return true
+    end
+  end
+end
+if redis.call("EXISTS", state) == 1 then
+  local known = redis.call("HMGET", state, "summary", "voices")
+  if known[1] and may_be_in(known[2]) then
+    drop_notes(state)
+  else
+    count_change(state)
+  end
+end
+
+local retries = of_kind("hash", KEYS[3])
+local kept = redis.call("HGETALL", retries)
+for index = 1, #kept, 2 do
+  local job = decode(kept[index + 1])
+  local theirs = not job or type(job.turn) ~= "table" or job.turn.uid == user
+  for _, voice in ipairs(job and type(job.voices) == "table" and job.voices or {}) do
+    theirs = theirs or voice == user
+  end
+  if theirs then
+    redis.call("HDEL", retries, kept[index])
+  end
+end
+
+local board = of_kind("hash", KEYS[4])
+local shown = redis.call("HGETALL", board)
+for index = 1, #shown, 2 do
+  local entry = decode(shown[index + 1])
+  if not entry or type(entry.author) ~= "table" or entry.author.id == user then
+    redis.call("HDEL", board, shown[index])
+    redis.call("PUBLISH", ARGV[3], board .. " " .. shown[index])
+  end
+end
+return taken
