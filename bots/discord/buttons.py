@@ -43,7 +43,7 @@ class Handle:
         key = turn.key
         guild = 0 if key.workspace == DMS else int(key.workspace)
         message = int(turn.id.rpartition(":")[2])
-        return cls(guild, int(key.channel), int(key.thread or 0), message, int(turn.author.id), part)
+        return cls(guild, int(key.channel), int(key.owner or key.thread or 0), message, int(turn.author.id), part)
 
     @classmethod
     def decode(cls, code: str) -> Self:
@@ -56,15 +56,20 @@ class Handle:
         return ".".join(map(_base36, numbers))
 
     @property
+    def private(self) -> bool:
+        """Whether it was asked in private: in the place of a thread stands who asked."""
+        return self.thread == self.author
+
+    @property
     def key(self) -> ConversationKey:
         """The conversation that the turn belongs to."""
-        thread = str(self.thread) if self.thread else ""
+        thread = f"{'@' * self.private}{self.thread}" if self.thread else ""
         return ConversationKey("discord", str(self.guild) if self.guild else DMS, str(self.channel), thread)
 
     @property
     def turn(self) -> str:
         """The turn's name."""
-        return identity(self.guild, self.thread or self.channel, self.message)
+        return identity(self.guild, self.channel if self.private else self.thread or self.channel, self.message)
 
 
 class Desk(Protocol):

@@ -9,8 +9,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+import discord
 import structlog
 
+from bots.discord.events import Place
+from bots.discord.house import forget_place
+from bots.discord.state import DiscordState
 from core.errors import StorageError
 from core.memory import Memory
 from core.metrics import tag
@@ -30,7 +34,8 @@ class Change:
     """What became of a message: its author has it say ``text`` now, or deleted it if that is None.
 
     ``reads`` is the same with what stands beside it, as it is remembered. ``at`` is when it was edited, by Discord's
-    clock, 0 where that is not known; ``early`` says that it is for us.
+    clock, 0 where that is not known; ``early`` says that it is for us. ``thread`` is where it stands if that may be a
+    thread of a channel that nobody names: discord.py does not know threads that are archived.
     """
 
     message: str
@@ -39,18 +44,40 @@ class Change:
     reads: str = ""
     at: float = 0.0
     early: bool = False
+    thread: tuple[str, str] | None = None
+    """Server and thread."""
+
+    @property
+    def said(self) -> float:
+        """When the message was written, by Discord's clock."""
+        return discord.utils.snowflake_time(int(self.message.rpartition(":")[2])).timestamp()
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A channel or thread was deleted: see ``bots.discord.house.forget_place``."""
+
+    place: Place
+    text: None = None
+    at: float = 0.0
+
+    @property
+    def message(self) -> str:
+        """What waits is called by it."""
+        return str(self.place.key)
 
 
 class Changes:
     """Makes changes, one after another."""
 
-    def __init__(self, queue: RedisTurnQueue, memory: Memory) -> None:
+    def __init__(self, queue: RedisTurnQueue, memory: Memory, state: DiscordState) -> None:
         self._queue = queue
         self._memory = memory
-        self._waiting: dict[str, Change] = {}
+        self._state = state
+        self._waiting: dict[str, Change | End] = {}
         self._task: asyncio.Task[None] | None = None
 
-    def add(self, change: Change) -> None:
+    def add(self, change: Change | End) -> None:
         """Make a change as soon as it can be made."""
         earlier = self._waiting.pop(change.message, None)
         newer = not earlier or change.text is None or (earlier.text is not None and change.at >= earlier.at)
@@ -86,15 +113,19 @@ class Changes:
             if self._waiting.get(change.message) is change:
                 del self._waiting[change.message]
 
-    async def _make(self, change: Change) -> None:
+    async def _make(self, change: Change | End) -> None:
         """All of it; it may be made twice."""
+        if isinstance(change, End):
+            await forget_place(change.place, self._memory)
+            return
         if change.text is None:
             await self._queue.stop(change.message, WITHDRAWN)
         else:
             await self._queue.amend(change.message, text=change.text, at=change.at, early=change.early)
-        for key in change.keys:
+        archived = await self._state.threads(*change.thread) if change.thread else ()
+        for key in (*change.keys, *archived):
             if change.text is None:
-                await self._memory.withdraw(key, change.message)
+                await self._memory.withdraw(key, change.message, said=change.said)
             else:
-                await self._memory.correct(key, change.message, change.reads, at=change.at)
+                await self._memory.correct(key, change.message, change.reads, at=change.at, said=change.said)
             await self._queue.correct_kept(key, change.message, change.text, at=change.at)

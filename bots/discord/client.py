@@ -44,6 +44,14 @@ class _Events:
         if self.desk:
             self.desk.intake.follow_deletions(event)
 
+    async def on_raw_thread_delete(self, event: discord.RawThreadDeleteEvent) -> None:
+        if self.desk:
+            self.desk.intake.follow_end(event.guild_id, event.parent_id, event.thread_id)
+
+    async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
+        if self.desk:
+            self.desk.intake.follow_end(channel.guild.id, channel.id)
+
     async def on_interaction(self, interaction: discord.Interaction) -> None:
         if self.desk:
             await take_form(interaction)

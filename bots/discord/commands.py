@@ -268,7 +268,7 @@ def question(interaction: discord.Interaction, text: str, *, private: bool, seco
         SHARED: "1" if interaction.context.private_channel is True and not private else "",
     }
     if private:  # a conversation of its own, of which the channel learns nothing
-        where = Place(where.guild, where.id, str(user.id))
+        where = Place(where.guild, where.id, f"@{user.id}")
     return make_turn(where, str(interaction.id), user, text, at=at, place=place)
 
 

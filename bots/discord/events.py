@@ -28,7 +28,7 @@ THREAD_NAME = 90
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something was said: the channel, and the thread in it."""
+    """Where something was said: the channel, and the thread in it, or ``@`` and who asked there in private."""
 
     guild: str
     channel: str
@@ -50,7 +50,7 @@ class Place:
     @property
     def id(self) -> str:
         """What Discord calls the place where messages stand."""
-        return self.thread or self.channel
+        return self.channel if self.key.owner else self.thread or self.channel
 
     def asker(self, user: Any) -> Asker:
         """Somebody who asks there."""
@@ -129,8 +129,7 @@ def read_question(message: discord.Message, bot: discord.ClientUser, *, auto_thr
 
 def make_turn(where: Place, message: str, author: Any, text: str, *, at: float, place: Mapping[str, str]) -> Turn:
     """A turn of Discord."""
-    user = str(author.id)
-    root = identity(where.guild, where.channel, where.thread) if where.thread else ""
+    user, thread = str(author.id), where.thread if where.key.parent else ""
     return Turn(
         id=identity(where.guild, where.id, message),
         key=where.key,
@@ -138,8 +137,8 @@ def make_turn(where: Place, message: str, author: Any, text: str, *, at: float, 
         author=Author(user, author.display_name),
         text=text,
         at=at,
-        root=root,
-        root_at=discord.utils.snowflake_time(int(where.thread)).timestamp() if where.thread else 0.0,
+        root=identity(where.guild, where.channel, thread) if thread else "",
+        root_at=discord.utils.snowflake_time(int(thread)).timestamp() if thread else 0.0,
         place={name: value for name, value in place.items() if value},
     )
 

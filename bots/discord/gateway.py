@@ -209,7 +209,7 @@ class Gateway:
         Raises:
             StorageError: Redis is away.
         """
-        await self._listener.state.join(*(str(guild.id) for guild in self._client.guilds))
+        await self._listener.state.left.join(*(str(guild.id) for guild in self._client.guilds))
 
     def owns(self, guild: str) -> bool:
         """Whether a server belongs to a connection of ours, so that we know whether we are in it."""

@@ -16,7 +16,7 @@ from typing import Any
 import discord
 import structlog
 
-from bots.discord.changes import Change, Changes
+from bots.discord.changes import Change, Changes, End
 from bots.discord.door import Door
 from bots.discord.events import Place, changed_keys, context_of, read_question, text_of, with_context
 from bots.discord.settings import DiscordSettings
@@ -86,7 +86,7 @@ class Intake:
         self._queue = queue
         self._typists = typists
         self._door = Door(settings, voice.calls, state)
-        self._changes = Changes(queue, memory)
+        self._changes = Changes(queue, memory, state)
         self._heard: dict[str, Heard] = {}
         self._asked_at: dict[tuple[str, str], float] = {}
         self._accepting: dict[str, asyncio.Lock] = {}
@@ -127,6 +127,10 @@ class Intake:
         """Many at once."""
         for message in event.message_ids:
             self._follow(event, message, None)
+
+    def follow_end(self, guild: int, channel: int, thread: int | None = None) -> None:
+        """A channel was deleted, or a thread of it: with all that was said there, also in private."""
+        self._changes.add(End(Place(str(guild), str(channel), str(thread or ""))))
 
     async def stop_for(self, asked: Turn) -> bool:
         """End the answer that is being written for a person where they say so. False if there is none."""
@@ -226,8 +230,10 @@ class Intake:
         self, event: Any, message: int, text: str | None, reads: str = "", at: float = 0.0, *, early: bool = False
     ) -> None:
         """Make a change: of a message that is still being taken, there."""
-        name, keys = changed_keys(event.guild_id, self._channel(event), event.channel_id, message)
-        change = Change(name, tuple(keys), text, reads, at, early)
+        channel = self._channel(event)
+        name, keys = changed_keys(event.guild_id, channel, event.channel_id, message)
+        thread = (str(event.guild_id), str(event.channel_id)) if event.guild_id and not channel else None
+        change = Change(name, tuple(keys), text, reads, at, early, thread)
         heard = self._heard.get(name)
         if not heard:
             self._changes.add(change)

@@ -8,9 +8,7 @@ STORED = (
     StoredKey("discord:commands", "string", "a hash of the commands as they were registered", "400 days"),
     StoredKey("discord:alive", "string", "when we last heard all of Discord", "7 days"),
     StoredKey("discord:places", "zset", "direct messages and threads in use", "7 days after the last one"),
-    StoredKey(
-        "discord:left", "zset", "servers that were left, and when to forget them", "`DISCORD_LEAVE_DAYS` and a month"
-    ),
+    StoredKey("discord:servers", "set", "servers that the bot was on when that was looked at last", "400 days"),
     StoredKey("discord:bots:<channel>", "string", "answers to other bots there", "10 minutes"),
     StoredKey(
         "discord:about:<interaction>",

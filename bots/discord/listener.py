@@ -76,7 +76,7 @@ class DiscordListener(Voice):
     async def part(self, guild: discord.Guild) -> None:
         """We were removed from a server."""
         grace = self.settings.discord_leave_days * 86_400
-        await insist(lambda: self.state.leave(str(guild.id), grace), time.monotonic() + INSIST)
+        await insist(lambda: self.state.part(str(guild.id), grace), time.monotonic() + INSIST)
 
     # Presses.
 
@@ -190,7 +190,7 @@ class DiscordListener(Voice):
     # Inside.
 
     async def _greet(self, guild: discord.Guild) -> None:
-        await self.state.join(str(guild.id))
+        await self.state.left.join(str(guild.id))
         place = Place(str(guild.id), "")
         if refusal(self.settings, place.asker(self.me)) == "on this server":
             return

@@ -19,6 +19,7 @@ from bots.discord.client import Client, ShardedClient, open_client
 from bots.discord.commands import Tree, digest, register
 from bots.discord.errors import ADVICE
 from bots.discord.gateway import Gateway
+from bots.discord.house import House
 from bots.discord.listener import DiscordListener
 from bots.discord.settings import DiscordSettings
 from bots.discord.state import DiscordState
@@ -57,6 +58,7 @@ class Discord:
         self.surface = DiscordSurface(
             self.calls, own, typists=self.typists, first_words=first_words, contact=contact_in(settings)
         )
+        self._house = House(client, self.calls, grace=settings.discord_leave_days * 86_400)
         self._settings = settings
         self._client = client
         self._stopping = stopping
@@ -146,8 +148,7 @@ class Discord:
                     wait = HEARD_NOTE_SECONDS if gateway.caught_up else HEARD_RETRY_SECONDS
                     if gateway.caught_up and time.monotonic() - cleaned >= CLEANING_SECONDS:
                         await gateway.keep_servers()
-                        if forgotten := await state.forget_left(memory, gateway.owns):
-                            log.info("left servers forgotten", messages=forgotten)
+                        await self._house.clean(state, memory, gateway.owns)
                         cleaned = time.monotonic()
             except ParleyError as error:
                 log.warning("housekeeping failed", error=str(error))

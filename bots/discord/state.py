@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from redis.asyncio import Redis
 
 from bots.discord.keys import discord_key
-from core.memory import Memory
-from core.store import Keys, redis_errors
+from core.memory import Departures
+from core.store import Keys, kind_of, redis_errors
 from core.types import ConversationKey
 
 WEEK = 7 * 86_400
-MONTH = 30 * 86_400
 WRITING = 900
 """Seconds in which a form is filled in."""
 MOST_PLACES = 200
 """Direct messages and threads that are looked through for what was missed."""
+KNOWN_SECONDS = 60
+"""Seconds for which it is believed where an archived thread is: many messages may be deleted there at once."""
 BOT_ANSWERS, BOT_SECONDS = 10, 600
 """So many answers to other bots in a channel, in so many seconds; then a person has to speak first."""
 
@@ -28,6 +30,9 @@ class DiscordState:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self.left = Departures(redis, "discord")
+        """The servers that were left."""
+        self._threads: dict[str, tuple[float, Sequence[ConversationKey]]] = {}
 
     async def synced(self) -> str:
         """The hash of the commands as they were synced last; "" if that is not known."""
@@ -94,29 +99,35 @@ class DiscordState:
         with redis_errors("read a message that is asked about"):
             return tuple(json.loads(await self._redis.get(discord_key(f"about:{about}")) or "[]"))
 
-    async def leave(self, guild: str, grace: float) -> None:
-        """We were removed from a server; its memory goes after ``grace`` seconds."""
-        key = discord_key("left")
+    async def threads(self, guild: str, thread: str) -> Sequence[ConversationKey]:
+        """The conversations of a thread of which nobody says in which channel it is."""
+        known = self._threads.get(thread)
+        if not known or known[0] < time.monotonic():
+            found: set[ConversationKey] = set()
+            with redis_errors("look for a thread"):
+                pattern = f"{Keys.CONVERSATIONS}discord:{guild}:*:{thread}:*"
+                async for name in self._redis.scan_iter(match=pattern, count=1000):
+                    if kind_of(name):
+                        found.add(Keys.part_of(name)[0])
+            if len(self._threads) >= MOST_PLACES:
+                self._threads.clear()
+            known = self._threads[thread] = time.monotonic() + KNOWN_SECONDS, tuple(found)
+        return known[1]
+
+    async def missed(self, servers: Collection[str]) -> Sequence[str]:
+        """The servers that we were in when this was asked last, and are in no more; ``servers`` are those now."""
+        key = discord_key("servers")
+        with redis_errors("look which servers were left"):
+            before: Any = await self._redis.smembers(key)
+            if servers:
+                async with self._redis.pipeline(transaction=True) as pipe:
+                    pipe.sadd(key, *servers)
+                    pipe.expire(key, 400 * 86_400)
+                    await pipe.execute()
+        return sorted(set(before) - set(servers))
+
+    async def part(self, server: str, grace: float) -> None:
+        """We were removed from a server; it is forgotten after ``grace`` seconds."""
+        await self.left.leave(server, grace=grace)
         with redis_errors("note that a server was left"):
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.zadd(key, {guild: time.time() + grace})
-                pipe.expire(key, int(grace) + MONTH)
-                await pipe.execute()
-
-    async def join(self, *guilds: str) -> None:
-        """We are there, perhaps again; what is remembered stays."""
-        with redis_errors("note that a server was joined"):
-            if guilds:
-                await self._redis.zrem(discord_key("left"), *guilds)
-
-    async def forget_left(self, memory: Memory, ours: Callable[[str], bool] = bool) -> int:
-        """Forget the servers that were left long enough ago, of ``ours``. Returns how many messages that were."""
-        key, forgotten = discord_key("left"), 0
-        with redis_errors("forget servers that were left"):
-            for guild in filter(ours, map(str, await self._redis.zrangebyscore(key, "-inf", time.time()))):
-                pattern = f"{Keys.CONVERSATIONS}discord:{guild}:*:messages"
-                async for name in self._redis.scan_iter(match=pattern, count=500):
-                    conversation = str(name).removeprefix(Keys.CONVERSATIONS).removesuffix(":messages")
-                    forgotten += await memory.forget(ConversationKey.parse(conversation))
-                await self._redis.zrem(key, guild)
-        return forgotten
+            await self._redis.srem(discord_key("servers"), server)

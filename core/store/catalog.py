@@ -146,6 +146,12 @@ STORED: tuple[StoredKey, ...] = (
         "since, due",
         "until it is full again and no process is heard of, and a minute",
     ),
+    StoredKey(
+        "<platform>:left",
+        "zset",
+        "servers, workspaces and channels that were left, and when to forget them",
+        "`DISCORD_LEAVE_DAYS` or `SLACK_LEAVE_DAYS`, and a month",
+    ),
     StoredKey("feedback:<turn>", "hash", "people to `up` or `down`", "90 days after the last mark"),
 )
 """All kinds of keys that the core keeps in Redis. None lives for ever."""

@@ -180,6 +180,21 @@ class World:
         self.emit("THREAD_CREATE", {**self.channel_json(thread), "newly_created": True}, parent)
         return thread
 
+    def archive(self, thread: Channel) -> None:
+        """Nobody wrote in a thread for long: clients that connect later are not told of it, and others drop it."""
+        thread.archived = True
+        self.emit("THREAD_UPDATE", self.channel_json(thread), thread)
+
+    def close(self, channel: Channel) -> None:
+        """Delete a channel with its threads, of which nobody is told one by one; or a thread."""
+        for one in [c for c in self.channels.values() if channel.id in (c.id, c.parent)]:
+            del self.channels[one.id]
+        if channel.kind == THREAD:
+            data = {"id": channel.id, "guild_id": channel.guild, "parent_id": channel.parent, "type": THREAD}
+            self.emit("THREAD_DELETE", data, channel)
+        else:
+            self.emit("CHANNEL_DELETE", self.channel_json(channel), channel)
+
     # JSON.
 
     def user_json(self, user: str) -> Json:

@@ -142,3 +142,25 @@ async def test_only_admins_forget_and_set_where_that_is_set(
         assert "Done." in (await said(discord, discord.mention("settings temperature 0.2", user=CLEO))).text
         assert "Done." in (await said(discord, discord.dm("settings temperature 0.3"))).text
     assert discord.messages(GENERAL)
+
+
+async def test_forgetting_a_channel_leaves_what_others_asked_there_in_private(
+    discord: DiscordDouble, tgi: TgiDouble, parley: Parley
+) -> None:
+    """What the asker asked there in private goes with it: nothing else forgets that."""
+    for user, colour in ((ADA, "blue"), (BOB, "green")):
+        secret = discord.command("ask", prompt=f"my colour is {colour}", private=True, user=user)
+        await wait_until(lambda: secret.original and secret.original.buttons)  # noqa: B023
+    await reply(discord, discord.mention("hello"))
+
+    async def told_of(user: str, colour: str) -> bool:
+        again = discord.command("ask", prompt="what is it?", private=True, user=user)
+        before = len(tgi.requests)
+        await wait_until(lambda: len(tgi.requests) > before)
+        await wait_until(lambda: again.original and again.original.buttons)
+        return f"my colour is {colour}" in tgi.requests[-1].inputs
+
+    await wait_until(lambda: told_of(BOB, "green"))
+    assert "I've forgotten" in await told(discord.command("forget", now=True))
+    assert await told_of(BOB, "green")
+    assert not await told_of(ADA, "blue")

@@ -119,8 +119,8 @@ async def test_a_server_that_is_there_again_is_not_forgotten(
     """However we came back: nobody tells us of it who did it while we were away."""
     async with listening(discord, client) as ear:
         await wait_until(lambda: ear.gateway.caught_up)
-        await ear.state.leave(GUILD, 0)
-        await ear.state.leave(OTHER, 0)
+        await ear.state.part(GUILD, 0)
+        await ear.state.part(OTHER, 0)
     for guild in (GUILD, OTHER):
         key = ConversationKey("discord", guild, GENERAL)
         said = Message(Role.USER, "hello", id="q")

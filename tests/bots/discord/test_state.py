@@ -37,13 +37,13 @@ async def test_a_server_that_was_left_is_forgotten_in_time(client: redis.asyncio
     for key in keys:
         said = Message(Role.USER, "hello", id="q")
         await memory.append(Exchange(key, Conversation(key).epoch, "q", "", (said,)))
-    await state.leave("10", 0)
-    await state.leave("11", 1000)
-    await state.leave("12", 0)
-    await state.join("12")
-    assert await state.forget_left(memory) == 1
+    await state.part("10", 0)
+    await state.part("11", 1000)
+    await state.part("12", 0)
+    await state.left.join("12")
+    assert await state.left.forget(memory) == 1
     assert [len((await memory.load(key)).messages) for key in keys] == [0, 1, 1]
-    assert await state.forget_left(memory) == 0
+    assert await state.left.forget(memory) == 0
 
 
 async def test_the_last_mark_of_a_person_counts(client: redis.asyncio.Redis) -> None:
