@@ -29,6 +29,8 @@ Event = Mapping[str, Any]
 SPEECH = {None, "file_share", "thread_broadcast"}
 """Subtypes of messages that a person wrote; the others are edits, joins, topics and the like."""
 
+CHANNEL_GONE, CHANNEL_LEFT = {"channel_deleted", "group_deleted"}, {"channel_left", "group_left"}
+"""Events about a channel that is no more, and about one that we are in no more."""
 TEXTS = {"bot_id", "channel", "channel_type", "deleted_ts", "event_ts", "subtype", "text", "thread_ts", "ts", "user"}
 STAMPS = {"deleted_ts", "event_ts", "thread_ts", "ts"}
 OBJECTS = {"edited", "message", "previous_message"}
@@ -59,6 +61,19 @@ class Changed:
     at: float = 0.0
     direct: bool = False
     files: str = ""
+
+    @property
+    def said(self) -> float:
+        """When the message was written, by Slack's clock."""
+        return float(self.message.rpartition(":")[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """We are in a place no more, ``for_good`` or until somebody takes us back; see ``core.departures`` for its name."""
+
+    place: str
+    for_good: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +171,21 @@ def read_change(body: Event) -> Changed | None:
     at = finite((after.get("edited") or {}).get("ts")) if text is not None else 0.0
     direct, files = event.get("channel_type") == "im", ", ".join(file_names(after))
     return Changed(keys, identity(workspace, event["channel"], ts), text, at, direct, files)
+
+
+def read_departure(body: Event) -> Departure | None:
+    """Which channel was deleted or left, or that the whole workspace was; None for anything else."""
+    event, workspace = _checked(body.get("event")), workspace_of(body)
+    kind, channel = event.get("type"), event.get("channel")
+    if not workspace or ":" in workspace:
+        return None
+    if kind == "app_uninstalled":
+        return Departure(workspace, for_good=True)
+    if kind == "tokens_revoked":  # of the bot; those of people are none of ours
+        return Departure(workspace, for_good=False) if _object(event.get("tokens")).get("bot") else None
+    if kind in CHANNEL_GONE | CHANNEL_LEFT and channel:
+        return Departure(f"{workspace}:{channel}", for_good=kind in CHANNEL_GONE)
+    return None
 
 
 def is_external(body: Event) -> bool:

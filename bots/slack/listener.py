@@ -27,10 +27,12 @@ from bots.slack.events import (
     event_of,
     is_external,
     read_change,
+    read_departure,
     read_press,
     read_question,
     workspace_of,
 )
+from bots.slack.house import House
 from bots.slack.settings import SlackSettings
 from bots.slack.surface import SlackSurface
 from bots.slack.text import escape, without_mention
@@ -62,12 +64,15 @@ NOT_YOURS = "Only the person who asked can stop this answer."
 class SlackListener(BackgroundTasks):
     """Turns events into turns, for those who may ask."""
 
-    def __init__(self, settings: SlackSettings, surface: SlackSurface, queue: RedisTurnQueue, memory: Memory) -> None:
+    def __init__(
+        self, settings: SlackSettings, surface: SlackSurface, queue: RedisTurnQueue, memory: Memory, house: House
+    ) -> None:
         super().__init__()
         self._settings = settings
         self._surface = surface
         self._queue = queue
         self._memory = memory
+        self._house = house
         self._accepting: dict[str, asyncio.Lock] = {}
         self._form = SettingsForm(surface, memory, self._refuses_settings, self._whisper)
 
@@ -76,6 +81,12 @@ class SlackListener(BackgroundTasks):
         app.event("app_mention")(self.hear)
         app.event("message")(self.hear)
         app.event("member_joined_channel")(self.greet)
+        app.event("channel_deleted")(self.part)
+        app.event("channel_left")(self.part)
+        app.event("group_deleted")(self.part)
+        app.event("group_left")(self.part)
+        app.event("app_uninstalled")(self.part)
+        app.event("tokens_revoked")(self.part)
         app.action(RETRY)(self.retry)
         app.action(STOP)(self.stop)
         app.action(FORGET)(self.forget)
@@ -101,8 +112,11 @@ class SlackListener(BackgroundTasks):
         event = event_of(body)
         if event is None:
             return
-        closed = self._refusal(event["channel"], "", direct=False, external=is_external(body))
-        if event.get("user") != self._surface.bot or closed not in ("", PERSON):
+        if event.get("user") != self._surface.bot:
+            return
+        async with in_time():
+            await self._house.join(f"{workspace_of(body)}:{event['channel']}")
+        if self._refusal(event["channel"], "", direct=False, external=is_external(body)) not in ("", PERSON):
             return
         if await self._queue.first(f"slack:{workspace_of(body)}:{event['channel']}:joined:{event.get('event_ts', '')}"):
             kept = days(self._settings.retention_seconds)
@@ -112,6 +126,14 @@ class SlackListener(BackgroundTasks):
                 f"message, and use it nowhere else. Mention me with `forget` to delete it, or with `help` for more."
             )
             self.later(self._post(event["channel"], "", text))
+
+    async def part(self, body: dict[str, Any]) -> None:
+        """A channel was deleted, or we were taken out of it, or of the workspace: it is forgotten, now or in time."""
+        if departure := read_departure(body):
+            async with in_time():
+                await self._house.part(departure)
+            if departure.for_good:
+                self.later(self._house.erase(departure))
 
     async def retry(self, ack: Callable[[], Awaitable[None]], body: dict[str, Any], action: dict[str, Any]) -> None:
         """The Retry button: the same turn again, over the same messages, for anybody who may ask here."""
@@ -260,7 +282,7 @@ class SlackListener(BackgroundTasks):
         """An edited or deleted message: what is remembered of it, or is about to be, follows."""
         if change.text is None:
             await self._queue.stop(change.message, WITHDRAWN)
-            withdrawn = [self._memory.withdraw(key, change.message) for key in change.keys]
+            withdrawn = [self._memory.withdraw(key, change.message, said=change.said) for key in change.keys]
             await asyncio.gather(
                 *withdrawn, *(self._queue.correct_kept(key, change.message, None) for key in change.keys)
             )
@@ -270,7 +292,8 @@ class SlackListener(BackgroundTasks):
         # An edit that comes before its message is kept only if the message is for us.
         early = change.direct or f"<@{bot}" in change.text
         await self._queue.amend(change.message, text=typed, at=change.at, early=early)
-        corrected = [self._memory.correct(key, change.message, text, at=change.at) for key in change.keys]
+        times = {"at": change.at, "said": change.said}
+        corrected = [self._memory.correct(key, change.message, text, **times) for key in change.keys]
         kept = [self._queue.correct_kept(key, change.message, typed, at=change.at) for key in change.keys]
         await asyncio.gather(*corrected, *kept)
 

@@ -17,10 +17,10 @@ NECESSARY = {
 }
 """Scopes without which Parley cannot do its work, and what each is needed for: it is needed to …"""
 GREETING = {
-    "channels:read": "notice that it was invited to a public channel, and say there what it remembers",
-    "groups:read": "notice that it was invited to a private channel, and say there what it remembers",
+    "channels:read": "notice that it was invited to a public channel or taken out of it, and that one was deleted",
+    "groups:read": "notice that it was invited to a private channel or taken out of it, and that one was deleted",
 }
-"""Scopes of the event ``member_joined_channel``, which Slack has for public and private channels apart."""
+"""Scopes of what becomes of channels, which Slack has for public and private ones apart."""
 COMFORT = {
     "channels:history": "read a thread that it is asked into, and follow edits and deletions, in public channels",
     "groups:history": "read a thread that it is asked into, and follow edits and deletions, in private channels",
@@ -31,7 +31,18 @@ COMFORT = {
 SCOPES = {**NECESSARY, **GREETING, **COMFORT}
 """Every scope that Parley asks for, and what it is needed for: it is needed to …"""
 
-EVENTS = ("app_mention", "message.im", "member_joined_channel")
+EVENTS = (
+    "app_mention",
+    "message.im",
+    "member_joined_channel",
+    # To forget what was said where it is no more.
+    "channel_deleted",
+    "channel_left",
+    "group_deleted",
+    "group_left",
+    "app_uninstalled",
+    "tokens_revoked",
+)
 COMFORT_EVENTS = ("message.channels", "message.groups", "message.mpim")
 """Events that the minimal manifest leaves out, with their scopes."""
 

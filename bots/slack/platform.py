@@ -16,6 +16,7 @@ from slack_bolt.authorization import AuthorizeResult
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bots.slack.errors import slack_errors
+from bots.slack.house import House
 from bots.slack.listener import SlackListener
 from bots.slack.settings import PERSON, SlackSettings
 from bots.slack.socket import Socket
@@ -24,6 +25,7 @@ from bots.stopping import Stopping
 from core.errors import SettingsError
 from core.memory import Memory
 from core.pacing import CallBudgets
+from core.tasks import end_tasks
 from core.turns import RedisTurnQueue
 from core.version import parley_version
 
@@ -92,10 +94,11 @@ class Slack:
         Raises:
             PlatformUnauthorized: Slack does not accept the app-level token.
         """
-        del redis  # the queue and the memory hold all that is kept of Slack
         settings = self._settings
         app_token = _token(settings.slack_app_token, "SLACK_APP_TOKEN", "xapp-…")
-        listener = SlackListener(settings, self.surface, queue, memory)
+        grace = settings.slack_leave_days * 86_400
+        house = House(self._client, self._who["team_id"], redis, memory, grace=grace)
+        listener = SlackListener(settings, self.surface, queue, memory, house)
         # Bolt warns at each start that it makes no use of SLACK_BOT_TOKEN, which is as it should be.
         bolt_log = logging.getLogger("bots.slack.bolt")
         bolt_log.setLevel(logging.ERROR)
@@ -107,11 +110,14 @@ class Slack:
         )
         listener.attach(app)
         socket = self._socket = Socket(app, app_token)
+        keeping: list[asyncio.Task[None]] = []
         try:
             if await self._stopping.connect("slack", socket.open):
                 log.info("connected to Slack", workspace=self._who["team"], bot=self._who["user"])
+                keeping.append(asyncio.create_task(house.keep()))
             yield
         finally:
+            await end_tasks(keeping)
             await socket.close()
             await listener.drain()
 

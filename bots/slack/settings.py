@@ -45,3 +45,4 @@ class SlackSettings(Settings):
     slack_allow_channels: Names = Field(frozenset(), examples=["C0123,C0456"])
     slack_allow_users: Names = Field(frozenset(), examples=["U0123,U0456"])
     slack_allow_external: bool = Field(False, examples=["true"])
+    slack_leave_days: float = Field(7, ge=0, le=3650, examples=["7"])

@@ -44,6 +44,7 @@ class Methods:
             "conversations.open": Method(self._open, "im:write", TIER_3),
             "conversations.history": Method(self._history, "*:history", TIER_3),
             "conversations.replies": Method(self._replies, "*:history", TIER_3),
+            "users.conversations": Method(self._own_conversations, "*:read", TIER_3),
             "users.info": Method(self._user, "users:read", TIER_4),
             "users.list": Method(self._users, "users:read", TIER_3),
             "reactions.add": Method(self._react, "reactions:write", TIER_3),
@@ -206,6 +207,8 @@ class Methods:
 
     def _conversation(self, args: Json) -> Json:
         channel = self._channel(args)
+        if channel.private and self.slack.bot_user not in channel.members:
+            refuse("channel_not_found")
         shown: Json = {"id": channel.id, "is_archived": channel.archived, "is_im": bool(channel.user), "is_mpim": False}
         if channel.user:
             return {"channel": shown | {"user": channel.user, "is_open": True, "is_org_shared": False}}
@@ -213,6 +216,19 @@ class Methods:
         shown |= {"is_private": channel.private, "is_member": self.slack.bot_user in channel.members}
         shared = {"is_shared": channel.external, "is_ext_shared": channel.external, "is_org_shared": False}
         return {"channel": shown | shared | {"num_members": len(channel.members)}}
+
+    def _own_conversations(self, args: Json) -> Json:
+        """The public and private channels that the app is in, a page at a time; archived ones among them."""
+        kinds = str(args.get("types") or "public_channel").split(",")
+        for kind, scope in (("public_channel", "channels"), ("private_channel", "groups")):
+            if kind in kinds and f"{scope}:read" not in self.slack.scopes:
+                refuse("missing_scope")
+        wanted = [channel for channel in self.slack.channels.values() if not channel.user]
+        mine = [c for c in wanted if self.slack.bot_user in c.members and f"{_kind(c)}_channel" in kinds]
+        start, limit = int(args.get("cursor") or 0), int(args.get("limit") or 100)
+        following = str(start + limit) if start + limit < len(mine) else ""
+        shown = [self._conversation({"channel": channel.id})["channel"] for channel in mine[start : start + limit]]
+        return {"channels": shown, "response_metadata": {"next_cursor": following}}
 
     def _open(self, args: Json) -> Json:
         if (user := str(args.get("users", ""))) not in self.slack.users:
@@ -299,6 +315,10 @@ class Methods:
         name = f"trigger-{next(self._numbers)}"
         self._triggers[name] = time.monotonic()
         return name
+
+
+def _kind(channel: Channel) -> str:
+    return "private" if channel.private else "public"
 
 
 def _metadata(args: Json) -> Json | None:

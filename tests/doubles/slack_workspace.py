@@ -95,8 +95,25 @@ class Workspace:
         self.channels[channel].archived = True
 
     def kick(self, channel: str) -> None:
-        """The app is removed from a channel, and hears nothing of it from now on."""
+        """The app is removed from a channel, and hears nothing of it from now on but that."""
         self.channels[channel].members.discard(self.bot_user)
+        self._tell_of(self.channels[channel], "left")
+
+    def close(self, channel: str) -> None:
+        """A channel is deleted."""
+        self._tell_of(self.channels.pop(channel), "deleted")
+
+    def _tell_of(self, channel: Channel, what: str) -> None:
+        """What became of a channel: Slack tells only apps that may look at such."""
+        if f"{channel.scope}:read" in self.scopes:
+            kind = "group" if channel.private else "channel"
+            self.emit({"type": f"{kind}_{what}", "channel": channel.id, "event_ts": self.new_ts()})
+
+    def uninstall(self) -> None:
+        """An administrator removes the app: its tokens are worth nothing from now on."""
+        self.emit({"type": "tokens_revoked", "tokens": {"oauth": [], "bot": [self.bot_user]}})
+        self.emit({"type": "app_uninstalled"})
+        self.bot_token = "revoked"
 
     def new_ts(self) -> str:
         """The name of a message: seconds and microseconds, never the same twice."""

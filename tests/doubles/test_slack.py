@@ -455,7 +455,7 @@ async def test_flags_say_what_the_app_hears(slack: SlackDouble, client: AsyncWeb
     await client.chat_postMessage(channel="D0ADA", text="hi")
     slack.kick("C0RANDOM")
     await slack.mention("C0RANDOM", "hi")
-    assert [envelope.event["type"] for envelope in slack.envelopes] == ["app_mention"]
+    assert [envelope.event["type"] for envelope in slack.envelopes] == ["app_mention", "channel_left"]
     assert slack.envelopes[0].sent_at is None, "it is held while nobody is connected"
 
 

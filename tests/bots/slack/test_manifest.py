@@ -25,14 +25,22 @@ METHODS: dict[str, set[str]] = {
     "chat_postMessage": {"chat:write"},
     "chat_update": {"chat:write"},
     "conversations_history": {"im:history"},  # of direct messages alone
+    "conversations_info": {"channels:read", "groups:read"},  # of channels alone
     "conversations_replies": HISTORY,
+    "users_conversations": {"channels:read", "groups:read"},  # of channels alone
     "users_info": {"users:read"},
     "views_open": set(),
 }
 """What each method needs, as docs.slack.dev/reference/methods has it; the app's own token needs no scope of the bot."""
-EVENTS = {
+EVENTS: dict[str, set[str]] = {
     "app_mention": {"app_mentions:read"},
+    "app_uninstalled": set(),
+    "channel_deleted": {"channels:read"},
+    "channel_left": {"channels:read"},
+    "group_deleted": {"groups:read"},
+    "group_left": {"groups:read"},
     "member_joined_channel": {"channels:read", "groups:read"},
+    "tokens_revoked": set(),
     "message.channels": {"channels:history"},
     "message.groups": {"groups:history"},
     "message.im": {"im:history"},
