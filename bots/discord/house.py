@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import structlog
@@ -56,7 +55,7 @@ class House:
     async def _look_at(self, place: Place, memory: Memory) -> None:
         """Forget a channel or a thread, if Discord says that there is none."""
         try:
-            await self._calls("look for a channel", partial(self._client.http.get_channel, int(place.id)), Rank.PREVIEW)
+            await self._calls("look for a channel", "GET", f"/channels/{place.id}", rank=Rank.PREVIEW)
         except PlatformError as error:
             if isinstance(error, MessageGone) and error.code == UNKNOWN_CHANNEL:
                 await forget_place(place, memory)

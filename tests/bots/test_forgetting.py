@@ -13,7 +13,7 @@ import redis.asyncio
 from bots.commands.memory import forget_person
 from bots.commands.store import Store as Opened
 from bots.discord.state import DiscordState
-from bots.platforms import load_all_settings
+from bots.platforms import PLATFORMS, load_all_settings
 from bots.web.board import Boards, Entry, Stage
 from bots.web.people import People
 from core.archive.archive import Archive
@@ -184,8 +184,9 @@ def kind_of(name: str) -> str:
 
 
 def documented() -> set[str]:
-    """Every kind of key that the catalog lists."""
-    names = {re.sub(r"<platform>(:<person>)?", lambda found: "U1" if found[1] else "slack", one.name) for one in STORED}
+    """Every kind of key that the catalog and the platforms list."""
+    known = [*STORED, *(one for platform in PLATFORMS for one in platform.stored_keys())]
+    names = {re.sub(r"<platform>(:<person>)?", lambda found: "U1" if found[1] else "slack", one.name) for one in known}
     return {kind_of("{parley}:" + name.replace("conv:<conversation>", "conv:slack:T1:C1")) for name in names}
 
 

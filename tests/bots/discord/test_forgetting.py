@@ -11,6 +11,7 @@ import redis.asyncio
 from bots.discord import house, state
 from bots.discord.buttons import identity
 from bots.discord.events import Place
+from bots.discord.keys import discord_key
 from core.memory.conversations import Exchange, RedisMemory, Thread
 from core.store.keys import Keys
 from core.types import Author, ConversationKey, Message, Role
@@ -145,7 +146,7 @@ async def test_a_server_that_was_left_while_we_were_away_is_forgotten_in_time(
     """Nobody tells of it afterwards; one where we never were is another matter."""
     _, keys = await everywhere(memory, discord)
     async with listening(discord, client, discord_leave_days="0") as ear:
-        await wait_until(lambda: client.exists(Keys.discord("servers")))
+        await wait_until(lambda: client.exists(discord_key("servers")))
         assert ear.gateway.caught_up
     discord.guilds[GUILD].installed = False
     async with listening(discord, client, discord_leave_days="0"):
