@@ -61,7 +61,7 @@ SHOWN = 4
 """Functions that are named for one crossing."""
 
 ENVELOPE, CLAIM, BEGIN = Socket.handle.__code__, Worker._claim.__code__, Worker._begin.__code__
-CRASH_POINT = failpoints.reach.__code__
+CRASH_POINT = failpoints.crash_point.__code__
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from bots.platforms import load_all_settings
 from core.errors import ParleyError
 
 if TYPE_CHECKING:  # the command line is read before anything that is dear to import is needed
-    from core.turns import Lane, Letter, Operator, RedisTurnQueue
+    from core.turns import DeadLetter, Lane, Operator, RedisTurnQueue
 
 T = TypeVar("T")
 
@@ -149,7 +149,9 @@ async def _waiting(operator: Operator, wanted: str) -> str:
     return _one([job.turn.id for lane in await operator.lanes() for job in lane.jobs], wanted)
 
 
-async def _take(operator: Operator, wanted: str, every: bool, take: Callable[[Letter], Awaitable[bool]]) -> list[str]:
+async def _take(
+    operator: Operator, wanted: str, every: bool, take: Callable[[DeadLetter], Awaitable[bool]]
+) -> list[str]:
     letters = {letter.name: letter for letter in await operator.letters()}
     names = list(letters) if every else [_one(list(letters), wanted, DEAD)]
     return [name for name in names if await take(letters[name])]
@@ -235,7 +237,7 @@ def _in_words(lane: Lane, name: str, *, text: bool) -> Iterator[tuple[str, str]]
         yield "lease", f"ends in {max(0, lane.seconds):.0f} s unless its worker renews it"
 
 
-def _letter(letter: Letter) -> dict[str, Any]:
+def _letter(letter: DeadLetter) -> dict[str, Any]:
     author = letter.job.turn.author.id if letter.job else ""
     return {"id": letter.name, "author": author, "at": letter.at, "why": letter.why, "tries": letter.tries}
 

@@ -28,7 +28,7 @@ from core.assistant import is_stop
 from core.errors import ParleyError, PlatformError, StorageError
 from core.memory import Memory
 from core.metrics import turn_fields
-from core.turns import NO_PLACE, STOPPED, RedisTurnQueue, reach
+from core.turns import NOT_ALLOWED_THERE, STOPPED, RedisTurnQueue, crash_point
 from core.types import Turn
 
 log = structlog.get_logger()
@@ -177,7 +177,7 @@ class Intake:
             self._voice.later(self._voice.say(where.id, PROXIED))
         closed = self._voice.calls.is_forbidden(where.id) and not heard.message.author.bot
         if closed and await self._queue.first(f"{once}/no place"):
-            self._voice.later(tell(self._voice.calls, turn, NO_PLACE))
+            self._voice.later(tell(self._voice.calls, turn, NOT_ALLOWED_THERE))
 
     def _note_asked(self, message: discord.Message, turn: Turn) -> None:
         """Remember for a moment what people asked, to know it again when another bot copies it."""
@@ -201,9 +201,9 @@ class Intake:
             self._voice.later(say(where.id, UNREAD.format(files=files)))
         if files and not turn.text:
             return
-        reach("submit")
+        crash_point("submit")
         receipt = await self._queue.submit(turn)
-        reach("stored")
+        crash_point("stored")
         if receipt.accepted and self._typists and not turn.place.get("open_thread"):
             self._typists.begin(turn)  # in a thread that is not there yet, the answer's editor types
         # How many are before it is not worth a message to all; who is to come later is not answered as well, should

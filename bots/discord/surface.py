@@ -19,7 +19,7 @@ from bots.discord.text import readable
 from bots.discord.typing import Typists
 from bots.discord.venue import venue_of
 from bots.discord.voice import tell
-from core.delivery import Pace, patiently
+from core.delivery import Pace, retry_for
 from core.policy import Venue
 from core.prompts import shorten
 from core.types import Author, Message, Role, Turn
@@ -60,7 +60,7 @@ class DiscordSurface:
             return ()
         before = turn.id.rpartition(":")[2]
         path = f"/channels/{turn.key.thread}/messages?limit={THREAD_MESSAGES}&before={before}"
-        answer = await patiently(partial(self.calls, "read a thread", "GET", path), THREAD_PATIENCE)
+        answer = await retry_for(partial(self.calls, "read a thread", "GET", path), THREAD_PATIENCE)
         said = [self._message(turn, message) for message in reversed(answer.json)]
         return [message for message in said if message.text]
 

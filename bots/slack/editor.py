@@ -23,7 +23,7 @@ from bots.slack.errors import NO_SCOPE, UNREADABLE, slack_errors
 from bots.slack.text import escape, fallback, plain, safe_markdown, tables_as_code
 from core.errors import MessageGone, NotAllowed, PlatformError, PlatformUnauthorized, PlatformUnavailable
 from core.pacing import CallBudgets
-from core.turns import AGAIN_THERE
+from core.turns import TAKEN_OVER
 from core.types import Limits, MessageRef, Outcome, Turn
 
 log = structlog.get_logger()
@@ -77,7 +77,7 @@ class Signs:
         """Show that Parley is at work, where it can be had now; what happens inside does not wait for it."""
         begun = asyncio.create_task(self._begin(turn)) if self._works else None
         # Whoever had the turn before may have died with the status on: it is taken back, whatever the budget says.
-        left_on = self._works and AGAIN_THERE in turn.place
+        left_on = self._works and TAKEN_OVER in turn.place
         try:
             yield
         finally:

@@ -41,7 +41,7 @@ from core.assistant import NOT_ASKED, Confirmation, days, is_settings, is_stop
 from core.errors import StorageError
 from core.memory import Memory
 from core.metrics import turn_fields
-from core.turns import STOPPED, WITHDRAWN, RedisTurnQueue, in_time, reach
+from core.turns import STOPPED, WITHDRAWN, RedisTurnQueue, crash_point, in_time
 from core.types import MessageRef, Turn
 
 log = structlog.get_logger()
@@ -209,9 +209,9 @@ class SlackListener(BackgroundTasks):
             self.later(self._whisper(channel, user, thread, UNREAD.format(files=files)))
         if not turn.text.strip() and await self._is_file_alone(turn, files):
             return
-        reach("submit")
+        crash_point("submit")
         receipt = await self._queue.submit(replace(turn, place={**turn.place, "files": files}))
-        reach("stored")
+        crash_point("stored")
         if receipt.status == "duplicate" and files:
             # The same message came first as app_mention, which does not tell of files.
             await self._queue.amend(turn.id, files=files)

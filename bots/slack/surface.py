@@ -18,7 +18,7 @@ from bots.slack.errors import slack_errors
 from bots.slack.events import identity
 from bots.slack.settings import PERSON
 from bots.slack.text import people, plain, readable
-from core.delivery import Pace, patiently
+from core.delivery import Pace, retry_for
 from core.errors import PlatformError
 from core.pacing import CallBudgets
 from core.policy import Venue
@@ -93,7 +93,7 @@ class SlackSurface:
         newest: deque[dict[str, Any]] = deque(maxlen=THREAD_MESSAGES - 1)
         cursor: str | None = None
         for _ in range(THREAD_PAGES):
-            found, cursor = await patiently(partial(self._read_page, turn, cursor), THREAD_PATIENCE)
+            found, cursor = await retry_for(partial(self._read_page, turn, cursor), THREAD_PATIENCE)
             root = next((message for message in found if message["ts"] == turn.key.thread), root)
             newest.extend(message for message in found if message is not root)
             if not cursor:

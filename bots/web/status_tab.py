@@ -19,7 +19,7 @@ from bots.web.settings import WebSettings
 from core.errors import GenerationError, ParleyError
 from core.models import Model
 from core.store import Keys, redis_errors
-from core.turns import MOST, Timing, Timings
+from core.turns import MOST_TIMINGS, Timing, Timings
 
 EVERY = 2.0
 """Seconds between two looks while the tab is open."""
@@ -118,7 +118,7 @@ def _covered(timings: list[Timing]) -> str:
     places = [(count, WHERE.get(name, f"in {name.capitalize()}")) for name, count in where]
     (count, place), *others = places
     each = ", ".join([f"{count} of them {place}", *(f"{count} {place}" for count, place in others)])
-    more = "+" if len(timings) == MOST else ""
+    more = "+" if len(timings) == MOST_TIMINGS else ""
     answers = f"{len(timings)}{more} answer{'s' * (len(timings) != 1)}"
     refused = sum(timing.refused for timing in timings)
     return f"Last 24 h: {answers}, {each}. {refused} edit{'s' * (refused != 1)} refused."

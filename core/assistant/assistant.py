@@ -30,10 +30,10 @@ Stop = asyncio.Future[Outcome]
 ReadThread = Callable[[Turn], Awaitable[Sequence[Message]]]
 """Reads what people said in a thread before Parley was asked into it."""
 
-SILENT = "The model's answer was empty. Try again, or ask differently."
-THOUGHT = "The model spent its whole answer on reasoning. {/settings max 4096} gives it more room."
-JOINED = "You were asked into this thread just now. The {count} messages before this line were read from it, once."
-UNREAD = "You were asked into this thread just now, and what was said in it before could not be read."
+EMPTY_ANSWER = "The model's answer was empty. Try again, or ask differently."
+ONLY_REASONING = "The model spent its whole answer on reasoning. {/settings max 4096} gives it more room."
+JOINED_NOTE = "You were asked into this thread just now. The {count} messages before this line were read from it, once."
+UNREAD_NOTE = "You were asked into this thread just now, and what was said in it before could not be read."
 JOINED_ID, UNREAD_ID = "/joined", "/unread"
 """How the ids of these notes end. A thread that could not be read is read at its next turn."""
 
@@ -247,7 +247,7 @@ class Assistant:
             log.exception("internal error", turn=tag(turn.id))
         else:
             if not draft.text:
-                note = writing.venue.tell(THOUGHT if ending is Ending.LENGTH else SILENT)
+                note = writing.venue.tell(ONLY_REASONING if ending is Ending.LENGTH else EMPTY_ANSWER)
                 draft.close(Outcome(Ending.FAILED, note, retry=True))
             else:
                 draft.close(Outcome(ending, _remark(ending, writing.shortened)))
@@ -270,11 +270,11 @@ class Assistant:
             heard = await read_thread(turn)
         except PlatformError as error:
             log.warning("thread not read", code=error.code, remedy=error.remedy)
-            note = Message(Role.SYSTEM, UNREAD, id=f"{turn.id}{UNREAD_ID}", at=turn.at)
+            note = Message(Role.SYSTEM, UNREAD_NOTE, id=f"{turn.id}{UNREAD_ID}", at=turn.at)
             return () if _is_unread(conversation) else (note,)
         known = {message.id for message in conversation.messages}
         new = [m for m in heard if m.id not in known and m.id.rpartition(":")[2] not in known]
-        note = Message(Role.SYSTEM, JOINED.format(count=len(new)), id=f"{turn.id}{JOINED_ID}", at=turn.at)
+        note = Message(Role.SYSTEM, JOINED_NOTE.format(count=len(new)), id=f"{turn.id}{JOINED_ID}", at=turn.at)
         return (*new, note) if new or _is_unread(conversation) else ()
 
     async def _generate(self, writing: Writing) -> Ending:

@@ -22,17 +22,17 @@ from core.types import Conversation, ConversationKey, Delta, Done, Ending, Messa
 
 log = structlog.get_logger()
 
-MOST_TOKENS = 500
+SUMMARY_TOKENS = 500
 """Tokens that a summary may be written in."""
-LONGEST = 3000
+LONGEST_SUMMARY = 3000
 """Characters of a summary; what is longer is cut off."""
-PASSAGE = 1500
+PASSAGE_TOKENS = 1500
 """Estimated tokens that are folded at once, so that any model can read them."""
-LEASE = 120
+FOLDING_LEASE = 120
 """Seconds for which one process writes; if it dies, another may afterwards."""
-MOST_ROUNDS = 10
+MOST_PASSAGES = 10
 """Passages that are folded one after another; what is left comes with the next answer."""
-AT_ONCE = 4
+MOST_AT_ONCE = 4
 """Summaries that one process has written at the same time: answers go first."""
 
 IDLE_SECONDS = 3.0
@@ -40,7 +40,7 @@ IDLE_SECONDS = 3.0
 GIVE_UP_SECONDS = 600.0
 """After this it is left to the next answer in the conversation."""
 
-NOTHING = "(nothing of note)"
+EMPTY_NOTES = "(nothing of note)"
 INSTRUCTION = (
     "You keep the notes of a conversation. You are given the notes so far and what was said after them. Write the new "
     "notes: one plain list of short facts, at most 250 words. Keep every name, number, decision, preference and open "
@@ -61,10 +61,10 @@ class Summarizer:
     ) -> None:
         self._memory, self._models, self._idle = memory, models, idle
         self._answer_settings = replace(
-            answer_settings, system=INSTRUCTION, temperature=0.0, top_p=None, max_new_tokens=MOST_TOKENS, model=""
+            answer_settings, system=INSTRUCTION, temperature=0.0, top_p=None, max_new_tokens=SUMMARY_TOKENS, model=""
         )
         self._tasks: dict[ConversationKey, asyncio.Task[None]] = {}
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(MOST_AT_ONCE)
 
     def after(self, conversation: Conversation, cut: str) -> None:
         """An answer was given, and the window begins at ``cut`` now: fold what has to be, in the background."""
@@ -97,11 +97,11 @@ class Summarizer:
         chosen = (await self._memory.load(key)).settings.model or ""
         await self._models.wait_idle(chosen, self._idle)
         async with self._slots:
-            if not await self._memory.begin_folding(key, LEASE):
+            if not await self._memory.begin_folding(key, FOLDING_LEASE):
                 return True
             try:
                 rounds = 0
-                while rounds < MOST_ROUNDS and await self._fold_once(key):
+                while rounds < MOST_PASSAGES and await self._fold_once(key):
                     rounds += 1
             except Preempted:
                 return False
@@ -120,7 +120,7 @@ class Summarizer:
         notes = await self._write(question, conversation.settings.model or "")
         if notes is None:
             return False
-        notes = notes or conversation.summary or NOTHING
+        notes = notes or conversation.summary or EMPTY_NOTES
         voices = conversation.voices | {message.author.id for message in passage if message.author}
         stored = await self._memory.fold(replace(conversation, voices=voices), notes, passage[-1].id)
         log.info("summary written", messages=len(passage), characters=len(notes), stored=stored)
@@ -131,7 +131,7 @@ class Summarizer:
         answer_settings, text, ending = replace(self._answer_settings, model=model), "", Ending.LENGTH
         nowhere = Conversation(ConversationKey("summary", "", ""))
         stream = self._models.ask(nowhere, question, answer_settings, background=True)
-        async with asyncio.timeout(LEASE / 2), aclosing(stream):
+        async with asyncio.timeout(FOLDING_LEASE / 2), aclosing(stream):
             async for item in stream:
                 if isinstance(item, Delta):
                     text += item.text
@@ -142,7 +142,7 @@ class Summarizer:
         text = text.strip()
         if not text and ending is Ending.LENGTH:
             return None
-        return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+        return text if len(text) <= LONGEST_SUMMARY else text[: LONGEST_SUMMARY - 1] + "…"
 
 
 def pending(conversation: Conversation) -> list[Message]:
@@ -159,9 +159,9 @@ def pending(conversation: Conversation) -> list[Message]:
 def _passage(messages: list[Message]) -> list[Message]:
     """The first of them, as many as can be folded at once; one at least."""
     passage: list[Message] = []
-    room = PASSAGE
+    room = PASSAGE_TOKENS
     for message in messages:
-        room -= min(estimate_tokens(message.text), PASSAGE)
+        room -= min(estimate_tokens(message.text), PASSAGE_TOKENS)
         if passage and room < 0:
             break
         passage.append(message)
@@ -170,7 +170,7 @@ def _passage(messages: list[Message]) -> list[Message]:
 
 def _transcript(summary: str, passage: list[Message]) -> str:
     voices = SpeakerNames(message.author for message in passage if message.author)
-    lines = [f"{_speaker(message, voices)}: {message.text[: 3 * PASSAGE]}" for message in passage]
+    lines = [f"{_speaker(message, voices)}: {message.text[: 3 * PASSAGE_TOKENS]}" for message in passage]
     return "\n\n".join([f"Notes so far:\n{summary or '(none)'}", "What was said after them:", *lines, "The new notes:"])
 
 

@@ -2,7 +2,7 @@
 
 from core.delivery.delivery import Delivery, deliver
 from core.delivery.draft import Draft
-from core.delivery.surface import FallbackEditor, MessageEditor, Pace, PrivateSurface, Surface, patiently
+from core.delivery.surface import FallbackEditor, MessageEditor, Pace, PrivateSurface, Surface, retry_for
 
 __all__ = [
     "Delivery",
@@ -13,5 +13,5 @@ __all__ = [
     "PrivateSurface",
     "Surface",
     "deliver",
-    "patiently",
+    "retry_for",
 ]

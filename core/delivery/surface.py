@@ -17,7 +17,7 @@ from core.types import Limits, Message, MessageRef, Outcome, Turn
 T = TypeVar("T")
 
 
-async def patiently(call: Callable[[], Awaitable[T]], patience: float) -> T:
+async def retry_for(call: Callable[[], Awaitable[T]], patience: float) -> T:
     """Call until it works; a fault that passes within ``patience`` seconds only delays it.
 
     Raises:

@@ -38,7 +38,7 @@ _WORD = os.environ.get("PARLEY_CRASH_ON", "")
 _left = int(_TIMES or 1)
 
 
-def reach(name: str) -> None:
+def crash_point(name: str) -> None:
     """Die here, if this is the place."""
     global _left  # noqa: PLW0603 - a process dies once
     if name == _NAME:
@@ -47,7 +47,7 @@ def reach(name: str) -> None:
             _die()
 
 
-def swallow(text: str) -> None:
+def crash_on(text: str) -> None:
     """Die of this message, if it is poison."""
     if _WORD and _WORD in text:
         _die()

@@ -29,7 +29,7 @@ from core.errors import (
     StorageError,
     StorageFault,
 )
-from core.turns.failpoints import reach
+from core.turns.failpoints import crash_point
 from core.turns.jobs import Job, Note, Seal, StoredJob
 from core.turns.queue import TurnQueue
 from core.types import Limits, MessageRef, Outcome, Turn
@@ -72,7 +72,7 @@ class Lease:
         self.stop: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.draft: Draft | None = None
         self.saved = ""
-        self._heed()
+        self._apply_stops()
 
     @property
     def call_timeout(self) -> float:
@@ -111,7 +111,7 @@ class Lease:
         """Take in what became known of its turns."""
         if notes != self.job.notes and len(notes) == len(self.job.stored):
             self.job = replace(self.job, notes=notes)
-            self._heed()
+            self._apply_stops()
 
     def check(self) -> None:
         """Raise LeaseLost unless a call that begins now ends while the lease is ours."""
@@ -127,7 +127,7 @@ class Lease:
 
         asyncio.get_running_loop().call_later(max(0.0, at - time.time()), end)
 
-    def _heed(self) -> None:
+    def _apply_stops(self) -> None:
         """End the answer if somebody stopped it, or if nothing is left that asks for it."""
         stops = [note.stop for note in self.notes]
         asked = [stop for stop in stops if stop and stop.remember]
@@ -153,7 +153,7 @@ class LeaseEditor:
         self._lease = lease
         self._refs = list(lease.job.refs or lease.job.stored[-1].refs)
         self._posting = lease.job.posting
-        self._growing: tuple[MessageRef, str] | None = None
+        self._last_growing: tuple[MessageRef, str] | None = None
         self._unanswered = False
 
     @property
@@ -184,21 +184,21 @@ class LeaseEditor:
         except PlatformError as error:
             self._was_refused(error)
             raise
-        self._saw(text)
-        reach("post.unwritten")
+        self._people_saw(text)
+        crash_point("post.unwritten")
         await self._posted(ref)
-        self._growing = (ref, text)
+        self._last_growing = (ref, text)
         return ref
 
     async def edit(self, ref: MessageRef, text: str, *, growing: bool) -> None:
         """See ``MessageEditor.edit``."""
         if growing:
             await self._save()
-        reach("edit")
+        crash_point("edit")
         await self._call(self._editor.edit(ref, text, growing=growing))
-        self._saw(text)
-        reach("edited")
-        self._growing = (ref, text)
+        self._people_saw(text)
+        crash_point("edited")
+        self._last_growing = (ref, text)
 
     async def finish(
         self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome, *, whole: str = ""
@@ -207,15 +207,15 @@ class LeaseEditor:
         part = len(refs)
         if part < max(len(parts), 1) and (found := await self._prepare(part)):
             refs = (*refs, found)
-        reach("finish")
+        crash_point("finish")
         try:
             finished = await self._call(self._editor.finish(refs, parts, outcome, whole=whole))
         except PlatformError as error:
             self._was_refused(error)
             raise
-        self._saw("")
-        reach("finished")
-        self._growing = None
+        self._people_saw("")
+        crash_point("finished")
+        self._last_growing = None
         if self._unanswered:
             await self._finish_again(partial(self._editor.finish, finished, parts, outcome, whole=whole))
         return finished
@@ -230,8 +230,8 @@ class LeaseEditor:
 
     async def pause(self, outcome: Outcome) -> None:
         """Say under the message that grows why it does not, if there is one. Never raises."""
-        if self._growing:
-            ref, text = self._growing
+        if self._last_growing:
+            ref, text = self._last_growing
             try:
                 async with asyncio.timeout(PAUSE_TIMEOUT):
                     await self._call(self._editor.finish([ref], [text], outcome))
@@ -240,7 +240,7 @@ class LeaseEditor:
 
     async def seal(self, seal: Seal, refs: Sequence[MessageRef], retry: StoredJob | None) -> None:
         """Write down how the answer ends; people see it even where that cannot be done now."""
-        reach("seal")
+        crash_point("seal")
         try:
             async with asyncio.timeout(SEAL_TIMEOUT):
                 kept = await self._queue.seal(self._lease.job, seal, refs or self._refs, retry)
@@ -250,7 +250,7 @@ class LeaseEditor:
         if not kept:
             self._lease.lost = True
             raise LeaseLost("another worker has this turn")
-        reach("sealed")
+        crash_point("sealed")
 
     async def _finish_again(self, finish: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         """Show the end once more: a call that was given up may have taken effect after it, and put back older text."""
@@ -267,7 +267,7 @@ class LeaseEditor:
             await self._posted(found)
             return found
         self._lease.check()
-        reach("post")
+        crash_point("post")
         try:
             async with asyncio.timeout(self._lease.call_timeout):
                 held = await self._mark(part)
@@ -279,7 +279,7 @@ class LeaseEditor:
             self._lease.lost = True
             raise LeaseLost("another worker has this turn")
         self._posting = part
-        reach("post.written")
+        crash_point("post.written")
         return None
 
     async def _look_for(self, part: int) -> MessageRef | None:
@@ -310,9 +310,9 @@ class LeaseEditor:
                 await self._mark(None)
         except (StorageError, TimeoutError) as error:
             log.info("message id not stored", error=str(error))
-        reach("posted")
+        crash_point("posted")
 
-    def _saw(self, text: str) -> None:
+    def _people_saw(self, text: str) -> None:
         """People see a text; that a model reasons is no word of an answer."""
         if not text or text != self.limits.thinking:
             self.first_at = self.first_at or time.monotonic()

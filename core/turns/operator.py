@@ -39,7 +39,7 @@ class Lane:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetter:
     """A turn that was given up: when (seconds since the epoch), why, and after how many tries.
 
     ``job`` is None where that cannot be read. ``name`` is the turn's id, or one that is made up for it.
@@ -84,7 +84,7 @@ class Operator:
         with redis_errors("put a turn back"):
             return bool(await self._requeue(keys=[Keys.turn(turn)]))
 
-    async def letters(self) -> list[Letter]:
+    async def letters(self) -> list[DeadLetter]:
         """The turns that were given up, oldest first; also those that cannot be read."""
         with redis_errors("read the dead letters"):
             if await self._redis.type(Keys.DEAD) not in ("list", "none"):
@@ -92,15 +92,15 @@ class Operator:
             stored = await self._redis.lrange(Keys.DEAD, 0, -1)
         return [_letter(text) for text in stored]
 
-    async def replay(self, letter: Letter) -> bool:
+    async def replay(self, letter: DeadLetter) -> bool:
         """Answer a dead letter once more, over what was said to it. False if it is gone."""
         return await self._take(letter, again=True)
 
-    async def drop(self, letter: Letter) -> bool:
+    async def drop(self, letter: DeadLetter) -> bool:
         """Throw a dead letter away. False if it is gone."""
         return await self._take(letter, again=False)
 
-    async def _take(self, letter: Letter, *, again: bool) -> bool:
+    async def _take(self, letter: DeadLetter, *, again: bool) -> bool:
         with redis_errors("take a dead letter"):
             return bool(await self._replay(keys=[Keys.DEAD], args=[letter.stored, uuid.uuid4().hex, int(again)]))
 
@@ -157,18 +157,18 @@ def _count(refs: str | None) -> int:
     return len(found) if isinstance(found, list) else 0
 
 
-def _letter(text: str) -> Letter:
+def _letter(text: str) -> DeadLetter:
     """A dead letter, as far as it can be read."""
     name = f"unreadable:{tag(text)}"
     try:
         record = read_record(text)
         at, why, tries = time_in(record, "at"), text_in(record, "why"), count_in(record, "tries")
         if "job" not in record:
-            return Letter(at, f"{why}: {text_in(record, 'key', '')}", tries, name, None, text)
+            return DeadLetter(at, f"{why}: {text_in(record, 'key', '')}", tries, name, None, text)
     except Unreadable as error:
-        return Letter(0.0, f"this letter cannot be read: {error}", 0, name, None, text)
+        return DeadLetter(0.0, f"this letter cannot be read: {error}", 0, name, None, text)
     try:
         job = StoredJob.from_record(record_in(record, "job"))
     except Unreadable as error:
-        return Letter(at, why if str(error) in why else f"{why}; {error}", tries, name, None, text)
-    return Letter(at, why, tries, job.turn.id, job, text)
+        return DeadLetter(at, why if str(error) in why else f"{why}; {error}", tries, name, None, text)
+    return DeadLetter(at, why, tries, job.turn.id, job, text)

@@ -27,7 +27,7 @@ from core.metrics import tag, turn_fields
 from core.policy import Venue
 from core.prompts import estimate_tokens
 from core.stored import whole_number
-from core.turns.failpoints import reach, swallow
+from core.turns.failpoints import crash_on, crash_point
 from core.turns.jobs import MOST_TOKENS, Job, Note, Seal, StoredJob
 from core.turns.lease import Lease, LeaseEditor, LeaseLost
 from core.turns.queue import TurnQueue
@@ -38,33 +38,33 @@ log = structlog.get_logger()
 
 WITHDRAWN = Outcome(Ending.STOPPED, "Stopped, because the question was deleted.", remember=False)
 STOPPED = Outcome(Ending.STOPPED, "Stopped.", retry=True)
-PAUSED = Outcome(Ending.INTERRUPTED, "I'm restarting, and I'll finish this answer afterwards.")
-OVER = Outcome(
+RESTARTING = Outcome(Ending.INTERRUPTED, "I'm restarting, and I'll finish this answer afterwards.")
+OUT_OF_TIME = Outcome(
     Ending.INTERRUPTED, "This answer is incomplete: I can only write it for 15 minutes. Ask again for the rest."
 )
-NO_PLACE = (
+NOT_ALLOWED_THERE = (
     "I couldn't reply where you asked: I'm not allowed to write there. "
     "Ask me in a direct message, or ask whoever manages that channel to let me post."
 )
-NOT_SHOWN = (
+REPLY_REFUSED = (
     "I couldn't show you my answer where you asked, because it was refused there. "
     "Ask again; if that doesn't help, tell {contact}."
 )
-HERE_IT_IS = "This is what I would have posted:"
-LATER = 30.0
+WOULD_HAVE_POSTED = "This is what I would have posted:"
+PLATFORM_RETRY = 30.0
 """Seconds before a turn is taken again whose platform was away."""
-TOO_OLD = 3600.0
+GIVE_UP_AFTER = 3600.0
 """Seconds after which a turn whose platform is still away is given up."""
-AGAIN_THERE = "again"
+TAKEN_OVER = "again"
 """In a turn's place: a worker died with it, and may have left a sign there of being at work."""
-AGAIN = 1.0
+FAULT_RETRY = 1.0
 """Seconds before a turn is taken again after a fault of ours."""
-WHOLE = (Ending.COMPLETE, Ending.LENGTH)
+WHOLE_ENDINGS = (Ending.COMPLETE, Ending.LENGTH)
 TELL_TIMEOUT = 10.0
 """Seconds to reach a person apart from where they asked."""
-COMMIT_PAUSE = 0.5
+COMMIT_RETRY = 0.5
 """Seconds between two tries to commit while Redis is away."""
-COMMIT_TRIES = 3
+MOST_COMMIT_FAULTS = 3
 """Commits of one answer that Redis may fail at although it is there, before the turn is a dead letter."""
 
 
@@ -87,7 +87,7 @@ class Reply:
         self._begun = time.monotonic()
         self._editor: LeaseEditor | None = None
         self._written: Answer | None = None
-        self._kept: tuple[StoredJob, Answer] | None = None
+        self._for_retry: tuple[StoredJob, Answer] | None = None
 
     async def run(self) -> None:
         """Answer, and commit."""
@@ -102,13 +102,13 @@ class Reply:
             metrics.TURN_DURATION.observe(time.monotonic() - begun, outcome=how)
             if self.lease.lost:
                 metrics.FENCED.add()
-        await self._note_times()
+        await self._record_timing()
 
     async def _run(self, job: Job) -> str:
         """Returns how it ended, as ``metrics.TURN_DURATION`` counts it."""
         how = "left"
         try:
-            seal, why = await self._answer()
+            seal, why = await self._show_reply()
             why = await self._commit(seal, why)
             if self._written and not why:
                 self._assistant.remembered(self._written)
@@ -119,22 +119,22 @@ class Reply:
         except MessageGone as error:
             how = "gone"
             log.info("reply target gone", code=error.code)
-            await self._end(self._commit(None))
+            await self._last_step(self._commit(None))
         except PlatformError as error:
             log.warning("reply not shown", error=str(error), code=error.code, remedy=error.remedy)
             passes = error.retryable or isinstance(error, PlatformUnauthorized)  # a token can be put right
-            if passes and job.waited + time.monotonic() - self._begun < TOO_OLD:
-                await self._end(self._release(LATER, failed=False))
+            if passes and job.waited + time.monotonic() - self._begun < GIVE_UP_AFTER:
+                await self._last_step(self._release(PLATFORM_RETRY, failed=False))
             else:
                 how = "gone" if isinstance(error, NotAllowed) else "dead"
-                await self._tell(job.turn, NO_PLACE if isinstance(error, NotAllowed) else NOT_SHOWN)
-                await self._end(self._commit(None, str(error) if how == "dead" else ""))
+                await self._tell_asker(job.turn, NOT_ALLOWED_THERE if isinstance(error, NotAllowed) else REPLY_REFUSED)
+                await self._last_step(self._commit(None, str(error) if how == "dead" else ""))
         except StorageFault as error:
             log.exception("internal error", error=str(error))
             how = await self._fail(str(error))
         except StorageError as error:
             log.warning("queue unavailable", error=str(error))
-            await self._end(self._release(AGAIN, failed=False))
+            await self._last_step(self._release(FAULT_RETRY, failed=False))
         except Exception as error:
             log.exception("internal error")
             how = await self._fail(type(error).__name__)
@@ -143,25 +143,25 @@ class Reply:
     async def hand_over(self, *, say_so: bool) -> None:
         """Leave the job to another worker; ``say_so`` where there is none, so that people know. Never raises."""
         if say_so and self._editor:
-            await self._editor.pause(PAUSED)
-        reach("release")
-        await self._end(self._release(0, failed=False))
-        reach("released")
+            await self._editor.pause(RESTARTING)
+        crash_point("release")
+        await self._last_step(self._release(0, failed=False))
+        crash_point("released")
 
-    async def _tell(self, turn: Turn, why: str) -> None:
+    async def _tell_asker(self, turn: Turn, why: str) -> None:
         """Tell who asked, apart from the place where they did, that there is no reply, and what it would have said."""
         if self.lease.lost or not isinstance(self._surface, PrivateSurface):
             return
         draft = self.lease.draft
-        whole = draft.text if draft and draft.outcome and draft.outcome.ending in WHOLE else ""
+        whole = draft.text if draft and draft.outcome and draft.outcome.ending in WHOLE_ENDINGS else ""
         try:
             async with asyncio.timeout(TELL_TIMEOUT):
                 why = (await self._surface.venue(turn)).tell(why)
-                await self._surface.tell(turn, f"{why} {HERE_IT_IS}\n\n{whole}" if whole else why)
+                await self._surface.tell(turn, f"{why} {WOULD_HAVE_POSTED}\n\n{whole}" if whole else why)
         except (PlatformError, TimeoutError) as error:
             log.warning("asker not told", error=str(error))
 
-    async def _note_times(self) -> None:
+    async def _record_timing(self) -> None:
         """Write down how an answer of the model went, as far as it was ours; commands and dead letters are none."""
         editor, written, turn = self._editor, self._written, self.lease.job.turn
         if not (self._timings and editor and self.lease.draft and (editor.edits or editor.refused)) or self.lease.lost:
@@ -173,18 +173,18 @@ class Reply:
             Timing(time.time(), turn.key.platform, first, writing, tokens, editor.edits, editor.refused)
         )
 
-    async def _answer(self) -> tuple[Seal | None, str]:
+    async def _show_reply(self) -> tuple[Seal | None, str]:
         """Show the reply to its end. Returns how it ended, and why it is given up, if it is."""
         job = self.lease.job
         if self.lease.withdrawn and not job.refs:
             return None, ""
         *earlier, turn = [await self._surface.understand(turn) for turn in self.lease.turns() or [job.turn]]
         if job.tries > 1:
-            turn = replace(turn, place={**turn.place, AGAIN_THERE: "yes"})
-        reach("understood")
+            turn = replace(turn, place={**turn.place, TAKEN_OVER: "yes"})
+        crash_point("understood")
         editor = self._editor = LeaseEditor(self._surface.open_editor(turn), self._queue, self.lease)
         if editor.limits.until:
-            self.lease.end_at(editor.limits.until, OVER)
+            self.lease.end_at(editor.limits.until, OUT_OF_TIME)
         pace, venue = self._surface.pace(turn), await self._surface.venue(turn)
         if job.seal:
             return _named(job.seal, await self._show(job.seal, pace)), ""
@@ -198,7 +198,7 @@ class Reply:
             await editor.seal(seal, (), None)
             await self._show(seal, pace)
             return seal, ""
-        swallow(turn.text)
+        crash_on(turn.text)
         return await self._write(turn, earlier, pace, venue), ""
 
     async def _show(self, seal: Seal, pace: Pace) -> tuple[MessageRef, ...]:
@@ -241,12 +241,12 @@ class Reply:
         """Write down how an answer ends, and what its Retry button asks again, before people see it."""
         assert self._editor  # noqa: S101 - set before anything is written
         again = answer.outcome.retry or (self._surface.regenerates and answer.text and answer.outcome.remember)
-        retry = self._again(answer) if again else None
+        retry = self._retry_job(answer) if again else None
         if retry:
-            self._kept = retry, answer
+            self._for_retry = retry, answer
         await self._editor.seal(_sealed(answer), answer.refs, retry)
 
-    def _again(self, answer: Answer) -> StoredJob | None:
+    def _retry_job(self, answer: Answer) -> StoredJob | None:
         """What the Retry button asks, over the same messages: the question as it reads now, None if it was deleted.
 
         What was asked together with it is asked again, too, unless it is remembered: then the model is told anyway.
@@ -265,17 +265,17 @@ class Reply:
             turn, answer.refs or self._editor.refs, alone=True, scopes=scopes, since=time.time(), voices=voices
         )
 
-    async def _correct_kept(self) -> None:
+    async def _correct_retry(self) -> None:
         """Have the Retry button ask what is known by now; what it asks was written down a moment ago."""
-        if not self._kept:
+        if not self._for_retry:
             return
-        before, answer = self._kept
-        now = self._again(answer)
+        before, answer = self._for_retry
+        now = self._retry_job(answer)
         text = now.turn.text if now and now.turn.id == before.turn.id else None
         if text != before.turn.text:
             await self._queue.correct_kept(before.turn.key, before.turn.id, text)
 
-    async def _as_it_reads(self, exchange: Exchange | None, job: Job) -> Exchange | None:
+    async def _current_exchange(self, exchange: Exchange | None, job: Job) -> Exchange | None:
         """What is remembered, with questions as they read now; nothing, if the question that was answered was deleted.
 
         A correction goes through the same understanding as the first text: names, what it replies to, its files.
@@ -305,10 +305,10 @@ class Reply:
         faults = 0
         while True:
             job = self.lease.job
-            reach("commit")
+            crash_point("commit")
             try:
-                current = replace(seal, exchange=await self._as_it_reads(seal.exchange, job)) if seal else None
-                await self._correct_kept()
+                current = replace(seal, exchange=await self._current_exchange(seal.exchange, job)) if seal else None
+                await self._correct_retry()
                 result = await self._queue.commit(job, current, dead=dead)
             except Exception as error:
                 known = isinstance(error, StorageError)
@@ -318,14 +318,14 @@ class Reply:
                 else:
                     log.warning("commit failed; retrying", error=str(error))
                 self.lease.check()
-                if faults >= COMMIT_TRIES:
+                if faults >= MOST_COMMIT_FAULTS:
                     why = f"its answer could not be stored: {str(error) if known else type(error).__name__}"
                     await self._bury(why)
                     return why
-                await asyncio.sleep(COMMIT_PAUSE)
+                await asyncio.sleep(COMMIT_RETRY)
                 continue
             if result == "done":
-                reach("committed")
+                crash_point("committed")
                 return dead
             if result == "lost":
                 raise LeaseLost("another worker has this turn")
@@ -335,9 +335,9 @@ class Reply:
         """After a fault of ours: the job is tried again, or given up if it was tried too often."""
         job = self.lease.job
         if not job.hopeless:
-            await self._end(self._release(AGAIN, failed=True))
+            await self._last_step(self._release(FAULT_RETRY, failed=True))
             return "left"
-        await self._end(self._bury(f"it failed {job.tries} times, the last time with {what}"))
+        await self._last_step(self._bury(f"it failed {job.tries} times, the last time with {what}"))
         return "dead"
 
     async def _bury(self, why: str) -> None:
@@ -349,7 +349,7 @@ class Reply:
     async def _release(self, wait: float, *, failed: bool) -> None:
         await self._queue.release(self.lease.job, wait=wait, failed=failed)
 
-    async def _end(self, step: object) -> None:
+    async def _last_step(self, step: object) -> None:
         """The last step of a job that went wrong; if it goes wrong too, the lease runs out by itself."""
         try:
             await step  # type: ignore[misc]

@@ -19,10 +19,10 @@ from core.stored import count_in, read_record, readable, text_in, time_in
 
 log = structlog.get_logger()
 
-MOST = 200
+MOST_TIMINGS = 200
 """Answers of which it is kept how they went."""
-TTL = 86_400
-PATIENCE = 1.0
+TIMINGS_TTL = 86_400
+STORE_TIMEOUT = 1.0
 """Seconds that an answer's slot waits until that is written down; nothing depends on it."""
 
 
@@ -71,12 +71,12 @@ class Timings:
     async def keep(self, timing: Timing) -> None:
         """Write down how an answer went. Never raises: where Redis is away, it is not known."""
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(STORE_TIMEOUT):
                 with redis_errors("keep how an answer went"):
                     async with self._redis.pipeline(transaction=False) as pipe:
                         pipe.rpush(Keys.TIMINGS, json.dumps(asdict(timing)))
-                        pipe.ltrim(Keys.TIMINGS, -MOST, -1)
-                        pipe.expire(Keys.TIMINGS, TTL)
+                        pipe.ltrim(Keys.TIMINGS, -MOST_TIMINGS, -1)
+                        pipe.expire(Keys.TIMINGS, TIMINGS_TTL)
                         await pipe.execute()
         except (StorageError, TimeoutError) as error:
             log.info("answer timing not stored", error=str(error))

@@ -22,7 +22,7 @@ from core.delivery import Surface
 from core.errors import StorageError, StorageFault
 from core.metrics import tag, turn_fields
 from core.tasks import end_tasks
-from core.turns.failpoints import reach
+from core.turns.failpoints import crash_point
 from core.turns.lease import Lease
 from core.turns.queue import RedisTurnQueue
 from core.turns.reply import Reply
@@ -32,23 +32,23 @@ log = structlog.get_logger()
 
 SLOTS = 64
 """Answers written at the same time; the model's server has its own queue behind that."""
-BATCH = 16
+CLAIM_BATCH = 16
 """Lanes that are taken at once, so that others get theirs."""
 GRACE = 25.0
 """Seconds that running answers get to end when the process is asked to; below the 30 s of most supervisors."""
-POLL = 1.0
+CLAIM_POLL = 1.0
 """Seconds after which a worker looks for turns although nothing called it: leases run out silently."""
-SETTLE = 60.0
+HOUSEKEEPING_INTERVAL = 60.0
 """Seconds between two looks through all lanes."""
-HAND_OVER = 5.0
+HAND_OVER_TIMEOUT = 5.0
 """Seconds to hand over what did not end in time."""
 CANCEL_AGAIN = 1.0
 """Seconds that an answer which is cancelled gets to take back its status."""
-PAUSE = 1.0
+LOOP_RETRY = 1.0
 """Seconds before a loop goes on after Redis was away, or after a fault."""
-SWEEP = 600.0
+SWEEP_INTERVAL = 600.0
 """Seconds between two looks for keys of the wrong kind; a fault of Redis's makes it look at once."""
-ENDED = float("-inf")
+NEVER = float("-inf")
 """When a loop last went on that has ended: so long ago that it counts as stuck at once."""
 
 
@@ -74,12 +74,12 @@ class Worker:
         self._replies: dict[asyncio.Task[None], Reply] = {}
         self._quarantine = False
         self._stopping = asyncio.Event()
-        self._room = asyncio.Event()
-        self._look = asyncio.Event()
+        self._slot_free = asyncio.Event()
+        self._beat_now = asyncio.Event()
         self._claiming: asyncio.Task[None] | None = None
         self._loops: dict[str, asyncio.Task[None]] = {}
         self._damaged = asyncio.Event()
-        self._swept_at = ENDED
+        self._swept_at = NEVER
 
     @property
     def running(self) -> int:
@@ -88,16 +88,16 @@ class Worker:
 
     def start(self) -> None:
         """Begin to take turns, and be counted among the workers."""
-        self._look.set()
+        self._beat_now.set()
         self._claiming = asyncio.create_task(self._repeat("claims", self._claim))
-        others = {"beats": self._beat, "signals": self._listen, "housekeeping": self._settle}
+        others = {"beats": self._beat, "signals": self._follow_signals, "housekeeping": self._keep_house}
         self._loops = {name: asyncio.create_task(self._repeat(name, step)) for name, step in others.items()}
 
     def progress(self) -> dict[str, Callable[[], float]]:
         """When each of its loops last went on, on the monotonic clock. A loop that only listens does until it ends."""
 
         def last(task: asyncio.Task[None] | None, at: Callable[[], float]) -> float:
-            return at() if self._stopping.is_set() or (task and not task.done()) else ENDED
+            return at() if self._stopping.is_set() or (task and not task.done()) else NEVER
 
         others = {name: partial(last, task, time.monotonic) for name, task in self._loops.items()}
         return {"claims": lambda: last(self._claiming, lambda: self.progressed_at), **others}
@@ -105,7 +105,7 @@ class Worker:
     async def drain(self, grace: float = GRACE, hurry: asyncio.Event | None = None) -> None:
         """Take nothing new, and let what runs end within ``grace`` seconds, or until ``hurry``; hand over the rest."""
         self._stopping.set()
-        self._room.set()
+        self._slot_free.set()
         if self._claiming:
             await self._claiming
         if self._replies:
@@ -116,7 +116,7 @@ class Worker:
             hurried.cancel()
             ended.cancel()
             await self._hand_over()
-        await end_tasks(self._loops.values(), within=HAND_OVER, cancel_again=CANCEL_AGAIN)
+        await end_tasks(self._loops.values(), within=HAND_OVER_TIMEOUT, cancel_again=CANCEL_AGAIN)
         try:
             await self._queue.leave()
         except StorageError as error:
@@ -125,12 +125,12 @@ class Worker:
     async def _hand_over(self) -> None:
         """Stop what did not end in time, and give it to others at once."""
         late = dict(self._replies)
-        await end_tasks(late, within=HAND_OVER, cancel_again=CANCEL_AGAIN)
+        await end_tasks(late, within=HAND_OVER_TIMEOUT, cancel_again=CANCEL_AGAIN)
         left = [reply for task, reply in late.items() if task.cancelled() and not reply.lease.lost]
         if not left:
             return
         try:
-            async with asyncio.timeout(HAND_OVER):
+            async with asyncio.timeout(HAND_OVER_TIMEOUT):
                 alone = not await self._queue.others()
                 await asyncio.gather(*(reply.hand_over(say_so=alone) for reply in left))
             log.info("answers handed over", turns=len(left))
@@ -142,13 +142,13 @@ class Worker:
         self.progressed_at = time.monotonic()
         room = self._slots - len(self._replies)
         if room <= 0 or (self._quarantine and self._replies):
-            self._room.clear()
+            self._slot_free.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(POLL):
-                    await self._until(self._room.wait())
+                async with asyncio.timeout(CLAIM_POLL):
+                    await self._wait_unless_stopping(self._slot_free.wait())
             return
         asked_at = time.monotonic()
-        claimed = await self._queue.claim(min(room, BATCH), idle=not self._replies)
+        claimed = await self._queue.claim(min(room, CLAIM_BATCH), idle=not self._replies)
         self._quarantine = claimed.quarantine
         for job in claimed.jobs:
             try:
@@ -157,40 +157,40 @@ class Worker:
                 log.exception("internal error", turn=tag(job.turn.id))
                 await self._queue.bury(job, f"it could not be begun: {type(error).__name__}")
         if not claimed.jobs:
-            await self._until(self._queue.wait(POLL))
+            await self._wait_unless_stopping(self._queue.wait(CLAIM_POLL))
 
     def _begin(self, lease: Lease) -> None:
         """Answer one job, beside the others."""
-        reach("claimed")
+        crash_point("claimed")
         say = log.info if lease.job.tries > 1 else log.debug
         say("turn claimed", **turn_fields(lease.job.turn), epoch=lease.job.epoch, tries=lease.job.tries)
         surface = self._surfaces[lease.job.turn.key.platform]
         reply = Reply(lease, self._queue, self._assistant, surface, self._timings)
         task = asyncio.create_task(reply.run())
         self._replies[task] = reply
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._forget_reply)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _forget_reply(self, task: asyncio.Task[None]) -> None:
         del self._replies[task]
-        self._room.set()
+        self._slot_free.set()
 
     async def _beat(self) -> None:
         """Keep our leases, save what was written, and learn what became known; at once if somebody calls."""
         try:
             async with asyncio.timeout(self._queue.lease / 3):
-                await self._look.wait()
+                await self._beat_now.wait()
         except TimeoutError:
             pass
-        self._look.clear()
+        self._beat_now.clear()
         replies = {reply.lease.job: (task, reply.lease) for task, reply in self._replies.items()}
         sent_at = time.monotonic()
         try:
             answers = await self._queue.beat({job: lease.unsaved() for job, (_, lease) in replies.items()})
         except StorageError:
-            self._look.set()  # the next beat is due now
+            self._beat_now.set()  # the next beat is due now
             raise
         if replies:
-            reach("beat")
+            crash_point("beat")
         for job, notes in answers.items():
             task, lease = replies[job]
             if notes is not None:
@@ -199,15 +199,15 @@ class Worker:
                 lease.lost = True
                 task.cancel()
 
-    async def _listen(self) -> None:
+    async def _follow_signals(self) -> None:
         """Look at once when something became known of a turn that is answered here."""
         async for lane in self._queue.signals():
             if any(reply.lease.job.lane == lane for reply in self._replies.values()):
-                self._look.set()
+                self._beat_now.set()
 
-    async def _settle(self) -> None:
+    async def _keep_house(self) -> None:
         """Mend what no script of ours did."""
-        if time.monotonic() - self._swept_at >= SWEEP or self._damaged.is_set():
+        if time.monotonic() - self._swept_at >= SWEEP_INTERVAL or self._damaged.is_set():
             self._damaged.clear()
             if moved := await self._queue.sweep():
                 log.warning("keys of the wrong kind put aside", stored=moved)
@@ -215,7 +215,7 @@ class Worker:
         if found := await self._queue.settle():
             log.warning("orphaned lanes requeued", lanes=found)
         with suppress(TimeoutError):
-            async with asyncio.timeout(SETTLE):
+            async with asyncio.timeout(HOUSEKEEPING_INTERVAL):
                 await self._damaged.wait()
 
     async def _repeat(self, name: str, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -236,7 +236,7 @@ class Worker:
                     self._damaged.set()
                     metrics.LOOP_FAULTS.add(kind=name)
                     log.exception("internal error", what=name)
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(LOOP_RETRY)
 
     @staticmethod
     def _is_cancelled() -> bool:
@@ -244,7 +244,7 @@ class Worker:
         task = asyncio.current_task()
         return bool(task and task.cancelling())
 
-    async def _until(self, wait: Coroutine[Any, Any, Any]) -> None:
+    async def _wait_unless_stopping(self, wait: Coroutine[Any, Any, Any]) -> None:
         """Wait for something, but not when we are asked to stop."""
         waiting = asyncio.ensure_future(wait)
         stopping = asyncio.ensure_future(self._stopping.wait())

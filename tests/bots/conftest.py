@@ -26,7 +26,7 @@ def _logging_as_before() -> Iterator[None]:
 @pytest.fixture
 def retries_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be shown now is tried again at once."""
-    monkeypatch.setattr(reply, "LATER", 0.05)
+    monkeypatch.setattr(reply, "PLATFORM_RETRY", 0.05)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import structlog
 
 from bots.discord import surface as discord_surface
 from bots.slack import surface as slack_surface
-from core.assistant.assistant import JOINED, UNREAD
+from core.assistant.assistant import JOINED_NOTE, UNREAD_NOTE
 from core.types import Role
 from tests.bots.answering import Desk, discord_desk, discord_turn, slack_desk, slack_turn
 from tests.doubles.discord import BOB, GENERAL, DiscordDouble
@@ -54,7 +54,7 @@ async def test_of_1500_messages_the_newest_are_read(slack: SlackDouble, client: 
     async with slack_desk(slack, client) as desk:
         said = await answered(desk, await slack_turn(slack, "summarise", thread=root))
     assert said[:2] == ["the root", "note-1451"]
-    assert said[49:51] == ["note-1499", JOINED.format(count=50)]
+    assert said[49:51] == ["note-1499", JOINED_NOTE.format(count=50)]
     assert len(slack.calls_of(REPLIES)) == 2
 
 
@@ -82,7 +82,7 @@ async def test_a_moments_trouble_delays_the_reading(
     getattr(slack, trouble)(REPLIES)
     async with slack_desk(slack, client) as desk:
         said = await answered(desk, await slack_turn(slack, "summarise", thread=root))
-    assert said[:2] == ["the root", JOINED.format(count=1)]
+    assert said[:2] == ["the root", JOINED_NOTE.format(count=1)]
 
 
 @pytest.mark.parametrize("error", ["ratelimited", "missing_scope", "not_in_channel", "unheard_of"])
@@ -95,13 +95,13 @@ async def test_what_could_not_be_read_is_read_at_the_next_turn(
     slack.fail(REPLIES, error, None)
     async with slack_desk(slack, client) as desk:
         desk.model.answer = "Fine."
-        assert await answered(desk, await slack_turn(slack, "one", thread=root)) == [UNREAD, "one", "Fine."]
-        assert (await answered(desk, await slack_turn(slack, "two", thread=root))).count(UNREAD) == 1
+        assert await answered(desk, await slack_turn(slack, "one", thread=root)) == [UNREAD_NOTE, "one", "Fine."]
+        assert (await answered(desk, await slack_turn(slack, "two", thread=root))).count(UNREAD_NOTE) == 1
         slack.be_kind()
         said = await answered(desk, await slack_turn(slack, "three", thread=root))
         assert said.count("the root") == 1
         assert [text for text in said if text in ("one", "two", "three")] == ["one", "two", "three"]
-        assert JOINED.format(count=1) in said
+        assert JOINED_NOTE.format(count=1) in said
         calls = len(slack.calls_of(REPLIES))
         await answered(desk, await slack_turn(slack, "four", thread=root))
         assert len(slack.calls_of(REPLIES)) == calls
@@ -123,8 +123,11 @@ async def test_in_discord_as_well(
     async with discord_desk(discord, client) as desk:
         desk.model.answer = "Fine."
         first = discord_turn(discord, "one", channel=GENERAL, thread=thread.id)
-        assert await answered(desk, first) == [UNREAD, "one", "Fine."]
+        assert await answered(desk, first) == [UNREAD_NOTE, "one", "Fine."]
         said = await answered(desk, discord_turn(discord, "two", channel=GENERAL, thread=thread.id))
         assert said.count("the beginning") == 1
         notes = (await desk.memory.load(first.key)).messages
-        assert [message.text for message in notes if message.role is Role.SYSTEM] == [UNREAD, JOINED.format(count=1)]
+        assert [message.text for message in notes if message.role is Role.SYSTEM] == [
+            UNREAD_NOTE,
+            JOINED_NOTE.format(count=1),
+        ]

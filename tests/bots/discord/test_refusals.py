@@ -79,7 +79,7 @@ async def test_who_asks_where_we_may_not_post_is_told_in_a_direct_message(
     turn = await desk.ask(discord_turn(discord))
     await wait_until(lambda: told(discord))
     await desk.ended(turn)
-    assert told(discord) == f"<#{GENERAL}>: {reply.NO_PLACE}"
+    assert told(discord) == f"<#{GENERAL}>: {reply.NOT_ALLOWED_THERE}"
     assert (desk.model.asked, desk.model.given_up) == (1, 1)
     assert warned(logs)
 

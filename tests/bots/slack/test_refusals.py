@@ -85,7 +85,7 @@ async def test_who_asks_where_we_may_not_post_is_told_apart(
     turn = await desk.ask(await slack_turn(slack))
     await wait_until(lambda: slack.ephemerals)
     await desk.ended(turn)
-    assert (slack.ephemerals[0].user, slack.ephemerals[0].text) == ("U0ADA", reply.NO_PLACE)
+    assert (slack.ephemerals[0].user, slack.ephemerals[0].text) == ("U0ADA", reply.NOT_ALLOWED_THERE)
     assert (desk.model.asked, desk.model.given_up) == (1, 1)
     assert warned(logs)
 
@@ -194,7 +194,7 @@ async def test_a_refusal_that_nobody_knows_is_told_apart(slack: SlackDouble, des
     desk.model.go.set()
     turn = await desk.ask(await slack_turn(slack))
     await desk.ended(turn)
-    assert slack.ephemerals[-1].text.startswith(reply.NOT_SHOWN.format(contact=OPERATOR))
+    assert slack.ephemerals[-1].text.startswith(reply.REPLY_REFUSED.format(contact=OPERATOR))
     assert ANSWER in slack.ephemerals[-1].text
     assert warned(logs)
 

@@ -11,7 +11,7 @@ import redis.asyncio
 
 from core.assistant import commands
 from core.assistant.assistant import AnswerSettings, Assistant
-from core.assistant.summary import INSTRUCTION, LONGEST, Summarizer, pending
+from core.assistant.summary import INSTRUCTION, LONGEST_SUMMARY, Summarizer, pending
 from core.errors import StreamBroken
 from core.memory.conversations import Exchange, RedisMemory, Thread
 from core.models.generation import Deadlines
@@ -187,10 +187,10 @@ async def test_nobody_waits_for_notes(talk: Talk) -> None:
 
 async def test_people_can_read_them(talk: Talk) -> None:
     """Under `memory`; and they are as long as they may be, at the most."""
-    await talk.say("the door code is A7X. " + "the b code is " + "C" * 2 * LONGEST)
+    await talk.say("the door code is A7X. " + "the b code is " + "C" * 2 * LONGEST_SUMMARY)
     await talk.chatter(40)
     conversation = await talk.kept()
-    assert 0 < len(conversation.summary) <= LONGEST
+    assert 0 < len(conversation.summary) <= LONGEST_SUMMARY
     command = commands.find("memory show")
     assert command
     said = (await command(Turn("t", CHANNEL, "", Author("U1", "Ada"), "memory show", 1.0), talk.memory)).text

@@ -384,8 +384,8 @@ async def test_a_loop_survives_whatever_it_meets(
             raise error("whatever it is")
         return real(self, *args, **named)
 
-    monkeypatch.setattr("core.turns.worker.PAUSE", 0.01)
-    monkeypatch.setattr("core.turns.worker.SETTLE", 0.01)
+    monkeypatch.setattr("core.turns.worker.LOOP_RETRY", 0.01)
+    monkeypatch.setattr("core.turns.worker.HOUSEKEEPING_INTERVAL", 0.01)
     monkeypatch.setattr(queue, loop, fail)
     with metrics_apart() as values:
         worker = office.hire()
@@ -442,7 +442,7 @@ async def test_what_cannot_be_committed_is_a_dead_letter(
                     raise TypeError(exchange)
         return keys, values
 
-    monkeypatch.setattr("core.turns.reply.COMMIT_PAUSE", 0.01)
+    monkeypatch.setattr("core.turns.reply.COMMIT_RETRY", 0.01)
     monkeypatch.setattr(RedisMemory, "arguments", arguments)
     await office.submit(ask("t1"), ask("t2"))
     with capture_logs() as logs:
@@ -461,7 +461,7 @@ async def test_a_step_that_always_fails_ends_its_turn_and_no_other(
     office: Office, town: Town, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """Redis is there and cannot do what it is asked for one turn: the others are answered."""
-    monkeypatch.setattr("core.turns.reply.AGAIN", 0.0)
+    monkeypatch.setattr("core.turns.reply.FAULT_RETRY", 0.0)
     real, failed = getattr(RedisTurnQueue, step), 0
 
     async def fail(self: RedisTurnQueue, job: Job, *args: object, **named: object) -> object:
@@ -489,7 +489,7 @@ async def test_a_turn_that_fails_again_and_again_is_a_dead_letter_and_its_lane_g
     office: Office, town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even where nobody can be told."""
-    monkeypatch.setattr("core.turns.reply.AGAIN", 0.0)
+    monkeypatch.setattr("core.turns.reply.FAULT_RETRY", 0.0)
     real = town.open_editor
 
     def open_editor(turn: Turn) -> Platform:
