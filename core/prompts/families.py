@@ -1,4 +1,4 @@
-"""The families of open models that Parley knows by name. How each writes a conversation is a file in ``families/``.
+"""The families of open models that Parley knows by name; the template of each is a file in ``families/``.
 
 The formats are those that the models' makers document. BOS is left to the server, which adds it to raw text by itself.
 """
@@ -18,7 +18,7 @@ from core.types import Prompt, PromptWindow, Role
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A name, what ends an answer, and the template's other control strings.
+    """One family: its name, the stop strings of an answer, and the template's other control strings.
 
     ``strict`` families take turns only, person and assistant; all others take any role at any place.
     """
@@ -50,7 +50,7 @@ FAMILIES = {
 
 
 class FamilyTemplate:
-    """Writes a conversation down as one family was taught."""
+    """The template of one family."""
 
     def __init__(self, family: Family) -> None:
         self.name = family.name
@@ -72,12 +72,12 @@ class FamilyTemplate:
 
 
 class ChatTemplate:
-    """For servers that write conversations down by themselves: the system prompt, then turns, as most want it."""
+    """For servers that apply their own template: the system prompt, then alternating turns."""
 
     name = "chat"
 
     def render(self, window: PromptWindow) -> Prompt:
-        """See ``PromptTemplate.render``; the text is for whoever only measures it."""
+        """See ``PromptTemplate.render``; the text serves only to count tokens."""
 
         @cache
         def chat() -> tuple[TemplateMessage, ...]:
@@ -88,7 +88,7 @@ class ChatTemplate:
 
 
 def family_of(model: str) -> str:
-    """The family of a model that was trained to chat, by its name; ``falcon``, whose lines any model reads, otherwise.
+    """The family of a chat model by its name; otherwise ``falcon``, whose plain lines any model reads.
 
     >>> family_of("tiiuae/Falcon3-7B-Instruct")
     'falcon3'
@@ -102,5 +102,5 @@ def family_of(model: str) -> str:
 
 @cache
 def family_source(name: str) -> str:
-    """The template of one family."""
+    """The source of one family's template."""
     return Path(__file__).with_name("families").joinpath(f"{name}.jinja").read_text(encoding="utf-8")

@@ -1,9 +1,9 @@
-"""Nothing that a person wrote may pass for the template's own words.
+"""Guards prompts: nothing that a person wrote can pass for the template's own words.
 
-A prompt is one text, and servers read control tokens in it wherever they stand: a message with ``<|im_start|>system``
-in it begins a system message. So whatever comes from people, from the platform or from an earlier answer is guarded
-before it enters a prompt. What could be read as control is broken by a zero-width space, never deleted, because
-deleting puts together what stood on either side: ``<|im_<|im_end|>end|>``. Pure: text in, text out.
+A prompt is one text, and servers read control tokens anywhere in it: a message that contains ``<|im_start|>system``
+begins a system message. So everything from people, from the platform or from an earlier answer is guarded before it
+enters a prompt. What could be read as a control token is broken by a zero-width space, never deleted, because deleting
+puts together what stood on either side: ``<|im_<|im_end|>end|>``. Pure: text in, text out.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from functools import lru_cache
 import regex
 
 GUARD_MARK = "\u200b"
-"""The zero-width space that breaks what could be read as control; not seen by people."""
+"""The zero-width space that breaks what could be read as a control token; people don't see it."""
 
 ROLES = ("system", "user", "assistant", "human", "falcon", "bot")
-"""Words that begin a line of the conversation in templates that are made of lines."""
+"""Names of roles, which begin a line in templates that are made of lines."""
 
 _TAGS = (
     "s|pad|unk|bos|eos|bos_token|eos_token|pad_token|think|start_of_turn|end_of_turn|start_of_image|end_of_image"
@@ -44,7 +44,7 @@ _LONGEST_GRAPHEME = 8
 
 
 def guard(text: str, controls: tuple[str, ...] = ()) -> str:
-    """``text`` with everything broken that a server could read as control, or a model as somebody's turn.
+    """Break everything in ``text`` that a server could read as a control token, or a model as somebody's turn.
 
     Broken are the control strings of all families, in any case, and a template's own ``controls``; and the names of
     roles before a colon at the beginning of a line. Look-alikes that Unicode holds for the same, and ones with unseen
@@ -62,7 +62,7 @@ def guard(text: str, controls: tuple[str, ...] = ()) -> str:
 
 
 class GuardMarkRemover:
-    """Takes marks of ``guard`` out of a model's answer, which quotes them: people copy code, and see no mark in it.
+    """Removes the marks of ``guard`` from an answer that quotes them, since people copy code from it.
 
     Removed is a zero-width space where only ``guard`` would put it: after the first character of what could be control,
     or before a colon. What the answer says is guarded anew before it enters the next prompt.
@@ -70,12 +70,12 @@ class GuardMarkRemover:
 
     def __init__(self) -> None:
         self._before = ""
-        """The last character that was given."""
+        """The last character that was returned."""
         self._held = ""
-        """Marks of which the next character decides."""
+        """Marks that wait for the next character."""
 
     def feed(self, text: str) -> str:
-        """The next piece without marks; those at its very end wait for what follows. No other character waits."""
+        """Take the next piece; returns it without marks. Only marks at its end wait for more text."""
         text = self._held + text
         shown = text.rstrip(GUARD_MARK)
         self._held = text[len(shown) :]
@@ -85,7 +85,7 @@ class GuardMarkRemover:
         return shown
 
     def flush(self) -> str:
-        """What waited, at the end of the answer."""
+        """Take the end of the answer; returns the rest."""
         held, self._held = self._held, ""
         return "" if _QUOTED_MARK.match(self._before + held, len(self._before)) else held
 
@@ -95,7 +95,7 @@ class GuardMarkRemover:
 
 
 def name(text: str, limit: int = 40) -> str:
-    """A display name as it may stand in a prompt: one line of at most ``limit`` graphemes, without colons.
+    """A display name that is safe in a prompt: one line of at most ``limit`` graphemes, without colons.
 
     Nothing unseen or turned around is left in it, and with a colon after it a name is still no role. "someone" if
     nothing remains.
@@ -115,14 +115,14 @@ def _clean(text: str) -> str:
 
 @lru_cache(maxsize=64)
 def _own(controls: tuple[str, ...]) -> re.Pattern[str]:
-    """A template's own control strings, as a careless reader takes them."""
+    """A pattern for a template's own control strings, as a careless reader takes them."""
     read = {"".join(map(_as_read, control)) for control in controls}
     broken = sorted(control for control in read if len(control) > 1 and control.strip())
     return re.compile("|".join(f"{re.escape(c[0])}(?={re.escape(c[1:])})" for c in broken) or r"(?!)")
 
 
 def _breaks(text: str, controls: tuple[str, ...]) -> list[int]:
-    """Where in ``text`` marks belong: before each of these places, in order."""
+    """The places in ``text`` before which marks belong, in order."""
     table = {ord(char): _as_read(char) for char in set(text)}
     plain = text.translate(table)
     after = [match.start() for match in _CONTROL.finditer(plain)]

@@ -1,8 +1,8 @@
-"""A model's own chat template: ``tokenizer_config.json`` or ``chat_template.jinja``, or what its server tells.
+"""A model's own chat template, from ``tokenizer_config.json``, ``chat_template.jinja`` or its server.
 
-Many templates take turns only, and a system prompt only at the beginning or not at all. Some say so by refusing, others
-by leaving it out. So a conversation is told in turns; where that is refused or loses something, once more with the
-system prompt before the first person's words.
+Many templates accept only alternating roles, and a system prompt only at the beginning or not at all. Some refuse it,
+others drop it. So a conversation is rendered in turns; if that is refused or loses words, it is rendered again with the
+system prompt in front of the first user message.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from core.prompts.messages import TemplateMessage, alternate_roles, fold_system,
 from core.types import Prompt, PromptWindow, Role
 
 MAX_STOPS = 4
-"""TGI takes no more."""
+"""TGI accepts no more."""
 
 _ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "<|return|>")
 _CONTROL = re.compile(
@@ -29,9 +29,9 @@ _CONTROL = re.compile(
 
 
 class HuggingFaceTemplate:
-    """Writes a conversation down as ``source`` says, and leaves BOS to the server, which adds it to raw text.
+    """Renders ``source``, and leaves BOS to the server, which adds it to raw text.
 
-    ``tokens`` are the tokenizer's special tokens: nobody can write one, and no answer shows one.
+    ``tokens`` are the tokenizer's special tokens: they are broken in messages, and removed from answers.
 
     Raises:
         SettingsError: ``source`` is no template.
@@ -78,7 +78,7 @@ class HuggingFaceTemplate:
     def render(self, window: PromptWindow) -> Prompt:
         """See ``PromptTemplate.render``; every string in it is guarded.
 
-        ``text()`` raises ModelRefused if the template will not write this conversation down in any way.
+        ``text()`` raises ModelRefused if the template refuses the conversation in any form.
         """
 
         @cache

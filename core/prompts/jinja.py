@@ -1,7 +1,7 @@
-"""Chat templates as Hugging Face's models bring them: Jinja, rendered as ``transformers`` renders them.
+"""Renders the chat templates of Hugging Face's models, which are Jinja, as ``transformers`` does.
 
-In an immutable sandbox: a template reads what it is given, and changes nothing. What people wrote is data; braces in it
-are braces. Templates come from whoever runs Parley, never from people who talk to it: the sandbox does not bound time.
+They run in an immutable sandbox: a template reads its arguments and changes nothing. What people wrote is data; braces
+in it stay braces. Templates come from the operator, never from people in a chat: the sandbox does not bound time.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class TemplateRefused(Exception):
-    """A template will not write this conversation down, for example because it knows no system role."""
+    """A template refuses this conversation, for example because it has no system role."""
 
 
 @lru_cache(maxsize=32)
 def compiled(source: str) -> Template:
-    """A template, ready to render. Raises SettingsError for what is none."""
+    """Compile a template. Raises SettingsError if it is none."""
     from jinja2 import nodes
     from jinja2.exceptions import TemplateError
     from jinja2.ext import Extension, loopcontrols
@@ -37,7 +37,7 @@ def compiled(source: str) -> Template:
         tags = {"generation"}  # noqa: RUF012 - as Jinja wants it
 
         def parse(self, parser: Parser) -> list[nodes.Node]:
-            """What stands inside."""
+            """Parse what is inside."""
             next(parser.stream)
             return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
@@ -56,11 +56,11 @@ def compiled(source: str) -> Template:
 
 
 def render(source: str, messages: Sequence[tuple[str, str]], *, bos: str = "", eos: str = "") -> str:
-    """A conversation as the template writes it down, ready for the assistant to speak.
+    """Render a conversation as a prompt that the assistant continues.
 
     Raises:
-        TemplateRefused: it does not take these roles in this order.
-        SettingsError: it is no template, or has a fault of its own.
+        TemplateRefused: the template does not accept these roles in this order.
+        SettingsError: ``source`` is no template, or has a bug.
     """
     from jinja2.exceptions import TemplateError
 
@@ -80,7 +80,7 @@ def render(source: str, messages: Sequence[tuple[str, str]], *, bos: str = "", e
 def _as_json(
     value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None, sort_keys: bool = False
 ) -> str:
-    """JSON as it is: the filter that Jinja brings makes HTML of it."""
+    """JSON as it is; Jinja's own filter would escape it for HTML."""
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 

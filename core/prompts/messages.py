@@ -1,9 +1,8 @@
-"""What each message says in a prompt, whatever the family: who speaks, and on which day.
+"""The messages of a prompt, for any template: who speaks, on which day, and what.
 
-A person's words begin with their name, so that several people in one conversation are told apart: two who are called
-the same, or whose names the platform doesn't tell, get a name from their id. The date stands
-with the first message of each day: it depends on nothing but that message and the one before it, so a
-prompt's beginning stays the same from turn to turn.
+A person's words begin with their name, so that the model can tell several people apart. Namesakes, and people without
+a name on their platform, get a name from their id. The date comes with the first message of each day: it depends only
+on that message and the one before it, so the beginning of a prompt stays the same from turn to turn.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from core.prompts.guard import GUARD_MARK, guard, name
 from core.types import Author, PromptWindow, Role
 
 TemplateMessage = tuple[Role, str]
-"""Who speaks in a prompt, and what."""
+"""A role and its words, as templates take them."""
 
 
 def prompt_messages(window: PromptWindow, controls: tuple[str, ...] = ()) -> Iterator[TemplateMessage]:
-    """Role and words of each message, guarded against forged roles and control tokens, ``controls`` among them."""
+    """Yield role and words of each message, guarded against forged roles and control tokens, ``controls`` included."""
     last, voices = "", SpeakerNames(message.author for message in window.messages if message.author)
     for message in window.messages:
         words = guard(message.text, controls)
@@ -35,7 +34,7 @@ def prompt_messages(window: PromptWindow, controls: tuple[str, ...] = ()) -> Ite
 
 
 class SpeakerNames:
-    """Names that tell the people of one conversation apart: no two share one, however they call themselves.
+    """Names for the people of one conversation, no two the same.
 
     Args:
         authors: Everybody who speaks, in order. The first person with a name keeps it as it is, so that what a prompt
@@ -49,7 +48,7 @@ class SpeakerNames:
         self._owners: dict[str, str] = {}
 
     def name(self, author: Author) -> str:
-        """A name as it may stand in a prompt; "" for one who is alone and has none."""
+        """The name of a person in the prompt; "" for the only person, if they have none."""
         called = author.name or self._names.get(author.id, "")
         if not (called or (self._several and author.id)):
             return ""
@@ -59,16 +58,16 @@ class SpeakerNames:
         return next((one for one in (plain, *map(name, labels)) if one and self._belongs(one, person)), digest)
 
     def _belongs(self, label: str, person: str) -> bool:
-        """Whether nobody else has a name that people would read as this one."""
+        """Whether nobody else has a name that looks like this one."""
         read = unicodedata.normalize("NFKC", label.replace(GUARD_MARK, "")).casefold()
         return self._owners.setdefault(read, person) == person
 
 
 def alternate_roles(said: Iterable[TemplateMessage]) -> list[TemplateMessage]:
-    """The same in turns, as many templates demand it: a person first, then by turns.
+    """Merge messages so that roles alternate, user first, as many templates demand.
 
-    What one role says several times in a row becomes one message, and a remark between messages a part of the person's
-    message after it, or before it at the end.
+    Messages of one role in a row become one. A system message between others becomes part of the user message after it,
+    or of the one before it at the end.
     """
     turns: list[TemplateMessage] = []
     for role, words in said:
@@ -83,7 +82,7 @@ def alternate_roles(said: Iterable[TemplateMessage]) -> list[TemplateMessage]:
 
 
 def fold_system(system: str, turns: Iterable[TemplateMessage]) -> list[TemplateMessage]:
-    """The system prompt as the beginning of what the first person says, for models that have no such role."""
+    """Put the system prompt in front of the first user message, for models that have no such role."""
     turns = list(turns)
     if not system:
         return turns

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from core.errors import SettingsError
-from core.prompts.reload import PAUSE, AutoReloaded
+from core.prompts.reload import CHECK_SECONDS, AutoReloaded
 
-LARGEST = 64_000
-"""Bytes of a persona; a longer one would leave a model no room to answer."""
+MAX_PERSONA_BYTES = 64_000
+"""Bytes of a persona; a longer one would leave the model no room to answer."""
 
 _VARIABLE = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}")
 _NAME = re.compile(r"[\w-]{1,64}")
@@ -29,22 +29,24 @@ def read_personas(folder: Path | None, variables: Mapping[str, str]) -> dict[str
 
 
 class Personas(Mapping[str, str]):
-    """All personas of a folder, by name, as they are now: a file that is edited serves from the next question on.
+    """All personas of a folder, by name; an edited file takes effect with the next question.
 
     Raises SettingsError when it is made, as ``read_personas`` does.
     """
 
-    def __init__(self, folder: Path | None, variables: Mapping[str, str], *, pause: float = PAUSE) -> None:
-        self._fresh = AutoReloaded(folder, lambda: read_personas(folder, variables), pause=pause)
+    def __init__(
+        self, folder: Path | None, variables: Mapping[str, str], *, check_seconds: float = CHECK_SECONDS
+    ) -> None:
+        self._reloaded = AutoReloaded(folder, lambda: read_personas(folder, variables), check_seconds=check_seconds)
 
     def __getitem__(self, name: str) -> str:
-        return self._fresh.get()[name]
+        return self._reloaded.get()[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._fresh.get())
+        return iter(self._reloaded.get())
 
     def __len__(self) -> int:
-        return len(self._fresh.get())
+        return len(self._reloaded.get())
 
 
 def read_persona(folder: Path | None, name: str, variables: Mapping[str, str]) -> str:
@@ -62,15 +64,17 @@ def read_persona(folder: Path | None, name: str, variables: Mapping[str, str]) -
         )
     path = folder / f"{name}.md"
     try:
-        if path.stat().st_size > LARGEST:
-            raise SettingsError(f"the persona '{name}' is larger than {LARGEST:,} bytes", remedy="Make it shorter.")
+        if path.stat().st_size > MAX_PERSONA_BYTES:
+            raise SettingsError(
+                f"the persona '{name}' is larger than {MAX_PERSONA_BYTES:,} bytes", remedy="Make it shorter."
+            )
         text = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"the persona '{name}' cannot be read ({type(error).__name__})") from None
-    return fill(text, variables, what=f"the persona {name}")
+    return fill_variables(text, variables, what=f"the persona {name}")
 
 
-def fill(text: str, variables: Mapping[str, str], *, what: str) -> str:
+def fill_variables(text: str, variables: Mapping[str, str], *, what: str) -> str:
     """``text`` with each ``{{name}}`` replaced. Raises SettingsError that names all variables that are missing."""
     missing = sorted({name for name in _VARIABLE.findall(text) if name not in variables})
     if missing:

@@ -14,31 +14,36 @@ from core.errors import SettingsError
 log = structlog.get_logger()
 
 T = TypeVar("T")
-PAUSE = 1.0
-"""Seconds between two looks at the files: a look is a system call for each."""
+CHECK_SECONDS = 1.0
+"""Seconds between two checks for changes: a check is a system call per file."""
 
 
 class AutoReloaded(Generic[T]):
     """A value parsed from the files at ``path``: one file, or all files of a folder.
 
-    ``make`` is called at once, and its errors are raised. If it fails after a later change, the failure is logged and
-    the previous value stays in use.
+    ``parse`` is called at once, and its errors are raised. If it fails after a later change, that is logged and the
+    previous value stays in use.
+
+    Example::
+
+        template = AutoReloaded(path, lambda: read_template(path))
+        template.get()
     """
 
-    def __init__(self, path: Path | None, make: Callable[[], T], *, pause: float = PAUSE) -> None:
-        self._path, self._make, self._pause = path, make, pause
-        self._seen = _stamps(path)
-        self._value = make()
-        self._next = time.monotonic() + pause
+    def __init__(self, path: Path | None, parse: Callable[[], T], *, check_seconds: float = CHECK_SECONDS) -> None:
+        self._path, self._parse, self._check_seconds = path, parse, check_seconds
+        self._seen = _file_stamps(path)
+        self._value = parse()
+        self._next_check = time.monotonic() + check_seconds
 
     def get(self) -> T:
-        """The value as the files are now, or were a moment ago."""
-        if self._path and time.monotonic() >= self._next:
-            self._next = time.monotonic() + self._pause
-            if (seen := _stamps(self._path)) != self._seen:
+        """The value of the files as they were at most ``check_seconds`` ago."""
+        if self._path and time.monotonic() >= self._next_check:
+            self._next_check = time.monotonic() + self._check_seconds
+            if (seen := _file_stamps(self._path)) != self._seen:
                 self._seen = seen
                 try:
-                    self._value = self._make()
+                    self._value = self._parse()
                 except SettingsError as error:
                     log.warning("file reload failed", error=str(error), remedy=error.remedy)
                 else:
@@ -46,8 +51,8 @@ class AutoReloaded(Generic[T]):
         return self._value
 
 
-def _stamps(path: Path | None) -> list[tuple[str, int, int]]:
-    """What tells a change: of each file its name, time and size."""
+def _file_stamps(path: Path | None) -> list[tuple[str, int, int]]:
+    """Name, time and size of each file, by which a change is noticed."""
     try:
         files = sorted(path.iterdir()) if path and path.is_dir() else [path] if path else []
         return [(file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files]

@@ -1,4 +1,4 @@
-"""How a window becomes the text that one family of models was trained on."""
+"""Prompt templates: how a window becomes the text that one family of models was trained on."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from core.types import Prompt, PromptWindow
 
 
 class PromptTemplate(Protocol):
-    """One family's way of writing a conversation down."""
+    """Writes a conversation as one family of models was trained to read it."""
 
     name: str
 
     def render(self, window: PromptWindow) -> Prompt:
-        """Write the window down, ready for the assistant to speak."""
+        """Write the window as a prompt that the assistant continues."""
         ...
 
 
 def open_template(name: str, setting: str = "PROMPT_TEMPLATE") -> PromptTemplate:
-    """A family by its name, ``chat`` for servers that do it themselves, or the chat template at a path.
+    """Open a template: a family by name, ``chat`` for servers that apply their own, or the chat template at a path.
 
     Raises:
-        SettingsError: there is nothing of that name, or it cannot be read; it says which ``setting`` names it.
+        SettingsError: there is no such template, or it cannot be read; the text names the ``setting``.
     """
     from core.errors import SettingsError
     from core.prompts.families import FAMILIES, ChatTemplate, FamilyTemplate

@@ -1,17 +1,17 @@
-"""How many tokens a text is: by the model's own tokenizer where its file is given, else without asking anybody.
+"""Counts tokens: with the model's own tokenizer if its file is given, else by an estimate.
 
-An estimate on the safe side: a prompt that is thought too long is cut a little early, one that is thought short is
-refused by the server. English prose comes out about a quarter too high. Letters and spaces share tokens; digits
-and signs often have one of their own (families like Falcon split every digit); other scripts take up to two
-tokens for three UTF-8 bytes. What servers report corrects it, for each model by itself.
+The estimate is on the high side: a prompt that is counted too high is cut a little early, while one that is counted too
+low is refused by the server. English prose comes out about a quarter too high. Letters and spaces share tokens; digits
+and signs often have one each (families like Falcon split every digit); other scripts take up to two tokens for three
+UTF-8 bytes. What servers report corrects it, for each model on its own.
 """
 
 from __future__ import annotations
 
 import string
+from collections.abc import Callable
 from math import ceil
 from pathlib import Path
-from typing import Protocol
 
 from core.errors import SettingsError
 from core.prompts.guard import guard
@@ -19,26 +19,22 @@ from core.types import Message
 from core.version import how_to_install
 
 MESSAGE_OVERHEAD = 8
-"""Tokens for what a template writes around one message: role, separators, line ends."""
+"""Tokens that a template adds around one message: role, separators, line ends."""
 
 MIN_SAMPLE_TOKENS = 200
-"""Counted tokens of the smallest prompt from which anything is learned."""
+"""Counted tokens of the smallest prompt that corrects the estimate."""
 
 _LETTERS = (string.ascii_letters + " ").encode()
 _ASCII = bytes(range(128))
 _SIGNS = bytes(byte for byte in _ASCII if byte not in _LETTERS)
 
 
-class TokenCounter(Protocol):
-    """Counts the tokens of a text for one model."""
-
-    def __call__(self, text: str) -> int:
-        """At least as many tokens as the model would make of ``text``, as far as can be known."""
-        ...
+TokenCounter = Callable[[str], int]
+"""Counts the tokens that one model makes of a text, high rather than low."""
 
 
 def estimate_tokens(text: str) -> int:
-    """Tokens of ``text`` for an unknown tokenizer: high rather than low."""
+    """Estimate the tokens of ``text`` for an unknown tokenizer, high rather than low."""
     data = text.encode("utf-8", "replace")
     signs_and_others = data.translate(None, _LETTERS)
     others = len(signs_and_others.translate(None, _SIGNS))
@@ -48,35 +44,35 @@ def estimate_tokens(text: str) -> int:
 
 
 def message_tokens(message: Message, count: TokenCounter = estimate_tokens) -> int:
-    """Tokens of one message in a prompt: its text as it is guarded, its author's name, and what stands around it."""
+    """Tokens of one message in a prompt: its guarded text, its author's name, and what the template adds."""
     name = count(message.author.name) if message.author else 0
     return count(guard(message.text)) + name + MESSAGE_OVERHEAD
 
 
 class Calibration:
-    """How far counts are from what one model's server reports.
+    """Corrects counts by what one model's server reports.
 
     Quick to learn that they are too low, since a prompt that is too long is refused, and slow to learn the opposite.
     """
 
     def __init__(self) -> None:
         self.ratio = 1.0
-        """Real tokens for one that was counted."""
+        """Real tokens per counted token."""
 
     def learn(self, *, estimated: int, real: int) -> None:
-        """Take one prompt into account; a short one says little, since most of it is the template's."""
+        """Learn from one prompt; short ones are ignored, since most of their tokens are the template's."""
         if estimated < MIN_SAMPLE_TOKENS:
             return
         seen = min(max(real / estimated, 0.25), 4.0)
         self.ratio = seen if seen > self.ratio else self.ratio + 0.1 * (seen - self.ratio)
 
     def room(self, tokens: int) -> int:
-        """How many counted tokens fit into so many real ones."""
+        """How many counted tokens make ``tokens`` real ones."""
         return max(1, int(tokens / self.ratio))
 
 
 def read_tokenizer(path: Path, setting: str = "TOKENIZER") -> TokenCounter:
-    """Count by a model's ``tokenizer.json``, which ``setting`` names.
+    """Make a counter from a model's ``tokenizer.json``, which ``setting`` names.
 
     Raises:
         SettingsError: it cannot be read, or the package for it is not installed.

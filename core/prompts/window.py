@@ -1,9 +1,8 @@
-"""What the model sees of a conversation: pure, and the same on every worker.
+"""Chooses what the model sees of a conversation: pure, and the same on every worker.
 
-A window is cut in steps. When a conversation outgrows its room, it is cut to about half of it at once, and the id
-of the first message that stays is stored as the ``cut``. Until the next step every prompt begins with the same
-text, so that a server's prefix cache goes on serving it; dropping one message at a time would change the
-beginning of every prompt.
+A window is cut in steps. When a conversation outgrows its room, it is cut to about half of that at once, and the id of
+the first message that stays is stored as the ``cut``. Until the next step every prompt begins with the same text, which
+a server's prefix cache can serve; dropping one message at a time would change the beginning of every prompt.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from core.prompts.tokens import MESSAGE_OVERHEAD, TokenCounter, estimate_tokens,
 from core.types import Conversation, Message, ModelLimits, PromptWindow, Role
 
 SHARE_KEPT = 0.5
-"""Share of the room that is filled after a cut."""
+"""Share of the room that the kept messages fill after a cut."""
 DATE_TOKENS = 16
 """Tokens of a date."""
 SUMMARY_HEADING = "Notes of what was said here earlier, written by you and perhaps incomplete:\n"
-"""What marks a summary in a prompt."""
+"""The line before a summary in a prompt."""
 TEMPLATE_MARGIN = 64
 """Tokens kept free for what a template adds: BOS, the date, the assistant's role."""
 
@@ -36,9 +35,9 @@ class TokenBudget:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A window that fits, the ``cut`` to store with it, and whether the question had to be shortened.
+    """A window that fits, the ``cut`` to store with it, and whether the question was shortened.
 
-    ``tokens`` is how large it was counted to be.
+    ``tokens`` is its counted size.
     """
 
     window: PromptWindow
@@ -48,7 +47,7 @@ class Fit:
 
 
 def split_context(limits: ModelLimits, max_new_tokens: int) -> TokenBudget:
-    """Divide a model's context between question and answer; an answer never takes more than half of it."""
+    """Divide a model's context between prompt and answer; the answer gets at most half of it."""
     answer = max(1, min(max_new_tokens, limits.max_total_tokens // 2))
     prompt = min(limits.max_input_tokens, limits.max_total_tokens - answer) - TEMPLATE_MARGIN
     return TokenBudget(prompt=max(prompt, 1), answer=answer)
@@ -65,10 +64,18 @@ def fit(
 ) -> Fit:
     """Choose what the model sees: the system prompt, the newest messages, and the question, always.
 
-    The estimated tokens of the window never exceed ``budget.prompt``. A summary of what was said earlier stands before
-    the messages, in a quarter of the room at the most. What is kept begins with a person's message
-    wherever one is there. A question that is larger than the room by itself is shortened in its middle; so is a system
-    prompt that would take more than half of it.
+    The window never exceeds ``budget.prompt`` tokens, as ``count`` counts them. A summary of earlier messages comes
+    first and takes at most a quarter of the room. The kept messages begin with a person's, if there is one. A question
+    that is larger than the room on its own is shortened in its middle; so is a system prompt that would take more than
+    half of the room.
+
+    Args:
+        conversation: What is remembered; ``conversation.cut`` is where the last window began.
+        question: The message to answer.
+        system: The system prompt.
+        budget: In tokens.
+        count: Counts the tokens of a text.
+        step: Share of the room that is filled after a cut.
     """
 
     def guarded(text: str) -> int:
@@ -81,22 +88,22 @@ def fit(
     shortened = text != question.text
     question = replace(question, text=text, tokens=0)
     question = replace(question, tokens=message_tokens(question, count))
-    notes = _notes(conversation, room // 4, guarded)
-    room -= sum(note.tokens for note in notes)
+    summary = _summary(conversation, room // 4, guarded)
+    room -= sum(part.tokens for part in summary)
     messages = conversation.messages
     asked = question.tokens + DATE_TOKENS
-    start, costs, fits = _newest(messages, conversation.cut, room - asked, count)
+    start, costs, fits = _newest_that_fit(messages, conversation.cut, room - asked, count)
     cut = messages[start].id if start < len(messages) and messages[start].id == conversation.cut else ""
     if not fits:
-        start = _step(messages, costs, start, int(room * step) - asked - DATE_TOKENS)
+        start = _first_kept(messages, costs, start, int(room * step) - asked - DATE_TOKENS)
         cut = messages[start].id if start < len(messages) else question.id
         costs = costs[len(costs) - len(messages) + start :]
     tokens = budget.prompt - room + sum(costs) + asked
-    return Fit(PromptWindow(system, (*notes, *messages[start:], question)), cut, shortened, tokens)
+    return Fit(PromptWindow(system, (*summary, *messages[start:], question)), cut, shortened, tokens)
 
 
-def _notes(conversation: Conversation, room: int, count: TokenCounter) -> list[Message]:
-    """The summary as a message before all others, if there is one and the question leaves room for it."""
+def _summary(conversation: Conversation, room: int, count: TokenCounter) -> list[Message]:
+    """The summary as the first message; empty without a summary, or without room for it."""
     left = room - MESSAGE_OVERHEAD - count(SUMMARY_HEADING)
     text = shorten(conversation.summary, left, count) if conversation.summary else ""
     if not text:
@@ -105,11 +112,13 @@ def _notes(conversation: Conversation, room: int, count: TokenCounter) -> list[M
     return [Message(Role.SYSTEM, text, id="summary", tokens=count(text) + MESSAGE_OVERHEAD)]
 
 
-def _newest(messages: Sequence[Message], cut: str, room: int, count: TokenCounter) -> tuple[int, list[int], bool]:
-    """Where the messages begin that come after the last cut, what each costs, and whether they fit into ``room``.
+def _newest_that_fit(
+    messages: Sequence[Message], cut: str, room: int, count: TokenCounter
+) -> tuple[int, list[int], bool]:
+    """Where the messages after the last cut begin, the tokens of each, and whether all of them fit into ``room``.
 
-    Looks from the newest on, and no further than the room goes: however much is stored, that is as much work. Without a
-    message that is called ``cut`` they begin with the first of all.
+    Looks backwards from the newest, and stops where the room is used up, however much is stored. Without a message of
+    the id ``cut`` they begin with the first of all.
     """
     costs: list[int] = []
     spent, start = 0, len(messages)
@@ -126,8 +135,8 @@ def _newest(messages: Sequence[Message], cut: str, room: int, count: TokenCounte
     return start, costs[::-1], True
 
 
-def _step(messages: Sequence[Message], costs: Sequence[int], first: int, room: int) -> int:
-    """Index of the first message to keep, so that the rest costs at most ``room`` and a person speaks first.
+def _first_kept(messages: Sequence[Message], costs: Sequence[int], first: int, room: int) -> int:
+    """Index of the first message to keep: the kept ones cost at most ``room`` tokens and begin with a person's.
 
     ``costs`` are those of the messages from ``first`` on.
     """
@@ -141,7 +150,7 @@ def _step(messages: Sequence[Message], costs: Sequence[int], first: int, room: i
 
 
 def shorten(text: str, room: int, count: TokenCounter = estimate_tokens) -> str:
-    """Leave out the middle of ``text`` until it is at most ``room`` tokens, and say so where it was."""
+    """Leave out the middle of ``text`` until it has at most ``room`` tokens, and say so in its place."""
     if count(text) <= room:
         return text
     low, high = 0, len(text) // 2

@@ -23,7 +23,7 @@ def write(path: Path, text: str, second: int) -> None:
 def test_an_edited_persona_serves_from_the_next_question_on(tmp_path: Path) -> None:
     """So does a new one; one that is taken away is as if nobody had chosen it. No restart."""
     write(tmp_path / "pirate.md", "Arr.", 1)
-    personas = Personas(tmp_path, {}, pause=0)
+    personas = Personas(tmp_path, {}, check_seconds=0)
     choices = Choices(personas=personas, persona="pirate")
     chosen = choices.change(ConversationSettings(), "persona", "pirate")
     assert choices.resolved(chosen).system == "Arr."
@@ -41,8 +41,8 @@ def test_a_mistake_in_an_edit_leaves_what_there_was(tmp_path: Path) -> None:
     """Until it is mended. At the start it is an error."""
     write(tmp_path / "team.md", "We are {{team}}.", 1)
     with pytest.raises(SettingsError, match="team"):
-        Personas(tmp_path, {}, pause=0)
-    personas = Personas(tmp_path, {"team": "Blue"}, pause=0)
+        Personas(tmp_path, {}, check_seconds=0)
+    personas = Personas(tmp_path, {"team": "Blue"}, check_seconds=0)
     write(tmp_path / "team.md", "We are {{colour}}.", 2)
     assert personas["team"] == "We are Blue."
     write(tmp_path / "team.md", "{{team}}!", 3)
@@ -60,7 +60,7 @@ def test_files_are_looked_at_once_in_a_while(tmp_path: Path) -> None:
         made.append(1)
         return path.read_text(encoding="utf-8")
 
-    seldom, often = AutoReloaded(path, make, pause=60), AutoReloaded(path, make, pause=0)
+    seldom, often = AutoReloaded(path, make, check_seconds=60), AutoReloaded(path, make, check_seconds=0)
     assert [often.get() for _ in range(3)] == ["one"] * 3
     assert len(made) == 2
     write(path, "two", 2)
