@@ -15,6 +15,7 @@ import structlog
 
 from bots.web.board import Entry
 from bots.web.live import Gallery
+from bots.web.markup import escape
 from bots.web.people import PRIVATE, People, Visitor, channel_name, contact_in, person_name, venue_of, visitor_id
 from bots.web.settings import WebSettings
 from bots.web.text import chat_messages, progress
@@ -62,7 +63,7 @@ class ChatDesk:
         """
         who = visitor_id(request.headers, request.cookies, self._header)
         if not who:
-            raise gr.Error(NOBODY, print_exception=False)
+            raise problem(NOBODY)
         given = person_name(who.removeprefix("p-")) if self._header else ""
         with self.told():
             return await self.people.meet(who, given=given)
@@ -78,7 +79,7 @@ class ChatDesk:
             yield
         except ParleyError as error:
             log.warning("page action failed", error=str(error), remedy=error.remedy)
-            raise gr.Error(self.tell(error.plain), print_exception=False) from None
+            raise problem(self.tell(error.plain)) from None
 
     def refusal(self, action: Action, visitor: Visitor, channel: str) -> str:
         """Why somebody cannot do this in a channel, "" if they can."""
@@ -105,7 +106,9 @@ class ChatDesk:
                     version, entries = board.version, board.entries
                     line = progress(entries) if self._gallery.reachable else self.tell(StorageError.plain)
                     busy = any(entry.open for entry in entries)
-                    yield chat_messages(entries), gr.Button("Stop", interactive=busy), status_line(line)
+                    # In a thread, since a long text takes its time.
+                    messages = await asyncio.to_thread(chat_messages, entries)
+                    yield messages, gr.Button("Stop", interactive=busy), status_line(line)
                     await asyncio.sleep(FRAME)
         finally:
             if self._seats.get(session) is seat:
@@ -125,7 +128,7 @@ class ChatDesk:
             await self.stop(channel, request)
             return ""
         if len(text) > MOST_CHARACTERS:
-            gr.Warning(
+            warn(
                 f"Your message has {len(text):,} characters, and I can take {MOST_CHARACTERS:,}. "
                 "It's still in the box: please shorten it.",
                 duration=30,  # a browser is slow with so long a text, and the time counts from when it shows this
@@ -139,10 +142,10 @@ class ChatDesk:
                 receipt = await self._queue.submit(turn)
         except StorageError as error:
             log.warning("message not queued", error=str(error), remedy=error.remedy)
-            gr.Warning(self.tell(StorageError.plain))
+            warn(self.tell(StorageError.plain))
             return text
         if receipt.note:
-            gr.Info(self.tell(receipt.note))
+            inform(self.tell(receipt.note))
         if not receipt.accepted:
             return text
         try:
@@ -160,7 +163,7 @@ class ChatDesk:
             for entry in reversed(own or waiting):
                 if await self._queue.stop(entry.turn, STOPPED):
                     return
-        gr.Info(NOTHING)
+        inform(NOTHING)
 
     async def retry(self, channel: str, request: gr.Request) -> None:
         """Ask the last question here again; the new answer takes the place of the old one."""
@@ -169,7 +172,7 @@ class ChatDesk:
         with self.told():
             entries = [entry for entry in await self._gallery.boards.entries(key) if not entry.open]
             if not entries:
-                gr.Info(NOT_AGAIN)
+                inform(NOT_AGAIN)
                 return
             last = entries[-1]
             ref = MessageRef(key.channel, f"{last.turn}/answer")
@@ -199,7 +202,7 @@ class ChatDesk:
         visitor = await self.visitor(request)
         key = visitor.key(channel)
         if why := self.refusal("forget", visitor, channel):
-            gr.Warning(why)
+            warn(why)
             return gr.Column(visible=False), ""
         if not venue_of(key, "").shared:
             return gr.Column(visible=True), "Forget everything said here? Only you can see this channel."
@@ -213,14 +216,14 @@ class ChatDesk:
         visitor = await self.visitor(request)
         key = visitor.key(channel)
         if why := self.refusal("forget", visitor, channel):
-            gr.Warning(why)
+            warn(why)
             return
         with self.told():
             for entry in await self._gallery.boards.entries(key):
                 if entry.open:
                     await self._queue.stop(entry.turn, WITHDRAWN)
             forgotten = await self.memory.forget(key)
-        gr.Info(f"Done: I've forgotten {forgotten} message{'s' * (forgotten != 1)}.")
+        inform(f"Done: I've forgotten {forgotten} message{'s' * (forgotten != 1)}.")
 
     async def name(self, name: str, request: gr.Request) -> Visitor:
         """Call somebody as they want to be called."""
@@ -237,6 +240,22 @@ class ChatDesk:
         with self.told():
             await self.people.settle(visitor.id, channel)
         return channel
+
+
+# Gradio reads what it tells people as HTML.
+def problem(text: str) -> gr.Error:
+    """An error with these words."""
+    return gr.Error(escape(text), print_exception=False)
+
+
+def warn(text: str, duration: float = 10) -> None:
+    """Show whoever is served a warning with these words."""
+    gr.Warning(escape(text), duration=duration)
+
+
+def inform(text: str) -> None:
+    """Show whoever is served these words."""
+    gr.Info(escape(text))
 
 
 def status_line(text: str) -> str:

@@ -66,6 +66,7 @@ def build_chat(desk: ChatDesk, channel: gr.Dropdown, name: gr.Textbox, greeting:
         layout="bubble",
         group_consecutive_messages=False,
         allow_tags=False,
+        latex_delimiters=[],  # a formula's commands draw anything anywhere
     )
     line = gr.HTML(status_line(""), elem_id="line-box", padding=False)
     with gr.Row(equal_height=True):

@@ -8,6 +8,7 @@ from contextlib import aclosing
 import gradio as gr
 
 from bots.web.completion import Completion
+from bots.web.markup import escape
 from core.models import Deadlines, Models
 from core.types import GenerationRequest, Message, Prompt, Role
 
@@ -75,4 +76,4 @@ def build_complete(models: Models, deadlines: Deadlines, tell: Callable[[str], s
 
 
 def _line(text: str) -> str:
-    return f'<div id="completed" role="status" aria-live="polite">{text}</div>'
+    return f'<div id="completed" role="status" aria-live="polite">{escape(text)}</div>'

@@ -168,7 +168,7 @@ def _row(message: Message, *, seen: bool) -> str:
     at = f"{datetime.fromtimestamp(message.at).astimezone():%Y-%m-%d %H:%M}" if message.at else ""
     out = "" if seen else " · no longer seen by the model"
     return (
-        f"<li class='{'seen' if seen else 'unseen'}'><div class='who'><b>{html.escape(_who(message))}</b> "
+        f"<li class='{'seen' if seen else 'unseen'}'><div class='who'><b><bdi>{html.escape(_who(message))}</bdi></b> "
         f"<span>{at} · {message.tokens:,} tokens{out}</span></div><div class='said'>{html.escape(text)}</div></li>"
     )
 

@@ -10,7 +10,7 @@ import gradio as gr
 
 from bots.assembly import Core
 from bots.assembly import choices as available
-from bots.web.chat import ChatDesk
+from bots.web.chat import ChatDesk, warn
 from bots.web.chat_tab import QUICK, SAYS
 from core.memory import Choices, WrongChoice
 from core.types import ConversationSettings
@@ -74,7 +74,7 @@ def build_options(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> None:
                     raise WrongChoice(why)
                 chosen = await core.memory.choose(key, setting, value)
             except WrongChoice as error:
-                gr.Warning(str(error))
+                warn(str(error))
                 chosen, _ = await core.memory.settings(key)
                 setting = ""  # what is shown is not what is kept
         return _after(setting, _shown(chosen, choices, await _room(core)))

@@ -1,64 +1,59 @@
-"""What a board's entries look like in the chat window: Markdown that fetches nothing and forges no name."""
+"""What a board's entries look like in the chat window."""
 
 from __future__ import annotations
 
-import re
+from base64 import b64encode
 from collections.abc import Sequence
+from functools import lru_cache
 
 from bots.web.board import Entry, Stage
-from core.markdown import certain_code, plain_links
+from bots.web.markup import escape, to_html
 
 MOST_VISIBLE = 40
 """Entries in the chat window; what is older is in the memory."""
 CURSOR = " ▍"
-THINKING = "*thinking …*"
-_SIGNS = re.compile(r"([\\`*_{}\[\]<>()#+!|~-])")
-_TAG = re.compile(r"<(?!https?://[^\s<>`]*>)(?=[a-zA-Z/!?])")
-"""What may begin a tag; an address in angle brackets does not."""
+COPIES = r"""() => {
+  const written = (text) => text.replace(/<!--said:([\w+/=]*)-->[^]*?<!--end-->/g, (_, said) =>
+    new TextDecoder().decode(Uint8Array.from(atob(said), (char) => char.charCodeAt(0))));
+  const write = navigator.clipboard?.writeText.bind(navigator.clipboard);
+  if (write) navigator.clipboard.writeText = (text) => write(written(text));
+  document.addEventListener("copy", (event) => {
+    const box = event.target;  // Gradio's own way where the browser has no clipboard for us
+    if (box.tagName === "TEXTAREA" && box.value.includes("<!--said:")) {
+      event.clipboardData.setData("text/plain", written(box.value));
+      event.preventDefault();
+    }
+  });
+}"""
+"""Lets Gradio's buttons copy what was written, and not the HTML that shows it."""
 
 
-def markdown(text: str) -> str:
-    """``text`` as Markdown in which nothing is fetched, and HTML is shown, not obeyed: ``List<String>`` stays whole."""
-    return plain_links(_show_tags(text))
-
-
-def _show_tags(text: str) -> str:
-    """``text`` with every tag as text, except where it is code to every reader of Markdown."""
-    if "<" not in text:
-        return text
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    parts: list[str] = []
-    at = 0
-    for start, end in certain_code(text, html=False):
-        parts += [_TAG.sub("&lt;", text[at:start]), text[start:end]]
-        at = end
-    return "".join([*parts, _TAG.sub("&lt;", text[at:])])
-
-
-def literal(text: str) -> str:
-    """``text`` as Markdown that shows it as it is."""
-    return _SIGNS.sub(r"\\\1", text)
+@lru_cache(maxsize=4 * MOST_VISIBLE)
+def _shown(said: str, head: str = "", note: str = "") -> str:
+    """Markdown that somebody wrote as blocks between ours, with what to copy of it."""
+    copied = b64encode(said.encode("utf-8", "replace")).decode()
+    blocks = (f"<!--said:{copied}-->", head, to_html(said), note, "<!--end-->")
+    return "\n\n".join(block for block in blocks if block)
 
 
 def chat_messages(entries: Sequence[Entry]) -> list[dict[str, str]]:
     """What the chat window shows, oldest first."""
     messages = []
     for entry in entries[-MOST_VISIBLE:]:
-        said = f"**{literal(entry.author.name)}**\n\n{markdown(entry.question)}"
-        messages.append({"role": "user", "content": said})
+        name = f"<p><strong>{escape(entry.author.name)}</strong></p>"
+        messages.append({"role": "user", "content": _shown(entry.question, head=name)})
         messages.append({"role": "assistant", "content": _reply(entry)})
     return messages
 
 
 def _reply(entry: Entry) -> str:
     if entry.stage is Stage.WAITING:
-        return THINKING
-    text = markdown(entry.answer)
+        return _shown("*thinking …*")
     if entry.stage is Stage.GROWING:
         # What follows a fence on its line would keep the block open.
-        return text if text.endswith(("```", "~~~")) else text + CURSOR
-    note = f"*{literal(entry.note)}*" if entry.note else ""
-    return "\n\n".join(part for part in (text, note) if part) or "*No answer.*"
+        return _shown(entry.answer + CURSOR * (not entry.answer.endswith(("```", "~~~"))))
+    note = f"<p><em>{escape(entry.note)}</em></p>" if entry.note else ""
+    return _shown(entry.answer if note or entry.answer.strip() else "*No answer.*", note=note)
 
 
 def progress(entries: Sequence[Entry]) -> str:

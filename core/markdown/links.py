@@ -108,7 +108,7 @@ def _link_edit(text: str, opening: int, closing: int) -> tuple[int, int, str] | 
         # By reference. Where it leads may not have been written yet, so an address is no name for it.
         return (opening, closing + 1, _bare(label)) if _shown_addresses(label) else None
     target = _target(text, closing + 1)
-    if not target or all(_leads_to(shown, target[0]) for shown in _shown_addresses(label)):
+    if not target or leads_where_it_says(label, target[0]):
         return None
     instead = _bare(target[0] or label)
     before, after = text[opening - 1 : opening], text[target[1] : target[1] + 1]
@@ -138,6 +138,11 @@ def _target(text: str, at: int) -> tuple[str, int] | None:
         stop = piece.end()
     end = _TARGET_END.match(text, stop)
     return (text[start:stop], end.end()) if end else None
+
+
+def leads_where_it_says(label: str, target: str) -> bool:
+    """Whether every address that somebody reads in ``label`` is ``target``, or stands above it."""
+    return all(_leads_to(shown, target) for shown in _shown_addresses(label))
 
 
 def _shown_addresses(label: str) -> list[str]:

@@ -19,8 +19,7 @@ from bots import log
 from bots.console import printing
 from bots.discord import text as discord
 from bots.slack import text as slack
-from bots.web import board, people
-from bots.web import text as web
+from bots.web import board, markup, people
 from core.assistant import commands
 from core.markdown import fences, links
 from core.markdown import healing as markdown
@@ -65,6 +64,12 @@ def in_events(text: str) -> None:
             reader.feed(data[place : place + PIECE])
 
 
+def read_anew(text: str) -> None:
+    """A text as HTML, none of which is known from before."""
+    markup._piece.cache_clear()
+    markup.to_html(text)
+
+
 PURE: dict[str, Callable[[str], object]] = {
     "guard": guard.guard,
     "guard with control tokens of a template": partial(guard.guard, controls=("<|im_end|>", "[END]", "\nUser:")),
@@ -87,8 +92,7 @@ PURE: dict[str, Callable[[str], object]] = {
     "discord.shown": discord.shown,
     "discord.shown_units": discord.shown_units,
     "discord.cut": partial(discord.cut, most=2_000),
-    "web.markdown": web.markdown,
-    "web.literal": web.literal,
+    "web.to_html": read_anew,
     "web.shown": board.shown,
     "channel_name": people.channel_name,
     "person_name": people.person_name,

@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 
-from tests.journeys.page.conftest import Open
+from tests.journeys.page.conftest import CODE, Open
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -135,9 +135,9 @@ async def test_the_word_forget_takes_away_what_is_being_answered(visit: Open) ->
     await bob.page.click("#keep")
     assert "first" in await ada.text()
     await bob.ask("forget now")
-    await ada.sees("I've forgotten this channel")
-    await ada.idle()
     for one in (ada, bob):
+        await one.sees("I've forgotten this channel")
+        await one.idle()
         assert not {"first", "word5"} & set((await one.text()).split())
     await ada.tab("Memory")
     await ada.page.locator("text=Nothing is remembered of forgetful yet.").wait_for()
@@ -192,6 +192,17 @@ async def test_emoji_cjk_code_and_tags_come_through_whole(visit: Open) -> None:
     await ada.said("bot").last.locator("button[aria-label*='opy'], button[title*='opy']").first.click()
     copied = await wait_until(lambda: ada.page.evaluate("navigator.clipboard.readText()"), description="a copy")
     assert "return a + b" in copied
+    await (
+        ada.said("bot")
+        .last.locator("xpath=ancestor::*[.//button[@aria-label='Copy message']][1]")
+        .last.locator("button[aria-label='Copy message']")
+        .last.click()
+    )
+    await wait_until(
+        lambda: ada.page.evaluate("said => navigator.clipboard.readText().then((text) => text == said)", CODE),
+        description="a copy of what was written",
+    )
+    await ada.page.locator("#chat [aria-label$='message']").first.wait_for()
 
 
 async def test_a_megabyte_is_taken_and_does_not_choke_the_page(visit: Open) -> None:
