@@ -60,22 +60,47 @@ class Rank(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What Discord answered to a call."""
+    """What Discord answered to a call, or a proxy in its place: there may stand anything.
+
+    Each property that has to read it, and cannot, raises PlatformUnavailable.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes = b""
+    what: str = "call Discord"
 
     @property
     def json(self) -> Any:
         """The JSON of the answer; None if there is none."""
-        return json.loads(self.body) if self.body else None
+        try:
+            return json.loads(self.body) if self.body else None
+        except ValueError:
+            raise self._unreadable() from None
 
     @property
     def data(self) -> Json:
         """The same, where it is an object; empty where it is not."""
         read = self.json
         return read if isinstance(read, dict) else {}
+
+    @property
+    def objects(self) -> list[Json]:
+        """The same, where it is to be a list of objects."""
+        read = self.json
+        if not isinstance(read, list) or not all(isinstance(one, dict) for one in read):
+            raise self._unreadable()
+        return read
+
+    def name(self, field: str) -> str:
+        """An id that the answer is to hold."""
+        found = self.data.get(field)
+        if not isinstance(found, str | int):
+            raise self._unreadable()
+        return str(found)
+
+    def _unreadable(self) -> PlatformUnavailable:
+        return PlatformUnavailable(f"{self.what}: the answer cannot be read", code="unreadable")
 
 
 class DiscordClock:
@@ -222,7 +247,7 @@ class Calls:
                 asyncio.timeout(seconds),
                 self._session.request(method, Route.BASE + path, headers=headers, **body) as response,
             ):
-                answer = Answer(response.status, response.headers, await response.read())
+                answer = Answer(response.status, response.headers, await response.read(), what)
         except TimeoutError:
             raise PlatformUnavailable(f"{what}: no answer within {seconds:g} s", code="timeout") from None
         except (aiohttp.ClientError, OSError) as error:

@@ -73,12 +73,13 @@ async def _commands(calls: Calls) -> Check:
     assert application  # noqa: S101 - known since the login
     try:
         answer = await calls("read commands", "GET", f"/applications/{application}/commands")
+        there = answer.objects
     except PlatformError as error:
         return Check(name, "warning", tried, f"could not be read ({error})", "Run `parley discord sync`.")
-    wanted, there = payload(Tree(calls.client)), answer.json
+    wanted: Any = payload(Tree(calls.client))
     if shape(wanted) == shape(there):
         return Check(name, "ok", tried, f"all {len(wanted)} are registered")
-    missing = sorted({one["name"] for one in wanted} - {one["name"] for one in there})
+    missing = sorted({one["name"] for one in wanted} - {one.get("name") for one in there})
     found = (
         f"not registered: {', '.join(missing)}" if missing else "out of date: another version of Parley registered them"
     )
@@ -90,7 +91,7 @@ async def _servers(settings: DiscordSettings, calls: Calls, say: Say) -> None:
     tried = "Discord, servers"
     try:
         answer = await calls("read servers", "GET", "/users/@me/guilds?limit=200")
-        guilds = [guild["id"] for guild in answer.json]
+        guilds = [guild["id"] for guild in answer.objects]
         if not guilds:
             remedy = "Open the link that `parley discord invite` prints, and choose a server."
             say(Check("discord.servers", "warning", tried, "the bot is in none yet", remedy))

@@ -250,4 +250,4 @@ def _with_note(body: str, note: str) -> str:
 
 
 def _ref(answer: Answer) -> MessageRef:
-    return MessageRef(str(answer.data["channel_id"]), str(answer.data["id"]))
+    return MessageRef(answer.name("channel_id"), answer.name("id"))

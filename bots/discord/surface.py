@@ -61,7 +61,7 @@ class DiscordSurface:
         before = turn.id.rpartition(":")[2]
         path = f"/channels/{turn.key.thread}/messages?limit={THREAD_MESSAGES}&before={before}"
         answer = await retry_for(partial(self.calls, "read a thread", "GET", path), THREAD_PATIENCE)
-        said = [self._message(turn, message) for message in reversed(answer.json)]
+        said = [self._message(turn, message) for message in reversed(answer.objects)]
         return [message for message in said if message.text]
 
     async def venue(self, turn: Turn) -> Venue:

@@ -95,7 +95,7 @@ async def tell(calls: Calls, turn: Turn, text: str) -> None:
         PlatformError: they take none.
     """
     opened = await calls("open a direct message", "POST", "/users/@me/channels", {"recipient_id": turn.author.id})
-    path = f"/channels/{opened.data['id']}/messages"
+    path = f"/channels/{opened.name('id')}/messages"
     about = f"<#{turn.place['channel']}>: " if turn.key.workspace != DMS else ""
     for part in split(about + text, Limits(SIZE, measure=shown_units))[:MOST_TOLD]:
         await calls("post a message", "POST", path, quiet_message(shown(part.text)))

@@ -151,8 +151,10 @@ class ChannelWriter:
                 raise
             log.warning("search for lost message failed", code=error.code, remedy=error.remedy)
             return None
-        for posted in answer.json:
-            ids = [one.get("custom_id", "") for row in posted["components"] for one in row.get("components", [])]
+        for posted in answer.objects:
+            ids = [
+                one.get("custom_id", "") for row in posted.get("components", []) for one in row.get("components", [])
+            ]
             if any(one.endswith(f":{ours}") for one in ids):
                 return MessageRef(posted["channel_id"], posted["id"])
         return None

@@ -72,6 +72,7 @@ class Fault:
     delay: float = 0.0
     after: bool = False
     drop: bool = False
+    page: bool = False  # a proxy's page in HTML instead, with status 200
     headers: dict[str, str] = field(default_factory=dict)
     more: Json = field(default_factory=dict)
 

@@ -90,6 +90,8 @@ class RestApi:
             if fault and fault.after:
                 await self._be_unkind(fault, request)
             call.status = 204 if body is None else 200
+            if fault and fault.page:
+                return web.Response(text="<!doctype html><p>Log in to this network", content_type="text/html")
             return self._respond(call.status, body, headers)
         except Refusal as refusal:
             call.status, call.code = refusal.status, refusal.body.get("code", 0)

@@ -84,6 +84,23 @@ async def test_who_asks_where_we_may_not_post_is_told_in_a_direct_message(
     assert warned(logs)
 
 
+@pytest.mark.parametrize("page", [POST, EDIT, "GET /channels/:id/messages"])
+@pytest.mark.parametrize("times", [1, 3])
+async def test_a_proxys_page_is_no_answer(
+    discord: DiscordDouble, desk: Desk, logs: list[Any], page: str, times: int
+) -> None:
+    """It says 200, and nothing of what was done: the message is looked for, and there is one. No fault of ours."""
+    discord.fail(POST, 0, page=True)
+    discord.fail(page, 0, page=True, times=times)
+    turn = await desk.ask(discord_turn(discord))
+    desk.model.go.set()
+    await desk.ended(turn)
+    assert words(discord) == ANSWER
+    assert live(discord) == []
+    assert len(discord.replies()) == 1
+    assert "internal error" not in [entry["event"] for entry in logs]
+
+
 @pytest.mark.parametrize("denied", ["VIEW_CHANNEL", "SEND_MESSAGES"])
 async def test_a_permission_that_is_taken_away_in_between_is_told(
     discord: DiscordDouble, desk: Desk, logs: list[Any], denied: str
