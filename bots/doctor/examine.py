@@ -72,14 +72,16 @@ async def examine(*, as_json: bool = False) -> int:
     failed = [check for check in checks if not check.ok]
     if as_json:
         whole = {"ok": not failed, "version": parley_version(), "checks": [_as_json(check) for check in checks]}
-        whole["next"] = [{"name": check.name, "do": check.remedy} for check in steps(checks)]
+        whole["next"] = [{"name": check.name, "do": check.remedy} for check in steps(checks)[:MOST_STEPS]]
         print_json(whole)
     else:
         console.print()
         if failed and (todo := steps(checks)):
             console.print("What to do, in this order:")
-            for number, check in enumerate(todo, 1):
+            for number, check in enumerate(todo[:MOST_STEPS], 1):
                 _print(console, Text(f"  {number}. "), Text(_step(check)))
+            if len(todo) > MOST_STEPS:
+                _print(console, Text("  "), Text(f"… and {len(todo) - MOST_STEPS} more"))
             console.print()
         _print(console, Text(), Text(_summary(settings, checks)))
     return 1 if failed else 0
@@ -117,7 +119,7 @@ def steps(checks: Sequence[Check]) -> list[Check]:
     first: dict[str, Check] = {}
     for check in sorted(remedied, key=lambda check: check.ok):
         first.setdefault(check.remedy, check)
-    return list(first.values())[:MOST_STEPS]
+    return list(first.values())
 
 
 def _step(check: Check) -> str:
@@ -157,7 +159,12 @@ def _summary(settings: Settings, checks: Sequence[Check]) -> str:
     checks = [check for check in checks if check.name != OVERVIEW]
     failed = [check for check in checks if not check.ok]
     if failed:
-        return f"{many(len(failed), 'thing')} to fix. Begin with {failed[0].tried}, then run `parley doctor` again."
+        todo = steps(checks)  # each remedy once, so that this is as many as are listed
+        wrong, begin = sum(not check.ok for check in todo), failed[0].tried
+        more = f", {many(len(todo) - wrong, 'warning')}" if len(todo) > wrong else ""
+        return (
+            f"{many(wrong or len(failed), 'thing')} to fix{more}. Begin with {begin}, then run `parley doctor` again."
+        )
     warned = sum(check.level == "warning" for check in checks)
     good = f"No errors, {many(warned, 'warning')}." if warned else "Everything is fine."
     if platforms := configured(settings):

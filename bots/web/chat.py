@@ -37,6 +37,7 @@ TICK = 10.0
 """Seconds after which a watch looks whether its browser is still there."""
 NOBODY = "Allow cookies for this page and reload it: without them I can't tell you from other people."
 NOTHING = "I'm not writing an answer here right now."
+EMPTY = "There's nothing to forget here."
 NOT_AGAIN = "There's no question to ask again here."
 
 
@@ -204,12 +205,16 @@ class ChatDesk:
         if why := self.refusal("forget", visitor, channel):
             warn(why)
             return gr.Column(visible=False), ""
+        with self.told():
+            extent = await self.memory.extent(key)
+            shown = await self._gallery.boards.entries(key)
+        if not (extent.messages or shown):
+            inform(EMPTY)
+            return gr.Column(visible=False), ""
         if not venue_of(key, "").shared:
             return gr.Column(visible=True), "Forget everything said here? Only you can see this channel."
-        with self.told():
-            extent = in_words(await self.memory.extent(key))
-        asks = f"Forget this channel for everybody? That's {extent}. You can also type `forget now`."
-        return gr.Column(visible=True), asks
+        much = f" That's {in_words(extent)}." if extent.messages else ""
+        return gr.Column(visible=True), f"Forget this channel for everybody?{much} You can also type `forget now`."
 
     async def forget(self, channel: str, request: gr.Request) -> None:
         """Forget what was said here, and take back what is being answered."""

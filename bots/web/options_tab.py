@@ -63,7 +63,7 @@ def build_options(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> None:
         visitor = await desk.visitor(request)
         with desk.told():
             chosen, _ = await core.memory.settings(visitor.key(place))
-        return _shown(chosen, choices, await _room(core))
+        return await _shown(core, chosen, choices)
 
     async def choose(place: str, setting: str, value: str, request: gr.Request) -> list[Any]:
         visitor = await desk.visitor(request)
@@ -77,7 +77,7 @@ def build_options(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> None:
                 warn(str(error))
                 chosen, _ = await core.memory.settings(key)
                 setting = ""  # what is shown is not what is kept
-        return _after(setting, _shown(chosen, choices, await _room(core)))
+        return _after(setting, await _shown(core, chosen, choices))
 
     def keep(setting: str) -> Callable[..., Any]:
         async def kept(place: str, value: str | float | None, request: gr.Request) -> list[Any]:
@@ -104,17 +104,19 @@ def build_options(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> None:
     reading.then(None, None, None, js=READ)
 
 
-def _shown(chosen: ConversationSettings, choices: Choices, room: int) -> list[Any]:
-    """What each control shows."""
+async def _shown(core: Core, chosen: ConversationSettings, choices: Choices) -> list[Any]:
+    """What each control shows. A command may have set what lies beyond a slider's ends: then it reaches so far."""
     heat = choices.temperature if chosen.temperature is None else chosen.temperature
-    most = min(chosen.max_new_tokens or choices.max_new_tokens, room)
+    most, top_p = chosen.max_new_tokens or choices.max_new_tokens, chosen.top_p or choices.top_p or 1
+    room = await _room(core, max(most, MOST_TOKENS))
+    most = min(most, room)
     return [
         chosen.persona or "",
         chosen.system or "",
-        gr.Slider(value=min(max(heat, 0.1), 1) if heat else LIVELY, interactive=heat > GREEDY),
+        gr.Slider(value=heat or LIVELY, minimum=min(heat or 0.1, 0.1), maximum=max(heat, 1), interactive=heat > GREEDY),
         heat == GREEDY,
-        gr.Slider(value=most, maximum=room),
-        chosen.top_p or choices.top_p or 1,
+        gr.Slider(value=most, maximum=min(room, max(most, MOST_TOKENS))),
+        gr.Slider(value=top_p, minimum=min(top_p, 0.05)),
         chosen.model or (choices.models[0] if choices.models else None),
     ]
 
@@ -138,7 +140,7 @@ def _after(setting: str, shown: list[Any]) -> list[Any]:
     return nothing
 
 
-async def _room(core: Core) -> int:
-    """The most tokens of an answer: of the slider, or half of the model's context."""
-    budget = await core.models.models[0].budget(replace(core.assistant.answer_settings, max_new_tokens=MOST_TOKENS))
+async def _room(core: Core, wanted: int) -> int:
+    """The most tokens of an answer: as many as are wanted, or half of the model's context."""
+    budget = await core.models.models[0].budget(replace(core.assistant.answer_settings, max_new_tokens=wanted))
     return budget.answer

@@ -90,7 +90,7 @@ class Page:
             css_paths=CSS,
             head='<meta name="color-scheme" content="light dark">',
         )
-        return Door(app, local=not (password or header), cookie=not header, password=bool(password))
+        return Door(app, local=not (password or header), cookie=not header, password=bool(password), header=header)
 
     def close(self) -> None:
         """Let go of the browsers that watch."""

@@ -82,11 +82,13 @@ class Door:
 
     Without a login, the page answers only under names of this machine: a site elsewhere could have its own name lead
     here (DNS rebinding). A browser that comes for the first time gets its cookie with the page. With a ``password``,
-    guessing it is slowed down and logged, and logging out takes a form. Nothing redirects to another site.
+    guessing it is slowed down and logged, and logging out takes a form. Nothing redirects to another site. Where
+    a proxy says in a ``header`` who somebody is, nobody comes in without it.
     """
 
-    def __init__(self, app: ASGIApp, *, local: bool, cookie: bool, password: bool) -> None:
+    def __init__(self, app: ASGIApp, *, local: bool, cookie: bool, password: bool, header: str = "") -> None:
         self._app = app
+        self._header = header
         self._local = local
         self._cookie = cookie
         self._password = password
@@ -153,6 +155,11 @@ class Door:
         abroad = headers.get("sec-fetch-site") == "cross-site" and not followed
         if abroad or (origin and origin not in (host, headers.get("x-forwarded-host"))):
             return 403, "Another site asked for this."
+        if self._header and not headers.get(self._header, "").strip():
+            return 401, (
+                f"Nobody said who you are: the reverse proxy in front of this page sent no {self._header}. "
+                "Open the page at the proxy's address, and log in there."
+            )
         if scope["path"].endswith("/upload"):
             return 404, "Nothing is uploaded here."
         length = headers.get("content-length", "0")

@@ -139,8 +139,9 @@ async def test_a_proxy_says_who_somebody_is(browser: Browser, tmp_path: Path) ->
     # Of Slack the page knows the tokens, and nothing else: no process listens there.
     tokens = {"SLACK_BOT_TOKEN": "xoxb-of-nobody", "SLACK_APP_TOKEN": "xapp-of-nobody"}
     async with serving_page(tmp_path, WEB_AUTH_HEADER="X-Forwarded-User", **tokens) as (_, place):
-        async with aiohttp.ClientSession() as stranger, stranger.get(f"{place}config") as response:
+        async with aiohttp.ClientSession() as stranger, stranger.get(place) as response:
             assert response.status == 401
+            assert "proxy in front of this page sent no X-Forwarded-User" in await response.text()
         context = await browser.new_context(extra_http_headers={"X-Forwarded-User": "ada@example.org"})
         ada = await Visit(context, await context.new_page(), place).open()
         await ada.page.wait_for_function("document.querySelector('#name input').value == 'ada@example.org'")

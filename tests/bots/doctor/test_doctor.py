@@ -343,8 +343,11 @@ async def test_wrong_settings_are_named_and_the_rest_is_checked(tmp_path: Path, 
     assert "! .env, line 5: LOG_LEVEL is set to another value in the environment, and that one is used" in shown
     assert any(line.startswith("✓ Slack, Socket Mode") for line in shown)
     assert any(line.startswith("✓ Memory") for line in shown)
+    # Seven things to do, as many as are listed.
+    assert [line[:5] for line in shown if line.startswith("  ") and line[2] != " "][-2:] == ["  5. ", "  … a"]
+    assert "  … and 2 more" in shown
     assert shown[0].startswith(f"✗ Settings: from {tmp_path}/.env, with 5 mistakes; ")
-    assert shown[-1] == "3 things to fix. Begin with MODEL_URL, then run `parley doctor` again."
+    assert shown[-1] == "3 things to fix, 4 warnings. Begin with MODEL_URL, then run `parley doctor` again."
 
 
 async def test_every_mistake_in_the_settings_has_a_name_of_its_own(tmp_path: Path, redis_url: str) -> None:

@@ -71,11 +71,11 @@ async def test_a_pipe_gets_each_check_on_a_line(
             {},
             "No errors, 1 warning. Next: `parley run` opens the page, `parley chat` starts a chat in this terminal.",
         ),
-        ({"MODEL_URL": "http://127.0.0.1:9"}, "1 thing to fix. Begin with Model, test question, then run"),
-        ({"TEMPERATURE": "hot"}, "1 thing to fix. Begin with TEMPERATURE, then run"),
+        ({"MODEL_URL": "http://127.0.0.1:9"}, "1 thing to fix, 1 warning. Begin with Model, test question, then run"),
+        ({"TEMPERATURE": "hot"}, "1 thing to fix, 1 warning. Begin with TEMPERATURE, then run"),
         (
             {"SLACK_BOT_TOKEN": "xoxb-1", "SLACK_API_URL": "http://127.0.0.1:9"},
-            "2 things to fix. Begin with Slack, bot",
+            "2 things to fix, 1 warning. Begin with Slack, bot",
         ),
     ],
 )

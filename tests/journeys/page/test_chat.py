@@ -105,6 +105,14 @@ async def test_stop_keeps_what_was_said_and_retry_says_it_again(visit: Open) -> 
     assert (await ada.text()).count("word149") == 1
 
 
+async def test_where_nothing_is_to_be_forgotten_nobody_is_asked(visit: Open) -> None:
+    """What is there is said instead."""
+    ada = await visit("untouched")
+    await ada.page.click("#clear")
+    await ada.page.locator("text=There's nothing to forget here.").first.wait_for()
+    assert not await ada.page.locator("#confirm").is_visible()
+
+
 async def test_clear_asks_first_and_then_forgets(visit: Open) -> None:
     """For everybody in the channel, and what is being answered, too."""
     ada, bob = await visit("cleared", "Ada"), await visit("cleared", "Bob")

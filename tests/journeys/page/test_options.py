@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -84,6 +85,23 @@ async def test_each_slider_can_be_moved(visit: Open, tgi: TgiDouble) -> None:
         await handle.press("ArrowLeft")
         await ada.page.wait_for_function(shows, arg=[slider, after])
     await follows(ada, "moved", tgi, **{name: after for name, *_, after in sliders.values()})
+
+
+async def test_what_lies_beyond_a_slider_is_shown_as_it_is(visit: Open, tgi: TgiDouble) -> None:
+    """A command sets what the sliders don't reach."""
+    ada = await visit("beyond")
+    for setting in ("temperature 1.6", "max 2000", "top_p 0.02"):
+        await ada.ask(f"settings {setting}")
+        await ada.sees(f"settings {setting}")
+        await wait_until(lambda: ada.holds("#box textarea", ""), description="an empty box")
+    await follows(ada, "beyond", tgi, temperature=1.6, max_new_tokens=2000, top_p=0.02)
+    await ada.go("before")
+    await ada.go("beyond")
+    await ada.options()
+    for slider, value in (("#warmth", "1.6"), ("#most", "2000"), ("#top-p", "0.02")):
+        for kind in ("range", "number"):
+            shows = partial(ada.holds, f"{slider} input[type={kind}]", value)
+            await wait_until(shows, description=f"{value} in {slider}")
 
 
 async def test_a_persona_can_be_picked_and_laid_down(visit: Open, tgi: TgiDouble) -> None:
