@@ -10,7 +10,7 @@ import pytest
 from bots.web.board import Boards, Entry, Stage
 from bots.web.people import People, Visitor, channel_name, person_name
 from core.memory import Exchange, RedisMemory
-from core.redis import open_redis
+from core.store import open_redis
 from core.types import Author, Message, Role
 from tests.journeys.page.conftest import Open
 from tests.waiting import wait_until
