@@ -1,4 +1,4 @@
-"""Discord, as seen by whoever answers a turn: with the bot's token, and without a gateway."""
+"""Discord, as a worker sees it: with the bot's token, and without a gateway."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from core.types import Author, Message, Role, Turn
 log = structlog.get_logger()
 
 THREAD_MESSAGES = 50
-"""Of a thread that people held among themselves, the newest are read."""
-THREAD_PATIENCE = 10.0
-"""Seconds that an answer waits for a thread which cannot be read at once."""
+"""Messages that are read of a thread in which people spoke before we were asked: the newest."""
+THREAD_TIMEOUT = 10.0
+"""Seconds that an answer waits for a thread that Discord does not give at once."""
 THREAD_TOKENS = 500
-"""Of each of its messages, so much at the most."""
+"""The most tokens of each of its messages."""
 
 
 class DiscordSurface:
@@ -42,7 +42,7 @@ class DiscordSurface:
     def __init__(
         self, calls: Calls, budgets: DiscordBudgets, *, typists: Typists, first_words: float, contact: str = ""
     ) -> None:
-        """``contact`` is whom people can ask, as Discord shows it."""
+        """``contact`` is the person whom people can ask, as Discord shows it."""
         self.calls = calls
         self._contact = contact
         self._budgets = budgets
@@ -60,7 +60,7 @@ class DiscordSurface:
             return ()
         before = turn.id.rpartition(":")[2]
         path = f"/channels/{turn.key.thread}/messages?limit={THREAD_MESSAGES}&before={before}"
-        answer = await retry_for(partial(self.calls, "read a thread", "GET", path), THREAD_PATIENCE)
+        answer = await retry_for(partial(self.calls, "read a thread", "GET", path), THREAD_TIMEOUT)
         said = [self._message(turn, message) for message in reversed(answer.objects)]
         return [message for message in said if message.text]
 

@@ -1,4 +1,4 @@
-"""Who is who in a workspace: names for ids, asked for once an hour at the most."""
+"""Display names of people in a workspace, looked up once an hour at the most."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from core.errors import PlatformError
 
 log = structlog.get_logger()
 
-TTL = 3600.0
-"""Seconds that a name is believed."""
-TTL_UNKNOWN = 60.0
-"""Seconds before Slack is asked again for a name that could not be had."""
-PATIENCE = 3
+NAME_SECONDS = 3600.0
+"""Seconds for which a name is kept."""
+UNKNOWN_SECONDS = 60.0
+"""Seconds before a failed lookup is tried again."""
+LOOKUP_TIMEOUT = 3
 """Seconds that an answer waits for a name."""
-MOST = 10_000
-"""Names kept; users.info may be called 100 times a minute."""
+MOST_KEPT = 10_000
+"""Names that are kept; users.info can be called 100 times a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,13 @@ class Directory:
         self._asking: dict[str, asyncio.Task[str]] = {}
 
     async def names(self, ids: Iterable[str]) -> dict[str, str]:
-        """Names for ids; those that cannot be had are left out."""
+        """Names for ids, without those that Slack does not tell."""
         wanted = list(dict.fromkeys(ids))
         found = await asyncio.gather(*(self.name(user) for user in wanted))
         return {user: name for user, name in zip(wanted, found, strict=True) if name}
 
     def known(self, ids: Iterable[str]) -> dict[str, str]:
-        """Names for ids, as far as they are known without asking."""
+        """Names for ids, without a lookup."""
         return {user: self._known[user].name for user in ids if user in self._known and self._known[user].name}
 
     async def name(self, user: str) -> str:
@@ -62,7 +62,7 @@ class Directory:
         name = ""
         try:
             with slack_errors("users.info"):
-                response = await asyncio.wait_for(self._client.users_info(user=user), PATIENCE)
+                response = await asyncio.wait_for(self._client.users_info(user=user), LOOKUP_TIMEOUT)
             person = response["user"]
             profile = person.get("profile", {})
             name = profile.get("display_name") or profile.get("real_name") or person.get("real_name") or person["name"]
@@ -70,7 +70,7 @@ class Directory:
             log.info("name lookup failed", code=error.code)
         finally:
             del self._asking[user]
-            if len(self._known) >= MOST:
+            if len(self._known) >= MOST_KEPT:
                 self._known.pop(next(iter(self._known)))
-            self._known[user] = _Entry(name, time.monotonic() + (TTL if name else TTL_UNKNOWN))
+            self._known[user] = _Entry(name, time.monotonic() + (NAME_SECONDS if name else UNKNOWN_SECONDS))
         return name

@@ -9,21 +9,18 @@ What Slack refuses for good is written plainer: tables as blocks of code, and th
 
 from __future__ import annotations
 
-import asyncio
-import re
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from enum import IntEnum
 from typing import Any
 
 import structlog
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bots.slack.errors import NO_SCOPE, UNREADABLE, slack_errors
+from bots.slack.errors import NO_SCOPE, slack_errors
+from bots.slack.status import Status
 from bots.slack.text import escape, fallback, plain, safe_markdown, tables_as_code
-from core.errors import MessageGone, NotAllowed, PlatformError, PlatformUnauthorized, PlatformUnavailable
-from core.pacing import CallBudgets
-from core.turns import TAKEN_OVER
+from core.errors import PlatformError, PlatformUnauthorized
 from core.types import Limits, MessageRef, Outcome, Turn
 
 log = structlog.get_logger()
@@ -36,24 +33,16 @@ def written_units(text: str) -> int:
 
 LIMITS = Limits(size=10_000, measure=written_units, interval=1.0, thinking="_Thinking …_")
 """Below the 12,000 of markdown blocks and the 13,200 or so of a whole payload, with room for the fallback text."""
-SIGN_TIMEOUT = 3
-"""Seconds that a status may take; nothing depends on it."""
-TAKE_BACK_TIMEOUT = 4
-"""Seconds to take the status back: less than a process that ends gives an answer to clean up after itself."""
 RETRY = "parley_retry"
 STOP = "parley_stop"
 FORGET = "parley_forget"
 """``action_id`` of the buttons."""
 QUIET: dict[str, Any] = {"unfurl_links": False, "unfurl_media": False, "link_names": False, "parse": "none"}
-"""Everything off by which a text could reach out of its message."""
+"""Switches off previews, mentions and links that Slack would make of a text."""
 MARK = "parley_reply"
-"""``event_type`` of the metadata by which a message is found whose name was lost."""
-SEARCHED = 200
-"""Messages of a thread that are looked through for a mark."""
-
-
-_NO_SUCH_METHOD = re.compile(rf"http_(?:[23]\d\d|4(?!08|29)\d\d|501)|{UNREADABLE}")
-"""What a proxy says that does not know a method, or has no JSON to say."""
+"""``event_type`` of the metadata by which a message is found again after a crash."""
+MOST_SEARCHED = 200
+"""Messages of a thread that are searched for a mark."""
 
 
 class Form(IntEnum):
@@ -64,69 +53,14 @@ class Form(IntEnum):
     TEXT = 2
 
 
-class Signs:
-    """The status that Slack shows while an app works; switched off for good where the workspace does not have it."""
-
-    def __init__(self, client: AsyncWebClient, budgets: CallBudgets) -> None:
-        self._client = client
-        self._budgets = budgets
-        self._works = True
-
-    @asynccontextmanager
-    async def working(self, turn: Turn) -> AsyncIterator[None]:
-        """Show that Parley is at work, where it can be had now; what happens inside does not wait for it."""
-        begun = asyncio.create_task(self._begin(turn)) if self._works else None
-        # Whoever had the turn before may have died with the status on: it is taken back, whatever the budget says.
-        left_on = self._works and TAKEN_OVER in turn.place
-        try:
-            yield
-        finally:
-            # Slack does not take the status back by itself for an hour; it may have it although we did not hear so.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(TAKE_BACK_TIMEOUT):
-                    if ((begun and await begun) or left_on) and not await self._set(turn, "active", last=True):
-                        await self._set(turn, "active", last=True)
-
-    async def _begin(self, turn: Turn) -> bool:
-        """Whether the status may be set now."""
-        # 50 a minute for the workspace, tier 3; two for each answer.
-        name = f"slack:{turn.key.workspace}:agents.sessions.setStatus"
-        budget = self._budgets.open(name, capacity=20, per_second=0.5)
-        return await budget.spare(2) and await self._set(turn, "processing")
-
-    async def _set(self, turn: Turn, status: str, *, last: bool = False) -> bool:
-        """Whether the status may be set now; of the ``last`` one, whether it is."""
-        try:
-            with slack_errors("agents.sessions.setStatus"):
-                await asyncio.wait_for(
-                    self._client.agents_sessions_setStatus(
-                        channel_id=turn.place["channel"], thread_ts=turn.place["thread"], status=status
-                    ),
-                    SIGN_TIMEOUT,
-                )
-        except PlatformError as error:
-            self._works = _may_work_later(error)
-            log.info("status not shown", code=error.code, again=self._works)
-            return self._works and isinstance(error, PlatformUnavailable) and not last
-        return True
-
-
-def _may_work_later(error: PlatformError) -> bool:
-    """Whether a status may be shown another time: "not_authorized", "feature_disabled" and the like mean never."""
-    if _NO_SUCH_METHOD.fullmatch(error.code) or error.code in NO_SCOPE:
-        return False
-    # A refusal for now, in one place, or of a token that can be put right, is no reason to give up.
-    return error.retryable or isinstance(error, (MessageGone, NotAllowed, PlatformUnauthorized))
-
-
 class SlackEditor:
     """Writes the reply to one turn. See ``core.delivery.MessageEditor``."""
 
     limits = LIMITS
 
-    def __init__(self, client: AsyncWebClient, signs: Signs, turn: Turn) -> None:
+    def __init__(self, client: AsyncWebClient, status: Status, turn: Turn) -> None:
         self._client = client
-        self._signs = signs
+        self._status = status
         self._turn = turn
         self._channel = turn.place["channel"]
         self._thread = turn.place.get("thread") or None
@@ -146,8 +80,8 @@ class SlackEditor:
         return True
 
     def working(self) -> AbstractAsyncContextManager[None]:
-        """A status in the thread; a direct message outside of one has none."""
-        return self._signs.working(self._turn) if self._thread else nullcontext()
+        """A status in the thread; a direct message outside of a thread has none."""
+        return self._status.shown_for(self._turn) if self._thread else nullcontext()
 
     async def post(self, text: str, part: int, *, growing: bool) -> MessageRef:
         """Post a message into the thread of the question."""
@@ -179,7 +113,7 @@ class SlackEditor:
 
     async def find(self, part: int) -> MessageRef | None:
         """Look for the mark among what was said since the question; None where we may not look."""
-        where: dict[str, Any] = {"channel": self._channel, "oldest": self._turn.place["ts"], "limit": SEARCHED}
+        where: dict[str, Any] = {"channel": self._channel, "oldest": self._turn.place["ts"], "limit": MOST_SEARCHED}
         try:
             if self._thread:
                 with slack_errors("conversations.replies"):
@@ -199,7 +133,7 @@ class SlackEditor:
         return MessageRef(self._channel, max(marked)) if marked else None
 
     def _mark(self, part: int) -> dict[str, Any]:
-        """By which a message is found again; anybody in the workspace may read it, so it holds no text."""
+        """Metadata by which a message is found again. Anybody in the workspace can read it, so it holds no text."""
         payload: dict[str, Any] = {"turn": self._turn.id, "attempt": self._turn.attempt, "part": part}
         if self._anew:
             payload["anew"] = self._anew
@@ -222,7 +156,7 @@ class SlackEditor:
             await self._client.chat_update(channel=ref.channel, ts=ref.id, **self._content(text, blocks))
 
     def _content(self, text: str, blocks: list[dict[str, Any]]) -> dict[str, Any]:
-        """What a message shows, with everything off by which a text could reach out of it."""
+        """What a message shows, without previews or mentions."""
         if self._form is Form.TEXT:
             return {"text": plain(text), **QUIET}
         return {"text": fallback(text), "blocks": blocks, **QUIET}
@@ -237,7 +171,7 @@ class SlackEditor:
 
 
 def own_message(text: str) -> dict[str, Any]:
-    """What a message of our own shows that is no answer of a model."""
+    """A message of ours that is not a model's answer."""
     return {"text": fallback(text), "blocks": [{"type": "markdown", "text": safe_markdown(text)}], **QUIET}
 
 

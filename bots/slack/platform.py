@@ -39,7 +39,7 @@ CALL_TIMEOUT = 10
 def open_client(settings: SlackSettings, session: aiohttp.ClientSession | None = None) -> AsyncWebClient:
     """A client of the Web API, with the bot's token.
 
-    It does not try again by itself: its waits would hold back newer text, and a post that is sent twice appears twice.
+    It does not try again on its own: its waits would hold back newer text, and a post that is sent twice appears twice.
     """
     return AsyncWebClient(
         token=_token(settings.slack_bot_token, "SLACK_BOT_TOKEN", "xoxb-…"),

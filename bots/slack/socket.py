@@ -19,10 +19,10 @@ from core.errors import PlatformUnauthorized
 
 log = structlog.get_logger()
 
-PING_INTERVAL = 3
+PING_SECONDS = 3
 """Seconds between two pings of the socket: a broken one is noticed after one of them, a silent one after four."""
-CLOSING = 3.0
-"""Seconds that envelopes which came before the end get to be acknowledged, and the socket to be closed."""
+CLOSE_TIMEOUT = 3.0
+"""Seconds to acknowledge the envelopes that came before the end, and again to close the socket."""
 
 
 class Socket(AsyncSocketModeHandler):
@@ -33,7 +33,7 @@ class Socket(AsyncSocketModeHandler):
     """
 
     def __init__(self, app: AsyncApp, app_token: str) -> None:
-        super().__init__(app, app_token, ping_interval=PING_INTERVAL)
+        super().__init__(app, app_token, ping_interval=PING_SECONDS)
         self._closing = False
         self._handling: set[asyncio.Task[None] | None] = set()
         self._watching: asyncio.Task[None] | None = None
@@ -45,7 +45,7 @@ class Socket(AsyncSocketModeHandler):
         return not self._closing and session is not None and not session.closed
 
     async def open(self) -> bool:
-        """Connect; from then on the client keeps the socket open by itself. True when it is open.
+        """Connect; from then on the client keeps the socket open on its own. True when it is open.
 
         Raises:
             PlatformUnauthorized: Slack does not accept the app-level token.
@@ -68,11 +68,11 @@ class Socket(AsyncSocketModeHandler):
         """Take nothing new, acknowledge what is being accepted, hang up. Slack sends elsewhere what comes meanwhile."""
         self._closing = True
         if handling := {task for task in self._handling if task}:
-            await asyncio.wait(handling, timeout=CLOSING)
+            await asyncio.wait(handling, timeout=CLOSE_TIMEOUT)
         if self._watching:
             self._watching.cancel()
         with suppress(TimeoutError):  # a Slack that is frozen says no goodbye
-            async with asyncio.timeout(CLOSING):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
                 await self.client.close()
 
     async def handle(self, client: SocketModeClient, req: SocketModeRequest) -> None:  # type: ignore[override]
@@ -101,7 +101,7 @@ class Socket(AsyncSocketModeHandler):
         the socket breaks, and tries that one for ever if the connection fails after it was used up.
         """
         while True:
-            await asyncio.sleep(2 * PING_INTERVAL)
+            await asyncio.sleep(2 * PING_SECONDS)
             session = self.client.current_session
             if session is None or session.closed:
                 log.warning("socket disconnected; reconnecting")

@@ -1,4 +1,4 @@
-"""Slack, as seen by whoever answers a turn: names, threads, editors and budgets of one workspace."""
+"""Slack, as a worker sees it: names, threads, editors and budgets of one workspace."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import structlog
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bots.slack.directory import Directory
-from bots.slack.editor import Signs, SlackEditor
+from bots.slack.editor import SlackEditor
 from bots.slack.errors import slack_errors
 from bots.slack.events import identity
 from bots.slack.settings import PERSON
+from bots.slack.status import Status
 from bots.slack.text import people, plain, readable
 from core.delivery import Pace, retry_for
 from core.errors import PlatformError
@@ -32,13 +33,13 @@ MOST_NAMES = 20
 CORRECTION_NAMES_TIMEOUT = 1.0
 """Seconds to ask Slack for the names in a message that was edited."""
 THREAD_MESSAGES = 50
-"""Of a thread that people held among themselves, the root and the newest are read."""
+"""Messages that are read of a thread in which people spoke before we were asked: the root and the newest."""
 THREAD_PAGE, THREAD_PAGES = 999, 20
-"""Messages a page, and pages, that are asked for to find the newest."""
-THREAD_PATIENCE = 10.0
-"""Seconds that an answer waits for a page which cannot be had at once."""
+"""Messages of a page, and pages, that are read to find the newest."""
+THREAD_TIMEOUT = 10.0
+"""Seconds that an answer waits for a page that Slack does not give at once."""
 THREAD_TOKENS = 500
-"""Of each of its messages, so much at the most."""
+"""The most tokens of each of its messages."""
 
 
 class SlackSurface:
@@ -56,7 +57,7 @@ class SlackSurface:
         first_words: float,
         contact: str = "",
     ) -> None:
-        """``contact`` is whom people can ask: an id, or any text."""
+        """``contact`` is the person whom people can ask: an id, or any text."""
         self.client = client
         self.bot = bot
         self.directory = Directory(client)
@@ -64,7 +65,7 @@ class SlackSurface:
         self._contact = contact
         self._first_words = first_words
         self._budgets = budgets
-        self._signs = Signs(client, budgets)
+        self._status = Status(client, budgets)
 
     async def understand(self, turn: Turn) -> Turn:
         """Names for ids, in the text and for its author."""
@@ -93,7 +94,7 @@ class SlackSurface:
         newest: deque[dict[str, Any]] = deque(maxlen=THREAD_MESSAGES - 1)
         cursor: str | None = None
         for _ in range(THREAD_PAGES):
-            found, cursor = await retry_for(partial(self._read_page, turn, cursor), THREAD_PATIENCE)
+            found, cursor = await retry_for(partial(self._read_page, turn, cursor), THREAD_TIMEOUT)
             root = next((message for message in found if message["ts"] == turn.key.thread), root)
             newest.extend(message for message in found if message is not root)
             if not cursor:
@@ -107,7 +108,7 @@ class SlackSurface:
         return [self._message(turn, message, names) for message in said]
 
     async def _read_page(self, turn: Turn, cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:
-        """Some messages of a thread that say something, and where to go on."""
+        """Messages of a thread that have text, and the cursor of the next page."""
         with slack_errors("conversations.replies"):
             response = await self.client.conversations_replies(
                 channel=turn.place["channel"],
@@ -138,7 +139,7 @@ class SlackSurface:
 
     def open_editor(self, turn: Turn) -> SlackEditor:
         """Where the reply to a turn is written."""
-        return SlackEditor(self.client, self._signs, turn)
+        return SlackEditor(self.client, self._status, turn)
 
     def pace(self, turn: Turn) -> Pace:
         """Edits are counted for the workspace, posts for the channel."""

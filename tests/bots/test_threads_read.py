@@ -90,7 +90,7 @@ async def test_what_could_not_be_read_is_read_at_the_next_turn(
     slack: SlackDouble, client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch, error: str
 ) -> None:
     """Until then the model knows that it does not know; afterwards nothing stands there twice."""
-    monkeypatch.setattr(slack_surface, "THREAD_PATIENCE", 0.0)
+    monkeypatch.setattr(slack_surface, "THREAD_TIMEOUT", 0.0)
     root = await slack.say(CHANNEL, "the root", user="U0BOB")
     slack.fail(REPLIES, error, None)
     async with slack_desk(slack, client) as desk:
@@ -116,7 +116,7 @@ async def test_in_discord_as_well(
     code: int,
 ) -> None:
     """What could not be read is read at the next turn."""
-    monkeypatch.setattr(discord_surface, "THREAD_PATIENCE", 0.0)
+    monkeypatch.setattr(discord_surface, "THREAD_TIMEOUT", 0.0)
     thread = discord.thread()
     discord.say("the beginning", channel=thread.id, user=BOB)
     discord.fail(HISTORY, status, code, more={"retry_after": 1})
