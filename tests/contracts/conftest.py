@@ -1,7 +1,8 @@
-"""Each redis-server that is here: what is promised holds on all of them."""
+"""Each redis-server that is here, since what is promised holds on all of them; and a double of TGI."""
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
@@ -12,8 +13,10 @@ import pytest
 import redis.asyncio
 
 from core.store.connection import connect
+from tests.doubles.tgi import TgiDouble
 from tests.needs import BROUGHT_REDIS, REDIS_6_2, SYSTEM_REDIS
 from tests.redis_server import RedisServer
+from tests.waiting import wait_until
 
 SERVERS = {"newest": BROUGHT_REDIS, "oldest": REDIS_6_2, "machine": SYSTEM_REDIS}
 """What we bring, the oldest that is supported, and the machine's own."""
@@ -48,3 +51,12 @@ async def redis_client(url: str) -> AsyncIterator[redis.asyncio.Redis]:
     await client.flushall()
     yield client
     await client.aclose()
+
+
+@pytest.fixture
+async def tgi() -> AsyncIterator[TgiDouble]:
+    """A double; when the test is over, no connection to it and no task is left."""
+    async with TgiDouble() as double:
+        yield double
+        await wait_until(lambda: not double.connections, description="connections to be closed")
+        await wait_until(lambda: asyncio.all_tasks() == {asyncio.current_task()}, description="tasks to end")
