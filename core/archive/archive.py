@@ -214,7 +214,7 @@ class Archive:
         """``retention`` in seconds: nothing that is put back lives longer from now on."""
         self._redis: Any = redis
         self._retention = retention
-        self._snapshot = Script(redis, "core/archive/snapshot")
+        self._snapshot = Script(redis, "core/archive/snapshot", keys=None)
 
     async def families(self) -> list[dict[ConversationKey, tuple[str, ...]]]:
         """Every channel with its threads, sorted, each conversation with the names of its parts."""

@@ -37,7 +37,8 @@ async def prepare(redis: Redis) -> int:
     """
     changed = 0
     with redis_errors("look at the form of the store"):
-        await Script(redis, "core/store/sweep")(keys=[Keys.SCHEMA], args=["string"])
+        sweep = Script(redis, "core/store/sweep", keys=None, args={"kinds": list})
+        await sweep(keys=[Keys.SCHEMA], kinds=["string"])
         found = await redis.get(Keys.SCHEMA)
         there = int(found) if isinstance(found, str) and found.isdecimal() else 1
         if there > SCHEMA:

@@ -1,6 +1,6 @@
 -- What stands in some keys, all at one moment.
 --
--- KEYS  any
+-- takes    any keys
 -- returns  milliseconds of Redis's clock, then for each key: type ("none" if there is none), milliseconds to live, values
 local time = redis.call("TIME")
 local found = { time[1] * 1000 + math.floor(time[2] / 1000) }

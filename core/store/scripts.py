@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,44 +13,104 @@ from redis.exceptions import NoScriptError
 
 _ROOT = Path(__file__).parents[2]
 
+_READ: Mapping[type, str] = {
+    str: "ARGV[{}]",
+    int: "tonumber(ARGV[{}])",
+    float: "tonumber(ARGV[{}])",
+    bool: 'ARGV[{}] == "1"',
+    list: "cjson.decode(ARGV[{}])",
+}
+"""How Lua reads an argument, by its type in Python."""
+_SEND: Mapping[type, Callable[[Any], str | int | float]] = {
+    bool: int,
+    list: lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":")),
+}
+"""How an argument is sent, where not as it is."""
+
 
 @cache
-def script(name: str, *libraries: str) -> str:
-    """The source of ``core/turns/claim``, say, after the libraries it uses; ``core/store/stored`` is one of all."""
-    parts = ("core/store/stored", *libraries, name)
-    return "\n".join(_ROOT.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in parts)
+def source(name: str, *libraries: str, keys: tuple[str, ...] = (), args: tuple[tuple[str, type], ...] = ()) -> str:
+    """The text of ``core/turns/claim``, say: the libraries it uses, what it is given as locals, then itself.
+
+    ``core/store/stored`` is a library of every script.
+    """
+    *before, body = (
+        _ROOT.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in ("core/store/stored", *libraries, name)
+    )
+    given = [f"local {key} = KEYS[{number}]" for number, key in enumerate(keys, 1)]
+    given += [f"local {arg} = {_READ[kind].format(number)}" for number, (arg, kind) in enumerate(args, 1)]
+    return "\n".join([*before, *given, body])
 
 
 class Script:
     """One script, called by its hash; where Redis does not know that, it is sent whole, in one round trip more.
 
     redis-py's own takes two more, and one for each pipeline: too many where Redis is far away.
+
+    Args:
+        redis: the client.
+        name: the file, such as ``core/turns/release``.
+        libraries: files of functions that it uses.
+        keys: what its keys are called, in the script and in calls; None if it takes any number of them, as ``KEYS``.
+        args: what its arguments are called, and their types: str, int, float, bool, or list, which Lua gets as a table.
+
+    Example:
+        >>> release = Script(redis, "core/turns/release", "core/turns/lanes", args={"lane": str, "failed": bool})
+        >>> await release(lane="slack:T1:C1", failed=True)
     """
 
-    def __init__(self, redis: Redis, name: str, *libraries: str) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        name: str,
+        *libraries: str,
+        keys: Sequence[str] | None = (),
+        args: Mapping[str, type] | None = None,
+    ) -> None:
         self._redis: Any = redis
-        self.source = script(name, *libraries)
+        self._keys, self._args = keys, dict(args or {})
+        self.source = source(name, *libraries, keys=tuple(keys or ()), args=tuple(self._args.items()))
         self.sha: str = redis.register_script(self.source).sha
 
-    async def __call__(self, keys: Sequence[str] = (), args: Sequence[Any] = ()) -> Any:
-        """Run it."""
+    async def __call__(self, **given: Any) -> Any:
+        """Run it. Raises TypeError if it takes other keys and arguments."""
+        if given.keys() <= {"keys", "args"}:
+            given = {"keys": (), "args": ()} | given
+        count, values = self._values(given)
         try:
-            return await self._redis.evalsha(self.sha, len(keys), *keys, *args)
+            return await self._redis.evalsha(self.sha, count, *values)
         except NoScriptError:
-            return await self._redis.eval(self.source, len(keys), *keys, *args)
+            return await self._redis.eval(self.source, count, *values)
 
-    async def each(self, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
-        """Run it for each of ``calls``, keys and arguments, in one round trip; it may run twice for some."""
+    async def each(self, calls: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Run it with each of ``calls``, in one round trip; it may run twice for some."""
         if not calls:
             return []
-        first = await self(*calls[0])
+        calls = [call if isinstance(call, Mapping) else {"keys": call[0], "args": call[1]} for call in calls]  # XXX
+        first = await self(**calls[0])
         if len(calls) == 1:
             return [first]
         while True:
             try:
                 async with self._redis.pipeline(transaction=False) as pipe:
-                    for keys, args in calls[1:]:
-                        pipe.evalsha(self.sha, len(keys), *keys, *args)
+                    for given in calls[1:]:
+                        count, values = self._values(given)
+                        pipe.evalsha(self.sha, count, *values)
                     return [first, *await pipe.execute()]
             except NoScriptError:  # it was restarted in between
                 await self._redis.script_load(self.source)
+
+    def _values(self, given: Mapping[str, Any]) -> tuple[int, list[Any]]:
+        """How many keys there are, and then all that is sent."""
+        if given.keys() == {"keys", "args"}:  # XXX
+            return len(given["keys"]), [*given["keys"], *given["args"]]
+        names = ["keys"] if self._keys is None else self._keys
+        if given.keys() != {*names, *self._args}:
+            raise TypeError(f"the script takes {[*names, *self._args]}, not {[*given]}")
+        keys = given["keys"] if self._keys is None else [given[name] for name in self._keys]
+        args = [_SEND.get(kind, _as_it_is)(given[name]) for name, kind in self._args.items()]
+        return len(keys), [*keys, *args]
+
+
+def _as_it_is(value: Any) -> Any:
+    return value

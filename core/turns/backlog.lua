@@ -1,9 +1,7 @@
 -- How much waits. Only reads, and looks into no more than so many messages, whatever waits.
 --
--- KEYS  dead letters
--- ARGV  most first turns to look into for the oldest, platforms…
+-- takes    dead: the key of the dead letters; most: first turns to look into for the oldest; platforms
 -- returns  {turns that wait, seconds that the oldest one has waited that nobody works at ("0" if there is none), dead letters}
-local most = tonumber(ARGV[1])
 local time, waiting, oldest = now(), 0, 0
 
 local function look(lanes, attended)
@@ -24,12 +22,11 @@ local function look(lanes, attended)
   end
 end
 
-for index = 2, #ARGV do
-  local platform = ARGV[index]
+for _, platform in ipairs(platforms) do
   local held = lanes_at("held", platform)
   look(redis.call("ZRANGE", lanes_at("ready", platform), 0, -1), false)
   look(redis.call("ZRANGE", lanes_at("suspects", platform), 0, -1), false)
   look(redis.call("ZRANGEBYSCORE", held, "-inf", time), false)
   look(redis.call("ZRANGEBYSCORE", held, "(" .. time, "+inf"), true)
 end
-return { waiting, string.format("%.3f", oldest), redis.call("LLEN", of_kind("list", KEYS[1])) }
+return { waiting, string.format("%.3f", oldest), redis.call("LLEN", of_kind("list", dead)) }

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from redis.asyncio import Redis
 
 from core import metrics
-from core.store import Keys, Script, redis_errors
+from core.store import Keys, redis_errors
+from core.turns.scripts import QueueScripts
 
 MOST_LOOKED_INTO = 200
 """Messages that are read for the age of the oldest one; fair order keeps it among the first."""
@@ -19,7 +20,6 @@ async def measure_backlog(redis: Redis, platforms: Sequence[str]) -> None:
     for gauge in gauges:
         gauge.forget()
     with redis_errors("count what waits"):
-        look = Script(redis, "core/turns/backlog", "core/turns/lanes")
-        found = await look(keys=[Keys.DEAD], args=[MOST_LOOKED_INTO, *platforms])
+        found = await QueueScripts(redis).backlog(dead=Keys.DEAD, most=MOST_LOOKED_INTO, platforms=platforms)
     for gauge, value in zip(gauges, found, strict=True):
         gauge.set(float(value))

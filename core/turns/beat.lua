@@ -1,16 +1,16 @@
 -- Keep leases, save what was written so far, and learn what became known of the turns meanwhile.
 --
--- KEYS  the workers
--- ARGV  worker, milliseconds of a lease, then for each lane: lane, epoch, text so far ("" if it is saved already)
+-- takes    workers: their key; worker; lease: milliseconds; leases: for each lane {lane, epoch, text so far ("" if it is
+--          saved already)}
 -- returns  for each lane its notes, one for each turn that is answered; false where another worker has it
-local worker, lease, time = ARGV[1], tonumber(ARGV[2]), now()
-of_kind("zset", KEYS[1])
-redis.call("ZADD", KEYS[1], time, worker)
-redis.call("ZREMRANGEBYSCORE", KEYS[1], "-inf", time - 4 * lease)
-redis.call("EXPIRE", KEYS[1], 86400)
+local time = now()
+of_kind("zset", workers)
+redis.call("ZADD", workers, time, worker)
+redis.call("ZREMRANGEBYSCORE", workers, "-inf", time - 4 * lease)
+redis.call("EXPIRE", workers, 86400)
 local answers = {}
-for index = 3, #ARGV, 3 do
-  local lane, epoch, text = ARGV[index], ARGV[index + 1], ARGV[index + 2]
+for _, held in ipairs(leases) do
+  local lane, epoch, text = unpack(held)
   local state = state_of(lane)
   local known = redis.call("HMGET", state, "epoch", "count")
   if known[1] ~= epoch then

@@ -3,13 +3,10 @@
 -- of them at a time: the turn that kills workers is found among any number of innocent ones within a few deaths, and the
 -- innocent ones are not tried one by one.
 --
--- KEYS  the number of the last lease
--- ARGV  worker, milliseconds of a lease, most lanes to take, "1" if the worker has nothing else to do, newest format
---       that it reads, most turns to take together ("1": no merging), platforms…
+-- takes    last_epoch: the key of the number of the last lease; lease: milliseconds; most: lanes to take; idle: whether
+--          the worker has nothing else to do; newest: format that it reads; together: most turns taken as one (1: no merging)
 -- returns  {lanes, "1" if this worker should become idle to take suspects}; a lane is {lane, epoch, tries, "1" if it is
 --          given up, milliseconds since it was accepted, jobs, refs, text, intent, seal, notes}, with a note for each job
-local worker, lease, most, idle = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == "1"
-local newest, together, platforms = tonumber(ARGV[5]), tonumber(ARGV[6]), 7
 local TELLS = 6 -- tries to tell people that a turn is given up
 local LONGEST_WAIT = 600000 -- milliseconds that a released lane waits at the most
 local MOST_ORPHANS = 500 -- leases that ran out and are looked at in one step
@@ -53,7 +50,7 @@ local function take(lane, width)
     mine[index] = jobs[index]
     notes[index] = redis.call("HGET", state, "note:" .. job_in(jobs[index]).turn.id) or ""
   end
-  local last = of_kind("string", KEYS[1])
+  local last = of_kind("string", last_epoch)
   local before = redis.call("GET", last) or ""
   if not string.match(before, "^%d+$") or #before > 15 then
     redis.call("SET", last, string.format("%d", time)) -- never the number of a lease before a loss of data
@@ -144,8 +141,7 @@ local function take_suspects(suspects)
 end
 
 local suspected = false
-for index = platforms, #ARGV do
-  local platform = ARGV[index]
+for _, platform in ipairs(platforms) do
   orphans(platform)
   local suspects = lanes_at("suspects", platform)
   if redis.call("EXISTS", suspects) == 1 then
@@ -171,8 +167,7 @@ if suspected then
   end
 end
 
-for index = platforms, #ARGV do
-  local platform = ARGV[index]
+for _, platform in ipairs(platforms) do
   local ready = lanes_at("ready", platform)
   local passed, page = 0, {} -- lanes that only a newer worker can read keep their places
   repeat

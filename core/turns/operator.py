@@ -12,9 +12,10 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from core.metrics import tag
-from core.store import Keys, Script, redis_errors
+from core.store import Keys, redis_errors
 from core.stored import Unreadable, count_in, finite, read_record, readable, record_in, text_in, time_in, whole_number
 from core.turns.jobs import StoredJob
+from core.turns.scripts import QueueScripts
 from core.types import Ending, Outcome
 
 CANCELLED = Outcome(Ending.STOPPED, "An operator stopped this answer.")
@@ -62,8 +63,7 @@ class Operator:
 
     def __init__(self, redis: Redis) -> None:
         self._redis: Any = redis
-        self._replay = Script(redis, "core/turns/replay", "core/turns/lanes")
-        self._requeue = Script(redis, "core/turns/requeue", "core/turns/lanes")
+        self._scripts = QueueScripts(redis)
 
     async def lanes(self) -> list[Lane]:
         """All lanes in which turns wait or are answered, those that wait longest first."""
@@ -82,7 +82,7 @@ class Operator:
     async def requeue(self, turn: str) -> bool:
         """Take a turn's lane from whoever has it, and let it be answered at once. False if the turn is done with."""
         with redis_errors("put a turn back"):
-            return bool(await self._requeue(keys=[Keys.turn(turn)]))
+            return bool(await self._scripts.requeue(key=Keys.turn(turn)))
 
     async def letters(self) -> list[DeadLetter]:
         """The turns that were given up, oldest first; also those that cannot be read."""
@@ -102,7 +102,8 @@ class Operator:
 
     async def _take(self, letter: DeadLetter, *, again: bool) -> bool:
         with redis_errors("take a dead letter"):
-            return bool(await self._replay(keys=[Keys.DEAD], args=[letter.stored, uuid.uuid4().hex, int(again)]))
+            token = uuid.uuid4().hex
+            return bool(await self._scripts.replay(dead=Keys.DEAD, letter=letter.stored, token=token, again=again))
 
     async def _now(self) -> float:
         """The time by Redis's clock, by which leases end."""

@@ -28,6 +28,7 @@ from core.metrics import tag
 from core.store import TURN_TTL, Keys, Script, kind_of, redis_errors
 from core.stored import Unreadable, readable, whole_number
 from core.turns.jobs import MOST_TOKENS, Job, Note, Receipt, Seal, StoredJob, read_refs, write_refs
+from core.turns.scripts import QueueScripts
 from core.types import FORMAT, ConversationKey, Ending, MessageRef, Outcome, Turn
 
 log = structlog.get_logger()
@@ -172,18 +173,7 @@ class RedisTurnQueue:
         self._follow_up = follow_up
         self._quotas = quotas
         self._unsure: dict[str, str] = {}
-        self._submit = Script(redis, "core/turns/submit", "core/turns/lanes")
-        self._claim = Script(redis, "core/turns/claim", "core/turns/lanes")
-        self._beat = Script(redis, "core/turns/beat", "core/turns/lanes")
-        self._mark = Script(redis, "core/turns/mark", "core/turns/lanes")
-        self._commit = Script(redis, "core/turns/commit", "core/turns/lanes", "core/memory/exchange")
-        self._release = Script(redis, "core/turns/release", "core/turns/lanes")
-        self._note = Script(redis, "core/turns/note", "core/turns/lanes")
-        self._retry = Script(redis, "core/turns/retry", "core/turns/lanes")
-        self._settle = Script(redis, "core/turns/settle", "core/turns/lanes")
-        self._recast = Script(redis, "core/turns/recast")
-        self._sweep = Script(redis, "core/store/sweep")
-        self._reject = Script(redis, "core/turns/reject", "core/turns/lanes")
+        self._scripts = QueueScripts(redis)
 
     # Those who ask.
 
@@ -203,7 +193,7 @@ class RedisTurnQueue:
             with redis_errors("accept a message"):
                 how = [MOST_WAITING, self._follow_up, json.dumps(SUPERSEDED.record())]
                 args = [token, turn.id, turn.lane, job.to_json(), *how, *limits]
-                answer = await self._submit(keys=[Keys.turn(turn.id)], args=args)
+                answer = await self._scripts.submit(keys=[Keys.turn(turn.id)], args=args)
         match [int(answer[0]), *answer[1:]]:
             case [1, before]:
                 note = f"You're in line: {before} questions are ahead of yours." if int(before) >= TELLS_PLACE else ""
@@ -231,7 +221,9 @@ class RedisTurnQueue:
         """See ``TurnQueue.retry``."""
         with redis_errors("take a kept turn"):
             keys = [Keys.retries(key), Keys.turn(turn)]
-            return bool(await self._retry(keys=keys, args=[turn, uuid.uuid4().hex, pressed.channel, pressed.id]))
+            return bool(
+                await self._scripts.retry(keys=keys, args=[turn, uuid.uuid4().hex, pressed.channel, pressed.id])
+            )
 
     async def again(self, turn: Turn, refs: Sequence[MessageRef]) -> bool:
         """Ask a turn again that was answered to its end, over the messages ``refs``. False if somebody does already."""
@@ -290,7 +282,7 @@ class RedisTurnQueue:
                     return
                 job = replace(found[0], turn=replace(found[0].turn, text=text, edited=at or found[0].turn.edited))
                 # Only as it was read: another edit may have come between, or somebody pressed the button.
-                if await self._recast(keys=[Keys.retries(key)], args=[turn, kept, job.to_json()]):
+                if await self._scripts.recast(keys=[Keys.retries(key)], args=[turn, kept, job.to_json()]):
                     return
 
     # Those who answer.
@@ -298,10 +290,18 @@ class RedisTurnQueue:
     async def claim(self, most: int, *, idle: bool) -> Claimed:
         """See ``TurnQueue.claim``."""
         together = MOST_TOGETHER if self._follow_up == "merge" else 1
-        args: list[str | int] = [self.worker, self._lease_ms, most, int(idle), FORMAT, together, *self.platforms]
         while True:
             with redis_errors("take turns"):
-                lanes, quarantine = await self._claim(keys=[Keys.EPOCH], args=args)
+                lanes, quarantine = await self._scripts.claim(
+                    last_epoch=Keys.EPOCH,
+                    worker=self.worker,
+                    lease=self._lease_ms,
+                    most=most,
+                    idle=idle,
+                    newest=FORMAT,
+                    together=together,
+                    platforms=self.platforms,
+                )
             jobs = [job for lane in lanes if (job := await self._read(lane))]
             if jobs or not lanes:  # else what could not be read is out of the way now
                 return Claimed(tuple(jobs), quarantine == "1")
@@ -340,7 +340,7 @@ class RedisTurnQueue:
 
     async def _bury(self, lane: str, epoch: int, first: int, count: int, why: str) -> bool:
         with redis_errors("move a turn to the dead letters"):
-            return bool(await self._reject(args=[lane, epoch, first, count, why]))
+            return bool(await self._scripts.reject(lane=lane, epoch=epoch, first=first, count=count, why=why))
 
     async def wait(self, seconds: float) -> None:
         """Return when there may be something to claim, after ``seconds`` at the latest."""
@@ -358,11 +358,11 @@ class RedisTurnQueue:
 
     async def beat(self, texts: Mapping[Job, str]) -> Mapping[Job, tuple[str, ...] | None]:
         """See ``TurnQueue.beat``; without jobs it says that the worker is there."""
-        triples: list[str | int] = []
-        for job, text in texts.items():
-            triples += [job.lane, job.epoch, text.encode("utf-8", "replace").decode()]
+        leases = [(job.lane, str(job.epoch), text.encode("utf-8", "replace").decode()) for job, text in texts.items()]
         with redis_errors("keep leases"):
-            answers = await self._beat(keys=[Keys.WORKERS], args=[self.worker, self._lease_ms, *triples])
+            answers = await self._scripts.beat(
+                workers=Keys.WORKERS, worker=self.worker, lease=self._lease_ms, leases=leases
+            )
         return {job: None if notes is None else tuple(notes) for job, notes in zip(texts, answers, strict=True)}
 
     async def others(self) -> int:
@@ -380,7 +380,7 @@ class RedisTurnQueue:
 
     async def mark(self, job: Job, *, posting: int | None, refs: Sequence[MessageRef], text: str) -> bool:
         """See ``TurnQueue.mark``."""
-        fields = ["intent", "" if posting is None else posting, "refs", json.dumps(write_refs(refs))]
+        fields = ["intent", "" if posting is None else str(posting), "refs", json.dumps(write_refs(refs))]
         if text:
             fields += ["text", text.encode("utf-8", "replace").decode()]
         return await self._write(job, None, fields)
@@ -396,13 +396,15 @@ class RedisTurnQueue:
         tokens = whole_number(seal.tokens, MOST_TOKENS) if seal else 0
         args: list[Any] = [job.lane, job.epoch, job.id, len(job.stored), min(tokens, MOST_TOKENS), dead]
         with redis_errors("end a turn"):
-            code, *notes = await self._commit(keys=keys, args=[*args, *job.notes, *values])
+            code, *notes = await self._scripts.commit(keys=keys, args=[*args, *job.notes, *values])
         return tuple(notes) if int(code) == 3 else "lost" if int(code) == 0 else "done"
 
     async def release(self, job: Job, *, wait: float = 0, failed: bool = False) -> bool:
         """See ``TurnQueue.release``."""
         with redis_errors("let go of a turn"):
-            return bool(await self._release(args=[job.lane, job.epoch, int(1000 * wait), int(failed)]))
+            return bool(
+                await self._scripts.release(lane=job.lane, epoch=job.epoch, wait=int(1000 * wait), failed=failed)
+            )
 
     async def sweep(self) -> int:
         """Put aside what stands in keys of the wrong kind: see ``core.store.kind_of``. Returns how many there were."""
@@ -417,25 +419,33 @@ class RedisTurnQueue:
             return found + (await self._put_aside(names) if names else 0)
 
     async def _put_aside(self, names: list[str]) -> int:
-        return int(await self._sweep(keys=names, args=[kind_of(name) for name in names]))
+        return int(await self._scripts.sweep(keys=names, kinds=[kind_of(name) for name in names]))
 
     async def settle(self) -> int:
         """Find lanes that stand nowhere, and put them where workers look. Returns how many there were."""
         found = 0
         with redis_errors("look through the lanes"):
             async for name in self._redis.scan_iter(match=Keys.inbox("*"), count=500):
-                found += int(await self._settle(args=[Keys.lane_of(name)]))
+                found += int(await self._scripts.settle(lane=Keys.lane_of(name)))
         return found
 
     async def _add(self, turn: str, note: Note, *, early: bool = False) -> bool:
         with redis_errors("reach a turn"):
-            return bool(await self._note(keys=[Keys.turn(turn)], args=[turn, note.to_json(), int(early)]))
+            return bool(await self._scripts.note(key=Keys.turn(turn), turn=turn, note=note.to_json(), early=early))
 
-    async def _write(self, job: Job, retry: StoredJob | None, fields: Sequence[Any]) -> bool:
-        kept = [retry.to_json(), retry.turn.id] if retry else ["", ""]
+    async def _write(self, job: Job, retry: StoredJob | None, fields: Sequence[str]) -> bool:
         with redis_errors("write down where a reply stands"):
-            args = [job.lane, job.epoch, self._lease_ms, *kept, *fields]
-            return bool(await self._mark(keys=[Keys.retries(job.turn.key)], args=args))
+            return bool(
+                await self._scripts.mark(
+                    retries=Keys.retries(job.turn.key),
+                    lane=job.lane,
+                    epoch=job.epoch,
+                    lease=self._lease_ms,
+                    kept=retry.to_json() if retry else "",
+                    turn=retry.turn.id if retry else "",
+                    fields=fields,
+                )
+            )
 
     @property
     def _lease_ms(self) -> int:

@@ -1,10 +1,8 @@
 -- Put entries of a lane that can be neither read nor answered among the dead letters, and let the lane go on. It does as
 -- little as can be done, so that it works where another script fails.
 --
--- KEYS  (none)
--- ARGV  lane, epoch, index of the first entry, how many, why
+-- takes    lane; epoch; first: index of the first entry; count: how many; why
 -- returns  1; 0 if another worker has the lane
-local lane, epoch, first, count, why = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local state = state_of(lane)
 if redis.call("HGET", state, "epoch") ~= epoch then
   return 0

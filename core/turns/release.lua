@@ -1,9 +1,7 @@
 -- Let go of a lane whose first turn is not done: another worker goes on with it, at once or after a while.
 --
--- KEYS  (none)
--- ARGV  lane, epoch, milliseconds to wait, "1" if this was a try that failed
+-- takes    lane; epoch; wait: milliseconds; failed: whether this was a try that failed
 -- returns  1; 0 if another worker has the lane
-local lane, epoch, wait, failed = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == "1"
 local state = state_of(lane)
 if redis.call("HGET", state, "epoch") ~= epoch then
   return 0

@@ -1,15 +1,13 @@
 -- Take a dead letter out, and perhaps answer it once more.
 --
--- KEYS  dead letters
--- ARGV  the letter as it stands, token, "1" to put its turn back into its lane
+-- takes    dead: the key of the dead letters; letter: as it stands; token; again: whether its turn goes back into its lane
 -- returns  1; 0 if it is gone, or cannot be answered
-local letter, token, again = ARGV[1], ARGV[2], ARGV[3] == "1"
 local at = string.find(letter, ',"job":', 1, true)
 local job = at and string.sub(letter, at + 7, -2)
 if again and not (job and answerable(job)) then
   return 0
 end
-if redis.call("LREM", of_kind("list", KEYS[1]), 1, letter) == 0 then
+if redis.call("LREM", of_kind("list", dead), 1, letter) == 0 then
   return 0
 end
 if again then

@@ -1,8 +1,8 @@
 -- Take a lane from whoever has it and let it be taken at once, as if nothing had been tried.
 --
--- KEYS  the turn
+-- takes    key: the turn's
 -- returns  1; 0 if the turn is done with
-local turn = redis.call("HMGET", of_kind("hash", KEYS[1]), "status", "lane")
+local turn = redis.call("HMGET", of_kind("hash", key), "status", "lane")
 if turn[1] ~= "open" or not turn[2] then
   return 0
 end

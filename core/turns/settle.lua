@@ -1,10 +1,8 @@
 -- Put a lane that stands nowhere, although turns wait in it, where workers find it. Every script leaves lanes where they
 -- belong; this mends what a loss of data or an operator's hand did.
 --
--- KEYS  (none)
--- ARGV  lane
+-- takes    lane
 -- returns  1 if it stood nowhere
-local lane = ARGV[1]
 local head = redis.call("LINDEX", inbox_of(lane), 0)
 if not head or stands(lane) then
   return 0

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from core.pacing.shared import DROP_UNUSED_AFTER, RESERVATION_LIFE, CallBudgets
 from core.store.connection import connect
 from core.store.keys import Keys
-from core.store.scripts import script
+from core.store.scripts import source
 from tests.core.company import NAME, OPERATIONS, Clock, Company, Process, live
 from tests.examples import examples
 from tests.waiting import UNHURRIED
@@ -181,7 +181,7 @@ async def test_a_clock_that_jumps_is_not_believed(client: Redis) -> None:
 
 async def test_a_call_that_is_sent_twice_or_late_costs_nothing(client: Redis) -> None:
     """The client sends it again when a connection breaks; one that it gave up may still come, after a newer one."""
-    ask = client.register_script(script("core/pacing/budget"))
+    ask = client.register_script(source("core/pacing/budget"))
 
     def request(number: int, made: int, reserved: int, *waiting: int) -> list[str]:
         told = {

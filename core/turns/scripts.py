@@ -1,0 +1,58 @@
+"""The queue's scripts, and what each takes; what happens in one is said at its beginning."""
+
+from __future__ import annotations
+
+from redis.asyncio import Redis
+
+from core.store import Script
+
+_LANES = "core/turns/lanes"
+"""The functions that they share."""
+
+
+class QueueScripts:
+    """Every step of a turn from one place to the next."""
+
+    def __init__(self, redis: Redis) -> None:
+        held = {"lane": str, "epoch": str}
+        self.submit = Script(redis, "core/turns/submit", _LANES)
+        self.claim = Script(
+            redis,
+            "core/turns/claim",
+            _LANES,
+            keys=["last_epoch"],
+            args={
+                "worker": str,
+                "lease": int,
+                "most": int,
+                "idle": bool,
+                "newest": int,
+                "together": int,
+                "platforms": list,
+            },
+        )
+        self.beat = Script(
+            redis, "core/turns/beat", _LANES, keys=["workers"], args={"worker": str, "lease": int, "leases": list}
+        )
+        self.mark = Script(
+            redis,
+            "core/turns/mark",
+            _LANES,
+            keys=["retries"],
+            args=held | {"lease": int, "kept": str, "turn": str, "fields": list},
+        )
+        self.commit = Script(redis, "core/turns/commit", _LANES, "core/memory/exchange")
+        self.release = Script(redis, "core/turns/release", _LANES, args=held | {"wait": int, "failed": bool})
+        self.reject = Script(redis, "core/turns/reject", _LANES, args=held | {"first": int, "count": int, "why": str})
+        self.note = Script(
+            redis, "core/turns/note", _LANES, keys=["key"], args={"turn": str, "note": str, "early": bool}
+        )
+        self.retry = Script(redis, "core/turns/retry", _LANES)
+        self.recast = Script(redis, "core/turns/recast")
+        self.settle = Script(redis, "core/turns/settle", _LANES, args={"lane": str})
+        self.sweep = Script(redis, "core/store/sweep", keys=None, args={"kinds": list})
+        self.requeue = Script(redis, "core/turns/requeue", _LANES, keys=["key"])
+        self.replay = Script(
+            redis, "core/turns/replay", _LANES, keys=["dead"], args={"letter": str, "token": str, "again": bool}
+        )
+        self.backlog = Script(redis, "core/turns/backlog", _LANES, keys=["dead"], args={"most": int, "platforms": list})
