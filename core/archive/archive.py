@@ -18,7 +18,6 @@ from typing import Any, Literal, Self, cast
 from redis.asyncio import Redis
 from redis.exceptions import WatchError
 
-from core.archive.schema import recast_kept
 from core.memory import MOST_BYTES, MOST_MESSAGES
 from core.store import Keys, Script, kind_of, redis_errors
 from core.stored import (
@@ -183,7 +182,7 @@ def _check_text(key: ConversationKey, name: str, field_: str, entry: str) -> Non
         case "messages":
             Message.from_json(entry)
         case "retries":
-            job = StoredJob.from_json(recast_kept(entry))
+            job = StoredJob.from_json(entry)
             if job.turn.key != key or job.turn.id != field_:
                 raise Unreadable("a turn belongs to another conversation")
         case "forks":

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from core.archive.archive import Part, Record
-from core.archive.schema import SCHEMA, recast_kept, too_new
+from core.archive.archive import Record
+from core.archive.schema import SCHEMA, too_new
 from core.errors import BackupError
 from core.stored import Unreadable, count_in, read_record, text_in, time_in
 from core.types import ConversationKey
@@ -170,7 +170,7 @@ class Backup:
             if "end" in record:
                 break
             sum_.update(line)
-            made = _upgraded(Record.from_json(record), self.header.schema)
+            made = Record.from_json(record)
             made.check()
             if made.key in seen:
                 raise Unreadable("its conversation is in the file already")
@@ -225,12 +225,3 @@ def read_backup(path: Path) -> Iterator[Backup]:
         ) from error
     with file:
         yield Backup(file, f"'{path}'")
-
-
-def _upgraded(record: Record, schema: int) -> Record:
-    """A conversation of an older store in today's form."""
-    kept = record.parts.get("retries")
-    if schema > 1 or not kept:
-        return record
-    turns = {turn: recast_kept(text) for turn, text in kept.value.items()}
-    return Record(record.key, {**record.parts, "retries": Part(kept.kind, turns, kept.until)})

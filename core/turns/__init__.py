@@ -2,7 +2,7 @@
 
 from core.turns.backlog import measure_backlog
 from core.turns.failpoints import crash_point
-from core.turns.jobs import StoredJob, read_refs
+from core.turns.jobs import StoredJob
 from core.turns.operator import CANCELLED, DeadLetter, Lane, Operator, matching
 from core.turns.queue import RedisTurnQueue, in_time
 from core.turns.reply import NOT_ALLOWED_THERE, STOPPED, TAKEN_OVER, WITHDRAWN
@@ -28,5 +28,4 @@ __all__ = [
     "in_time",
     "matching",
     "measure_backlog",
-    "read_refs",
 ]

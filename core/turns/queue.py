@@ -25,7 +25,7 @@ from core.assistant import commands
 from core.errors import StorageError
 from core.memory import RedisMemory
 from core.metrics import tag
-from core.store import TURN_TTL, Keys, Script, kind_of, redis_errors
+from core.store import TURN_TTL, Keys, kind_of, redis_errors
 from core.stored import Unreadable, readable, whole_number
 from core.turns.jobs import MOST_TOKENS, Job, Note, Receipt, Seal, StoredJob, read_refs, write_refs
 from core.turns.scripts import QueueScripts
@@ -282,7 +282,7 @@ class RedisTurnQueue:
                     return
                 job = replace(found[0], turn=replace(found[0].turn, text=text, edited=at or found[0].turn.edited))
                 # Only as it was read: another edit may have come between, or somebody pressed the button.
-                if await self._scripts.recast(keys=[Keys.retries(key)], args=[turn, kept, job.to_json()]):
+                if await self._scripts.recast(retries=Keys.retries(key), turn=turn, old=kept, new=job.to_json()):
                     return
 
     # Those who answer.

@@ -48,7 +48,7 @@ class QueueScripts:
             redis, "core/turns/note", _LANES, keys=["key"], args={"turn": str, "note": str, "early": bool}
         )
         self.retry = Script(redis, "core/turns/retry", _LANES)
-        self.recast = Script(redis, "core/turns/recast")
+        self.recast = Script(redis, "core/turns/recast", keys=["retries"], args={"turn": str, "old": str, "new": str})
         self.settle = Script(redis, "core/turns/settle", _LANES, args={"lane": str})
         self.sweep = Script(redis, "core/store/sweep", keys=None, args={"kinds": list})
         self.requeue = Script(redis, "core/turns/requeue", _LANES, keys=["key"])
