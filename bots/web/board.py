@@ -95,7 +95,20 @@ class Boards:
         """Keep a board for ``retention`` seconds after it last changed."""
         self._redis = redis
         self._retention = retention
-        self._show = Script(redis, "bots/web/show")
+        self._show = Script(
+            redis,
+            "bots/web/show",
+            keys=["board", "state"],
+            args={
+                "turn": str,
+                "entry": str,
+                "only_new": bool,
+                "ttl": int,
+                "most": int,
+                "boards": str,
+                "epoch": str,
+            },
+        )
 
     async def ask(self, key: ConversationKey, entry: Entry) -> None:
         """Show a question, unless its answer is there already."""
@@ -149,5 +162,15 @@ class Boards:
         self, key: ConversationKey, turn: str, entry: str, *, only_new: bool = False, epoch: str = ""
     ) -> bool:
         with redis_errors("write on a board"):
-            args: list[str | int] = [turn, entry, int(only_new), self._retention, MOST_ENTRIES, Keys.BOARDS, epoch]
-            return int(await self._show(keys=[Keys.board(key), Keys.state(key)], args=args)) >= 0
+            shown = await self._show(
+                board=Keys.board(key),
+                state=Keys.state(key),
+                turn=turn,
+                entry=entry,
+                only_new=only_new,
+                ttl=self._retention,
+                most=MOST_ENTRIES,
+                boards=Keys.BOARDS,
+                epoch=epoch,
+            )
+        return int(shown) >= 0

@@ -1,15 +1,15 @@
 -- Put what is shown of a turn on the board of a conversation, and tell those who look at it. What was begun before the
 -- conversation was forgotten is not shown afterwards: the memory will not have it either.
 --
--- KEYS  board, state
--- ARGV  turn's id, entry as JSON ("" takes it away), "1" if only where there is none, seconds to live, most entries,
---       channel on which changes are told, epoch of the conversation in which it was begun ("" for any)
+-- takes    board, state: keys; turn: its id; entry: as JSON ("" takes it away); only_new: whether only where there is none;
+--          ttl: seconds to live; most: entries; boards: channel on which changes are told; epoch: of the conversation when
+--          it was begun ("" for any)
 -- returns  1; 0 if there was one already; -1 if the conversation was forgotten since
-local board, turn, entry, ttl, most = of_kind("hash", KEYS[1]), ARGV[1], ARGV[2], ARGV[4], tonumber(ARGV[5])
-if ARGV[7] ~= "" and epoch_in(KEYS[2]) ~= ARGV[7] then
+of_kind("hash", board)
+if epoch ~= "" and epoch_in(state) ~= epoch then
   return -1
 end
-if ARGV[3] == "1" and redis.call("HEXISTS", board, turn) == 1 then
+if only_new and redis.call("HEXISTS", board, turn) == 1 then
   return 0
 end
 if entry == "" then
@@ -29,5 +29,5 @@ if redis.call("HLEN", board) > most * 1.25 then
     redis.call("HDEL", board, ages[index][2])
   end
 end
-redis.call("PUBLISH", ARGV[6], board .. " " .. turn)
+redis.call("PUBLISH", boards, board .. " " .. turn)
 return 1

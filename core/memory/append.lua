@@ -1,2 +1,5 @@
--- Add what was said: see exchange.lua.
-return append(KEYS, ARGV)
+-- Add what was said.
+--
+-- takes    messages, memory, forks, exchange: see exchange.lua
+-- returns  1 if added, 0 if the conversation was forgotten meanwhile
+return append(messages, memory, forks, exchange)

@@ -21,9 +21,10 @@ from redis.asyncio import Redis
 from redis.exceptions import WatchError
 
 from core.memory.choices import Choices
+from core.memory.scripts import MemoryScripts
 from core.metrics import tag
 from core.prompts import TokenCounter, estimate_tokens, message_tokens
-from core.store import Keys, Script, redis_errors
+from core.store import Keys, redis_errors
 from core.stored import (
     Unreadable,
     choice_in,
@@ -192,25 +193,28 @@ class RedisMemory:
         self._redis = redis
         self._retention = retention
         self._count = count
-        self._load = Script(redis, "core/memory/load")
-        self._append = Script(redis, "core/memory/append", "core/memory/exchange")
-        self._find = Script(redis, "core/memory/find")
-        self._swap = Script(redis, "core/memory/swap")
-        self._forget = Script(redis, "core/memory/forget")
-        self._unsay = Script(redis, "core/memory/unsay")
-        self._fold = Script(redis, "core/memory/fold")
+        self._scripts = MemoryScripts(redis)
         self._choices = choices or Choices()
 
     async def load(self, key: ConversationKey, thread: Thread | None = None) -> Conversation:
         """See ``Memory.load``."""
         parent = key.parent if thread else None
         branch = parent or key
-        keys = [Keys.messages(key), Keys.state(key), Keys.messages(branch), Keys.forks(branch)]
-        keys += [Keys.state(branch), Keys.settings(key), Keys.settings(key.home)]
         root, root_at = (thread.root, thread.root_at) if thread else ("", 0.0)
         with redis_errors("load a conversation"):
-            entries, cut, epoch, stranger, chosen, summary, folded, changes, voices = await self._load(
-                keys=keys, args=["1" if parent else "0", root, root_at, self._retention, str(key)]
+            entries, cut, epoch, stranger, chosen, summary, folded, changes, voices = await self._scripts.load(
+                messages=Keys.messages(key),
+                state=Keys.state(key),
+                settings=Keys.settings(key),
+                parent=Keys.messages(branch),
+                parent_state=Keys.state(branch),
+                forks=Keys.forks(branch),
+                parent_settings=Keys.settings(key.home),
+                has_parent=parent is not None,
+                root=root,
+                root_at=root_at,
+                ttl=self._retention,
+                name=str(key),
             )
         messages, unreadable = readable(Message.from_json, entries)
         if unreadable:
@@ -222,18 +226,29 @@ class RedisMemory:
 
     async def append(self, exchange: Exchange) -> bool:
         """See ``Memory.append``."""
-        keys, args = self.arguments(exchange)
         with redis_errors("store a turn"):
-            return bool(await self._append(keys=keys, args=args))
+            return bool(await self._scripts.append(**self.keys(exchange.key), exchange=self.arguments(exchange)))
 
-    def arguments(self, exchange: Exchange) -> tuple[list[str], list[Any]]:
-        """What the function of ``exchange.lua`` takes: keys and values. Counts tokens that were not counted yet."""
+    @staticmethod
+    def keys(key: ConversationKey) -> dict[str, str]:
+        """The keys that ``exchange.lua`` touches."""
+        return {"messages": Keys.messages(key), "memory": Keys.state(key), "forks": Keys.forks(key.parent or key)}
+
+    def arguments(self, exchange: Exchange) -> dict[str, Any]:
+        """What ``exchange.lua`` takes. Counts tokens that were not counted yet."""
         key = exchange.key
         counted = [m if m.tokens else replace(m, tokens=message_tokens(m, self._count)) for m in exchange.messages]
-        newest, name = min(len(counted), 2), str(key) if key.parent else ""
-        values: list[Any] = [exchange.epoch, exchange.cut, self._retention, MOST_MESSAGES, MOST_BYTES]
-        values += [exchange.question, newest, name, *(message.to_json() for message in counted)]
-        return [Keys.messages(key), Keys.state(key), Keys.forks(key.parent or key)], values
+        return {
+            "epoch": str(exchange.epoch),
+            "cut": exchange.cut,
+            "ttl": self._retention,
+            "most": MOST_MESSAGES,
+            "most_bytes": MOST_BYTES,
+            "question": exchange.question,
+            "newest": min(len(counted), 2),
+            "thread": str(key) if key.parent else "",
+            "said": [message.to_json() for message in counted],
+        }
 
     async def correct(
         self, key: ConversationKey, message: str, text: str, *, at: float = 0.0, said: float = 0.0
@@ -260,9 +275,17 @@ class RedisMemory:
 
     async def withdraw_author(self, key: ConversationKey, user: str) -> set[str]:
         """Take out all that one person said in this conversation: see ``unsay.lua``. Returns the messages' ids."""
-        keys = [Keys.messages(key), Keys.state(key), Keys.retries(key), Keys.board(key)]
         with redis_errors("forget a person"):
-            return set(await self._unsay(keys=keys, args=[user, _quoted(user), Keys.BOARDS]))
+            withdrawn = await self._scripts.unsay(
+                messages=Keys.messages(key),
+                state=Keys.state(key),
+                retries=Keys.retries(key),
+                board=Keys.board(key),
+                user=user,
+                quoted=_quoted(user),
+                boards=Keys.BOARDS,
+            )
+        return set(withdrawn)
 
     async def forget(self, key: ConversationKey, *, asker: str = "") -> int:
         """See ``Memory.forget``."""
@@ -296,12 +319,23 @@ class RedisMemory:
 
     async def _forget_some(self, conversations: Sequence[ConversationKey], *, whole: bool = False) -> int:
         """Forget some conversations; with ``whole``, what was chosen for them as well."""
-        calls = []
-        for one in conversations:
-            keys = [Keys.messages(one), Keys.state(one), Keys.forks(one.home), Keys.retries(one), Keys.board(one)]
-            keys += [Keys.settings(one), Keys.forks(one)] if whole else []
-            calls.append((keys, [self._retention, Keys.BOARDS, str(one) if one.thread else ""]))
-        return sum(map(int, await self._forget.each(calls)))
+        calls = [
+            {
+                "messages": Keys.messages(one),
+                "state": Keys.state(one),
+                "retries": Keys.retries(one),
+                "board": Keys.board(one),
+                "forks": Keys.forks(one.home),
+                "chosen": Keys.settings(one),
+                "own_forks": Keys.forks(one),
+                "ttl": self._retention,
+                "boards": Keys.BOARDS,
+                "thread": str(one) if one.thread else "",
+                "whole": whole,
+            }
+            for one in conversations
+        ]
+        return sum(map(int, await self._scripts.forget.each(calls)))
 
     async def _forget_letters(self, concerned: Callable[[ConversationKey], bool]) -> None:
         """Drop the dead letters of some conversations, and those that cannot be read and may be of them."""
@@ -401,9 +435,16 @@ class RedisMemory:
         """
         voices = sorted(conversation.voices)
         known = voices if len(voices) <= MOST_VOICES else [ANYBODY]
-        args: list[str | int] = [conversation.epoch, conversation.changes, summary, folded, json.dumps(known)]
         with redis_errors("store a summary"):
-            return bool(await self._fold(keys=[Keys.state(conversation.key)], args=args))
+            stored = await self._scripts.fold(
+                state=Keys.state(conversation.key),
+                epoch=conversation.epoch,
+                changes=conversation.changes,
+                summary=summary,
+                folded=folded,
+                voices=json.dumps(known),
+            )
+        return bool(stored)
 
     async def _change(
         self, key: ConversationKey, mark: str, said: float, change: Callable[[Message], Message | None]
@@ -434,10 +475,10 @@ class RedisMemory:
         while left:
             pairs = await self._find_pairs(left, mark, said, change)
             calls = [
-                ([Keys.messages(one), Keys.state(one)], [text for swap in swaps for text in swap])
+                {"messages": Keys.messages(one), "state": Keys.state(one), "swaps": swaps}
                 for one, swaps in pairs.items()
             ]
-            done = await self._swap.each(calls)
+            done = await self._scripts.swap.each(calls)
             changed |= {Message.from_json(old).id for swaps in pairs.values() for old, _ in swaps}
             left = [one for (one, swaps), count in zip(pairs.items(), done, strict=True) if int(count) < len(swaps)]
         return changed
@@ -451,10 +492,17 @@ class RedisMemory:
     ) -> dict[ConversationKey, list[tuple[str, str]]]:
         """Messages as stored, each with what is to stand there instead ("" for nothing), by their conversations."""
         calls = [
-            ([Keys.messages(one), Keys.state(one), Keys.forks(one.home)], [mark, str(one), f"{said:.6f}"])
+            {
+                "messages": Keys.messages(one),
+                "state": Keys.state(one),
+                "forks": Keys.forks(one.home),
+                "text": mark,
+                "name": str(one),
+                "said": said,
+            }
             for one in conversations
         ]
-        found = await self._find.each(calls)
+        found = await self._scripts.find.each(calls)
         pairs: dict[ConversationKey, list[tuple[str, str]]] = {}
         for one, entries in zip(conversations, found, strict=True):
             for entry in dict.fromkeys(entries):

@@ -1,23 +1,29 @@
 -- Forget one conversation. The epoch stays and moves on, so that an answer that is being written while this happens is
 -- not stored afterwards. A thread that is no more is taken off its channel's list.
 --
--- KEYS  messages, state, forks of the channel, retries, board, and perhaps more that goes (settings, forks)
--- ARGV  seconds to live of what stays, channel on which changed boards are told, the conversation's name if it is not a
---       channel
+-- takes    messages, state, retries, board: keys; forks: the channel's; chosen, own_forks: keys; ttl: seconds to live of
+--          what stays; boards: channel on which changed boards are told; thread: the conversation's name if it is a thread;
+--          whole: whether what people chose goes as well, and the list of its threads
 -- returns  number of messages forgotten
-local messages, state, forks = of_kind("list", KEYS[1]), of_kind("hash", KEYS[2]), of_kind("set", KEYS[3])
-if ARGV[3] ~= "" and redis.call("EXISTS", unpack(KEYS, 4)) + redis.call("EXISTS", messages, state) == 0 then
-  redis.call("SREM", forks, ARGV[3])
+of_kind("list", messages)
+of_kind("hash", state)
+of_kind("set", forks)
+local going = { messages, state, retries, board }
+if whole then
+  going[5], going[6] = chosen, own_forks
+end
+if thread ~= "" and redis.call("EXISTS", unpack(going)) == 0 then
+  redis.call("SREM", forks, thread)
   return 0
 end
 local forgotten = redis.call("LLEN", messages)
 local epoch = tonumber(epoch_in(state))
-if redis.call("UNLINK", KEYS[5]) == 1 then
-  redis.call("PUBLISH", ARGV[2], KEYS[5])
+if redis.call("UNLINK", board) == 1 then
+  redis.call("PUBLISH", boards, board)
 end
-redis.call("UNLINK", messages, state, unpack(KEYS, 4))
+redis.call("UNLINK", unpack(going))
 redis.call("HSET", state, "epoch", string.format("%d", epoch + 1))
-redis.call("EXPIRE", state, ARGV[1])
+redis.call("EXPIRE", state, ttl)
 -- The threads live on, and what is said there from now on is reached by the next time.
-redis.call("EXPIRE", forks, ARGV[1])
+redis.call("EXPIRE", forks, ttl)
 return forgotten

@@ -4,15 +4,17 @@
 --
 -- A thread has the settings of its channel until it gets its own.
 --
--- KEYS  messages, state, parent's messages, parent's forks, parent's state, settings, parent's settings
--- ARGV  "1" if there is a parent, id and time of the thread's root, seconds to live, this conversation's name
+-- takes    messages, state, settings: keys of the conversation; parent, parent_state, forks, parent_settings: of its parent;
+--          has_parent; root, root_at: id and time of the thread's root; ttl: seconds to live; name: the conversation's
 -- returns  messages, cut, epoch, "1" if the thread began without us and nothing of it has been stored yet, settings,
 --          summary, id of the last message in it, number of changes, whose words the summary may tell
-local messages, state = of_kind("list", KEYS[1]), of_kind("hash", KEYS[2])
-local parent, forks, parent_state = of_kind("list", KEYS[3]), of_kind("set", KEYS[4]), of_kind("hash", KEYS[5])
-local has_parent, root, root_at, ttl, name = ARGV[1], ARGV[2], number_in(ARGV[3], 0), ARGV[4], ARGV[5]
+of_kind("list", messages)
+of_kind("hash", state)
+of_kind("list", parent)
+of_kind("set", forks)
+of_kind("hash", parent_state)
 
-if has_parent == "1" and redis.call("EXISTS", messages, state) == 0 then
+if has_parent and redis.call("EXISTS", messages, state) == 0 then
   local known, until_root, before = redis.call("LRANGE", parent, 0, -1), 0, {}
   local copied, bytes = {}, 0
   for index, entry in ipairs(known) do
@@ -66,12 +68,12 @@ if has_parent == "1" and redis.call("EXISTS", messages, state) == 0 then
   redis.call("EXPIRE", forks, ttl)
 end
 
-local settings = redis.call("GET", of_kind("string", KEYS[6])) and KEYS[6] or of_kind("string", KEYS[7])
-redis.call("EXPIRE", settings, ttl)
+local chosen = redis.call("GET", of_kind("string", settings)) and settings or of_kind("string", parent_settings)
+redis.call("EXPIRE", chosen, ttl)
 epoch_in(state)
 local kept = redis.call("HMGET", state, "cut", "epoch", "stranger", "summary", "folded", "changes", "voices")
 return {
   redis.call("LRANGE", messages, 0, -1), kept[1] or "", kept[2] or "0", kept[3] or "0",
-  redis.call("GET", settings) or "", kept[4] or "", kept[5] or "", kept[6] or "0",
+  redis.call("GET", chosen) or "", kept[4] or "", kept[5] or "", kept[6] or "0",
   kept[7] or "",
 }

@@ -1,13 +1,14 @@
 -- Put stored messages in the place of others, or take them away. Messages are compared as they stand. A summary that a
 -- changed message is part of is dropped; it is written anew from what is stored.
 --
--- KEYS  messages, state
--- ARGV  pairs: message as stored, message to stand there instead ("" for none)
+-- takes    messages, state: keys; swaps: {message as stored, message to stand there instead ("" for none)}
 -- returns  number of messages changed
-local messages, state, changed, bytes = of_kind("list", KEYS[1]), of_kind("hash", KEYS[2]), 0, 0
+of_kind("list", messages)
+of_kind("hash", state)
+local changed, bytes = 0, 0
 local instead, noted = {}, false
-for pair = 1, #ARGV, 2 do
-  instead[ARGV[pair]] = ARGV[pair + 1]
+for _, pair in ipairs(swaps) do
+  instead[pair[1]] = pair[2]
 end
 
 local folded = redis.call("HGET", state, "folded")

@@ -1,11 +1,12 @@
 -- Take out all that one person said in a conversation, with the answers to it, and what may tell of it: notes in which
 -- their words may be, what is kept to be asked again, and what the page shows.
 --
--- KEYS  messages, state, retries, board
--- ARGV  the person, the same as it stands in stored JSON, channel on which changed boards are told
+-- takes    messages, state, retries, board: keys; user: the person; quoted: the same as it stands in stored JSON; boards:
+--          channel on which changed boards are told
 -- returns  ids of the messages that were taken out
-local user, quoted = ARGV[1], ARGV[2]
-local messages, state = of_kind("list", KEYS[1]), of_kind("hash", KEYS[2])
+for key, kind in pairs({ [messages] = "list", [state] = "hash", [retries] = "hash", [board] = "hash" }) do
+  of_kind(kind, key)
+end
 local asked, taken, bytes = {}, {}, 0
 
 local function take(entry, id)
@@ -55,7 +56,6 @@ if redis.call("EXISTS", state) == 1 then
   end
 end
 
-local retries = of_kind("hash", KEYS[3])
 local kept = redis.call("HGETALL", retries)
 for index = 1, #kept, 2 do
   local job = decode(kept[index + 1])
@@ -68,13 +68,12 @@ for index = 1, #kept, 2 do
   end
 end
 
-local board = of_kind("hash", KEYS[4])
 local shown = redis.call("HGETALL", board)
 for index = 1, #shown, 2 do
   local entry = decode(shown[index + 1])
   if not entry or type(entry.author) ~= "table" or entry.author.id == user then
     redis.call("HDEL", board, shown[index])
-    redis.call("PUBLISH", ARGV[3], board .. " " .. shown[index])
+    redis.call("PUBLISH", boards, board .. " " .. shown[index])
   end
 end
 return taken

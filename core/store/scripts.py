@@ -19,12 +19,16 @@ _READ: Mapping[type, str] = {
     float: "tonumber(ARGV[{}])",
     bool: 'ARGV[{}] == "1"',
     list: "cjson.decode(ARGV[{}])",
+    dict: "cjson.decode(ARGV[{}])",
 }
 """How Lua reads an argument, by its type in Python."""
-_SEND: Mapping[type, Callable[[Any], str | int | float]] = {
-    bool: int,
-    list: lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":")),
-}
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+_SEND: Mapping[type, Callable[[Any], str | int]] = {bool: int, list: _as_json, dict: _as_json}
 """How an argument is sent, where not as it is."""
 
 
@@ -52,7 +56,8 @@ class Script:
         name: the file, such as ``core/turns/release``.
         libraries: files of functions that it uses.
         keys: what its keys are called, in the script and in calls; None if it takes any number of them, as ``KEYS``.
-        args: what its arguments are called, and their types: str, int, float, bool, or list, which Lua gets as a table.
+        args: what its arguments are called, and their types: str, int, float, bool, or list and dict, which Lua gets as
+            tables.
 
     Example:
         >>> release = Script(redis, "core/turns/release", "core/turns/lanes", args={"lane": str, "failed": bool})

@@ -392,11 +392,21 @@ class RedisTurnQueue:
     async def commit(self, job: Job, seal: Seal | None, *, dead: str = "") -> Literal["done", "lost"] | tuple[str, ...]:
         """See ``TurnQueue.commit``."""
         exchange = seal.exchange if seal else None
-        keys, values = self._memory.arguments(exchange) if exchange else ([], [])
         tokens = whole_number(seal.tokens, MOST_TOKENS) if seal else 0
-        args: list[Any] = [job.lane, job.epoch, job.id, len(job.stored), min(tokens, MOST_TOKENS), dead]
+        key = exchange.key if exchange else job.turn.key
         with redis_errors("end a turn"):
-            code, *notes = await self._scripts.commit(keys=keys, args=[*args, *job.notes, *values])
+            code, *notes = await self._scripts.commit(
+                **self._memory.keys(key),
+                retries=Keys.retries(key),
+                lane=job.lane,
+                epoch=job.epoch,
+                job=job.id,
+                count=len(job.stored),
+                tokens=min(tokens, MOST_TOKENS),
+                dead=dead,
+                known=job.notes,
+                exchange=self._memory.arguments(exchange) if exchange else {},
+            )
         return tuple(notes) if int(code) == 3 else "lost" if int(code) == 0 else "done"
 
     async def release(self, job: Job, *, wait: float = 0, failed: bool = False) -> bool:

@@ -41,7 +41,14 @@ class QueueScripts:
             keys=["retries"],
             args=held | {"lease": int, "kept": str, "turn": str, "fields": list},
         )
-        self.commit = Script(redis, "core/turns/commit", _LANES, "core/memory/exchange")
+        self.commit = Script(
+            redis,
+            "core/turns/commit",
+            _LANES,
+            "core/memory/exchange",
+            keys=["messages", "memory", "forks", "retries"],
+            args=held | {"job": str, "count": int, "tokens": int, "dead": str, "known": list, "exchange": dict},
+        )
         self.release = Script(redis, "core/turns/release", _LANES, args=held | {"wait": int, "failed": bool})
         self.reject = Script(redis, "core/turns/reject", _LANES, args=held | {"first": int, "count": int, "why": str})
         self.note = Script(
