@@ -419,8 +419,8 @@ async def test_a_turn_that_no_surface_can_answer_is_a_dead_letter(office: Office
     await office.submit(ask("t1", key=key), ask("t2"), ask("t3", "slack:b"))
     office.hire()
     await wait_until(lambda: town.ending("t2") and town.ending("t3"))
-    [letter] = await Operator(office.client).letters()
-    assert (letter.name, letter.why) == ("t1", "it could not be begun: KeyError")
+    [letter] = await Operator(office.client).dead_letters()
+    assert (letter.name, letter.why) == ("t1", "it could not be started: KeyError")
 
 
 @pytest.mark.parametrize("broken", ["commit.lua", "a value that cannot be sent", "an exchange of somebody's"])
@@ -449,7 +449,7 @@ async def test_what_cannot_be_committed_is_a_dead_letter(
         office.hire()
         await wait_until(lambda: town.ending("t2") is Ending.COMPLETE)
     assert town.ending("t1") is Ending.COMPLETE
-    [letter] = await Operator(office.client).letters()
+    [letter] = await Operator(office.client).dead_letters()
     assert letter.name == "t1"
     assert letter.why.startswith("its answer could not be stored")
     assert not [line for line in logs if "away" in line["event"]]
@@ -479,7 +479,7 @@ async def test_a_step_that_always_fails_ends_its_turn_and_no_other(
     await wait_until(lambda: not office.workers[0].running)
     assert not await office.queue.is_open("t1")
     if step == "mark":
-        [letter] = await Operator(office.client).letters()
+        [letter] = await Operator(office.client).dead_letters()
         assert letter.why.startswith("it failed 4 times")
     else:
         assert town.ending("t1") is Ending.COMPLETE
@@ -501,7 +501,7 @@ async def test_a_turn_that_fails_again_and_again_is_a_dead_letter_and_its_lane_g
     await office.submit(ask("t1"), ask("t2"))
     office.hire()
     await wait_until(lambda: town.ending("t2") is Ending.COMPLETE)
-    [letter] = await Operator(office.client).letters()
+    [letter] = await Operator(office.client).dead_letters()
     assert (letter.name, letter.why) == ("t1", "it failed 4 times, the last time with KeyError")
 
 
