@@ -1,8 +1,8 @@
-"""Everything that Parley measures, on one page: what ``/metrics`` shows where HTTP_PORT is set.
+"""All metrics of Parley: what ``/metrics`` shows where HTTP_PORT is set.
 
-No label ever names a person, a channel or a conversation: their number has no bound, and a page that anybody in the
-network may read is no place for them. What is kept in Redis (``parley_queue_…``, ``parley_dead_letters``) is the same
-from whichever process it is asked: take ``max``, not ``sum``.
+No label names a person, a channel or a conversation: their number has no bound, and anybody in the network can read the
+page. Values that live in Redis (``parley_queue_…``, ``parley_dead_letters``) are the same from every process: aggregate
+them with ``max``, not ``sum``.
 """
 
 from __future__ import annotations

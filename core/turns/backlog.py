@@ -17,7 +17,7 @@ async def measure_backlog(redis: Redis, platforms: Sequence[str]) -> None:
     """Set the gauges of what waits on these platforms. Raises StorageError, and then they are not known."""
     gauges = (metrics.QUEUE_DEPTH, metrics.QUEUE_OLDEST_AGE, metrics.DEAD_LETTERS)
     for gauge in gauges:
-        gauge.forget()
+        gauge.clear()
     with redis_errors("count what waits"):
         look = Script(redis, "core/turns/backlog", "core/turns/lanes")
         found = await look(keys=[Keys.DEAD], args=[MOST_LOOKED_INTO, *platforms])

@@ -21,8 +21,7 @@ from bots.discord import text as discord
 from bots.slack import text as slack
 from bots.web import board, markup, people
 from core.assistant import commands
-from core.markdown import fences, links
-from core.markdown import healing as markdown
+from core.markdown import fences, healing, links, splitting
 from core.memory import choices as preferences
 from core.models.backends.openai_stream import EventParser
 from core.models.backends.refusals import Dialect, remedy
@@ -74,9 +73,9 @@ PURE: dict[str, Callable[[str], object]] = {
     "guard": guard.guard,
     "guard with control tokens of a template": partial(guard.guard, controls=("<|im_end|>", "[END]", "\nUser:")),
     "name": guard.name,
-    "plain_links": links.plain_links,
-    "heal": markdown.heal,
-    "split": partial(markdown.split, limits=LIMITS),
+    "safe_links": links.safe_links,
+    "heal": healing.heal,
+    "split": partial(splitting.split, limits=LIMITS),
     "fences_balanced": fences.fences_balanced,
     "estimate": tokens.estimate_tokens,
     "find_command": commands.find,

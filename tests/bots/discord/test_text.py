@@ -8,7 +8,9 @@ from markdown_it import MarkdownIt
 
 from bots.discord.editor import LIMITS
 from bots.discord.text import cut, readable, shown, shown_units, units, without_mention
-from core.markdown.healing import fences_balanced, heal, split
+from core.markdown.fences import fences_balanced
+from core.markdown.healing import heal
+from core.markdown.splitting import split
 from tests.core.markdown.test_links import PIECES, fetches, flat, links
 from tests.examples import examples
 

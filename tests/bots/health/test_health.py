@@ -16,7 +16,7 @@ from bots.health.health import Finding, Health, model_probe, redis_probe
 from bots.health.http import serve_health
 from core import metrics
 from core.errors import SettingsError, StorageError
-from core.metrics.meters import apart
+from core.metrics.meters import isolated_values
 from core.models.backends.demo import DemoBackend
 from core.models.backends.tgi import TgiBackend
 from core.models.models import Model, Models, fixed_template, single_model
@@ -180,7 +180,7 @@ async def test_the_page_of_metrics_is_up_to_date(health: Health) -> None:
 
     health.gauge(fail)
     health.gauge(count)
-    with apart():
+    with isolated_values():
         async with visited(health) as visitor:
             status, page = await visitor.look("/metrics")
             assert status == 200

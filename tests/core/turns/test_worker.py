@@ -16,7 +16,7 @@ from core.assistant.assistant import AnswerSettings, Assistant
 from core.delivery.surface import Pace
 from core.errors import PlatformError, PlatformUnavailable, StorageFault
 from core.memory.conversations import Exchange, RedisMemory
-from core.metrics.meters import apart as metrics_apart
+from core.metrics.meters import isolated_values as metrics_apart
 from core.models.backends.tgi import TgiBackend
 from core.models.models import single_model
 from core.policy import Venue
