@@ -233,7 +233,7 @@ class Commands:
         if receipt is None:
             await listener.whisper(interaction, StorageError.plain)
             return
-        if receipt.status in ("busy", "quota"):
+        if receipt.refused:
             await listener.whisper(interaction, receipt.note)
             return
         # How many are before it is not said: a message that follows a deferral would take the answer's place.

@@ -28,7 +28,7 @@ from core.assistant import is_stop
 from core.errors import ParleyError, PlatformError, StorageError
 from core.memory import Memory
 from core.metrics import turn_fields
-from core.turns import NOT_ALLOWED_THERE, STOPPED, RedisTurnQueue, crash_point
+from core.turns import NOT_ALLOWED_THERE, STOPPED, TOLD_AGAIN_SECONDS, RedisTurnQueue, crash_point
 from core.types import Turn
 
 log = structlog.get_logger()
@@ -197,9 +197,9 @@ class Intake:
             await self._obey_stop(heard)
             return
         files = turn.place.get("files")
-        if files and await self._queue.first(f"{turn.id}:files"):
-            self._voice.later(say(where.id, UNREAD.format(files=files)))
         if files and not turn.text:
+            if await self._queue.first(f"{turn.id}:files") and await self._tells(turn, "files"):
+                self._voice.later(say(where.id, UNREAD.format(files=files)))
             return
         crash_point("submit")
         receipt = await self._queue.submit(turn)
@@ -208,16 +208,25 @@ class Intake:
             self._typists.begin(turn)  # in a thread that is not there yet, the answer's editor types
         # How many are before it is not worth a message to all; who is to come later is not answered as well, should
         # the message be found again.
-        if receipt.note and receipt.status in ("busy", "quota") and await self._queue.first(turn.id):
+        user = turn.author.id
+        if receipt.refused and await self._queue.first(turn.id) and await self._queue.tells(receipt, user):
             self._voice.later(say(where.id, receipt.note))
+        if files and not receipt.refused and await self._queue.first(f"{turn.id}:files"):
+            self._voice.later(say(where.id, UNREAD.format(files=files)))
         if receipt.accepted and (where.thread or not where.guild):
             await self.state.visit(where.id)
 
     async def _obey_stop(self, heard: Heard) -> None:
         """End what is being answered, and only then note that it was asked for."""
         heard.stopped = heard.stopped or await self.stop_for(heard.turn)
-        if await self._queue.first(heard.turn.id) and not heard.stopped:
+        unheard = await self._queue.first(heard.turn.id) and not heard.stopped
+        if unheard and await self._tells(heard.turn, "stop"):
             self._voice.later(self._voice.say(heard.where.id, NOTHING))
+
+    async def _tells(self, turn: Turn, about: str) -> bool:
+        """Whether who wrote a message is told why nothing comes of it: once in a while, however often they write."""
+        name = f"told:{turn.key}:{about}:{turn.author.id}"
+        return await self._queue.first(name, seconds=TOLD_AGAIN_SECONDS)
 
     async def _give_up(self, heard: Heard) -> None:
         """Tell the author of a message that it is not answered, if they would have been."""

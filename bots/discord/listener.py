@@ -131,10 +131,9 @@ class DiscordListener(Voice):
             age = interaction.created_at - message.created_at
             if message.flags.ephemeral and age.total_seconds() > self.settings.discord_token_seconds:
                 return OVER
-            if await self.queue.retry(handle.key, handle.turn, MessageRef(str(message.channel.id), str(message.id))):
-                return ""
-            # Perhaps somebody else pressed it, and it is being answered.
-            return "" if await self.queue.is_open(handle.turn) else GONE
+            pressed = MessageRef(str(message.channel.id), str(message.id))
+            receipt = await self.queue.retry(handle.key, handle.turn, pressed, str(interaction.user.id))
+            return GONE if receipt.status == "gone" else receipt.note if receipt.refused else ""
 
         await self.press(interaction, ask())
 

@@ -41,7 +41,7 @@ from core.assistant import NOT_ASKED, Confirmation, days, is_settings, is_stop
 from core.errors import StorageError
 from core.memory import Memory
 from core.metrics import turn_fields
-from core.turns import STOPPED, WITHDRAWN, RedisTurnQueue, crash_point, in_time
+from core.turns import STOPPED, TOLD_AGAIN_SECONDS, WITHDRAWN, RedisTurnQueue, crash_point, in_time
 from core.types import MessageRef, Turn
 
 log = structlog.get_logger()
@@ -147,10 +147,10 @@ class SlackListener(BackgroundTasks):
             if refusal:
                 return REFUSED[refusal]
             # It may have been posted together with its button.
-            if await self._queue.retry(pressed.key, turn, MessageRef(channel, pressed.ts)):
-                return ""
-            # Perhaps somebody else pressed it, and it is being answered.
-            return "" if await self._queue.is_open(turn) else GONE
+            receipt = await self._queue.retry(pressed.key, turn, MessageRef(channel, pressed.ts), user)
+            if receipt.refused:
+                return receipt.note if await self._queue.tells(receipt, user) else ""
+            return GONE if receipt.status == "gone" else ""
 
         return await self._press(ack, again(), channel, user, pressed.thread)
 
@@ -193,33 +193,46 @@ class SlackListener(BackgroundTasks):
     async def _accept(self, body: dict[str, Any], asked: Asked) -> None:
         """Store the message, so that it will be answered, or say why not."""
         turn, channel, user = asked.turn, asked.turn.place["channel"], asked.turn.author.id
-        thread, files = turn.key.thread, ", ".join(asked.files)
+        files = ", ".join(asked.files)
         direct = body["event"].get("channel_type") == "im"
         if refusal := self._refusal(channel, user, direct=direct, external=is_external(body)):
             if await self._queue.first(turn.id):
                 log.info("access denied", **turn_fields(turn), why=refusal)
                 metrics.EVENTS.add(platform="slack", type="question", outcome="denied")
-                self.later(self._whisper(channel, user, thread, REFUSED[refusal]))
+                await self._refuse(turn, REFUSED[refusal], about="denied")
             return
         if is_stop(turn.text):
             if not await self._end(turn):
-                self.later(self._whisper(channel, user, thread, NOTHING))
+                await self._refuse(turn, NOTHING, about="stop")
             return
-        if files and await self._queue.first(f"{turn.id}:files"):
-            self.later(self._whisper(channel, user, thread, UNREAD.format(files=files)))
         if not turn.text.strip() and await self._is_file_alone(turn, files):
+            if files:
+                await self._refuse(turn, UNREAD.format(files=files), about="files")
             return
+        await self._submit(turn, files)
+
+    async def _submit(self, turn: Turn, files: str) -> None:
+        """Put a message into the queue, and tell its author what there is to say."""
+        channel, user, thread = turn.place["channel"], turn.author.id, turn.key.thread
         crash_point("submit")
         receipt = await self._queue.submit(replace(turn, place={**turn.place, "files": files}))
         crash_point("stored")
         if receipt.status == "duplicate" and files:
             # The same message came first as app_mention, which does not tell of files.
             await self._queue.amend(turn.id, files=files)
-        # Both events of one message are refused where one is; its author is told once.
-        if receipt.note and (receipt.accepted or await self._queue.first(f"{turn.id}:refused")):
+        if files and not receipt.refused and await self._queue.first(f"{turn.id}:files"):
+            self.later(self._whisper(channel, user, thread, UNREAD.format(files=files)))
+        # Both events of one message are refused where one is.
+        if receipt.note and (receipt.accepted or await self._queue.tells(receipt, user)):
             self.later(self._whisper(channel, user, thread, receipt.note))
-        if receipt.status != "duplicate" and is_settings(turn.text) and not self._refuses_settings(channel, user):
+        if receipt.accepted and is_settings(turn.text) and not self._refuses_settings(channel, user):
             self.later(self._whisper(channel, user, thread, FORM_OFFERED, offer(turn.key)))
+
+    async def _refuse(self, turn: Turn, text: str, *, about: str) -> None:
+        """Tell who wrote a message why nothing comes of it: once in a while, however often they write."""
+        channel, user = turn.place["channel"], turn.author.id
+        if await self._queue.first(f"told:slack:{channel}:{about}:{user}", seconds=TOLD_AGAIN_SECONDS):
+            self.later(self._whisper(channel, user, turn.key.thread, text))
 
     async def _end(self, asked: Turn) -> bool:
         """Do what a message that says stop asks for, once. False if there is nothing to stop, and it is to be told."""

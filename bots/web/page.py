@@ -105,7 +105,7 @@ class Page:
                     on_load = build_chat(self._desk, channel, name, DEMO if core.settings.backend == "demo" else "")
                     build_options(core, self._desk, channel)
                 with gr.Tab("Complete", id="complete") as complete:
-                    build_complete(core.models, core.assistant.answer_settings.deadlines, self._desk.tell)
+                    build_complete(core.models, core.assistant.answer_settings.deadlines, self._desk)
                 with gr.Tab("Memory", id="memory") as memory:
                     build_memory(core, self._desk, channel)(memory)
                 with gr.Tab("Status", id="status") as status:

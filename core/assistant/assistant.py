@@ -19,7 +19,8 @@ from core.metrics import tag
 from core.models import AnswerSettings as AnswerSettings  # noqa: PLC0414 - who builds an assistant needs both
 from core.models import Models
 from core.policy import Policy, Venue
-from core.prompts import Fit
+from core.prompts import Fit, estimate
+from core.stored import whole_number
 from core.tasks import end_tasks
 from core.types import Conversation, Delta, Done, Ending, Message, MessageRef, Outcome, Role, Thinking, Turn, Usage
 
@@ -54,6 +55,15 @@ class Answer:
     """As it was before."""
     seconds: float = 0.0
     """From its first token to its last."""
+    prompt: int = 0
+    """How large its prompt was counted to be; 0 if no model began to answer it."""
+
+    @property
+    def tokens(self) -> int:
+        """What it took: as the server counted or, of what was stopped or not told of, as we do."""
+        # What a server says that it counted is only a claim.
+        asked = whole_number(self.usage.prompt_tokens) or self.prompt
+        return asked + (whole_number(self.usage.completion_tokens) or estimate(self.text))
 
 
 @dataclass(slots=True)
@@ -71,6 +81,8 @@ class Writing:
     shortened: bool = False
     usage: Usage = Usage()
     begun: float = field(default_factory=time.monotonic)
+    asked: int = 0
+    began: bool = False
     first_token: float = 0.0
     last_token: float = 0.0
 
@@ -84,7 +96,8 @@ class Writing:
         """
         turn, text, outcome = self.turn, self.draft.text, self.draft.outcome
         assert outcome  # noqa: S101 - it has ended
-        answer = Answer(outcome, text, tuple(refs), self.usage, seconds=self.last_token - self.first_token)
+        prompt, seconds = self.asked if self.began else 0, self.last_token - self.first_token
+        answer = Answer(outcome, text, tuple(refs), self.usage, seconds=seconds, prompt=prompt)
         question = self.question or (_question(turn) if outcome.hand_on else None)
         if not ((text or outcome.hand_on) and outcome.remember and self.conversation and question):
             return answer
@@ -287,18 +300,21 @@ class Assistant:
                 if draft.outcome:
                     break  # ended from outside, see _end
                 match event:
-                    case Fit(window, cut, shortened):
+                    case Fit(window, cut, shortened, tokens):
                         writing.question, writing.cut, writing.shortened = window.messages[-1], cut, shortened
+                        writing.asked = tokens
                     case Delta(text):
+                        writing.began = True
                         writing.last_token = time.monotonic()
                         writing.first_token = writing.first_token or writing.last_token
                         draft.append(text)
                     case Thinking(retract):
+                        writing.began = True
                         draft.think()
                         if retract:
                             draft.retract()
                     case Done(ending, usage):
-                        writing.usage = usage
+                        writing.usage, writing.began = usage, True
                         return ending
         return Ending.STOPPED
 

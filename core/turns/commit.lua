@@ -29,14 +29,8 @@ if #KEYS > 0 and append(KEYS, { unpack(ARGV, 7 + count) }) == 0 then
     redis.call("HDEL", of_kind("hash", (string.gsub(KEYS[1], "messages$", "retries"))), job_in(one).turn.id)
   end
 end
-local tokens = number_in(ARGV[5], 0)
-if tokens > 0 and #jobs > 0 then
-  local day = math.floor(now() / 86400000)
-  for scope in string.gmatch(job_in(jobs[#jobs]).scopes, "%S+") do
-    local key = quota_of(scope, "tokens:" .. day)
-    local used = math.min(number_in(redis.call("GET", key), 0) + tokens, MOST_NUMBER - 1)
-    redis.call("SET", key, string.format("%.0f", used), "EX", 2 * 86400)
-  end
+if #jobs > 0 then
+  count_tokens(job_in(jobs[#jobs]).scopes, number_in(ARGV[5], 0))
 end
 if ARGV[6] ~= "" then
   bury_first(lane, count, ARGV[6])

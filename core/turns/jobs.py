@@ -26,17 +26,25 @@ class Receipt:
     """What became of a message that was submitted.
 
     ``before`` counts the turns that are answered before it. ``note`` is a line for its author alone, for
-    ``core.policy.Venue.tell``; "" if there is nothing to say.
+    ``core.policy.Venue.tell``; "" if there is nothing to say. ``gone`` is a turn that cannot be asked again any more.
+    ``limit`` names what a refused one was too much for, and ``seconds`` say when it may work, where that is known.
     """
 
-    status: Literal["accepted", "duplicate", "busy", "quota"]
+    status: Literal["accepted", "duplicate", "busy", "quota", "gone"]
     before: int = 0
     note: str = ""
+    limit: str = ""
+    seconds: int = 0
 
     @property
     def accepted(self) -> bool:
         """Whether this call, and no earlier one, put the message into the queue."""
         return self.status == "accepted"
+
+    @property
+    def refused(self) -> bool:
+        """Whether it was too much; ``note`` says so."""
+        return self.status in ("busy", "quota")
 
 
 @dataclass(frozen=True, slots=True)

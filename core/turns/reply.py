@@ -228,6 +228,11 @@ class Reply:
             await editor.seal(seal, (), None)
             await self._show(seal, pace)
             return seal, ""
+        if refusal := await self._refusal(job):
+            seal = Seal("", Outcome(Ending.FAILED, venue.tell(refusal)))
+            await editor.seal(seal, (), None)
+            await self._show(seal, pace)
+            return seal, ""
         crash_on(turn.text)
         return await self._write(turn, earlier, pace, venue), ""
 
@@ -251,6 +256,12 @@ class Reply:
                 await delivery.conclude()
         self._written = await self._assistant.ended(writing, delivery.refs)
         return named(sealed(self._written), delivery.refs)
+
+    async def _refusal(self, job: Job) -> str:
+        """Why a model is not asked, "" if it is: a command was let in for nothing, and was edited into a question."""
+        if not commands.find(job.turn.text):
+            return ""
+        return (await self._queue.admit(job.turn.key, job.turn.author.id, job.id)).note
 
     def _typed(self) -> str:
         """The newest message as its author typed it, without the quotes and file names that the platform adds."""

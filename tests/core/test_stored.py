@@ -365,11 +365,11 @@ async def test_a_kept_turn_that_cannot_be_read_is_gone(queue: RedisTurnQueue, cl
     for number, bad in enumerate([*BAD_JOBS, b"\xff"]):
         await client.hset(Keys.retries(CHANNEL), f"t{number}", bad)
         await queue.correct_kept(CHANNEL, f"t{number}", "better")
-        await queue.retry(CHANNEL, f"t{number}", MessageRef("C1", "1"))
+        await queue.retry(CHANNEL, f"t{number}", MessageRef("C1", "1"), "U1")
+        while jobs := await take(queue):
+            for job in jobs:
+                await queue.commit(job, None)
     assert await client.hlen(Keys.retries(CHANNEL)) == 0
-    while jobs := await take(queue):
-        for job in jobs:
-            await queue.commit(job, None)
     assert await client.llen(Keys.inbox(LANE)) == 0
 
 

@@ -49,7 +49,7 @@ async def test_an_older_store_goes_on(client: Redis) -> None:
     for name in (name for name in RECORDED if ":turn:" in name):
         again = Turn(name.removeprefix(Keys.turn("")), CHANNEL, "slack:T1:C1/U1", Author("U1", "Ada"), "again", 1.0)
         assert (await queue.submit(again)).status == "duplicate"
-    assert await queue.retry(CHANNEL, KEPT, MessageRef("C1", "1705.000200"))
+    assert (await queue.retry(CHANNEL, KEPT, MessageRef("C1", "1705.000200"), "U1")).accepted
     [job] = (await queue.claim(1, idle=True)).jobs
     assert (job.turn.text, job.turn.author.name, job.stored[0].refs) == (
         "What broke off?",
@@ -99,4 +99,4 @@ async def test_a_backup_of_an_older_store_is_read_in_todays_form(client: Redis, 
         for record in backup.records():
             await archive.put(record)
     queue = RedisTurnQueue(client, RedisMemory(client, retention=3600), platforms=["slack"])
-    assert await queue.retry(CHANNEL, KEPT, MessageRef("C1", "1705.000200"))
+    assert (await queue.retry(CHANNEL, KEPT, MessageRef("C1", "1705.000200"), "U1")).accepted

@@ -198,8 +198,8 @@ class QueueMachine(RuleBasedStateMachine):
     def press(self, key: ConversationKey, name: str) -> None:
         """Press a button, once too often."""
         kept = self.redis.hexists(Keys.retries(key), name)
-        assert self.do(self.queues[1].retry(key, name, MessageRef("C1", "1"))) == kept
-        assert not self.do(self.queues[2].retry(key, name, MessageRef("C1", "1")))
+        assert self.do(self.queues[1].retry(key, name, MessageRef("C1", "1"), "U1")).accepted == kept
+        assert not self.do(self.queues[2].retry(key, name, MessageRef("C1", "1"), "U1")).accepted
 
     def holds(self, job: Job) -> bool:
         """Whether nobody took a job away from who has it."""

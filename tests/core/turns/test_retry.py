@@ -34,7 +34,7 @@ async def answered(office: Office, town: Town, turn: str) -> None:
 async def press(office: Office, town: Town, turn: str) -> None:
     """Ask once more, and wait for the answer."""
     town.platforms[turn].outcome = None
-    assert await office.queue.retry(CHANNEL, turn, MessageRef("C1", "0"))
+    assert (await office.queue.retry(CHANNEL, turn, MessageRef("C1", "0"), "U1")).accepted
     await answered(office, town, turn)
 
 

@@ -359,8 +359,8 @@ async def test_a_retry_writes_over_the_reply_and_replaces_the_pair(office: Offic
     await wait_until(lambda: town.ending("t1") is Ending.INTERRUPTED)
     await wait_until(lambda: not office.workers[0].running)
     pressed = MessageRef("C1", "0")
-    assert await office.queue.retry(CHANNEL, "t1", pressed)
-    assert not await office.queue.retry(CHANNEL, "t1", pressed)
+    assert (await office.queue.retry(CHANNEL, "t1", pressed, "U1")).accepted
+    assert (await office.queue.retry(CHANNEL, "t1", pressed, "U1")).status == "duplicate"
     await wait_until(lambda: town.ending("t1") is Ending.COMPLETE)
     await wait_until(lambda: not office.workers[0].running)
     kept = (await office.memory.load(CHANNEL)).messages
