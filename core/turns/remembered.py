@@ -17,8 +17,7 @@ from core.types import MessageRef, Role
 
 def sealed(answer: Answer) -> Seal:
     """The seal of an answer. The tokens are what its server claims to have counted."""
-    counted = (whole_number(answer.usage.prompt_tokens), whole_number(answer.usage.completion_tokens))
-    return Seal(answer.text, answer.outcome, answer.exchange, min(sum(counted), MOST_TOKENS))
+    return Seal(answer.text, answer.outcome, answer.exchange, min(answer.tokens, MOST_TOKENS))
 
 
 def named(seal: Seal, refs: Sequence[MessageRef]) -> Seal:
