@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 
 import discord
 import structlog
 
-from bots.discord.events import Place
+from bots.discord.events import Place, keep_quote
 from bots.discord.house import forget_place
 from bots.discord.state import DiscordState
 from core.errors import StorageError
@@ -33,9 +34,10 @@ LONGEST = 8.0
 class Change:
     """What became of a message: its author has it say ``text`` now, or deleted it if that is None.
 
-    ``reads`` is the same with what stands beside it, as it is remembered. ``at`` is when it was edited, by Discord's
-    clock, 0 where that is not known; ``early`` says that it is for us. ``thread`` is where it stands if that may be a
-    thread of a channel that nobody names: discord.py does not know threads that are archived.
+    ``reads`` is the same with what stands beside it, as it is remembered; ``quote_unknown`` says that the message which
+    it replies to was not told with the edit, so that the quote is the one that was understood first. ``at`` is when it
+    was edited, by Discord's clock, 0 where that is not known; ``early`` says that it is for us. ``thread`` is where it
+    stands if that may be a thread of a channel that nobody names: discord.py does not know threads that are archived.
     """
 
     message: str
@@ -44,6 +46,7 @@ class Change:
     reads: str = ""
     at: float = 0.0
     early: bool = False
+    quote_unknown: bool = False
     thread: tuple[str, str] | None = None
     """Server and thread."""
 
@@ -127,5 +130,6 @@ class Changes:
             if change.text is None:
                 await self._memory.withdraw(key, change.message, said=change.said)
             else:
-                await self._memory.correct(key, change.message, change.reads, at=change.at, said=change.said)
+                reads = partial(keep_quote, change.reads) if change.quote_unknown else change.reads
+                await self._memory.correct(key, change.message, reads, at=change.at, said=change.said)
             await self._queue.correct_kept(key, change.message, change.text, at=change.at)

@@ -18,7 +18,7 @@ import structlog
 
 from bots.discord.changes import Change, Changes, End
 from bots.discord.door import Door
-from bots.discord.events import Place, changed_keys, context_of, read_question, text_of, with_context
+from bots.discord.events import Place, changed_keys, context_of, lacks_quote, read_question, text_of, with_context
 from bots.discord.settings import DiscordSettings
 from bots.discord.state import DiscordState
 from bots.discord.typing import Typists
@@ -116,17 +116,17 @@ class Intake:
         message, me = event.message, self._voice.me
         if event.data.get("content") and event.data.get("edited_timestamp") and message.author.id != me.id:
             text, at = text_of(message, me), message.edited_at.timestamp() if message.edited_at else 0.0
-            early = me in message.mentions or not event.guild_id
-            self._follow(event, event.message_id, text, with_context(text, context_of(message, me)), at, early=early)
+            early, reads = me in message.mentions or not event.guild_id, with_context(text, context_of(message, me))
+            self._follow(event, event.message_id, Change("", (), text, reads, at, early, lacks_quote(message)))
 
     def follow_deletion(self, event: discord.RawMessageDeleteEvent) -> None:
         """Somebody deleted a message: so do we."""
-        self._follow(event, event.message_id, None)
+        self._follow(event, event.message_id, Change("", ()))
 
     def follow_deletions(self, event: discord.RawBulkMessageDeleteEvent) -> None:
         """Many at once."""
         for message in event.message_ids:
-            self._follow(event, message, None)
+            self._follow(event, message, Change("", ()))
 
     def follow_end(self, guild: int, channel: int, thread: int | None = None) -> None:
         """A channel was deleted, or a thread of it: with all that was said there, also in private."""
@@ -235,18 +235,16 @@ class Intake:
             if not (bot or heard.deleted) and await self._door.refuses(heard.message, heard.turn, heard.where) == "":
                 self._voice.later(self._voice.say(heard.where.id, StorageError.plain))
 
-    def _follow(
-        self, event: Any, message: int, text: str | None, reads: str = "", at: float = 0.0, *, early: bool = False
-    ) -> None:
-        """Make a change: of a message that is still being taken, there."""
+    def _follow(self, event: Any, message: int, change: Change) -> None:
+        """Make a change of that message: of one that is still being taken, there."""
         channel = self._channel(event)
         name, keys = changed_keys(event.guild_id, channel, event.channel_id, message)
         thread = (str(event.guild_id), str(event.channel_id)) if event.guild_id and not channel else None
-        change = Change(name, tuple(keys), text, reads, at, early, thread)
+        change = replace(change, message=name, keys=tuple(keys), thread=thread)
         heard = self._heard.get(name)
         if not heard:
             self._changes.add(change)
-        elif not heard.deleted and not (heard.change and text is not None and at < heard.change.at):
+        elif not heard.deleted and not (heard.change and change.text is not None and change.at < heard.change.at):
             heard.change = change
 
     def _channel(self, event: Any) -> Any:
