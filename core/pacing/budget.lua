@@ -49,8 +49,11 @@ local elapsed = math.max(0, now - number_in(state.at, now))
 if request.passed >= 0 then
   elapsed = math.min(elapsed, request.passed + CLOCK_SLACK)
 end
-local clock = number_in(state.clock, 0) + elapsed
-local blocked = math.min(number_in(state.blocked, 0), clock + MAX_REFUSAL)
+local clock = math.max(0, number_in(state.clock, 0)) + elapsed
+local blocked = number_in(state.blocked, 0)
+if blocked > clock + MAX_REFUSAL then
+  blocked = 0 -- this script did not write that
+end
 
 -- What other processes keep reserved, and since when those wait who are expected.
 local counted, latest
@@ -115,7 +118,7 @@ else
   take(news, clock)
 end
 if request.refused > 0 then
-  blocked = math.max(blocked, clock + request.refused)
+  blocked = math.max(blocked, clock + math.min(request.refused, MAX_REFUSAL))
   take(capacity - #releases - elsewhere - reserved, clock)
 end
 local told = {}

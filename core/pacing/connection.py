@@ -16,7 +16,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from core.store import Script, lone_connection
 
@@ -152,6 +152,8 @@ class BudgetConnection:
                 replies.append(await connection.read_response())
             except ResponseError as error:
                 replies.append(error)
+        if any(isinstance(reply, ReadOnlyError) for reply in replies):
+            await self._disconnect()  # after a failover this one stays a replica, and a new connection finds the master
         return replies
 
     async def _disconnect(self) -> None:
