@@ -12,7 +12,7 @@ import structlog
 from core.errors import GenerationError, StorageError
 from core.models import Deadlines, generate
 from core.models.backends.backend import Backend
-from core.prompts import estimate
+from core.prompts import estimate_tokens
 from core.stored import whole_number
 from core.types import Delta, Done, Ending, GenerationRequest, Thinking, Usage
 
@@ -66,9 +66,9 @@ class Completion:
             if self._began:
                 usage = self._usage
                 # Of what was stopped, or not told of, as many as we count.
-                tokens = whole_number(usage.prompt_tokens) or estimate(asked.prompt.text())
+                tokens = whole_number(usage.prompt_tokens) or estimate_tokens(asked.prompt.text())
                 try:
-                    await self._charge(tokens + (whole_number(usage.completion_tokens) or estimate(self.text)))
+                    await self._charge(tokens + (whole_number(usage.completion_tokens) or estimate_tokens(self.text)))
                 except StorageError as error:
                     log.warning("tokens not counted", error=str(error), remedy=error.remedy)
 

@@ -19,7 +19,7 @@ from core.metrics import tag
 from core.models import AnswerSettings as AnswerSettings  # noqa: PLC0414 - who builds an assistant needs both
 from core.models import Models
 from core.policy import Policy, Venue
-from core.prompts import Fit, estimate
+from core.prompts import Fit, estimate_tokens
 from core.stored import whole_number
 from core.tasks import end_tasks
 from core.types import Conversation, Delta, Done, Ending, Message, MessageRef, Outcome, Role, Thinking, Turn, Usage
@@ -63,7 +63,7 @@ class Answer:
         """What it took: as the server counted or, of what was stopped or not told of, as we do."""
         # What a server says that it counted is only a claim.
         asked = whole_number(self.usage.prompt_tokens) or self.prompt
-        return asked + (whole_number(self.usage.completion_tokens) or estimate(self.text))
+        return asked + (whole_number(self.usage.completion_tokens) or estimate_tokens(self.text))
 
 
 @dataclass(slots=True)

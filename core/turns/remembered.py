@@ -9,7 +9,6 @@ from dataclasses import replace
 from core.assistant import Answer
 from core.delivery import Surface
 from core.memory import Exchange
-from core.stored import whole_number
 from core.turns.jobs import MOST_TOKENS, Job, Note, Seal, StoredJob
 from core.turns.lease import Lease
 from core.types import MessageRef, Role

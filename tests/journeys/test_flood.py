@@ -16,7 +16,7 @@ from tests.journeys.discord import in_discord
 from tests.journeys.process import GENERAL, in_slack, reply
 from tests.waiting import wait_until
 
-MANY = 200
+MANY = 40
 FULL = "You've reached the limit of 1 question a minute. Try again in "
 CASES = {
     "too often": ({"QUOTA_USER": "turns=1/min"}, "why?", FULL),

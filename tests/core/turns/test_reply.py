@@ -13,14 +13,14 @@ from core.assistant.assistant import AnswerSettings, Assistant
 from core.errors import NotAllowed, PlatformError, PlatformUnavailable
 from core.memory.conversations import RedisMemory
 from core.models.backends.tgi import TgiBackend
-from core.models.models import one_model
+from core.models.models import single_model
 from core.prompts import open_template
 from core.quotas import Quota, Quotas
 from core.store.keys import Keys
 from core.turns.jobs import Job, Seal
 from core.turns.lease import Lease
 from core.turns.queue import RedisTurnQueue
-from core.turns.reply import HERE_IT_IS, NO_PLACE, NOT_SHOWN, STOPPED, WITHDRAWN, Reply
+from core.turns.reply import NOT_ALLOWED_THERE, REPLY_REFUSED, STOPPED, WITHDRAWN, WOULD_HAVE_POSTED, Reply
 from core.types import Author, ConversationKey, Ending, ModelLimits, Outcome, Turn
 from tests.core.turns.test_worker import Town, tgi, town
 from tests.doubles.tgi import TgiDouble
@@ -51,7 +51,7 @@ class Bench:
         self.client, self.town = client, town
         self.memory = RedisMemory(client, retention=3600)
         manner = AnswerSettings("", 0.7, 500, ModelLimits(4000, 4096))
-        self.assistant = Assistant(self.memory, one_model(TgiBackend(tgi.url), open_template("falcon")), manner)
+        self.assistant = Assistant(self.memory, single_model(TgiBackend(tgi.url), open_template("falcon")), manner)
         self.queue = RedisTurnQueue(client, self.memory, platforms=["slack"], lease=5.0, quotas=quotas)
 
     async def ask(self, name: str, text: str = "why?") -> Turn:
@@ -183,8 +183,8 @@ async def test_a_job_that_kills_its_workers_is_given_up_and_its_id_told(
 @pytest.mark.parametrize(
     ("error", "told", "letters"),
     [
-        (NotAllowed("not here"), NO_PLACE, []),
-        (PlatformError("never", code="odd"), NOT_SHOWN.partition("{")[0], ["never"]),
+        (NotAllowed("not here"), NOT_ALLOWED_THERE, []),
+        (PlatformError("never", code="odd"), REPLY_REFUSED.partition("{")[0], ["never"]),
     ],
 )
 async def test_what_cannot_be_shown_is_told_apart(
@@ -198,7 +198,7 @@ async def test_what_cannot_be_shown_is_told_apart(
     await bench.answer()
     assert len(town.told) == 1
     assert town.told[0].startswith(told)
-    assert HERE_IT_IS in town.told[0] or not tgi.requests
+    assert WOULD_HAVE_POSTED in town.told[0] or not tgi.requests
     assert await bench.letters() == letters
     assert await bench.is_done("t1")
 
