@@ -28,7 +28,14 @@ from core.errors import (
 )
 from core.models.backends.refusals import NO_KEY
 from core.models.backends.server import CONNECT_TIMEOUT, Auth, Server, retry_after_seconds
-from core.models.backends.untrusted import Halves, count, described, parse, read_some, said
+from core.models.backends.untrusted import (
+    SurrogateJoiner,
+    describe,
+    error_text,
+    parse_json,
+    read_beginning,
+    token_count,
+)
 from core.models.control_tokens import ends_turn
 from core.models.reasoning_formats import is_reasoning_mark
 from core.types import Delta, Done, Ending, GenerationRequest, ModelLimits, Usage
@@ -52,7 +59,7 @@ async def _only_streams(request: aiohttp.ClientRequest, handler: aiohttp.ClientH
     """Let nothing but a stream through: no redirect is followed, and no refusal read for longer than it needs."""
     response = await handler(request)
     if response.status != 200:
-        body = await read_some(response)
+        body = await read_beginning(response)
         response.close()
         raise _Refused(response, body)
     return response
@@ -95,7 +102,7 @@ class TgiBackend:
         # JSON cannot carry half a surrogate pair, and servers refuse the whole request for one.
         prompt = request.prompt.text().encode("utf-8", "replace").decode()
         sampling = request.temperature > 0
-        spoke, done, halves = False, None, Halves()
+        spoke, done, halves = False, None, SurrogateJoiner()
         async with aclosing(
             self._client.generate_stream(
                 prompt,
@@ -142,7 +149,7 @@ class TgiBackend:
         try:
             # Before TGI 2, and in LoRAX, the first has its older name.
             most = info["max_input_tokens"] if "max_input_tokens" in info else info["max_input_length"]
-            most, total, name = count(most), count(info["max_total_tokens"]), info.get("model_id")
+            most, total, name = token_count(most), token_count(info["max_total_tokens"]), info.get("model_id")
         except (ValueError, TypeError, KeyError):
             return None
         return ModelLimits(most, total, name if isinstance(name, str) else "") if most and total else None
@@ -191,7 +198,7 @@ class TgiBackend:
         if 300 <= response.status < 400:
             return server.redirected(response)
         try:
-            refusal = said(parse(refused.body))
+            refusal = error_text(parse_json(refused.body))
         except ValueError:
             refusal = ""
         what = server.status_line(response) + server.quote(refusal, prompt)
@@ -212,9 +219,9 @@ def _done(event: Any, events: Any) -> Done:
     # The client drops `input_length`; the event as it came is still in its frame.
     raw = events.ag_frame.f_locals.get("json_payload") if events.ag_frame else None
     details = raw.get("details") if isinstance(raw, dict) else None
-    read = count(details.get("input_length")) if isinstance(details, dict) else None
+    read = token_count(details.get("input_length")) if isinstance(details, dict) else None
     ending = Ending.LENGTH if event.details.finish_reason == "length" else Ending.COMPLETE
-    return Done(ending, Usage(read, count(event.details.generated_tokens)))
+    return Done(ending, Usage(read, token_count(event.details.generated_tokens)))
 
 
 def _last(error: Exception) -> tuple[str, Done] | None:
@@ -227,7 +234,7 @@ def _last(error: Exception) -> tuple[str, Done] | None:
     if not (isinstance(reason, str) and reason in _ENDINGS):
         return None
     text = token.get("text")
-    usage = Usage(count(details.get("input_length")), count(details.get("generated_tokens")))
+    usage = Usage(token_count(details.get("input_length")), token_count(details.get("generated_tokens")))
     return text if isinstance(text, str) and not token.get("special") else "", Done(_ENDINGS[reason], usage)
 
 
@@ -249,4 +256,4 @@ def _listened(error: Exception) -> bool:
 def _seen(error: Exception) -> str:
     """What the client read last."""
     seen = _frame(error)
-    return described(seen["json_payload"]) if isinstance(error, KeyError) and "json_payload" in seen else "something"
+    return describe(seen["json_payload"]) if isinstance(error, KeyError) and "json_payload" in seen else "something"
