@@ -104,7 +104,7 @@ class Store:
         """A turn becomes a dead letter."""
         await self.queue.submit(turn)
         [job] = (await self.queue.claim(1, idle=True)).jobs
-        assert await self.queue.bury(job, "it was too hard")
+        assert await self.queue.move_to_dead_letters(job, "it was too hard")
 
     async def garble(self, turn: Turn) -> None:
         """The same, of entries that cannot be read: one as a job, one not even as JSON."""
