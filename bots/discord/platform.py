@@ -113,7 +113,7 @@ class Discord:
 
     async def _first_connection(self, gateway: Gateway, running: asyncio.Task[None]) -> None:
         """Wait until we hear Discord, or are asked to stop, or it will not have us."""
-        waits = [asyncio.create_task(gateway.first_ready.wait()), asyncio.create_task(self._stopping.asked.wait())]
+        waits = [asyncio.create_task(gateway.first_ready.wait()), asyncio.create_task(self._stopping.requested.wait())]
         try:
             await asyncio.wait({running, *waits}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -126,7 +126,7 @@ class Discord:
         """Discord will not have us any more: there is nothing left to listen to, and who runs us should know."""
         if not running.cancelled() and running.exception():
             log.error("Discord closed the connection for good", error=str(running.exception()))
-            self._stopping.ask()
+            self._stopping.request()
 
     async def _sync(self, tree: Tree, store: DiscordStore) -> None:
         """Register the commands if they changed since they were registered last."""

@@ -31,7 +31,7 @@ from core.version import parley_version
 
 MARKS: dict[Level, tuple[str, str]] = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "bold red")}
 
-LETTERS: dict[Level, str] = {"ok": "+", "warning": "!", "error": "x"}
+ASCII_MARKS: dict[Level, str] = {"ok": "+", "warning": "!", "error": "x"}
 """The same where those cannot be written."""
 
 OVERVIEW = "settings"
@@ -43,7 +43,7 @@ ENV_FILE = "env_file"
 ENVIRONMENT = "environment"
 """The name of the check that says that a variable is probably a misspelt setting."""
 
-MOST_STEPS = 5
+MAX_STEPS = 5
 """Steps that are named at the end; fixing these often settles the rest."""
 
 Part = Callable[[Say], Awaitable[None]]
@@ -132,7 +132,7 @@ def _as_json(check: Check) -> dict[str, Any]:
 
 def _show(console: Console, check: Check) -> None:
     mark, style = MARKS[check.level]
-    mark = mark if console.encoding.startswith("utf") else LETTERS[check.level]
+    mark = mark if console.encoding.startswith("utf") else ASCII_MARKS[check.level]
     first, *more = [*f"{check.tried}: {check.found}".splitlines(), *check.remedy.splitlines()]
     _print(console, Text.assemble((mark, style), " "), _harmless(first))
     for line in more:
