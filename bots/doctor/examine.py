@@ -72,16 +72,16 @@ async def examine(*, as_json: bool = False) -> int:
     failed = [check for check in checks if not check.ok]
     if as_json:
         whole = {"ok": not failed, "version": parley_version(), "checks": [_as_json(check) for check in checks]}
-        whole["next"] = [{"name": check.name, "do": check.remedy} for check in steps(checks)[:MOST_STEPS]]
+        whole["next"] = [{"name": check.name, "do": check.remedy} for check in steps(checks)[:MAX_STEPS]]
         print_json(whole)
     else:
         console.print()
         if failed and (todo := steps(checks)):
             console.print("What to do, in this order:")
-            for number, check in enumerate(todo[:MOST_STEPS], 1):
+            for number, check in enumerate(todo[:MAX_STEPS], 1):
                 _print(console, Text(f"  {number}. "), Text(_step(check)))
-            if len(todo) > MOST_STEPS:
-                _print(console, Text("  "), Text(f"… and {len(todo) - MOST_STEPS} more"))
+            if len(todo) > MAX_STEPS:
+                _print(console, Text("  "), Text(f"… and {len(todo) - MAX_STEPS} more"))
             console.print()
         _print(console, Text(), Text(_summary(settings, checks)))
     return 1 if failed else 0
