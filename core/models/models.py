@@ -1,6 +1,6 @@
 """The models that answer: token budgets, retries, and failover before the first token.
 
-Each model has its own server, template and context, so a window is fitted and rendered anew for each one. Once a model
+Each model has its own server, template and context, so the window is fitted and rendered for each one. Once a model
 has begun to write, or to reason, no other takes over: an answer that breaks off then is reported, and can be retried.
 """
 

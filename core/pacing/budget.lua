@@ -52,7 +52,7 @@ end
 local clock = number_in(state.clock, 0) + elapsed
 local blocked = math.min(number_in(state.blocked, 0), clock + MAX_REFUSAL)
 
--- What other processes keep reserved, and since when those wait who are expected.
+-- What other processes keep reserved, and since when their first waiters wait.
 local counted, latest
 local elsewhere, ahead = 0, {}
 for name, record in pairs(records) do

@@ -1,6 +1,6 @@
 """The families of open models that Parley knows by name; the template of each is a file in ``families/``.
 
-The formats are those that the models' makers document. BOS is left to the server, which adds it to raw text by itself.
+The formats are those that the models' makers document. BOS is left to the server, which adds it to raw text on its own.
 """
 
 from __future__ import annotations

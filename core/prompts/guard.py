@@ -65,7 +65,7 @@ class GuardMarkRemover:
     """Removes the marks of ``guard`` from an answer that quotes them, since people copy code from it.
 
     Removed is a zero-width space where only ``guard`` would put it: after the first character of what could be control,
-    or before a colon. What the answer says is guarded anew before it enters the next prompt.
+    or before a colon. The answer is guarded again before it enters the next prompt.
     """
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class GuardMarkRemover:
         return "" if _QUOTED_MARK.match(self._before + held, len(self._before)) else held
 
     def restart(self) -> None:
-        """Forget what came so far: the answer begins anew."""
+        """Drop what came so far: the answer starts again."""
         self._before = self._held = ""
 
 

@@ -267,7 +267,7 @@ class OpenAIBackend:
             log.info("models not listed", error=str(error))
 
     def _beside(self, page: str) -> str:
-        """A page that stands beside ``/v1``, not below it."""
+        """The path of a page beside ``/v1``, not below it."""
         return f"{self._server.url.path.rstrip('/').removesuffix('/v1')}/{page}"
 
     def _explain(self, error: Exception, reader: AnswerReader) -> GenerationError:

@@ -146,7 +146,7 @@ class AnswerReader:
         return ENDINGS.get(self.reason)
 
     def read(self, event: Event) -> list[Streamed]:
-        """What one event adds. Raises ValueError: StrangeEvent, AnswerFault, or for what is no JSON."""
+        """Take one event; returns what it adds. Raises ValueError: StrangeEvent, AnswerFault, or for invalid JSON."""
         if not event.data or event.data in DONE:
             self.done = self.done or bool(event.data)
             self.finished = self.finished or self.done
@@ -157,7 +157,7 @@ class AnswerReader:
         return self.take(found)
 
     def take(self, event: Any) -> list[Streamed]:
-        """What one event adds. Raises StrangeEvent, and AnswerFault for an error in any shape."""
+        """Take one parsed event; returns what it adds. Raises StrangeEvent, and AnswerFault for any shape of error."""
         if not isinstance(event, dict):
             raise StrangeEvent(describe(event))
         if fault := _error_in(event):
