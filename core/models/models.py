@@ -173,7 +173,7 @@ class Model:
     def reasoning_opened(self, prompt: Prompt) -> ReasoningOpened:
         """Whether the model's first token is reasoning already."""
         # Only where the template knows of it: nothing is rendered for a look that a template of lines needs not.
-        if prompt.chat is None and any(map(opens_reasoning, prompt.controls)) and opens_reasoning(prompt.text()):
+        if prompt.chat is None and any(map(opens_reasoning, prompt.control_tokens)) and opens_reasoning(prompt.text()):
             return ReasoningOpened.YES
         return ReasoningOpened.MAYBE if self.began_inside >= INSIDE_BEFORE_WITHHOLDING else ReasoningOpened.NO
 

@@ -71,7 +71,7 @@ def read_anew(text: str) -> None:
 
 PURE: dict[str, Callable[[str], object]] = {
     "guard": guard.guard,
-    "guard with control tokens of a template": partial(guard.guard, controls=("<|im_end|>", "[END]", "\nUser:")),
+    "guard with control tokens of a template": partial(guard.guard, control_tokens=("<|im_end|>", "[END]", "\nUser:")),
     "name": guard.name,
     "safe_links": links.safe_links,
     "heal": healing.heal,
