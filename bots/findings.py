@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-DEADLINE = 8.0
-"""Seconds for each thing that is tried over a network."""
+CHECK_TIMEOUT = 8.0
+"""Seconds that each step of a check over a network may take."""
 BUG = "This is a bug in Parley. Please report it, with this line and the output of `parley --version`."
 EXAMPLE = ". Example: "
 """Between what is wrong with a setting and what it could look like."""

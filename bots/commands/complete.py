@@ -18,9 +18,9 @@ from core.models.table import open_models
 from core.settings import Settings
 from core.types import Delta, Done, Ending, GenerationRequest, Message, Prompt, Role, Usage
 
-LARGEST = 4_000_000
+MAX_PROMPT_CHARACTERS = 4_000_000
 """Characters of a prompt; no model reads as many."""
-FINISHES = {Ending.COMPLETE: "stop", Ending.LENGTH: "length"}
+FINISH_REASONS = {Ending.COMPLETE: "stop", Ending.LENGTH: "length"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ async def complete(settings: Settings, order: Order, *, as_json: bool = False) -
     if as_json:
         found = {
             "text": "".join(pieces),
-            "finish_reason": FINISHES.get(ending, "stop"),
+            "finish_reason": FINISH_REASONS.get(ending, "stop"),
             "prompt_tokens": usage.prompt_tokens,
             "completion_tokens": usage.completion_tokens,
         }
@@ -94,9 +94,9 @@ def read_prompt(argument: str) -> str:
     Raises:
         SettingsError: there is nothing to complete, or too much.
     """
-    text = sys.stdin.buffer.read(LARGEST + 1).decode("utf-8", "replace") if argument == "-" else argument
+    text = sys.stdin.buffer.read(MAX_PROMPT_CHARACTERS + 1).decode("utf-8", "replace") if argument == "-" else argument
     if not text.strip():
         raise SettingsError('There is no text to complete. Example: parley complete "Once upon a time"')
-    if len(text) > LARGEST:
-        raise SettingsError(f"The text is too long: more than {LARGEST:,} characters")
+    if len(text) > MAX_PROMPT_CHARACTERS:
+        raise SettingsError(f"The text is too long: more than {MAX_PROMPT_CHARACTERS:,} characters")
     return text

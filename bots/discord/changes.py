@@ -13,9 +13,9 @@ from functools import partial
 import discord
 import structlog
 
+from bots.discord.cleanup import forget_place
 from bots.discord.events import Place, keep_quote
-from bots.discord.house import forget_place
-from bots.discord.state import DiscordState
+from bots.discord.store import DiscordStore
 from core.errors import StorageError
 from core.memory import Memory
 from core.metrics import tag
@@ -58,7 +58,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """A channel or thread was deleted: see ``bots.discord.house.forget_place``."""
+    """A channel or thread was deleted: see ``bots.discord.cleanup.forget_place``."""
 
     place: Place
     text: None = None
@@ -73,10 +73,10 @@ class End:
 class Changes:
     """Makes changes, one after another."""
 
-    def __init__(self, queue: RedisTurnQueue, memory: Memory, state: DiscordState) -> None:
+    def __init__(self, queue: RedisTurnQueue, memory: Memory, store: DiscordStore) -> None:
         self._queue = queue
         self._memory = memory
-        self._state = state
+        self._store = store
         self._waiting: dict[str, Change | End] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -125,7 +125,7 @@ class Changes:
             await self._queue.stop(change.message, WITHDRAWN)
         else:
             await self._queue.amend(change.message, text=change.text, at=change.at, early=change.early)
-        archived = await self._state.threads(*change.thread) if change.thread else ()
+        archived = await self._store.threads(*change.thread) if change.thread else ()
         for key in (*change.keys, *archived):
             if change.text is None:
                 await self._memory.withdraw(key, change.message, said=change.said)

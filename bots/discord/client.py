@@ -23,46 +23,46 @@ MOST_WAIT_SECONDS = 30.0
 
 
 class _Events:
-    """What discord.py calls when something happens; ``desk`` is set while we listen."""
+    """What discord.py calls when something happens; ``listener`` is set while we listen."""
 
-    desk: DiscordListener | None = None
+    listener: DiscordListener | None = None
     gateway: Gateway | None = None
 
     async def on_message(self, message: discord.Message) -> None:
-        if self.desk:
-            await self.desk.intake.hear(message)
+        if self.listener:
+            await self.listener.intake.hear(message)
 
     async def on_raw_message_edit(self, event: discord.RawMessageUpdateEvent) -> None:
-        if self.desk:
-            self.desk.intake.follow_edit(event)
+        if self.listener:
+            self.listener.intake.follow_edit(event)
 
     async def on_raw_message_delete(self, event: discord.RawMessageDeleteEvent) -> None:
-        if self.desk:
-            self.desk.intake.follow_deletion(event)
+        if self.listener:
+            self.listener.intake.follow_deletion(event)
 
     async def on_raw_bulk_message_delete(self, event: discord.RawBulkMessageDeleteEvent) -> None:
-        if self.desk:
-            self.desk.intake.follow_deletions(event)
+        if self.listener:
+            self.listener.intake.follow_deletions(event)
 
     async def on_raw_thread_delete(self, event: discord.RawThreadDeleteEvent) -> None:
-        if self.desk:
-            self.desk.intake.follow_end(event.guild_id, event.parent_id, event.thread_id)
+        if self.listener:
+            self.listener.intake.follow_end(event.guild_id, event.parent_id, event.thread_id)
 
     async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
-        if self.desk:
-            self.desk.intake.follow_end(channel.guild.id, channel.id)
+        if self.listener:
+            self.listener.intake.follow_end(channel.guild.id, channel.id)
 
     async def on_interaction(self, interaction: discord.Interaction) -> None:
-        if self.desk:
+        if self.listener:
             await take_form(interaction)
 
     async def on_guild_join(self, guild: discord.Guild) -> None:
-        if self.desk:
-            await self.desk.greet(guild)
+        if self.listener:
+            await self.listener.greet(guild)
 
     async def on_guild_remove(self, guild: discord.Guild) -> None:
-        if self.desk:
-            await self.desk.part(guild)
+        if self.listener:
+            await self.listener.part(guild)
 
     async def on_socket_event_type(self, event: str) -> None:
         if self.gateway:

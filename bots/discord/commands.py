@@ -26,9 +26,9 @@ from bots.discord.calls import EPHEMERAL, Calls, quiet_message
 from bots.discord.events import QUOTE, Place, make_turn
 from bots.discord.forms import Form
 from bots.discord.listener import DiscordListener
+from bots.discord.messenger import NOTHING, REFUSED
 from bots.discord.text import SIZE, cut, readable, shown
 from bots.discord.venue import SHARED
-from bots.discord.voice import NOTHING, REFUSED
 from core import metrics
 from core.assistant import commands
 from core.errors import ParleyError, StorageError
@@ -111,7 +111,7 @@ async def _about(interaction: discord.Interaction, message: discord.Message) -> 
 
 
 class Tree(app_commands.CommandTree):
-    """All commands. Whoever obeys them has a client with a ``desk``."""
+    """All commands. Whoever obeys them has a client with a ``listener``."""
 
     def __init__(self, client: discord.Client) -> None:
         super().__init__(client, allowed_contexts=CONTEXTS, allowed_installs=INSTALLS)
@@ -132,7 +132,7 @@ async def take_form(interaction: discord.Interaction) -> None:
 
 
 def _listener(interaction: discord.Interaction) -> DiscordListener:
-    listener: DiscordListener = interaction.client.desk  # type: ignore[attr-defined]
+    listener: DiscordListener = interaction.client.listener  # type: ignore[attr-defined]
     return listener
 
 
@@ -162,7 +162,7 @@ class Commands:
             await self._listener.whisper(interaction, "That message has no text that I can read.")
             return
         ours = message.author.id == self._listener.me.id
-        aside = self._listener.state.put_aside(interaction.id, quote, "" if ours else message.author.display_name)
+        aside = self._listener.store.keep_quote(interaction.id, quote, "" if ours else message.author.display_name)
         if not await self._in_time(aside):
             await self._listener.whisper(interaction, StorageError.plain)
             return
@@ -179,7 +179,7 @@ class Commands:
             case settings.KIND, about, written:
                 await settings.take(self._listener, interaction, about, written)
             case "about", message, written:
-                aside = await self._in_time(self._listener.state.look_aside(message))
+                aside = await self._in_time(self._listener.store.find_quote(message))
                 if aside is None:
                     await self._listener.whisper(interaction, StorageError.plain)
                 elif not aside:

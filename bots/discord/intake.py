@@ -16,13 +16,13 @@ from typing import Any
 import discord
 import structlog
 
+from bots.discord.access_policy import AccessPolicy
 from bots.discord.changes import Change, Changes, End
-from bots.discord.door import Door
 from bots.discord.events import Place, changed_keys, context_of, lacks_quote, read_question, text_of, with_context
+from bots.discord.messenger import NOTHING, PROXIED, REFUSED, UNREAD, Messenger, tell
 from bots.discord.settings import DiscordSettings
-from bots.discord.state import DiscordState
+from bots.discord.store import DiscordStore
 from bots.discord.typing import Typists
-from bots.discord.voice import NOTHING, PROXIED, REFUSED, UNREAD, Voice, tell
 from core import metrics
 from core.assistant import is_stop
 from core.errors import ParleyError, PlatformError, StorageError
@@ -33,7 +33,7 @@ from core.types import Turn
 
 log = structlog.get_logger()
 
-INSIST = 60.0
+RETRY_SECONDS = 60.0
 """Seconds for which something is tried while Redis is away."""
 
 
@@ -48,7 +48,7 @@ class Heard:
     message: discord.Message
     asked: Turn
     where: Place
-    until: float = field(default_factory=lambda: time.monotonic() + INSIST)
+    until: float = field(default_factory=lambda: time.monotonic() + RETRY_SECONDS)
     change: Change | None = None
     """What became of it meanwhile."""
     new: bool = False
@@ -73,27 +73,27 @@ class Intake:
     def __init__(
         self,
         settings: DiscordSettings,
-        voice: Voice,
+        messenger: Messenger,
         *,
         queue: RedisTurnQueue,
         memory: Memory,
-        state: DiscordState,
+        store: DiscordStore,
         typists: Typists | None = None,
     ) -> None:
-        self.state = state
+        self.store = store
         self._settings = settings
-        self._voice = voice
+        self._messenger = messenger
         self._queue = queue
         self._typists = typists
-        self._door = Door(settings, voice.calls, state)
-        self._changes = Changes(queue, memory, state)
+        self._access = AccessPolicy(settings, messenger.calls, store)
+        self._changes = Changes(queue, memory, store)
         self._heard: dict[str, Heard] = {}
         self._asked_at: dict[tuple[str, str], float] = {}
         self._accepting: dict[str, asyncio.Lock] = {}
 
     async def hear(self, message: discord.Message) -> None:
         """A message: a question, or nothing to us."""
-        turn = read_question(message, self._voice.me, auto_thread=self._settings.discord_auto_thread)
+        turn = read_question(message, self._messenger.me, auto_thread=self._settings.discord_auto_thread)
         if not turn or turn.id in self._heard:
             return
         where = Place.of(message.guild.id if message.guild else None, message.channel)
@@ -102,7 +102,7 @@ class Intake:
         try:
             # In the order in which they came, where one person writes twice in a moment.
             async with self._accepting.setdefault(turn.lane, asyncio.Lock()):
-                if isinstance(await insist(lambda: self._take(heard), heard.until), StorageError):
+                if isinstance(await retry_until(lambda: self._take(heard), heard.until), StorageError):
                     await self._give_up(heard)
         finally:
             del self._heard[turn.id]
@@ -113,7 +113,7 @@ class Intake:
 
     def follow_edit(self, event: discord.RawMessageUpdateEvent) -> None:
         """Somebody edited a message: what is remembered of it, or is about to be, follows."""
-        message, me = event.message, self._voice.me
+        message, me = event.message, self._messenger.me
         if event.data.get("content") and event.data.get("edited_timestamp") and message.author.id != me.id:
             text, at = text_of(message, me), message.edited_at.timestamp() if message.edited_at else 0.0
             early, reads = me in message.mentions or not event.guild_id, with_context(text, context_of(message, me))
@@ -150,14 +150,14 @@ class Intake:
     async def _take(self, heard: Heard) -> None:
         """Take a message that is not known yet, or tell its author once why not; what was done is not done again."""
         turn, where = heard.turn, heard.where
-        if heard.deleted or not (heard.new or not await self.state.knows(turn.id)):
+        if heard.deleted or not (heard.new or not await self.store.knows_turn(turn.id)):
             return
         heard.new = True
         if not heard.let_in:
-            why = await self._door.refuses(heard.message, turn, where)
+            why = await self._access.refusal(heard.message, turn, where)
             if why != "":
                 await self._say_why_not(heard, why)
-            if why != "" or not await self._door.counts(heard.message, where):
+            if why != "" or not await self._access.count(heard.message, where):
                 return
             heard.let_in = True
         if not heard.deleted:
@@ -170,14 +170,14 @@ class Intake:
             log.info("access denied", **turn_fields(turn), why=why)
             metrics.EVENTS.add(platform="discord", type="question", outcome="denied")
             if await self._queue.first(f"{once}/refused"):
-                self._voice.later(self._voice.say(where.id, REFUSED[why]))
+                self._messenger.later(self._messenger.say(where.id, REFUSED[why]))
             return
         if self._is_proxied(heard) and await self._queue.first(f"{turn.key}/proxied"):
             log.warning("proxied message ignored", remedy="Add the webhook's id to DISCORD_ALLOW_BOTS.")
-            self._voice.later(self._voice.say(where.id, PROXIED))
-        closed = self._voice.calls.is_forbidden(where.id) and not heard.message.author.bot
+            self._messenger.later(self._messenger.say(where.id, PROXIED))
+        closed = self._messenger.calls.is_forbidden(where.id) and not heard.message.author.bot
         if closed and await self._queue.first(f"{once}/no place"):
-            self._voice.later(tell(self._voice.calls, turn, NOT_ALLOWED_THERE))
+            self._messenger.later(tell(self._messenger.calls, turn, NOT_ALLOWED_THERE))
 
     def _note_asked(self, message: discord.Message, turn: Turn) -> None:
         """Remember for a moment what people asked, to know it again when another bot copies it."""
@@ -192,14 +192,14 @@ class Intake:
 
     async def _accept(self, heard: Heard, turn: Turn) -> None:
         """Store a question, so that it will be answered."""
-        where, say = heard.where, self._voice.say
+        where, say = heard.where, self._messenger.say
         if is_stop(turn.text):
             await self._obey_stop(heard)
             return
         files = turn.place.get("files")
         if files and not turn.text:
             if await self._queue.first(f"{turn.id}:files") and await self._tells(turn, "files"):
-                self._voice.later(say(where.id, UNREAD.format(files=files)))
+                self._messenger.later(say(where.id, UNREAD.format(files=files)))
             return
         crash_point("submit")
         receipt = await self._queue.submit(turn)
@@ -210,18 +210,18 @@ class Intake:
         # the message be found again.
         user = turn.author.id
         if receipt.refused and await self._queue.first(turn.id) and await self._queue.tells(receipt, user):
-            self._voice.later(say(where.id, receipt.note))
+            self._messenger.later(say(where.id, receipt.note))
         if files and not receipt.refused and await self._queue.first(f"{turn.id}:files"):
-            self._voice.later(say(where.id, UNREAD.format(files=files)))
+            self._messenger.later(say(where.id, UNREAD.format(files=files)))
         if receipt.accepted and (where.thread or not where.guild):
-            await self.state.visit(where.id)
+            await self.store.note_place(where.id)
 
     async def _obey_stop(self, heard: Heard) -> None:
         """End what is being answered, and only then note that it was asked for."""
         heard.stopped = heard.stopped or await self.stop_for(heard.turn)
         unheard = await self._queue.first(heard.turn.id) and not heard.stopped
         if unheard and await self._tells(heard.turn, "stop"):
-            self._voice.later(self._voice.say(heard.where.id, NOTHING))
+            self._messenger.later(self._messenger.say(heard.where.id, NOTHING))
 
     async def _tells(self, turn: Turn, about: str) -> bool:
         """Whether who wrote a message is told why nothing comes of it: once in a while, however often they write."""
@@ -232,8 +232,8 @@ class Intake:
         """Tell the author of a message that it is not answered, if they would have been."""
         with suppress(PlatformError):
             bot = heard.message.author.bot or heard.message.webhook_id
-            if not (bot or heard.deleted) and await self._door.refuses(heard.message, heard.turn, heard.where) == "":
-                self._voice.later(self._voice.say(heard.where.id, StorageError.plain))
+            if not (bot or heard.deleted) and await self._access.refusal(heard.message, heard.turn, heard.where) == "":
+                self._messenger.later(self._messenger.say(heard.where.id, StorageError.plain))
 
     def _follow(self, event: Any, message: int, change: Change) -> None:
         """Make a change of that message: of one that is still being taken, there."""
@@ -249,11 +249,11 @@ class Intake:
 
     def _channel(self, event: Any) -> Any:
         """The channel of an event, if we know it: threads are told apart from channels by that."""
-        guild = self._voice.calls.client.get_guild(event.guild_id) if event.guild_id else None
+        guild = self._messenger.calls.client.get_guild(event.guild_id) if event.guild_id else None
         return guild.get_channel_or_thread(event.channel_id) if guild else None
 
 
-async def insist(work: Callable[[], Awaitable[None]], until: float) -> ParleyError | None:
+async def retry_until(work: Callable[[], Awaitable[None]], until: float) -> ParleyError | None:
     """Do something, again and again while Redis or Discord is away. Returns what is wrong if it could not be done."""
     wait = 0.5
     while True:

@@ -17,12 +17,12 @@ from bots.discord.access import refusal
 from bots.discord.buttons import Handle
 from bots.discord.calls import Calls, quiet_message
 from bots.discord.events import Place
-from bots.discord.intake import INSIST, Intake, insist
+from bots.discord.intake import RETRY_SECONDS, Intake, retry_until
+from bots.discord.messenger import REFUSED, Messenger
 from bots.discord.settings import DiscordSettings
-from bots.discord.state import DiscordState
+from bots.discord.store import DiscordStore
 from bots.discord.typing import Typists
 from bots.discord.venue import contact_in, open_venue
-from bots.discord.voice import REFUSED, Voice
 from core import metrics
 from core.assistant import NOT_ASKED, Confirmation, days
 from core.errors import StorageError
@@ -45,8 +45,8 @@ WELCOME = (
 )
 
 
-class DiscordListener(Voice):
-    """Turns events into turns, for those who may ask. It is the ``desk`` of ``bots.discord.buttons``."""
+class DiscordListener(Messenger):
+    """Turns events into turns, for those who may ask. It is the ``PressHandler`` of ``bots.discord.buttons``."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class DiscordListener(Voice):
         *,
         queue: RedisTurnQueue,
         memory: Memory,
-        state: DiscordState,
+        store: DiscordStore,
         feedback: Feedback,
         typists: Typists | None = None,
     ) -> None:
@@ -63,25 +63,25 @@ class DiscordListener(Voice):
         self.settings = settings
         self.queue = queue
         self.memory = memory
-        self.state = state
-        self.intake = Intake(settings, self, queue=queue, memory=memory, state=state, typists=typists)
+        self.store = store
+        self.intake = Intake(settings, self, queue=queue, memory=memory, store=store, typists=typists)
         self._feedback = feedback
 
     # Servers.
 
     async def greet(self, guild: discord.Guild) -> None:
         """We were added to a server: say what we do, what is remembered, and how to end that."""
-        await insist(lambda: self._greet(guild), time.monotonic() + INSIST)
+        await retry_until(lambda: self._greet(guild), time.monotonic() + RETRY_SECONDS)
 
     async def part(self, guild: discord.Guild) -> None:
         """We were removed from a server."""
         grace = self.settings.discord_leave_days * 86_400
-        await insist(lambda: self.state.part(str(guild.id), grace), time.monotonic() + INSIST)
+        await retry_until(lambda: self.store.part(str(guild.id), grace), time.monotonic() + RETRY_SECONDS)
 
     # Presses.
 
     async def stop(self, interaction: discord.Interaction, handle: Handle) -> None:
-        """See ``bots.discord.buttons.Desk``."""
+        """See ``bots.discord.buttons.PressHandler``."""
 
         async def end() -> str:
             if not self._may_manage(interaction, handle):
@@ -92,7 +92,7 @@ class DiscordListener(Voice):
         await self.press(interaction, end())
 
     async def forget(self, interaction: discord.Interaction, handle: Handle) -> None:
-        """See ``bots.discord.buttons.Desk``."""
+        """See ``bots.discord.buttons.PressHandler``."""
         message = interaction.message
         assert message  # noqa: S101 - a button stands under one
         asked = Confirmation(handle.key, handle.turn, str(handle.author), str(handle.part))
@@ -119,7 +119,7 @@ class DiscordListener(Voice):
         await self.respond(interaction, kind, quiet_message(say))
 
     async def again(self, interaction: discord.Interaction, handle: Handle) -> None:
-        """See ``bots.discord.buttons.Desk``."""
+        """See ``bots.discord.buttons.PressHandler``."""
         message = interaction.message
         assert message  # noqa: S101 - a button stands under one
 
@@ -138,7 +138,7 @@ class DiscordListener(Voice):
         await self.press(interaction, ask())
 
     async def rate(self, interaction: discord.Interaction, handle: Handle, mark: str) -> None:
-        """See ``bots.discord.buttons.Desk``."""
+        """See ``bots.discord.buttons.PressHandler``."""
 
         async def keep() -> str:
             await self._feedback.rate(handle.turn, str(interaction.user.id), "up" if mark == "up" else "down")
@@ -189,7 +189,7 @@ class DiscordListener(Voice):
     # Inside.
 
     async def _greet(self, guild: discord.Guild) -> None:
-        await self.state.left.join(str(guild.id))
+        await self.store.left.join(str(guild.id))
         place = Place(str(guild.id), "")
         if refusal(self.settings, place.asker(self.me)) == "on this server":
             return

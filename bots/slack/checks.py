@@ -13,7 +13,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
 from yarl import URL
 
-from bots.findings import DEADLINE, Check, Say, clock_check, ms
+from bots.findings import CHECK_TIMEOUT, Check, Say, clock_check, ms
 from bots.slack.errors import slack_errors
 from bots.slack.manifest import NECESSARY, SCOPES
 from bots.slack.settings import SlackSettings
@@ -121,7 +121,7 @@ async def _examine_app(
         return _Half([Check(name, "error", tried, *_refusal(error, GET_APP_KEY, settings), ms(began))])
     try:
         with slack_errors("the socket"):
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(CHECK_TIMEOUT):
                 hello = await _hello(session, client, str(opened.get("url")))
     except PlatformError as error:
         found = f"Slack gave an address, but connecting to it failed ({error})"
@@ -151,7 +151,7 @@ async def _hello(session: aiohttp.ClientSession, client: AsyncWebClient, url: st
 
 async def _call(method: str, call: Awaitable[AsyncSlackResponse]) -> AsyncSlackResponse:
     with slack_errors(method):
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(CHECK_TIMEOUT):
             return await call
 
 

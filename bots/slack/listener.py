@@ -19,6 +19,7 @@ from slack_bolt.app.async_app import AsyncApp
 
 from bots.background import BackgroundTasks
 from bots.slack.choices import SettingsForm, offer
+from bots.slack.cleanup import Cleanup
 from bots.slack.editor import FORGET, RETRY, STOP, own_message
 from bots.slack.errors import slack_errors
 from bots.slack.events import (
@@ -32,7 +33,6 @@ from bots.slack.events import (
     read_question,
     workspace_of,
 )
-from bots.slack.house import House
 from bots.slack.settings import SlackSettings
 from bots.slack.surface import SlackSurface
 from bots.slack.text import escape, without_mention
@@ -65,14 +65,14 @@ class SlackListener(BackgroundTasks):
     """Turns events into turns, for those who may ask."""
 
     def __init__(
-        self, settings: SlackSettings, surface: SlackSurface, queue: RedisTurnQueue, memory: Memory, house: House
+        self, settings: SlackSettings, surface: SlackSurface, queue: RedisTurnQueue, memory: Memory, cleanup: Cleanup
     ) -> None:
         super().__init__()
         self._settings = settings
         self._surface = surface
         self._queue = queue
         self._memory = memory
-        self._house = house
+        self._cleanup = cleanup
         self._accepting: dict[str, asyncio.Lock] = {}
         self._form = SettingsForm(surface, memory, self._refuses_settings, self._whisper)
 
@@ -115,7 +115,7 @@ class SlackListener(BackgroundTasks):
         if event.get("user") != self._surface.bot:
             return
         async with in_time():
-            await self._house.join(f"{workspace_of(body)}:{event['channel']}")
+            await self._cleanup.join(f"{workspace_of(body)}:{event['channel']}")
         if self._refusal(event["channel"], "", direct=False, external=is_external(body)) not in ("", PERSON):
             return
         if await self._queue.first(f"slack:{workspace_of(body)}:{event['channel']}:joined:{event.get('event_ts', '')}"):
@@ -131,9 +131,9 @@ class SlackListener(BackgroundTasks):
         """A channel was deleted, or we were taken out of it, or of the workspace: it is forgotten, now or in time."""
         if departure := read_departure(body):
             async with in_time():
-                await self._house.part(departure)
+                await self._cleanup.part(departure)
             if departure.for_good:
-                self.later(self._house.erase(departure))
+                self.later(self._cleanup.erase(departure))
 
     async def retry(self, ack: Callable[[], Awaitable[None]], body: dict[str, Any], action: dict[str, Any]) -> None:
         """The Retry button: the same turn again, over the same messages, for anybody who may ask here."""

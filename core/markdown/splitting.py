@@ -208,7 +208,7 @@ class _CutFinder:
         return (cut for cut in self._within_lines(_WORD_END) if cut >= self.room // 2)
 
     def clean_graphemes(self) -> Iterator[int]:
-        """Between grapheme clusters, where the cut gives no new meaning to what stands beside it."""
+        """Between grapheme clusters, where the cut does not change the meaning of its neighbours."""
         return (cut for cut in self.graphemes() if self._is_clean(cut))
 
     def graphemes(self) -> Iterator[int]:

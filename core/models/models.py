@@ -1,6 +1,6 @@
 """The models that answer: token budgets, retries, and failover before the first token.
 
-Each model has its own server, template and context, so a window is fitted and rendered anew for each one. Once a model
+Each model has its own server, template and context, so the window is fitted and rendered for each one. Once a model
 has begun to write, or to reason, no other takes over: an answer that breaks off then is reported, and can be retried.
 """
 
@@ -173,7 +173,7 @@ class Model:
     def reasoning_opened(self, prompt: Prompt) -> ReasoningOpened:
         """Whether the model's first token is reasoning already."""
         # Only where the template knows of it: nothing is rendered for a look that a template of lines needs not.
-        if prompt.chat is None and any(map(opens_reasoning, prompt.controls)) and opens_reasoning(prompt.text()):
+        if prompt.chat is None and any(map(opens_reasoning, prompt.control_tokens)) and opens_reasoning(prompt.text()):
             return ReasoningOpened.YES
         return ReasoningOpened.MAYBE if self.began_inside >= INSIDE_BEFORE_WITHHOLDING else ReasoningOpened.NO
 

@@ -55,7 +55,7 @@ if blocked > clock + MAX_REFUSAL then
   blocked = 0 -- this script did not write that
 end
 
--- What other processes keep reserved, and since when those wait who are expected.
+-- What other processes keep reserved, and since when their first waiters wait.
 local counted, latest
 local elsewhere, ahead = 0, {}
 for name, record in pairs(records) do

@@ -91,7 +91,7 @@ class BudgetConnection:
         await self._disconnect()
 
     async def _send_waiting(self) -> None:
-        """Send what is waiting, until nothing is."""
+        """Send waiting requests until there are none."""
         try:
             while self._waiting:
                 self._sent, self._waiting, self._slices = self._waiting, [], 0
@@ -120,7 +120,7 @@ class BudgetConnection:
         self._timer = asyncio.get_running_loop().call_later(self._deadline / DEADLINE_SLICES, self._tick)
 
     def _give_up(self, fault: Exception) -> None:
-        """Raise ``fault`` for everybody who waits now."""
+        """Raise ``fault`` in all requests that have no answer yet."""
         for pending in (*self._sent, *self._waiting):
             pending.finish(fault)
         self._waiting = []

@@ -143,7 +143,7 @@ class TurnQueue(Protocol):
         """End a job and remember what was said, in one step; may be repeated. Gives the notes if they are newer."""
         ...
 
-    async def bury(self, job: Job, why: str) -> bool:
+    async def move_to_dead_letters(self, job: Job, why: str) -> bool:
         """Move a job to the dead letters as it is stored; its lane goes on. False if the lease is lost."""
         ...
 
@@ -363,7 +363,7 @@ class RedisTurnQueue:
                 stored.append(_readable_job(job, name))
             except Unreadable as error:
                 log.warning("unreadable entry moved to the dead letters", conv=tag(name), why=str(error))
-                await self._bury(name, int(epoch), number, 1, str(error))
+                await self._move_to_dead_letters(name, int(epoch), number, 1, str(error))
                 return None
         return Job(
             lane=name,
@@ -379,11 +379,11 @@ class RedisTurnQueue:
             waited=int(waited) / 1000,
         )
 
-    async def bury(self, job: Job, why: str) -> bool:
-        """See ``TurnQueue.bury``."""
-        return await self._bury(job.lane, job.epoch, 0, len(job.stored), why)
+    async def move_to_dead_letters(self, job: Job, why: str) -> bool:
+        """See ``TurnQueue.move_to_dead_letters``."""
+        return await self._move_to_dead_letters(job.lane, job.epoch, 0, len(job.stored), why)
 
-    async def _bury(self, lane: str, epoch: int, first: int, count: int, why: str) -> bool:
+    async def _move_to_dead_letters(self, lane: str, epoch: int, first: int, count: int, why: str) -> bool:
         with redis_errors("move a turn to the dead letters"):
             return bool(await self._reject(args=[lane, epoch, first, count, why]))
 

@@ -332,7 +332,7 @@ class Reply:
                 self.lease.check()
                 if faults >= MOST_COMMIT_FAULTS:
                     why = f"its answer could not be stored: {str(error) if known else type(error).__name__}"
-                    await self._bury(why)
+                    await self._move_to_dead_letters(why)
                     return why
                 await asyncio.sleep(COMMIT_RETRY)
                 continue
@@ -349,13 +349,13 @@ class Reply:
         if not job.hopeless:
             await self._last_step(self._release(FAULT_RETRY, failed=True))
             return "left"
-        await self._last_step(self._bury(f"it failed {job.tries} times, the last time with {what}"))
+        await self._last_step(self._move_to_dead_letters(f"it failed {job.tries} times, the last time with {what}"))
         return "dead"
 
-    async def _bury(self, why: str) -> None:
+    async def _move_to_dead_letters(self, why: str) -> None:
         """Move the job to the dead letters as it is stored, so that its lane continues."""
         log.error("turn moved to the dead letters", turn=tag(self.lease.job.turn.id), why=why)
-        if not await self._queue.bury(self.lease.job, why):
+        if not await self._queue.move_to_dead_letters(self.lease.job, why):
             raise LeaseLost("another worker has this turn")
 
     async def _release(self, wait: float, *, failed: bool) -> None:

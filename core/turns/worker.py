@@ -174,7 +174,7 @@ class Worker:
                 self._begin(Lease(job, self._queue.lease, asked_at))
             except Exception as error:
                 log.exception("internal error", turn=tag(job.turn.id))
-                await self._queue.bury(job, f"it could not be started: {type(error).__name__}")
+                await self._queue.move_to_dead_letters(job, f"it could not be started: {type(error).__name__}")
         if not claimed.jobs:
             await self._wait_unless_stopping(self._queue.wait(CLAIM_POLL))
 

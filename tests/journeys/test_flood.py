@@ -16,7 +16,7 @@ from tests.journeys.discord import in_discord
 from tests.journeys.process import GENERAL, in_slack, reply
 from tests.waiting import wait_until
 
-MANY = 40
+MANY = 60
 FULL = "You've reached the limit of 1 question a minute. Try again in "
 CASES = {
     "too often": ({"QUOTA_USER": "turns=1/min"}, "why?", FULL),
@@ -38,9 +38,10 @@ async def test_a_flood_in_slack_costs_a_handful_of_calls(
         if "QUOTA_USER" in settings:
             await reply(slack, GENERAL, await slack.mention(GENERAL, "hello"))
         before = len(slack.calls)
-        for _ in range(MANY):
+        for number in range(MANY):
             await slack.mention(GENERAL, text, **files)
-        await wait_until(lambda: not slack.unacked(), description="all are acknowledged")
+            if number % 20 == 19:  # a busy machine stores no more of them in time
+                await wait_until(lambda: not slack.unacked(), description="all are acknowledged")
         await wait_until(lambda: slack.ephemerals, description="a refusal")
         assert slack.ephemerals[0].text.startswith(said)
         await slack.mention(GENERAL, "one more") if case == "not allowed" else await slack.mention(GENERAL, "help")

@@ -403,7 +403,7 @@ async def test_a_loop_that_has_ended_is_seen(office: Office) -> None:
     health = Health()
     with ExitStack() as stack:
         for name, last in worker.progress().items():
-            stack.enter_context(health.progressing(name, last))
+            stack.enter_context(health.watch_loop(name, last))
         assert [finding.state for finding in health.live()] == ["ok"] * 5
         task = worker._loops["beats"]
         for _ in range(3):  # before Python 3.12 a cancellation can be lost

@@ -41,7 +41,7 @@ PROXIED = (
 NOTHING = "I'm not writing an answer for you right now."
 
 
-class Voice(BackgroundTasks):
+class Messenger(BackgroundTasks):
     """Says something, where a refusal matters to nobody."""
 
     def __init__(self, calls: Calls, contact: str = "") -> None:
