@@ -26,9 +26,10 @@ from bots.discord.calls import EPHEMERAL, Calls, quiet_message
 from bots.discord.events import QUOTE, Place, make_turn
 from bots.discord.forms import Form
 from bots.discord.listener import DiscordListener
-from bots.discord.messenger import NOTHING, REFUSED
+from bots.discord.messenger import REFUSED
 from bots.discord.text import SIZE, cut, readable, shown
 from bots.discord.venue import SHARED
+from bots.listening import NOTHING_TO_STOP, stop_answer
 from core import metrics
 from core.assistant import commands
 from core.errors import ParleyError, StorageError
@@ -217,8 +218,8 @@ class Commands:
         asked = [question(interaction, "stop", private=private, seconds=0) for private in (False, True)]
 
         async def end() -> str:
-            stopped = [await self._listener.intake.stop_for(turn) for turn in asked]
-            return "Stopped." if any(stopped) else NOTHING
+            stopped = [await stop_answer(self._listener.queue, turn) for turn in asked]
+            return "Stopped." if any(stopped) else NOTHING_TO_STOP
 
         said = await self._in_time(end())
         await self._listener.whisper(interaction, said or StorageError.plain)
