@@ -196,7 +196,7 @@ class Commands:
             return
         listener = self._listener
         turn = question(interaction, word, private=False, seconds=0)
-        said: commands.Said | None = await self._in_time(self._do(turn, listener.venue(interaction)))
+        said: commands.CommandReply | None = await self._in_time(self._do(turn, listener.venue(interaction)))
         if not said:
             await self._listener.whisper(interaction, StorageError.plain)
             return
@@ -205,7 +205,7 @@ class Commands:
         data = quiet_message(cut(shown(said.text), SIZE), view, flags=flags)
         await self._listener.respond(interaction, Response.channel_message, data)
 
-    async def _do(self, turn: Turn, venue: Venue) -> commands.Said:
+    async def _do(self, turn: Turn, venue: Venue) -> commands.CommandReply:
         listener, command = self._listener, commands.find(turn.text)
         assert command  # noqa: S101 - the words of core.assistant.commands
         said = await command(turn, listener.memory, venue, listener.settings.policy)
