@@ -112,7 +112,7 @@ async def _about(interaction: discord.Interaction, message: discord.Message) -> 
 
 
 class Tree(app_commands.CommandTree):
-    """All commands. Whoever obeys them has a client with a ``listener``."""
+    """All commands. A client that takes them has a ``listener``."""
 
     def __init__(self, client: discord.Client) -> None:
         super().__init__(client, allowed_contexts=CONTEXTS, allowed_installs=INSTALLS)
