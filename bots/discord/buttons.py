@@ -93,7 +93,7 @@ class PressHandler(Protocol):
 
 
 class _ReplyButton(DynamicItem[Button[View]], template=r"parley:none"):
-    """A button of ours; the client of whoever takes the press has a ``listener``."""
+    """A button of ours; a client that takes presses has a ``listener``."""
 
     def __init__(self, handle: Handle, button: Button[View]) -> None:
         super().__init__(button)

@@ -26,9 +26,10 @@ from bots.discord.calls import EPHEMERAL, Calls, quiet_message
 from bots.discord.events import QUOTE, Place, make_turn
 from bots.discord.forms import Form
 from bots.discord.listener import DiscordListener
-from bots.discord.messenger import NOTHING, REFUSED
+from bots.discord.messenger import REFUSED
 from bots.discord.text import SIZE, cut, readable, shown
 from bots.discord.venue import SHARED
+from bots.listening import NOTHING_TO_STOP, stop_answer
 from core import metrics
 from core.assistant import commands
 from core.errors import ParleyError, StorageError
@@ -111,7 +112,7 @@ async def _about(interaction: discord.Interaction, message: discord.Message) -> 
 
 
 class Tree(app_commands.CommandTree):
-    """All commands. Whoever obeys them has a client with a ``listener``."""
+    """All commands. A client that takes them has a ``listener``."""
 
     def __init__(self, client: discord.Client) -> None:
         super().__init__(client, allowed_contexts=CONTEXTS, allowed_installs=INSTALLS)
@@ -195,7 +196,7 @@ class Commands:
             return
         listener = self._listener
         turn = question(interaction, word, private=False, seconds=0)
-        said: commands.Said | None = await self._in_time(self._do(turn, listener.venue(interaction)))
+        said: commands.CommandReply | None = await self._in_time(self._do(turn, listener.venue(interaction)))
         if not said:
             await self._listener.whisper(interaction, StorageError.plain)
             return
@@ -204,7 +205,7 @@ class Commands:
         data = quiet_message(cut(shown(said.text), SIZE), view, flags=flags)
         await self._listener.respond(interaction, Response.channel_message, data)
 
-    async def _do(self, turn: Turn, venue: Venue) -> commands.Said:
+    async def _do(self, turn: Turn, venue: Venue) -> commands.CommandReply:
         listener, command = self._listener, commands.find(turn.text)
         assert command  # noqa: S101 - the words of core.assistant.commands
         said = await command(turn, listener.memory, venue, listener.settings.policy)
@@ -217,8 +218,8 @@ class Commands:
         asked = [question(interaction, "stop", private=private, seconds=0) for private in (False, True)]
 
         async def end() -> str:
-            stopped = [await self._listener.intake.stop_for(turn) for turn in asked]
-            return "Stopped." if any(stopped) else NOTHING
+            stopped = [await stop_answer(self._listener.queue, turn) for turn in asked]
+            return "Stopped." if any(stopped) else NOTHING_TO_STOP
 
         said = await self._in_time(end())
         await self._listener.whisper(interaction, said or StorageError.plain)

@@ -19,25 +19,24 @@ import structlog
 from bots.discord.access_policy import AccessPolicy
 from bots.discord.changes import Change, Changes, End
 from bots.discord.events import Place, changed_keys, context_of, lacks_quote, read_question, text_of, with_context
-from bots.discord.messenger import NOTHING, PROXIED, REFUSED, UNREAD, Messenger, tell
+from bots.discord.messenger import PROXIED, REFUSED, Messenger, tell
 from bots.discord.settings import DiscordSettings
 from bots.discord.store import DiscordStore
 from bots.discord.typing import Typists
+from bots.listening import NOTHING_TO_STOP, UNREAD_FILES, stop_answer
 from core import metrics
 from core.assistant import is_stop
 from core.errors import ParleyError, PlatformError, StorageError
 from core.memory import Memory
 from core.metrics import turn_fields
-from core.turns import NOT_ALLOWED_THERE, STOPPED, TOLD_AGAIN_SECONDS, RedisTurnQueue, crash_point
+from core.turns import NOT_ALLOWED_THERE, TOLD_AGAIN_SECONDS, RedisTurnQueue, crash_point
 from core.types import Turn
 
 log = structlog.get_logger()
 
 RETRY_SECONDS = 60.0
-"""Seconds for which something is tried while Redis is away."""
-
-
-PROXIED_WITHIN = 10.0
+"""Seconds for which an event is tried again while Redis is away."""
+PROXY_SECONDS = 10.0
 """Seconds after a person's message in which a webhook's copy of it comes, if another bot makes one."""
 
 
@@ -132,15 +131,6 @@ class Intake:
         """A channel was deleted, or a thread of it: with all that was said there, also in private."""
         self._changes.add(End(Place(str(guild), str(channel), str(thread or ""))))
 
-    async def stop_for(self, asked: Turn) -> bool:
-        """End the answer that is being written for a person where they say so. False if there is none."""
-        running = await self._queue.running(asked.lane)
-        if not running and asked.root:
-            running = await self._queue.find(asked.root)
-        if not running or running.author.id != asked.author.id:
-            return False
-        return await self._queue.stop(running.id, STOPPED)
-
     async def drain(self) -> None:
         """Let what was begun here come to its end."""
         await self._changes.drain()
@@ -182,7 +172,7 @@ class Intake:
     def _note_asked(self, message: discord.Message, turn: Turn) -> None:
         """Remember for a moment what people asked, to know it again when another bot copies it."""
         now = time.monotonic()
-        self._asked_at = {said: at for said, at in self._asked_at.items() if now - at < PROXIED_WITHIN}
+        self._asked_at = {said: at for said, at in self._asked_at.items() if now - at < PROXY_SECONDS}
         if not (message.author.bot or message.webhook_id):
             self._asked_at[turn.place["channel"], turn.text] = now
 
@@ -199,7 +189,7 @@ class Intake:
         files = turn.place.get("files")
         if files and not turn.text:
             if await self._queue.first(f"{turn.id}:files") and await self._tells(turn, "files"):
-                self._messenger.later(say(where.id, UNREAD.format(files=files)))
+                self._messenger.later(say(where.id, UNREAD_FILES.format(files=files)))
             return
         crash_point("submit")
         receipt = await self._queue.submit(turn)
@@ -212,16 +202,16 @@ class Intake:
         if receipt.refused and await self._queue.first(turn.id) and await self._queue.tells(receipt, user):
             self._messenger.later(say(where.id, receipt.note))
         if files and not receipt.refused and await self._queue.first(f"{turn.id}:files"):
-            self._messenger.later(say(where.id, UNREAD.format(files=files)))
+            self._messenger.later(say(where.id, UNREAD_FILES.format(files=files)))
         if receipt.accepted and (where.thread or not where.guild):
             await self.store.note_place(where.id)
 
     async def _obey_stop(self, heard: Heard) -> None:
         """End what is being answered, and only then note that it was asked for."""
-        heard.stopped = heard.stopped or await self.stop_for(heard.turn)
+        heard.stopped = heard.stopped or await stop_answer(self._queue, heard.turn)
         unheard = await self._queue.first(heard.turn.id) and not heard.stopped
         if unheard and await self._tells(heard.turn, "stop"):
-            self._messenger.later(self._messenger.say(heard.where.id, NOTHING))
+            self._messenger.later(self._messenger.say(heard.where.id, NOTHING_TO_STOP))
 
     async def _tells(self, turn: Turn, about: str) -> bool:
         """Whether who wrote a message is told why nothing comes of it: once in a while, however often they write."""

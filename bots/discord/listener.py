@@ -23,6 +23,7 @@ from bots.discord.settings import DiscordSettings
 from bots.discord.store import DiscordStore
 from bots.discord.typing import Typists
 from bots.discord.venue import contact_in, open_venue
+from bots.listening import QUESTION_GONE, press
 from core import metrics
 from core.assistant import NOT_ASKED, Confirmation, days
 from core.errors import StorageError
@@ -34,7 +35,6 @@ from core.types import MessageRef
 
 log = structlog.get_logger()
 
-GONE = "I no longer have that question. Please ask it again."
 OVER = "Discord no longer lets me change that message. Please ask again."
 NOT_YOURS = "Only the person who asked, or somebody who can manage messages, can do that."
 THANKS = "Thank you, noted."
@@ -46,7 +46,7 @@ WELCOME = (
 
 
 class DiscordListener(Messenger):
-    """Turns events into turns, for those who may ask. It is the ``PressHandler`` of ``bots.discord.buttons``."""
+    """Turns events into turns, for those who can ask. It is the ``PressHandler`` of ``bots.discord.buttons``."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class DiscordListener(Messenger):
             await self.queue.stop(handle.turn, STOPPED)  # if it is done, its last edit is about to show that
             return ""
 
-        await self.press(interaction, end())
+        await self._press(interaction, end())
 
     async def forget(self, interaction: discord.Interaction, handle: Handle) -> None:
         """See ``bots.discord.buttons.PressHandler``."""
@@ -133,9 +133,9 @@ class DiscordListener(Messenger):
                 return OVER
             pressed = MessageRef(str(message.channel.id), str(message.id))
             receipt = await self.queue.retry(handle.key, handle.turn, pressed, str(interaction.user.id))
-            return GONE if receipt.status == "gone" else receipt.note if receipt.refused else ""
+            return QUESTION_GONE if receipt.status == "gone" else receipt.note if receipt.refused else ""
 
-        await self.press(interaction, ask())
+        await self._press(interaction, ask())
 
     async def rate(self, interaction: discord.Interaction, handle: Handle, mark: str) -> None:
         """See ``bots.discord.buttons.PressHandler``."""
@@ -146,16 +146,11 @@ class DiscordListener(Messenger):
             log.info("feedback received", turn=tag(handle.turn), mark=mark)
             return THANKS
 
-        await self.press(interaction, keep())
+        await self._press(interaction, keep())
 
-    async def press(self, interaction: discord.Interaction, work: Awaitable[str]) -> None:
-        """Do what a button is for, acknowledge it, and tell who pressed it what there is to say."""
-        try:
-            async with in_time():
-                say = await work
-        except StorageError as error:
-            log.warning("button press failed", error=str(error))
-            say = StorageError.plain
+    async def _press(self, interaction: discord.Interaction, work: Awaitable[str]) -> None:
+        """Do what a button is for, acknowledge it, and tell the person who pressed it what there is to say."""
+        say = await press(work)
         if say:
             await self.whisper(interaction, say)
         else:
@@ -199,6 +194,6 @@ class DiscordListener(Messenger):
             self.later(self.say(str(channel.id), WELCOME.format(bot=self.me.id, kept=kept)))
 
     def _may_manage(self, interaction: discord.Interaction, handle: Handle) -> bool:
-        """Who asked, somebody who may manage messages, or who runs us."""
+        """Whether a person is the asker, can manage messages, or is an admin."""
         user = interaction.user.id
         return user == handle.author or interaction.permissions.manage_messages or str(user) in self.settings.admins

@@ -2,8 +2,8 @@
 
 Bolt acknowledges an envelope when the listener has returned (``process_before_response``), so a listener only decides
 and stores: put the turn into the queue, return. If that cannot be done in time it raises, nothing is acknowledged, and
-Slack delivers again; buttons are not delivered again, so whoever pressed one is told. Everything that calls Slack
-happens in tasks of our own.
+Slack delivers again; buttons are not delivered again, so the person who pressed one is told. Everything that calls
+Slack happens in tasks of our own.
 """
 
 from __future__ import annotations
@@ -18,6 +18,16 @@ import structlog
 from slack_bolt.app.async_app import AsyncApp
 
 from bots.background import BackgroundTasks
+from bots.listening import (
+    NOT_FOR_PERSON,
+    NOT_IN_CHANNEL,
+    NOTHING_TO_STOP,
+    QUESTION_GONE,
+    UNREAD_FILES,
+    follow_change,
+    press,
+    stop_answer,
+)
 from bots.slack.choices import SettingsForm, offer
 from bots.slack.cleanup import Cleanup
 from bots.slack.editor import FORGET, RETRY, STOP, own_message
@@ -38,26 +48,22 @@ from bots.slack.surface import SlackSurface
 from bots.slack.text import escape, without_mention
 from core import metrics
 from core.assistant import NOT_ASKED, Confirmation, days, is_settings, is_stop
-from core.errors import StorageError
 from core.memory import Memory
 from core.metrics import turn_fields
-from core.turns import STOPPED, TOLD_AGAIN_SECONDS, WITHDRAWN, RedisTurnQueue, crash_point, in_time
+from core.turns import STOPPED, TOLD_AGAIN_SECONDS, RedisTurnQueue, crash_point, in_time
 from core.types import MessageRef, Turn
 
 log = structlog.get_logger()
 
 
-UNREAD = "I can't read files yet, only text, so I haven't looked at {files}."
 EXTERNAL, CHANNEL, PERSON = "in channels that are shared with another organisation", "in this channel", "you"
 """Why somebody is not answered."""
 REFUSED = {
     EXTERNAL: "I'm not enabled in channels that are shared with another organization. Ask {contact} to change that.",
-    CHANNEL: "I'm not enabled in this channel. Ask {contact} to add it.",
-    PERSON: "I'm not enabled for you here. Ask {contact} to add you.",
+    CHANNEL: NOT_IN_CHANNEL,
+    PERSON: NOT_FOR_PERSON,
 }
-GONE = "I no longer have that question. Please ask it again."
 FORM_OFFERED = "Change settings"
-NOTHING = "I'm not writing an answer for you right now."
 NOT_YOURS = "Only the person who asked can stop this answer."
 
 
@@ -150,12 +156,12 @@ class SlackListener(BackgroundTasks):
             receipt = await self._queue.retry(pressed.key, turn, MessageRef(channel, pressed.ts), user)
             if receipt.refused:
                 return receipt.note if await self._queue.tells(receipt, user) else ""
-            return GONE if receipt.status == "gone" else ""
+            return QUESTION_GONE if receipt.status == "gone" else ""
 
         return await self._press(ack, again(), channel, user, pressed.thread)
 
     async def stop(self, ack: Callable[[], Awaitable[None]], body: dict[str, Any], action: dict[str, Any]) -> None:
-        """The Stop button: the text so far stays. For who asked, and admins."""
+        """The Stop button: the text so far stays. For the asker, and admins."""
         pressed = read_press(body, action, names=2)
         if pressed is None:
             return await ack()
@@ -203,11 +209,11 @@ class SlackListener(BackgroundTasks):
             return
         if is_stop(turn.text):
             if not await self._end(turn):
-                await self._refuse(turn, NOTHING, about="stop")
+                await self._refuse(turn, NOTHING_TO_STOP, about="stop")
             return
         if not turn.text.strip() and await self._is_file_alone(turn, files):
             if files:
-                await self._refuse(turn, UNREAD.format(files=files), about="files")
+                await self._refuse(turn, UNREAD_FILES.format(files=files), about="files")
             return
         await self._submit(turn, files)
 
@@ -221,7 +227,7 @@ class SlackListener(BackgroundTasks):
             # The same message came first as app_mention, which does not tell of files.
             await self._queue.amend(turn.id, files=files)
         if files and not receipt.refused and await self._queue.first(f"{turn.id}:files"):
-            self.later(self._whisper(channel, user, thread, UNREAD.format(files=files)))
+            self.later(self._whisper(channel, user, thread, UNREAD_FILES.format(files=files)))
         # Both events of one message are refused where one is.
         if receipt.note and (receipt.accepted or await self._queue.tells(receipt, user)):
             self.later(self._whisper(channel, user, thread, receipt.note))
@@ -239,7 +245,7 @@ class SlackListener(BackgroundTasks):
         # The second event of a message, or a redelivery, would end what is answered next.
         if await self._queue.happened(asked.id):
             return True
-        stopped = await self._stop_for(asked)
+        stopped = await stop_answer(self._queue, asked)
         # Marked when it is done: what fails is delivered again.
         return not await self._queue.first(asked.id) or stopped
 
@@ -250,25 +256,11 @@ class SlackListener(BackgroundTasks):
             return True
         return await self._queue.happened(asked.id)
 
-    async def _stop_for(self, asked: Turn) -> bool:
-        """End the answer that is being written for a person where they say so. False if there is none."""
-        running = await self._queue.running(asked.lane)
-        if not running and asked.root:
-            running = await self._queue.find(asked.root)
-        if not running or running.author.id != asked.author.id:
-            return False
-        return await self._queue.stop(running.id, STOPPED)
-
     async def _press(
         self, ack: Callable[[], Awaitable[None]], work: Awaitable[str], channel: str, user: str, thread: str
     ) -> None:
-        """Do what a button is for, acknowledge it, and tell who pressed it what there is to say."""
-        try:
-            async with in_time():
-                say = await work
-        except StorageError as error:
-            log.warning("button press failed", error=str(error))
-            say = StorageError.plain  # filled in by _whisper
+        """Do what a button is for, acknowledge it, and tell the person who pressed it what there is to say."""
+        say = await press(work)
         await ack()
         if say:
             self.later(self._whisper(channel, user, thread, say))
@@ -293,22 +285,12 @@ class SlackListener(BackgroundTasks):
 
     async def _follow(self, change: Changed) -> None:
         """An edited or deleted message: what is remembered of it, or is about to be, follows."""
-        if change.text is None:
-            await self._queue.stop(change.message, WITHDRAWN)
-            withdrawn = [self._memory.withdraw(key, change.message, said=change.said) for key in change.keys]
-            await asyncio.gather(
-                *withdrawn, *(self._queue.correct_kept(key, change.message, None) for key in change.keys)
-            )
-            return
-        bot, typed = self._surface.bot, without_mention(change.text, self._surface.bot)
-        text = await self._surface.understand_correction(typed, change.files)
-        # An edit that comes before its message is kept only if the message is for us.
-        early = change.direct or f"<@{bot}" in change.text
-        await self._queue.amend(change.message, text=typed, at=change.at, early=early)
-        times = {"at": change.at, "said": change.said}
-        corrected = [self._memory.correct(key, change.message, text, **times) for key in change.keys]
-        kept = [self._queue.correct_kept(key, change.message, typed, at=change.at) for key in change.keys]
-        await asyncio.gather(*corrected, *kept)
+        reads, early, bot = "", False, self._surface.bot
+        if change.text is not None:
+            early = change.direct or f"<@{bot}" in change.text
+            change = replace(change, text=without_mention(change.text, bot))
+            reads = await self._surface.understand_correction(change.text or "", change.files)
+        await follow_change(self._queue, self._memory, change, reads, early=early)
 
     async def _whisper(
         self, channel: str, user: str, thread: str, text: str, blocks: list[dict[str, Any]] | None = None

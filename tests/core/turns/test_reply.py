@@ -22,11 +22,9 @@ from core.turns.lease import Lease
 from core.turns.queue import RedisTurnQueue
 from core.turns.reply import NOT_ALLOWED_THERE, REPLY_REFUSED, STOPPED, WITHDRAWN, WOULD_HAVE_POSTED, Reply
 from core.types import Author, ConversationKey, Ending, ModelLimits, Outcome, Turn
-from tests.core.turns.test_worker import Town, tgi, town
+from tests.core.turns.office import Town
 from tests.doubles.tgi import TgiDouble
 from tests.waiting import wait_until
-
-__all__ = ["tgi", "town"]  # fixtures
 
 CHANNEL = ConversationKey("slack", "T1", "C1")
 ANSWER = "a word " * 30

@@ -10,11 +10,9 @@ import redis.asyncio
 from core.store.keys import Keys
 from core.turns.reply import WITHDRAWN
 from core.types import MessageRef
-from tests.core.turns.test_worker import CHANNEL, LONG, Office, Town, ask, office, tgi, town
+from tests.core.turns.office import CHANNEL, LONG, Office, Town, ask
 from tests.doubles.tgi import TgiDouble
 from tests.waiting import wait_until
-
-__all__ = ["office", "tgi", "town"]  # fixtures
 
 
 @pytest.fixture
