@@ -119,7 +119,7 @@ def build_memory(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> Any:
 
     shown = [facts, messages, prompt]
     gr.on([again.click, channel.change], look, [channel, search], shown, **QUICK)
-    # By itself, so that whoever types on while something is looked for sees what they typed last.
+    # An event of its own, so that a person who types during a search sees the result of their last letter.
     search.change(look, [channel, search], shown, **QUICK, trigger_mode="always_last")
     save.click(pack, [channel], [exported, filename], **QUICK).then(None, [exported, filename], None, js=SAVE)
     clear.click(desk.ask_first, [channel], [confirm, question], **SAYS)
