@@ -1,4 +1,4 @@
-"""The second tab: one completion of one prompt, without memory or template, as the model itself goes on."""
+"""The second tab: the model continues one text, without memory or template."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import gradio as gr
 from bots.web.completion import Completion
 from bots.web.markup import escape
 from core.models import Deadlines, Models
-from core.types import GenerationRequest, Message, Prompt, Role
+from core.types import GenerationRequest, Prompt
 
 
 def build_complete(models: Models, deadlines: Deadlines, tell: Callable[[str], str]) -> None:
@@ -45,12 +45,9 @@ def build_complete(models: Models, deadlines: Deadlines, tell: Callable[[str], s
             yield "", _line("Write a prompt first.")
             return
         stop_it(request)
-        asked = GenerationRequest(
-            Prompt((Message(Role.USER, prompt),), (), lambda: prompt), int(tokens), temperature=float(temperature)
-        )
-        asks = next((one for one in models.models if one.name == chosen), models.models[0])
+        asked = GenerationRequest(Prompt.raw(prompt), int(tokens), temperature=float(temperature))
         session = str(request.session_hash)
-        completion = under_way[session] = Completion(asks.backend, asked, deadlines)
+        completion = under_way[session] = Completion(models.find(chosen).backend, asked, deadlines)
         try:
             async with aclosing(completion.watch()) as looks:
                 async for written, standing in looks:

@@ -48,8 +48,7 @@ async def recollect(core: Core, visitor: Visitor, channel: str) -> Recollection:
     conversation = await core.memory.load(key)
     kept = await core.memory.describe(key)
     answer_settings = assistant.answer_settings.with_choices(conversation.settings)
-    models = {model.name: model for model in reversed(core.models.models)}
-    model = models.get(answer_settings.model, core.models.models[0])
+    model = core.models.find(answer_settings.model)
     budget = await model.budget(answer_settings)
     budget = replace(budget, prompt=model.calibration.room(budget.prompt))
     question = Message(Role.USER, NEXT, author=visitor.author)
