@@ -395,6 +395,11 @@ class Prompt:
     chat: Callable[[], Sequence[tuple[Role, str]]] | None = None
     control_tokens: tuple[str, ...] = ()
 
+    @classmethod
+    def raw(cls, text: str, stops: Sequence[str] = ()) -> Self:
+        """A text that the model continues as it stands: no memory, no template."""
+        return cls((Message(Role.USER, text),), tuple(stops), lambda: text)
+
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:

@@ -1,4 +1,4 @@
-"""discord.py's client: what it tells us, with its caches off, led to where the settings say."""
+"""discord.py's client, without caches: its events go to the listener, its calls to the addresses in the settings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_WAIT_SECONDS = 30.0
 
 
 class _Events:
-    """What discord.py calls when something happens; ``listener`` is set while we listen."""
+    """Events of discord.py; ``listener`` and ``gateway`` are set while we listen."""
 
     listener: DiscordListener | None = None
     gateway: Gateway | None = None
@@ -72,8 +72,8 @@ class _Events:
         log.exception("event handler failed", what=name)  # noqa: LOG004 - discord.py is handling one
 
 
-class _One(_Events):
-    """What it calls about a connection."""
+class _OneConnection(_Events):
+    """Events of a connection."""
 
     async def on_connect(self) -> None:
         if self.gateway:
@@ -92,8 +92,8 @@ class _One(_Events):
             self.gateway.lost()
 
 
-class _Several(_Events):
-    """What it calls about connections, of which each breaks, resumes and begins anew by itself."""
+class _SeveralConnections(_Events):
+    """Events of connections, each of which breaks, resumes and begins anew on its own."""
 
     async def on_shard_connect(self, shard: int) -> None:
         if self.gateway:
@@ -112,11 +112,11 @@ class _Several(_Events):
             self.gateway.lost(shard)
 
 
-class Client(_One, discord.Client):
+class Client(_OneConnection, discord.Client):
     """One connection."""
 
 
-class ShardedClient(_Several, discord.AutoShardedClient):
+class ShardedClient(_SeveralConnections, discord.AutoShardedClient):
     """Several connections."""
 
 
@@ -139,8 +139,8 @@ def intents(settings: DiscordSettings) -> discord.Intents:
 
 
 def options(settings: DiscordSettings) -> dict[str, Any]:
-    """For ``discord.Client``: nothing is cached that Redis or the next event tells us."""
-    lead(settings)
+    """Arguments of ``discord.Client``: nothing is cached that Redis or the next event tells us."""
+    _use_addresses(settings)
     # Its log repeats what ours says, and in debug the text of messages.
     logging.getLogger("discord").setLevel(logging.ERROR)
     return {
@@ -154,8 +154,8 @@ def options(settings: DiscordSettings) -> dict[str, Any]:
     }
 
 
-def lead(settings: DiscordSettings) -> None:
-    """Lead the library to another API or gateway: a REST proxy, or a double."""
+def _use_addresses(settings: DiscordSettings) -> None:
+    """Use another API or gateway: a REST proxy, or a test double."""
     if settings.discord_api_url:
         Route.BASE = settings.discord_api_url.rstrip("/")
     if settings.discord_gateway_url:

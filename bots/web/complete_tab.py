@@ -1,4 +1,4 @@
-"""The second tab: one completion of one prompt, without memory or template, as the model itself goes on."""
+"""The second tab: the model continues one text, without memory or template."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bots.web.completion import Completion
 from bots.web.markup import escape
 from bots.web.people import PRIVATE
 from core.models import Deadlines, Models
-from core.types import GenerationRequest, Message, Prompt, Role
+from core.types import GenerationRequest, Prompt
 
 
 def build_complete(models: Models, deadlines: Deadlines, desk: ChatDesk) -> None:
@@ -56,14 +56,9 @@ def build_complete(models: Models, deadlines: Deadlines, desk: ChatDesk) -> None
         if receipt.refused:
             yield "", _line(desk.tell(receipt.note))
             return
-        asked = GenerationRequest(
-            Prompt((Message(Role.USER, prompt),), (), lambda: prompt), int(tokens), temperature=float(temperature)
-        )
-        asks = next((one for one in models.models if one.name == chosen), models.models[0])
-        session = str(request.session_hash)
-        completion = under_way[session] = Completion(
-            asks.backend, asked, deadlines, partial(desk.queue.charge, key, visitor.id)
-        )
+        asked = GenerationRequest(Prompt.raw(prompt), int(tokens), temperature=float(temperature))
+        session, charge = str(request.session_hash), partial(desk.queue.charge, key, visitor.id)
+        completion = under_way[session] = Completion(models.find(chosen).backend, asked, deadlines, charge)
         try:
             async with aclosing(completion.watch()) as looks:
                 async for written, standing in looks:

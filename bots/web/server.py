@@ -208,7 +208,7 @@ class _Counted:
             if self._bytes <= MOST_BODY:
                 return message
             if not self._answered:
-                # Without hanging up, the server would go on reading, and throw it away.
+                # Without closing the connection, the server would continue to read, and discard it.
                 refusal = PlainTextResponse(TOO_LARGE, 413, headers={"Connection": "close"})
                 await refusal(self._scope, self._receive, self._send)
         return {"type": "http.disconnect"}

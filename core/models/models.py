@@ -203,12 +203,15 @@ class Models:
         """The names that people can choose from."""
         return [model.name for model in self.models if model.name]
 
+    def find(self, chosen: str | None) -> Model:
+        """The model of that name; the first where there is none."""
+        return next((model for model in self.models if model.name == chosen), self.models[0])
+
     async def label(self, chosen: str = "") -> str:
         """The name of the model that is asked first, where people chose ``chosen``; "" if it is not known in time."""
-        model = next((one for one in self.models if one.name == chosen), self.models[0])
         try:
             async with asyncio.timeout(LABEL_TIMEOUT):
-                return await model.label()
+                return await self.find(chosen).label()
         except TimeoutError:
             return ""
 
