@@ -133,7 +133,7 @@ pins:
 resolved-test: .venv/made.stamp .venv/redis.stamp
 	@test -x .venv/resolved/bin/pytest || { $(PYTHON) -m venv .venv/resolved && \
 		.venv/resolved/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'; }
-	@.venv/resolved/bin/python -m pytest -p xdist -n 0 tests/contracts/test_backend.py $(ARGS)
+	@.venv/resolved/bin/python -m pytest -p xdist -n 0 tests/contracts/test_backend.py tests/contracts/test_tgi.py $(ARGS)
 
 # Needs Chromium; what they show is the page, and what answers is a double.
 pictures: .venv/dev.stamp .venv/redis.stamp

@@ -13,7 +13,7 @@ from bots.commands import config as config_cli
 from bots.commands import memory as memory_cli
 from bots.commands import prompt as prompt_cli
 from bots.commands import queue as queue_cli
-from bots.console.streams import give_stdout_up, open_streams, say
+from bots.console.streams import discard_stdout, open_streams, say
 from bots.console.usage import OPERATE, SET_UP, START, Command, Group
 from bots.platforms import PLATFORMS, configured, load_all_settings, platform_names, without_account
 from core.causes import cause
@@ -21,7 +21,7 @@ from core.errors import ParleyError, PlatformUnauthorized, SettingsError
 from core.settings import Settings
 from core.version import parley_version
 
-SILENCE = (
+NOTHING_TO_DO = (
     "Nothing to do: no platform is set up ({tokens}), and the input was empty. `parley doctor` says what is missing; "
     "`parley run web` shows the page."
 )
@@ -121,7 +121,7 @@ def run(
     if not names and not configured(settings):
         names = [platform.name for platform in without_account() if platform.installed()][:1]
         if not (sys.stdin.isatty() and names):
-            _chat(settings, silence=SILENCE.format(tokens=tokens_in_words()))
+            _chat(settings, if_empty=NOTHING_TO_DO.format(tokens=tokens_in_words()))
     # `bots.startup` tells a person at a terminal what happens; who wants the log there sets LOG_LEVEL.
     wanted = "log_level" in settings.model_fields_set or not sys.stderr.isatty()
     configure_logging(settings.log_level if wanted else "warning")
@@ -209,12 +209,12 @@ def _settings() -> Settings:
     return load_all_settings()
 
 
-def _chat(settings: Settings, *, silence: str = "") -> NoReturn:
+def _chat(settings: Settings, *, if_empty: str = "") -> NoReturn:
     from bots.log import configure_logging
     from bots.terminal.talk import chat_in_terminal
 
     configure_logging("debug" if settings.log_level == "debug" else "error")
-    raise typer.Exit(asyncio.run(chat_in_terminal(settings, silence=silence)))
+    raise typer.Exit(asyncio.run(chat_in_terminal(settings, if_empty=if_empty)))
 
 
 def _quiet_settings() -> Settings:
@@ -249,7 +249,7 @@ def main() -> None:
         say(str(error), error.remedy)
         sys.exit(2 if isinstance(error, (SettingsError, PlatformUnauthorized)) else 1)
     except OSError as error:
-        give_stdout_up()
+        discard_stdout()
         if not isinstance(error, BrokenPipeError):  # a reader that left needs no message
             where = f"{error.filename}: " if error.filename else ""
             say(f"Stopped: {where}{error.strerror or cause(error)}.")

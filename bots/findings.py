@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-DEADLINE = 8.0
-"""Seconds for each thing that is tried over a network."""
+CHECK_TIMEOUT = 8.0
+"""Seconds that each step of a check over a network may take."""
 BUG = "This is a bug in Parley. Please report it, with this line and the output of `parley --version`."
 EXAMPLE = ". Example: "
 """Between what is wrong with a setting and what it could look like."""
@@ -35,6 +35,21 @@ class Check:
     def ok(self) -> bool:
         """Whether it is good enough to run; a warning is."""
         return self.level != "error"
+
+
+FAR_OFF = 30.0
+"""Seconds that a clock may differ from a platform's; one that is synchronized is never off by this much."""
+SET_CLOCK = (
+    "Set this machine's clock, and let it synchronize (NTP): timedatectl set-ntp true (systemd-timesyncd, chrony)."
+)
+
+
+def clock_check(name: str, platform: str, ahead: float | None) -> list[Check]:
+    """That this machine's clock is so many seconds ahead of a platform's; nothing where they agree, or none is told."""
+    if ahead is None or abs(ahead) < FAR_OFF:
+        return []
+    found = f"this machine's clock is {abs(ahead):,.0f} s {'ahead of' if ahead > 0 else 'behind'} {platform}'s"
+    return [Check(name, "warning", f"{platform}, clock", found, SET_CLOCK)]
 
 
 Say = Callable[[Check], None]

@@ -40,12 +40,12 @@ def _without_login(word: re.Match[str]) -> str:
 
 
 def _redacted(_logger: Any, _method: str, line: Any) -> str:
-    """The last step of both ways to a line: what came before is a line already."""
+    """The last processor, for our lines and for those of libraries."""
     return redact(line)
 
 
-class Brief(logging.Filter):
-    """What libraries log, without tracebacks: they carry what was at hand, and messages may be among it."""
+class NoTracebacks(logging.Filter):
+    """Takes tracebacks out of what libraries log: they may quote messages."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite a record in place."""
@@ -83,5 +83,5 @@ def configure_logging(level: str) -> None:
     handler = logging.StreamHandler()
     last = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *traceback, renderer, _redacted]
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))
-    handler.addFilter(Brief())
+    handler.addFilter(NoTracebacks())
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)

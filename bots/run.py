@@ -15,10 +15,10 @@ from structlog.contextvars import bind_contextvars
 from bots.assembly import Core, open_core
 from bots.duties import Duties
 from bots.health.health import Health, model_probe, redis_probe
-from bots.health.presence import telling
+from bots.health.presence import publishing_status
 from bots.platform import OpenPlatform, Start
 from bots.platforms import PLATFORMS, configured, find_platform
-from bots.startup import Notices, in_words
+from bots.startup import Notices, model_in_words
 from bots.stopping import Stopping
 from core import metrics
 from core.pacing import CallBudgets
@@ -45,7 +45,7 @@ async def run(settings: Settings, todo: Duties, *, browser: bool = False) -> Non
 
     def stop() -> None:
         notices.stopping(settings.grace)
-        stopping.ask()
+        stopping.request()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -58,9 +58,9 @@ async def run(settings: Settings, todo: Duties, *, browser: bool = False) -> Non
             declare(platform.stored_keys())
         with notices.waiting("connecting to Redis" if settings.redis_url else "starting Redis"):
             core = await stack.enter_async_context(open_core(settings))
-        health.probe("redis", redis_probe(core.redis))
-        health.probe("model", model_probe(core.models))
-        health.gauge(partial(measure_backlog, core.redis, list(todo.platforms)))
+        health.add_probe("redis", redis_probe(core.redis))
+        health.add_probe("model", model_probe(core.models))
+        health.add_gauge(partial(measure_backlog, core.redis, list(todo.platforms)))
         log.info("starting", version=parley_version(), model=settings.backend, **asdict(todo))
         budgets = CallBudgets(core.redis)
         stack.push_async_callback(budgets.aclose)
@@ -82,8 +82,8 @@ async def run(settings: Settings, todo: Duties, *, browser: bool = False) -> Non
             if opened:
                 platforms[name] = opened
                 if name in todo.listens:
-                    health.serves(name, opened)
-        if not stopping.asked.is_set():
+                    health.add_platform(name, opened)
+        if not stopping.requested.is_set():
             await _serve(core, todo, platforms, stopping=stopping, health=health, notices=notices)
     log.info("stopped")
 
@@ -118,18 +118,18 @@ async def _serve(
                 with notices.waiting(f"connecting to {find_platform(name).called}"):
                     await listeners.enter_async_context(platforms[name].listening(queue, core.memory, core.redis))
             heard = {name: platforms[name] for name in todo.listens}
-            await listeners.enter_async_context(telling(core.redis, queue.worker, heard))
+            await listeners.enter_async_context(publishing_status(core.redis, queue.worker, heard))
             health.started()
             if todo.answers:
                 worker.start()
-                health.gauge(partial(_count_leases, worker))
+                health.add_gauge(partial(_count_leases, worker))
                 for loop, last in worker.progress().items():
-                    listeners.enter_context(health.progressing(loop, last))
+                    listeners.enter_context(health.watch_loop(loop, last))
             notices.ready(*_does(core, todo, platforms), page=_page(todo, platforms))
-            await stopping.asked.wait()
+            await stopping.requested.wait()
             health.stopping()
     finally:
-        await worker.drain(settings.grace, stopping.hurried)
+        await worker.drain(settings.grace, stopping.at_once)
 
 
 def _does(core: Core, todo: Duties, platforms: Mapping[str, OpenPlatform]) -> list[str]:
@@ -137,7 +137,7 @@ def _does(core: Core, todo: Duties, platforms: Mapping[str, OpenPlatform]) -> li
     places = [platforms[name].place for name in todo.listens]
     if not todo.answers:
         return [*places, "takes messages, workers answer them"]
-    called = in_words(core.settings, core.models.names)
+    called = model_in_words(core.settings, core.models.names)
     if not todo.listens:
         places = [f"worker for {', '.join(find_platform(name).called for name in todo.answers)}"]
     return [called, *places]

@@ -76,7 +76,7 @@ class Notices:
             say(line)
 
 
-def in_words(settings: Settings, names: Sequence[str] = ()) -> str:
+def model_in_words(settings: Settings, names: Sequence[str] = ()) -> str:
     """Which model answers, with nothing secret; ``names`` are those in the table of models."""
     if named := [name for name in names if name]:
         return f"model{'s' * (len(named) > 1)} {', '.join(named)}"

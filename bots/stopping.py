@@ -19,15 +19,15 @@ CONNECT_RETRY_SECONDS = (1, 2, 4, 8, 15, 30)
 
 
 class Stopping:
-    """A request to stop the process: the first lets running answers finish, the second stops at once."""
+    """Requests to stop the process: the first lets running answers finish, the second stops at once."""
 
     def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.hurried = asyncio.Event()
+        self.requested = asyncio.Event()
+        self.at_once = asyncio.Event()
 
-    def ask(self) -> None:
-        """Ask, or ask once more."""
-        (self.hurried if self.asked.is_set() else self.asked).set()
+    def request(self) -> None:
+        """Request it, or request it once more."""
+        (self.at_once if self.requested.is_set() else self.requested).set()
 
     async def connect(self, platform: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
         """Do what a start needs, again and again while a platform is away; None if we are asked to stop meanwhile.
@@ -36,7 +36,7 @@ class Stopping:
             PlatformError: trying again would not help.
         """
         for attempt in count():
-            task, stop = asyncio.create_task(work()), asyncio.create_task(self.asked.wait())
+            task, stop = asyncio.create_task(work()), asyncio.create_task(self.requested.wait())
             try:
                 await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
                 if task.done():
@@ -50,6 +50,6 @@ class Stopping:
                 stop.cancel()
                 task.cancel()
                 await asyncio.gather(task, stop, return_exceptions=True)
-            if self.asked.is_set():
+            if self.requested.is_set():
                 break
         return None

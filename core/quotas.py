@@ -1,7 +1,8 @@
 """How much may be asked for, by whom: as settings say it, as the queue's script counts it, as people read it.
 
 A person's quota counts what they ask anywhere on a platform, a channel's what is asked in it and its threads, a
-workspace's everything. Admins are exempt: what they ask is not counted.
+workspace's everything. Admins are exempt: what they ask is not counted. Every way to make a model work counts:
+questions, Retry and Regenerate (for whoever presses it), and completions on the page. Commands cost no model, and none.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, Self, get_args
 from urllib.parse import quote
 
-from core.types import Turn
+from core.types import ConversationKey
 
 Scope = Literal["user", "channel", "workspace"]
 Measure = Literal["turns", "tokens", "queued"]
@@ -76,21 +77,21 @@ class Quotas:
     workspace: Quota = NO_QUOTA
     admins: frozenset[str] = frozenset()
 
-    def scopes(self, turn: Turn) -> Sequence[tuple[str, int | None, int | None, int | None]]:
-        """What a turn counts for: names without white space, each with turns, tokens and queued turns at the most."""
-        return [(_name(scope, turn), q.turns, q.tokens, q.queued) for scope, q in self._limits(turn)]
+    def scopes(self, key: ConversationKey, person: str) -> Sequence[tuple[str, int | None, int | None, int | None]]:
+        """What somebody's question counts for: names without white space, each with turns, tokens and queued turns."""
+        return [(_name(scope, key, person), q.turns, q.tokens, q.queued) for scope, q in self._limits(person)]
 
-    def explain(self, number: int, measure: str, seconds: int, turn: Turn) -> str:
-        """What the author of a turn reads who reached ``measure`` of the scope of that number in ``scopes``.
+    def explain(self, number: int, measure: str, seconds: int, person: str) -> str:
+        """What somebody reads who reached ``measure`` of the scope of that number in ``scopes``.
 
         It is for ``core.policy.Venue.tell``, which knows whom to ask.
         """
-        scope, quota = self._limits(turn)[number]
+        scope, quota = self._limits(person)[number]
         found = next(name for name in get_args(Measure) if name == measure)
         return reached(scope, found, getattr(quota, found), seconds)
 
-    def _limits(self, turn: Turn) -> list[tuple[Scope, Quota]]:
-        if turn.author.id in self.admins:
+    def _limits(self, person: str) -> list[tuple[Scope, Quota]]:
+        if person in self.admins:
             return []
         # The narrowest first: who reaches two limits is told of their own.
         limits: list[tuple[Scope, Quota]] = [
@@ -137,10 +138,9 @@ def _read(part: str) -> tuple[str, int]:
     return measure, number
 
 
-def _name(scope: Scope, turn: Turn) -> str:
-    key = turn.key
+def _name(scope: Scope, key: ConversationKey, person: str) -> str:
     parts = {
-        "user": (key.platform, turn.author.id),
+        "user": (key.platform, person),
         "channel": (key.platform, key.workspace, key.channel),
         "workspace": (key.platform, key.workspace),
     }[scope]

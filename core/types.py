@@ -386,14 +386,19 @@ class Prompt:
 
     Raw servers take ``text()``; those that template by themselves take ``chat()``, roles and guarded words, or
     ``text()`` where there is none. Both are made when asked for. ``messages`` is what was said, as it was said.
-    ``stops`` end the answer and are never part of it; nor does it show any of ``controls``, the template's own strings.
+    ``stops`` end the answer and are never part of it; nor does it show any of the template's own ``control_tokens``.
     """
 
     messages: tuple[Message, ...]
     stops: tuple[str, ...]
     text: Callable[[], str]
     chat: Callable[[], Sequence[tuple[Role, str]]] | None = None
-    controls: tuple[str, ...] = ()
+    control_tokens: tuple[str, ...] = ()
+
+    @classmethod
+    def raw(cls, text: str, stops: Sequence[str] = ()) -> Self:
+        """A text that the model continues as it stands: no memory, no template."""
+        return cls((Message(Role.USER, text),), tuple(stops), lambda: text)
 
 
 @dataclass(frozen=True, slots=True)

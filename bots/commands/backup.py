@@ -20,7 +20,7 @@ from core.errors import BackupError
 if TYPE_CHECKING:
     from core.archive import Header, How, Writer
 
-WHY = {"unchanged": "already here", "expired": "too old to be kept", "forgotten": "forgotten since"}
+REASONS_LEFT_OUT = {"unchanged": "already here", "expired": "too old to be kept", "forgotten": "forgotten since"}
 """Why a conversation was not put back, in words."""
 
 Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
@@ -116,7 +116,7 @@ def restore(
 
 def left_out(counts: Mapping[str, int]) -> str:
     """Which conversations of a file were not put back, and why; a sentence for each reason."""
-    skipped = ((many(counts[what], "conversation"), words) for what, words in WHY.items() if counts[what])
+    skipped = ((many(counts[what], "conversation"), words) for what, words in REASONS_LEFT_OUT.items() if counts[what])
     return "".join(f" Left out: {many_of_them}, {words}." for many_of_them, words in skipped)
 
 
@@ -128,7 +128,7 @@ async def put_back(store: Store, file: Path, how: How | None) -> dict[str, int]:
     """
     from core.archive import read_backup
 
-    counts = dict.fromkeys(("written", "merged", *WHY, "removed"), 0)
+    counts = dict.fromkeys(("written", "merged", *REASONS_LEFT_OUT, "removed"), 0)
     with read_backup(file) as whole:
         if how is None and not await store.archive.is_empty():
             raise BackupError(

@@ -16,11 +16,11 @@ from core.errors import GenerationError, SettingsError
 from core.models import generate
 from core.models.table import open_models
 from core.settings import Settings
-from core.types import Delta, Done, Ending, GenerationRequest, Message, Prompt, Role, Usage
+from core.types import Delta, Done, Ending, GenerationRequest, Prompt, Usage
 
-LARGEST = 4_000_000
+MAX_PROMPT_CHARACTERS = 4_000_000
 """Characters of a prompt; no model reads as many."""
-FINISHES = {Ending.COMPLETE: "stop", Ending.LENGTH: "length"}
+FINISH_REASONS = {Ending.COMPLETE: "stop", Ending.LENGTH: "length"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,8 @@ async def complete(settings: Settings, order: Order, *, as_json: bool = False) -
             known = [name for name in models.names if name]
             near = did_you_mean(order.model, known) if known else "MODELS_FILE is not set, so leave --model out."
             raise SettingsError(f"No model '{order.model}'. {near}")
-        model = next((one for one in models.models if one.name == order.model), models.models[0])
-        prompt = Prompt((Message(Role.USER, order.text),), tuple(order.stops), lambda: order.text)
         request = GenerationRequest(
-            prompt,
+            Prompt.raw(order.text, order.stops),
             order.max_new_tokens or asked.max_new_tokens,
             asked.temperature if order.temperature is None else order.temperature,
             order.top_p or asked.top_p,
@@ -62,7 +60,7 @@ async def complete(settings: Settings, order: Order, *, as_json: bool = False) -
         pieces: list[str] = []
         ending, usage = Ending.COMPLETE, Usage()
         try:
-            async with aclosing(generate(model.backend, request, asked.deadlines)) as stream:
+            async with aclosing(generate(models.find(order.model).backend, request, asked.deadlines)) as stream:
                 async for item in stream:
                     if isinstance(item, Delta):
                         pieces.append(item.text)
@@ -79,7 +77,7 @@ async def complete(settings: Settings, order: Order, *, as_json: bool = False) -
     if as_json:
         found = {
             "text": "".join(pieces),
-            "finish_reason": FINISHES.get(ending, "stop"),
+            "finish_reason": FINISH_REASONS.get(ending, "stop"),
             "prompt_tokens": usage.prompt_tokens,
             "completion_tokens": usage.completion_tokens,
         }
@@ -94,9 +92,9 @@ def read_prompt(argument: str) -> str:
     Raises:
         SettingsError: there is nothing to complete, or too much.
     """
-    text = sys.stdin.buffer.read(LARGEST + 1).decode("utf-8", "replace") if argument == "-" else argument
+    text = sys.stdin.buffer.read(MAX_PROMPT_CHARACTERS + 1).decode("utf-8", "replace") if argument == "-" else argument
     if not text.strip():
         raise SettingsError('There is no text to complete. Example: parley complete "Once upon a time"')
-    if len(text) > LARGEST:
-        raise SettingsError(f"The text is too long: more than {LARGEST:,} characters")
+    if len(text) > MAX_PROMPT_CHARACTERS:
+        raise SettingsError(f"The text is too long: more than {MAX_PROMPT_CHARACTERS:,} characters")
     return text

@@ -18,7 +18,7 @@ from bots.platforms import all_settings
 from core.settings import Settings
 
 MASK = "…"
-WIDEST = 100
+MAX_VALUE_LENGTH = 100
 """Characters of a value in the table; ``--json`` has all of it."""
 
 
@@ -133,4 +133,4 @@ def _short(value: Any) -> str:
         case _:
             text = str(value)
     text = plain(text).replace("\n", " ").replace("\t", " ")
-    return text if len(text) <= WIDEST else text[: WIDEST - 1] + MASK
+    return text if len(text) <= MAX_VALUE_LENGTH else text[: MAX_VALUE_LENGTH - 1] + MASK

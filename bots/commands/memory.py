@@ -21,7 +21,7 @@ from core.errors import ParleyError
 if TYPE_CHECKING:  # the command line is read before anything that takes long to import is needed
     from core.archive import Record
 
-MOST_NAMES = 3
+MAX_NAMES_SHOWN = 3
 """Conversations that are named one by one before they are forgotten."""
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="As `parley memory ls` shows it. The end of it is enough.")]
@@ -178,7 +178,7 @@ def _meant(records: Sequence[Record], user: str) -> str:
     keys = {record.key for record in records}
     names = [str(key) for key in keys if key.parent not in keys]
     threads = len(keys) - len(names)
-    named = ", ".join(sorted(names)) if len(names) <= MOST_NAMES else many(len(names), "conversation")
+    named = ", ".join(sorted(names)) if len(names) <= MAX_NAMES_SHOWN else many(len(names), "conversation")
     whose = "its" if len(names) == 1 else "their"
     return f"{named} and {whose} {many(threads, 'thread')}" if threads else named
 

@@ -95,7 +95,7 @@ def cancel(turn: Turn, as_json: AsJson = False) -> None:
 
 def dead_ls(as_json: AsJson = False) -> None:
     """List the dead letters, and why each was given up."""
-    letters = _do(lambda operator, _: operator.letters())
+    letters = _do(lambda operator, _: operator.dead_letters())
     if as_json:
         print_json([_letter(letter) for letter in letters])
         return
@@ -152,7 +152,7 @@ async def _waiting(operator: Operator, wanted: str) -> str:
 async def _take(
     operator: Operator, wanted: str, every: bool, take: Callable[[DeadLetter], Awaitable[bool]]
 ) -> list[str]:
-    letters = {letter.name: letter for letter in await operator.letters()}
+    letters = {letter.name: letter for letter in await operator.dead_letters()}
     names = list(letters) if every else [_one(list(letters), wanted, DEAD)]
     return [name for name in names if await take(letters[name])]
 

@@ -16,7 +16,7 @@ from core.typos import nearest
 if TYPE_CHECKING:
     from rich.table import Table
 
-WIDEST = 1_000_000
+FILE_COLUMNS = 1_000_000
 """Columns of a table that goes into a file or a pipe: an id that is wrapped could not be searched for."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """All but tabs and line feeds; what joins letters and emoji (U+200C, U+200D) is none of them."""
@@ -47,7 +47,7 @@ def show(what: Table) -> None:
         Console(highlight=False).print(what, markup=False)
         return
     page = StringIO()
-    Console(file=page, highlight=False, force_terminal=False, width=WIDEST).print(what, markup=False)
+    Console(file=page, highlight=False, force_terminal=False, width=FILE_COLUMNS).print(what, markup=False)
     sys.stdout.writelines(f"{line.rstrip()}\n" for line in page.getvalue().removesuffix("\n").split("\n"))
 
 

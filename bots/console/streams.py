@@ -18,13 +18,13 @@ def open_streams() -> None:
         sys.stdout.reconfigure(errors="replace")
 
 
-def give_stdout_up() -> None:
-    """Send what is left in stdout's buffer to /dev/null, so that the flush at exit does not fail again."""
+def discard_stdout() -> None:
+    """Send the rest of stdout's buffer to /dev/null, so that the flush at exit does not fail again."""
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(*lines: str) -> None:
-    """Print lines on stderr; if nobody reads it any longer, do nothing."""
+    """Print lines on stderr; do nothing if nobody reads it any longer."""
     with suppress(OSError):
         print(*filter(None, lines), sep="\n", file=sys.stderr)  # noqa: T201 - for the person at the terminal

@@ -19,7 +19,7 @@ from core.settings import in_plain_words
 START, OPERATE, SET_UP = "Start", "Operate", "Set up"
 PANELS = (START, OPERATE, SET_UP)
 """The groups of commands in ``parley --help``, in order."""
-WIDEST = 100
+MAX_COLUMNS = 100
 """Columns of help: longer lines are hard to read."""
 _EXTRA = re.compile(r"Got unexpected extra argument\(s\) \((.*)\)", re.DOTALL)
 
@@ -52,7 +52,7 @@ class _Prose:
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
-        self.help = flowing(self.help)
+        self.help = as_paragraphs(self.help)
 
     def get_params(self, ctx: Any) -> Any:
         """The parameters, with our help: typer makes them of its own classes, and has no other way to change it."""
@@ -65,7 +65,7 @@ class _Prose:
         """Print the help."""
         from typer import rich_utils  # takes a while, so only where help is shown
 
-        rich_utils.MAX_WIDTH = min(WIDEST, shutil.get_terminal_size().columns)
+        rich_utils.MAX_WIDTH = min(MAX_COLUMNS, shutil.get_terminal_size().columns)
         super().format_help(ctx, formatter)  # type: ignore[misc]
 
 
@@ -120,7 +120,7 @@ class Group(_Prose, TyperGroup):
         return PANELS.index(panel) if panel in PANELS else 0
 
 
-def flowing(text: str | None) -> str | None:
+def as_paragraphs(text: str | None) -> str | None:
     """A docstring as paragraphs of one line each, which wrap wherever they are shown; lists of examples stay as is."""
     paragraphs = inspect.cleandoc(text or "").split("\n\n")
     return "\n\n".join(p if "\n " in p else " ".join(p.split()) for p in paragraphs) or None

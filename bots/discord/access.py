@@ -1,4 +1,4 @@
-"""Who may ask, and where. Pure."""
+"""The rules of who can ask, and where. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bots.discord.settings import DiscordSettings
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who asks, and where: ids as text. ``channels`` are the channel and, for a thread, its parent."""
+    """A person who asks, and where: ids as text. ``channels`` are the channel and, for a thread, its parent."""
 
     user: str
     guild: str = ""
@@ -19,7 +19,7 @@ class Asker:
 
 
 def refusal(settings: DiscordSettings, asker: Asker, *, bot: bool = False) -> str:
-    """Why somebody is not answered here; "" if they are. What is denied stays denied: deny always beats allow.
+    """Why an asker is not answered here; "" if they are. Deny always beats allow.
 
     ``bot``: another bot, which is answered only if it is named among those that are.
     """

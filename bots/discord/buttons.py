@@ -72,7 +72,7 @@ class Handle:
         return identity(self.guild, self.channel if self.private else self.thread or self.channel, self.message)
 
 
-class Desk(Protocol):
+class PressHandler(Protocol):
     """Where presses are taken."""
 
     async def stop(self, interaction: discord.Interaction, handle: Handle) -> None:
@@ -92,8 +92,8 @@ class Desk(Protocol):
         ...
 
 
-class _Press(DynamicItem[Button[View]], template=r"parley:none"):
-    """A button of ours; the client of whoever takes the press has a ``desk``."""
+class _ReplyButton(DynamicItem[Button[View]], template=r"parley:none"):
+    """A button of ours; a client that takes presses has a ``listener``."""
 
     def __init__(self, handle: Handle, button: Button[View]) -> None:
         super().__init__(button)
@@ -104,16 +104,16 @@ class _Press(DynamicItem[Button[View]], template=r"parley:none"):
         """See discord.py."""
         del interaction
         made = cls.__new__(cls)
-        _Press.__init__(made, Handle.decode(match["code"]), item)
+        _ReplyButton.__init__(made, Handle.decode(match["code"]), item)
         return made
 
-    def desk(self, interaction: discord.Interaction) -> Desk:
+    def handler(self, interaction: discord.Interaction) -> PressHandler:
         """Where the press is taken."""
-        desk: Desk = interaction.client.desk  # type: ignore[attr-defined]
-        return desk
+        handler: PressHandler = interaction.client.listener  # type: ignore[attr-defined]
+        return handler
 
 
-class Stop(_Press, template=rf"p1:stop:{_CODE}"):
+class Stop(_ReplyButton, template=rf"p1:stop:{_CODE}"):
     """Ends an answer that is being written."""
 
     def __init__(self, handle: Handle) -> None:
@@ -121,10 +121,10 @@ class Stop(_Press, template=rf"p1:stop:{_CODE}"):
 
     async def callback(self, interaction: discord.Interaction) -> None:
         """See discord.py."""
-        await self.desk(interaction).stop(interaction, self.handle)
+        await self.handler(interaction).stop(interaction, self.handle)
 
 
-class Forget(_Press, template=rf"p1:forget:{_CODE}"):
+class Forget(_ReplyButton, template=rf"p1:forget:{_CODE}"):
     """Confirms that a conversation is forgotten; the handle's ``part`` is its epoch."""
 
     def __init__(self, handle: Handle) -> None:
@@ -135,10 +135,10 @@ class Forget(_Press, template=rf"p1:forget:{_CODE}"):
 
     async def callback(self, interaction: discord.Interaction) -> None:
         """See discord.py."""
-        await self.desk(interaction).forget(interaction, self.handle)
+        await self.handler(interaction).forget(interaction, self.handle)
 
 
-class Again(_Press, template=rf"p1:again:{_CODE}"):
+class Again(_ReplyButton, template=rf"p1:again:{_CODE}"):
     """Answers once more, over the same messages."""
 
     def __init__(self, handle: Handle, *, retry: bool) -> None:
@@ -147,10 +147,10 @@ class Again(_Press, template=rf"p1:again:{_CODE}"):
 
     async def callback(self, interaction: discord.Interaction) -> None:
         """See discord.py."""
-        await self.desk(interaction).again(interaction, self.handle)
+        await self.handler(interaction).again(interaction, self.handle)
 
 
-class Rate(_Press, template=rf"p1:(?P<mark>up|down):{_CODE}"):
+class Rate(_ReplyButton, template=rf"p1:(?P<mark>up|down):{_CODE}"):
     """Says whether an answer was any good."""
 
     def __init__(self, handle: Handle, mark: str) -> None:
@@ -160,10 +160,10 @@ class Rate(_Press, template=rf"p1:(?P<mark>up|down):{_CODE}"):
     async def callback(self, interaction: discord.Interaction) -> None:
         """See discord.py."""
         mark = "up" if self.custom_id.startswith("p1:up:") else "down"
-        await self.desk(interaction).rate(interaction, self.handle, mark)
+        await self.handler(interaction).rate(interaction, self.handle, mark)
 
 
-PRESSES = (Stop, Forget, Again, Rate)
+BUTTONS = (Stop, Forget, Again, Rate)
 """To be registered with a client that takes presses."""
 
 
@@ -183,7 +183,7 @@ def finished(handle: Handle, *, retry: bool, answered: bool) -> View:
     return _view(Again(handle, retry=retry), *marks)
 
 
-def _view(*items: _Press) -> View:
+def _view(*items: _ReplyButton) -> View:
     view = View(timeout=None)
     for item in items:
         view.add_item(item)

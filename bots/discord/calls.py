@@ -13,7 +13,6 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from enum import IntEnum
 from typing import Any, Self
 from urllib.parse import quote
@@ -25,6 +24,7 @@ from discord.ui import View
 
 from bots.discord.errors import is_global, translate
 from core.causes import cause
+from core.clock import seconds_ahead
 from core.errors import PlatformUnavailable, RateLimited
 from core.pacing import CallBudget
 
@@ -112,11 +112,8 @@ class DiscordClock:
 
     def learn(self, headers: Mapping[str, str]) -> None:
         """Discord answered, just now."""
-        try:
-            ahead = time.time() - parsedate_to_datetime(headers.get("Date", "")).timestamp()
-        except (ValueError, TypeError, OverflowError):
-            return
-        self.ahead = ahead if abs(ahead) > CLOCK_TOLERANCE else 0.0
+        if (ahead := seconds_ahead(headers.get("Date"))) is not None:
+            self.ahead = ahead if abs(ahead) > CLOCK_TOLERANCE else 0.0
 
     def now(self) -> float:
         """The time, as Discord has it."""

@@ -1,41 +1,43 @@
-"""Edits and deletions: what people change or take back, is changed in turns and in the memory, however long it takes.
+"""Edits and deletions: turns and the memory follow them, however long that takes.
 
-Discord tells of them once. What cannot be done because Redis is away waits here, one thing for each message: a newer
-text takes the place of an older one, and what was deleted stays deleted.
+Discord tells of each once. While Redis is away they wait here, one for each message: a newer text replaces an older
+one, and a deleted message stays deleted.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import discord
 import structlog
 
-from bots.discord.events import Place
-from bots.discord.house import forget_place
-from bots.discord.state import DiscordState
+from bots.discord.cleanup import forget_place
+from bots.discord.events import Place, keep_quote
+from bots.discord.store import DiscordStore
+from bots.listening import follow_change
 from core.errors import StorageError
 from core.memory import Memory
 from core.metrics import tag
-from core.turns import WITHDRAWN, RedisTurnQueue
+from core.turns import RedisTurnQueue
 from core.types import ConversationKey
 
 log = structlog.get_logger()
 
-MOST = 5000
-"""Messages whose change may wait; the oldest is given up first."""
-LONGEST = 8.0
-"""Seconds between two tries at the most."""
+MOST_WAITING = 5000
+"""Messages whose change may wait; the oldest is dropped first."""
+LONGEST_RETRY_SECONDS = 8.0
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """What became of a message: its author has it say ``text`` now, or deleted it if that is None.
 
-    ``reads`` is the same with what stands beside it, as it is remembered. ``at`` is when it was edited, by Discord's
-    clock, 0 where that is not known; ``early`` says that it is for us. ``thread`` is where it stands if that may be a
-    thread of a channel that nobody names: discord.py does not know threads that are archived.
+    ``reads`` is the same with what stands beside it, as it is remembered; ``quote_unknown`` says that the message which
+    it replies to was not told with the edit, so that the quote is the one that was understood first. ``at`` is when it
+    was edited, by Discord's clock, 0 where that is not known; ``early`` says that it is for us. ``thread`` is where it
+    stands if that may be a thread of a channel that nobody names: discord.py does not know threads that are archived.
     """
 
     message: str
@@ -44,6 +46,7 @@ class Change:
     reads: str = ""
     at: float = 0.0
     early: bool = False
+    quote_unknown: bool = False
     thread: tuple[str, str] | None = None
     """Server and thread."""
 
@@ -55,7 +58,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """A channel or thread was deleted: see ``bots.discord.house.forget_place``."""
+    """A channel or thread was deleted: see ``bots.discord.cleanup.forget_place``."""
 
     place: Place
     text: None = None
@@ -70,10 +73,10 @@ class End:
 class Changes:
     """Makes changes, one after another."""
 
-    def __init__(self, queue: RedisTurnQueue, memory: Memory, state: DiscordState) -> None:
+    def __init__(self, queue: RedisTurnQueue, memory: Memory, store: DiscordStore) -> None:
         self._queue = queue
         self._memory = memory
-        self._state = state
+        self._store = store
         self._waiting: dict[str, Change | End] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -82,7 +85,7 @@ class Changes:
         earlier = self._waiting.pop(change.message, None)
         newer = not earlier or change.text is None or (earlier.text is not None and change.at >= earlier.at)
         self._waiting[change.message] = change if newer or not earlier else earlier
-        if len(self._waiting) > MOST:
+        if len(self._waiting) > MOST_WAITING:
             given_up = self._waiting.pop(next(iter(self._waiting)))
             log.error("message change dropped: too many queued", turn=tag(given_up.message))
         if not self._task or self._task.done():
@@ -103,7 +106,7 @@ class Changes:
             except StorageError as error:
                 log.warning("message change delayed; retrying", turn=tag(change.message), error=str(error))
                 await asyncio.sleep(wait)
-                wait = min(LONGEST, 2 * wait)
+                wait = min(LONGEST_RETRY_SECONDS, 2 * wait)
                 if self._waiting.get(change.message) is change:  # to the end: another one may be possible
                     self._waiting[change.message] = self._waiting.pop(change.message)
                 continue
@@ -118,14 +121,7 @@ class Changes:
         if isinstance(change, End):
             await forget_place(change.place, self._memory)
             return
-        if change.text is None:
-            await self._queue.stop(change.message, WITHDRAWN)
-        else:
-            await self._queue.amend(change.message, text=change.text, at=change.at, early=change.early)
-        archived = await self._state.threads(*change.thread) if change.thread else ()
-        for key in (*change.keys, *archived):
-            if change.text is None:
-                await self._memory.withdraw(key, change.message, said=change.said)
-            else:
-                await self._memory.correct(key, change.message, change.reads, at=change.at, said=change.said)
-            await self._queue.correct_kept(key, change.message, change.text, at=change.at)
+        archived = await self._store.threads(*change.thread) if change.thread else ()
+        change = replace(change, keys=(*change.keys, *archived))
+        reads = partial(keep_quote, change.reads) if change.quote_unknown else change.reads
+        await follow_change(self._queue, self._memory, change, reads, early=change.early)

@@ -16,7 +16,7 @@ from bots.discord.errors import ADVICE
 from bots.discord.gateway import INTENT
 from bots.discord.platform import log_in
 from bots.discord.settings import DiscordSettings
-from bots.findings import DEADLINE, Check, Say, ms
+from bots.findings import CHECK_TIMEOUT, Check, Say, clock_check, ms
 from core.errors import PlatformError, PlatformUnauthorized
 
 GET_KEY = (
@@ -38,7 +38,7 @@ async def examine_discord(settings: DiscordSettings, wrong: Collection[str], say
     if not settings.discord_token:
         say(Check(name, "error", tried, "DISCORD_TOKEN is not set", GET_KEY))
         return
-    async with open_client(settings) as client, Calls(client, deadline=DEADLINE) as calls:
+    async with open_client(settings) as client, Calls(client, deadline=CHECK_TIMEOUT) as calls:
         try:
             await log_in(client, settings)
         except PlatformUnauthorized as error:
@@ -52,6 +52,8 @@ async def examine_discord(settings: DiscordSettings, wrong: Collection[str], say
         say(Check(name, "ok", tried, f"@{client.user}, application {client.application_id}", ms=ms(began)))
         say(_intents(settings, client))
         say(await _commands(calls))
+        for check in clock_check("discord.clock", "Discord", calls.clock.ahead):
+            say(check)
         await _servers(settings, calls, say)
 
 

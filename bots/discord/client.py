@@ -1,4 +1,4 @@
-"""discord.py's client: what it tells us, with its caches off, led to where the settings say."""
+"""discord.py's client, without caches: its events go to the listener, its calls to the addresses in the settings."""
 
 from __future__ import annotations
 
@@ -23,46 +23,46 @@ MOST_WAIT_SECONDS = 30.0
 
 
 class _Events:
-    """What discord.py calls when something happens; ``desk`` is set while we listen."""
+    """Events of discord.py; ``listener`` and ``gateway`` are set while we listen."""
 
-    desk: DiscordListener | None = None
+    listener: DiscordListener | None = None
     gateway: Gateway | None = None
 
     async def on_message(self, message: discord.Message) -> None:
-        if self.desk:
-            await self.desk.intake.hear(message)
+        if self.listener:
+            await self.listener.intake.hear(message)
 
     async def on_raw_message_edit(self, event: discord.RawMessageUpdateEvent) -> None:
-        if self.desk:
-            self.desk.intake.follow_edit(event)
+        if self.listener:
+            self.listener.intake.follow_edit(event)
 
     async def on_raw_message_delete(self, event: discord.RawMessageDeleteEvent) -> None:
-        if self.desk:
-            self.desk.intake.follow_deletion(event)
+        if self.listener:
+            self.listener.intake.follow_deletion(event)
 
     async def on_raw_bulk_message_delete(self, event: discord.RawBulkMessageDeleteEvent) -> None:
-        if self.desk:
-            self.desk.intake.follow_deletions(event)
+        if self.listener:
+            self.listener.intake.follow_deletions(event)
 
     async def on_raw_thread_delete(self, event: discord.RawThreadDeleteEvent) -> None:
-        if self.desk:
-            self.desk.intake.follow_end(event.guild_id, event.parent_id, event.thread_id)
+        if self.listener:
+            self.listener.intake.follow_end(event.guild_id, event.parent_id, event.thread_id)
 
     async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
-        if self.desk:
-            self.desk.intake.follow_end(channel.guild.id, channel.id)
+        if self.listener:
+            self.listener.intake.follow_end(channel.guild.id, channel.id)
 
     async def on_interaction(self, interaction: discord.Interaction) -> None:
-        if self.desk:
+        if self.listener:
             await take_form(interaction)
 
     async def on_guild_join(self, guild: discord.Guild) -> None:
-        if self.desk:
-            await self.desk.greet(guild)
+        if self.listener:
+            await self.listener.greet(guild)
 
     async def on_guild_remove(self, guild: discord.Guild) -> None:
-        if self.desk:
-            await self.desk.part(guild)
+        if self.listener:
+            await self.listener.part(guild)
 
     async def on_socket_event_type(self, event: str) -> None:
         if self.gateway:
@@ -72,8 +72,8 @@ class _Events:
         log.exception("event handler failed", what=name)  # noqa: LOG004 - discord.py is handling one
 
 
-class _One(_Events):
-    """What it calls about a connection."""
+class _OneConnection(_Events):
+    """Events of a connection."""
 
     async def on_connect(self) -> None:
         if self.gateway:
@@ -92,8 +92,8 @@ class _One(_Events):
             self.gateway.lost()
 
 
-class _Several(_Events):
-    """What it calls about connections, of which each breaks, resumes and begins anew by itself."""
+class _SeveralConnections(_Events):
+    """Events of connections, each of which breaks, resumes and begins anew on its own."""
 
     async def on_shard_connect(self, shard: int) -> None:
         if self.gateway:
@@ -112,11 +112,11 @@ class _Several(_Events):
             self.gateway.lost(shard)
 
 
-class Client(_One, discord.Client):
+class Client(_OneConnection, discord.Client):
     """One connection."""
 
 
-class ShardedClient(_Several, discord.AutoShardedClient):
+class ShardedClient(_SeveralConnections, discord.AutoShardedClient):
     """Several connections."""
 
 
@@ -139,8 +139,8 @@ def intents(settings: DiscordSettings) -> discord.Intents:
 
 
 def options(settings: DiscordSettings) -> dict[str, Any]:
-    """For ``discord.Client``: nothing is cached that Redis or the next event tells us."""
-    lead(settings)
+    """Arguments of ``discord.Client``: nothing is cached that Redis or the next event tells us."""
+    _use_addresses(settings)
     # Its log repeats what ours says, and in debug the text of messages.
     logging.getLogger("discord").setLevel(logging.ERROR)
     return {
@@ -154,8 +154,8 @@ def options(settings: DiscordSettings) -> dict[str, Any]:
     }
 
 
-def lead(settings: DiscordSettings) -> None:
-    """Lead the library to another API or gateway: a REST proxy, or a double."""
+def _use_addresses(settings: DiscordSettings) -> None:
+    """Use another API or gateway: a REST proxy, or a test double."""
     if settings.discord_api_url:
         Route.BASE = settings.discord_api_url.rstrip("/")
     if settings.discord_gateway_url:

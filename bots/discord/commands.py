@@ -26,9 +26,10 @@ from bots.discord.calls import EPHEMERAL, Calls, quiet_message
 from bots.discord.events import QUOTE, Place, make_turn
 from bots.discord.forms import Form
 from bots.discord.listener import DiscordListener
+from bots.discord.messenger import REFUSED
 from bots.discord.text import SIZE, cut, readable, shown
 from bots.discord.venue import SHARED
-from bots.discord.voice import NOTHING, REFUSED
+from bots.listening import NOTHING_TO_STOP, stop_answer
 from core import metrics
 from core.assistant import commands
 from core.errors import ParleyError, StorageError
@@ -111,7 +112,7 @@ async def _about(interaction: discord.Interaction, message: discord.Message) -> 
 
 
 class Tree(app_commands.CommandTree):
-    """All commands. Whoever obeys them has a client with a ``desk``."""
+    """All commands. A client that takes them has a ``listener``."""
 
     def __init__(self, client: discord.Client) -> None:
         super().__init__(client, allowed_contexts=CONTEXTS, allowed_installs=INSTALLS)
@@ -132,7 +133,7 @@ async def take_form(interaction: discord.Interaction) -> None:
 
 
 def _listener(interaction: discord.Interaction) -> DiscordListener:
-    listener: DiscordListener = interaction.client.desk  # type: ignore[attr-defined]
+    listener: DiscordListener = interaction.client.listener  # type: ignore[attr-defined]
     return listener
 
 
@@ -162,7 +163,7 @@ class Commands:
             await self._listener.whisper(interaction, "That message has no text that I can read.")
             return
         ours = message.author.id == self._listener.me.id
-        aside = self._listener.state.put_aside(interaction.id, quote, "" if ours else message.author.display_name)
+        aside = self._listener.store.keep_quote(interaction.id, quote, "" if ours else message.author.display_name)
         if not await self._in_time(aside):
             await self._listener.whisper(interaction, StorageError.plain)
             return
@@ -179,7 +180,7 @@ class Commands:
             case settings.KIND, about, written:
                 await settings.take(self._listener, interaction, about, written)
             case "about", message, written:
-                aside = await self._in_time(self._listener.state.look_aside(message))
+                aside = await self._in_time(self._listener.store.find_quote(message))
                 if aside is None:
                     await self._listener.whisper(interaction, StorageError.plain)
                 elif not aside:
@@ -195,7 +196,7 @@ class Commands:
             return
         listener = self._listener
         turn = question(interaction, word, private=False, seconds=0)
-        said: commands.Said | None = await self._in_time(self._do(turn, listener.venue(interaction)))
+        said: commands.CommandReply | None = await self._in_time(self._do(turn, listener.venue(interaction)))
         if not said:
             await self._listener.whisper(interaction, StorageError.plain)
             return
@@ -204,7 +205,7 @@ class Commands:
         data = quiet_message(cut(shown(said.text), SIZE), view, flags=flags)
         await self._listener.respond(interaction, Response.channel_message, data)
 
-    async def _do(self, turn: Turn, venue: Venue) -> commands.Said:
+    async def _do(self, turn: Turn, venue: Venue) -> commands.CommandReply:
         listener, command = self._listener, commands.find(turn.text)
         assert command  # noqa: S101 - the words of core.assistant.commands
         said = await command(turn, listener.memory, venue, listener.settings.policy)
@@ -217,8 +218,8 @@ class Commands:
         asked = [question(interaction, "stop", private=private, seconds=0) for private in (False, True)]
 
         async def end() -> str:
-            stopped = [await self._listener.intake.stop_for(turn) for turn in asked]
-            return "Stopped." if any(stopped) else NOTHING
+            stopped = [await stop_answer(self._listener.queue, turn) for turn in asked]
+            return "Stopped." if any(stopped) else NOTHING_TO_STOP
 
         said = await self._in_time(end())
         await self._listener.whisper(interaction, said or StorageError.plain)
@@ -233,7 +234,7 @@ class Commands:
         if receipt is None:
             await listener.whisper(interaction, StorageError.plain)
             return
-        if receipt.status in ("busy", "quota"):
+        if receipt.refused:
             await listener.whisper(interaction, receipt.note)
             return
         # How many are before it is not said: a message that follows a deferral would take the answer's place.

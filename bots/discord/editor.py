@@ -162,7 +162,7 @@ class DiscordEditor:
     async def find(self, part: int) -> MessageRef | None:
         """Look for our button among what was said since the question; None where we may not look."""
         if self._response.alive and part == 0:
-            return None  # the first message of an interaction is there, whoever wrote into it
+            return None  # the first message of an interaction is there, whichever process wrote it
         return await self._in_channel.find(part)
 
     async def _post(self, content: Content, part: int, rank: Rank) -> MessageRef:

@@ -23,6 +23,8 @@ SPEECH = {discord.MessageType.default, discord.MessageType.reply}
 """Types of messages that somebody wrote; the others are joins, pins, boosts and the like."""
 QUOTE = 1500
 """Units of a message that is replied to."""
+QUOTED, QUOTE_END = "[In reply to what ", "]\n"
+"""What stands on both sides of a quote, in words."""
 THREAD_NAME = 90
 
 
@@ -102,12 +104,24 @@ def context_of(message: discord.Message, bot: discord.ClientUser) -> dict[str, s
 
 
 def with_context(text: str, context: Mapping[str, str]) -> str:
-    """A text with what ``context_of`` found beside it, in words."""
+    """A text with what ``context_of`` found beside it, in words; ``keep_quote`` finds the quote in it again."""
     if quote := context.get("quote"):
-        text = f"[In reply to what {context.get('quote_by') or 'you'} wrote: {quote}]\n{text}"
+        quoted = f"{QUOTED}{context.get('quote_by') or 'you'} wrote: {quote}".replace(QUOTE_END, "] \n")
+        text = f"{quoted}{QUOTE_END}{text}"
     if files := context.get("files"):
         text = f"{text}\n[Attached, and not readable to you: {files}]"
     return text
+
+
+def lacks_quote(message: discord.Message) -> bool:
+    """Whether a message replies to one that Discord does not tell, although it may have told it before."""
+    return message.reference is not None and not isinstance(message.reference.resolved, discord.Message)
+
+
+def keep_quote(reads: str, before: str) -> str:
+    """What a message ``reads`` now, with the quote that was understood when it read as ``before``."""
+    quote, end, _ = before.partition(QUOTE_END) if before.startswith(QUOTED) else ("", "", "")
+    return f"{quote}{end}{reads}" if end else reads
 
 
 def read_question(message: discord.Message, bot: discord.ClientUser, *, auto_thread: bool) -> Turn | None:

@@ -1,8 +1,8 @@
 """Forms that can be sent after a restart, and to any process, as buttons can be pressed.
 
-discord.py keeps a form in the process that showed it, and drops what comes in for one that it does not know: whoever
-wrote into it would have written in vain. Ours is not kept. What it was about stands in its id, as on our buttons, and
-who hears an interaction asks ``sent`` what was written.
+discord.py keeps a form in the process that showed it, and drops the input for one that it does not know, and with it
+what a person wrote. Ours is not kept. What it was about stands in its id, as on our buttons, and the process that gets
+the interaction reads it with ``sent``.
 """
 
 from __future__ import annotations

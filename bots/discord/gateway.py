@@ -54,7 +54,7 @@ FATAL_CODES = {
 class MessageListener(Protocol):
     """Takes messages."""
 
-    state: Any
+    store: Any
 
     async def hear(self, message: discord.Message) -> None:
         """One message."""
@@ -142,7 +142,7 @@ class Gateway:
                 since = self._missing_since.pop(shard)
                 try:
                     await self.keep_servers()
-                    if known := since or await self._listener.state.alive():
+                    if known := since or await self._listener.store.last_heard():
                         if known < time.time() - MISSED_SECONDS:
                             log.warning("missed messages too old", seconds=round(time.time() - known))
                         await self._search_missed(max(known, time.time() - MISSED_SECONDS), shard)
@@ -150,7 +150,7 @@ class Gateway:
                     self._missing_since[shard] = min(since, self._missing_since.get(shard, since))
                     raise
             if self.connected and not self._missing_since:
-                await self._listener.state.beat()
+                await self._listener.store.note_heard()
 
     async def run(self) -> None:
         """Connect, and connect again, for ever.
@@ -209,7 +209,7 @@ class Gateway:
         Raises:
             StorageError: Redis is away.
         """
-        await self._listener.state.left.join(*(str(guild.id) for guild in self._client.guilds))
+        await self._listener.store.left.join(*(str(guild.id) for guild in self._client.guilds))
 
     def owns(self, guild: str) -> bool:
         """Whether a server belongs to a connection of ours, so that we know whether we are in it."""
@@ -285,7 +285,7 @@ class Gateway:
             if guild.shard_id == shard:
                 places = (*guild.text_channels, *guild.voice_channels, *guild.stage_channels, *guild.threads)
                 channels |= {place.id: place for place in places if (place.last_message_id or 0) > after}
-        for place in await self._listener.state.places():
+        for place in await self._listener.store.places():
             if int(place) not in channels:
                 known = self._client.get_channel(int(place))
                 try:

@@ -16,28 +16,27 @@ from typing import Any
 import discord
 import structlog
 
+from bots.discord.access_policy import AccessPolicy
 from bots.discord.changes import Change, Changes, End
-from bots.discord.door import Door
-from bots.discord.events import Place, changed_keys, context_of, read_question, text_of, with_context
+from bots.discord.events import Place, changed_keys, context_of, lacks_quote, read_question, text_of, with_context
+from bots.discord.messenger import PROXIED, REFUSED, Messenger, tell
 from bots.discord.settings import DiscordSettings
-from bots.discord.state import DiscordState
+from bots.discord.store import DiscordStore
 from bots.discord.typing import Typists
-from bots.discord.voice import NOTHING, PROXIED, REFUSED, UNREAD, Voice, tell
+from bots.listening import NOTHING_TO_STOP, UNREAD_FILES, stop_answer
 from core import metrics
 from core.assistant import is_stop
 from core.errors import ParleyError, PlatformError, StorageError
 from core.memory import Memory
 from core.metrics import turn_fields
-from core.turns import NOT_ALLOWED_THERE, STOPPED, RedisTurnQueue, crash_point
+from core.turns import NOT_ALLOWED_THERE, TOLD_AGAIN_SECONDS, RedisTurnQueue, crash_point
 from core.types import Turn
 
 log = structlog.get_logger()
 
-INSIST = 60.0
-"""Seconds for which something is tried while Redis is away."""
-
-
-PROXIED_WITHIN = 10.0
+RETRY_SECONDS = 60.0
+"""Seconds for which an event is tried again while Redis is away."""
+PROXY_SECONDS = 10.0
 """Seconds after a person's message in which a webhook's copy of it comes, if another bot makes one."""
 
 
@@ -48,7 +47,7 @@ class Heard:
     message: discord.Message
     asked: Turn
     where: Place
-    until: float = field(default_factory=lambda: time.monotonic() + INSIST)
+    until: float = field(default_factory=lambda: time.monotonic() + RETRY_SECONDS)
     change: Change | None = None
     """What became of it meanwhile."""
     new: bool = False
@@ -73,27 +72,27 @@ class Intake:
     def __init__(
         self,
         settings: DiscordSettings,
-        voice: Voice,
+        messenger: Messenger,
         *,
         queue: RedisTurnQueue,
         memory: Memory,
-        state: DiscordState,
+        store: DiscordStore,
         typists: Typists | None = None,
     ) -> None:
-        self.state = state
+        self.store = store
         self._settings = settings
-        self._voice = voice
+        self._messenger = messenger
         self._queue = queue
         self._typists = typists
-        self._door = Door(settings, voice.calls, state)
-        self._changes = Changes(queue, memory, state)
+        self._access = AccessPolicy(settings, messenger.calls, store)
+        self._changes = Changes(queue, memory, store)
         self._heard: dict[str, Heard] = {}
         self._asked_at: dict[tuple[str, str], float] = {}
         self._accepting: dict[str, asyncio.Lock] = {}
 
     async def hear(self, message: discord.Message) -> None:
         """A message: a question, or nothing to us."""
-        turn = read_question(message, self._voice.me, auto_thread=self._settings.discord_auto_thread)
+        turn = read_question(message, self._messenger.me, auto_thread=self._settings.discord_auto_thread)
         if not turn or turn.id in self._heard:
             return
         where = Place.of(message.guild.id if message.guild else None, message.channel)
@@ -102,7 +101,7 @@ class Intake:
         try:
             # In the order in which they came, where one person writes twice in a moment.
             async with self._accepting.setdefault(turn.lane, asyncio.Lock()):
-                if isinstance(await insist(lambda: self._take(heard), heard.until), StorageError):
+                if isinstance(await retry_until(lambda: self._take(heard), heard.until), StorageError):
                     await self._give_up(heard)
         finally:
             del self._heard[turn.id]
@@ -113,33 +112,24 @@ class Intake:
 
     def follow_edit(self, event: discord.RawMessageUpdateEvent) -> None:
         """Somebody edited a message: what is remembered of it, or is about to be, follows."""
-        message, me = event.message, self._voice.me
+        message, me = event.message, self._messenger.me
         if event.data.get("content") and event.data.get("edited_timestamp") and message.author.id != me.id:
             text, at = text_of(message, me), message.edited_at.timestamp() if message.edited_at else 0.0
-            early = me in message.mentions or not event.guild_id
-            self._follow(event, event.message_id, text, with_context(text, context_of(message, me)), at, early=early)
+            early, reads = me in message.mentions or not event.guild_id, with_context(text, context_of(message, me))
+            self._follow(event, event.message_id, Change("", (), text, reads, at, early, lacks_quote(message)))
 
     def follow_deletion(self, event: discord.RawMessageDeleteEvent) -> None:
         """Somebody deleted a message: so do we."""
-        self._follow(event, event.message_id, None)
+        self._follow(event, event.message_id, Change("", ()))
 
     def follow_deletions(self, event: discord.RawBulkMessageDeleteEvent) -> None:
         """Many at once."""
         for message in event.message_ids:
-            self._follow(event, message, None)
+            self._follow(event, message, Change("", ()))
 
     def follow_end(self, guild: int, channel: int, thread: int | None = None) -> None:
         """A channel was deleted, or a thread of it: with all that was said there, also in private."""
         self._changes.add(End(Place(str(guild), str(channel), str(thread or ""))))
-
-    async def stop_for(self, asked: Turn) -> bool:
-        """End the answer that is being written for a person where they say so. False if there is none."""
-        running = await self._queue.running(asked.lane)
-        if not running and asked.root:
-            running = await self._queue.find(asked.root)
-        if not running or running.author.id != asked.author.id:
-            return False
-        return await self._queue.stop(running.id, STOPPED)
 
     async def drain(self) -> None:
         """Let what was begun here come to its end."""
@@ -150,14 +140,14 @@ class Intake:
     async def _take(self, heard: Heard) -> None:
         """Take a message that is not known yet, or tell its author once why not; what was done is not done again."""
         turn, where = heard.turn, heard.where
-        if heard.deleted or not (heard.new or not await self.state.knows(turn.id)):
+        if heard.deleted or not (heard.new or not await self.store.knows_turn(turn.id)):
             return
         heard.new = True
         if not heard.let_in:
-            why = await self._door.refuses(heard.message, turn, where)
+            why = await self._access.refusal(heard.message, turn, where)
             if why != "":
                 await self._say_why_not(heard, why)
-            if why != "" or not await self._door.counts(heard.message, where):
+            if why != "" or not await self._access.count(heard.message, where):
                 return
             heard.let_in = True
         if not heard.deleted:
@@ -170,19 +160,19 @@ class Intake:
             log.info("access denied", **turn_fields(turn), why=why)
             metrics.EVENTS.add(platform="discord", type="question", outcome="denied")
             if await self._queue.first(f"{once}/refused"):
-                self._voice.later(self._voice.say(where.id, REFUSED[why]))
+                self._messenger.later(self._messenger.say(where.id, REFUSED[why]))
             return
         if self._is_proxied(heard) and await self._queue.first(f"{turn.key}/proxied"):
             log.warning("proxied message ignored", remedy="Add the webhook's id to DISCORD_ALLOW_BOTS.")
-            self._voice.later(self._voice.say(where.id, PROXIED))
-        closed = self._voice.calls.is_forbidden(where.id) and not heard.message.author.bot
+            self._messenger.later(self._messenger.say(where.id, PROXIED))
+        closed = self._messenger.calls.is_forbidden(where.id) and not heard.message.author.bot
         if closed and await self._queue.first(f"{once}/no place"):
-            self._voice.later(tell(self._voice.calls, turn, NOT_ALLOWED_THERE))
+            self._messenger.later(tell(self._messenger.calls, turn, NOT_ALLOWED_THERE))
 
     def _note_asked(self, message: discord.Message, turn: Turn) -> None:
         """Remember for a moment what people asked, to know it again when another bot copies it."""
         now = time.monotonic()
-        self._asked_at = {said: at for said, at in self._asked_at.items() if now - at < PROXIED_WITHIN}
+        self._asked_at = {said: at for said, at in self._asked_at.items() if now - at < PROXY_SECONDS}
         if not (message.author.bot or message.webhook_id):
             self._asked_at[turn.place["channel"], turn.text] = now
 
@@ -192,14 +182,14 @@ class Intake:
 
     async def _accept(self, heard: Heard, turn: Turn) -> None:
         """Store a question, so that it will be answered."""
-        where, say = heard.where, self._voice.say
+        where, say = heard.where, self._messenger.say
         if is_stop(turn.text):
             await self._obey_stop(heard)
             return
         files = turn.place.get("files")
-        if files and await self._queue.first(f"{turn.id}:files"):
-            self._voice.later(say(where.id, UNREAD.format(files=files)))
         if files and not turn.text:
+            if await self._queue.first(f"{turn.id}:files") and await self._tells(turn, "files"):
+                self._messenger.later(say(where.id, UNREAD_FILES.format(files=files)))
             return
         crash_point("submit")
         receipt = await self._queue.submit(turn)
@@ -208,45 +198,52 @@ class Intake:
             self._typists.begin(turn)  # in a thread that is not there yet, the answer's editor types
         # How many are before it is not worth a message to all; who is to come later is not answered as well, should
         # the message be found again.
-        if receipt.note and receipt.status in ("busy", "quota") and await self._queue.first(turn.id):
-            self._voice.later(say(where.id, receipt.note))
+        user = turn.author.id
+        if receipt.refused and await self._queue.first(turn.id) and await self._queue.tells(receipt, user):
+            self._messenger.later(say(where.id, receipt.note))
+        if files and not receipt.refused and await self._queue.first(f"{turn.id}:files"):
+            self._messenger.later(say(where.id, UNREAD_FILES.format(files=files)))
         if receipt.accepted and (where.thread or not where.guild):
-            await self.state.visit(where.id)
+            await self.store.note_place(where.id)
 
     async def _obey_stop(self, heard: Heard) -> None:
         """End what is being answered, and only then note that it was asked for."""
-        heard.stopped = heard.stopped or await self.stop_for(heard.turn)
-        if await self._queue.first(heard.turn.id) and not heard.stopped:
-            self._voice.later(self._voice.say(heard.where.id, NOTHING))
+        heard.stopped = heard.stopped or await stop_answer(self._queue, heard.turn)
+        unheard = await self._queue.first(heard.turn.id) and not heard.stopped
+        if unheard and await self._tells(heard.turn, "stop"):
+            self._messenger.later(self._messenger.say(heard.where.id, NOTHING_TO_STOP))
+
+    async def _tells(self, turn: Turn, about: str) -> bool:
+        """Whether who wrote a message is told why nothing comes of it: once in a while, however often they write."""
+        name = f"told:{turn.key}:{about}:{turn.author.id}"
+        return await self._queue.first(name, seconds=TOLD_AGAIN_SECONDS)
 
     async def _give_up(self, heard: Heard) -> None:
         """Tell the author of a message that it is not answered, if they would have been."""
         with suppress(PlatformError):
             bot = heard.message.author.bot or heard.message.webhook_id
-            if not (bot or heard.deleted) and await self._door.refuses(heard.message, heard.turn, heard.where) == "":
-                self._voice.later(self._voice.say(heard.where.id, StorageError.plain))
+            if not (bot or heard.deleted) and await self._access.refusal(heard.message, heard.turn, heard.where) == "":
+                self._messenger.later(self._messenger.say(heard.where.id, StorageError.plain))
 
-    def _follow(
-        self, event: Any, message: int, text: str | None, reads: str = "", at: float = 0.0, *, early: bool = False
-    ) -> None:
-        """Make a change: of a message that is still being taken, there."""
+    def _follow(self, event: Any, message: int, change: Change) -> None:
+        """Make a change of that message: of one that is still being taken, there."""
         channel = self._channel(event)
         name, keys = changed_keys(event.guild_id, channel, event.channel_id, message)
         thread = (str(event.guild_id), str(event.channel_id)) if event.guild_id and not channel else None
-        change = Change(name, tuple(keys), text, reads, at, early, thread)
+        change = replace(change, message=name, keys=tuple(keys), thread=thread)
         heard = self._heard.get(name)
         if not heard:
             self._changes.add(change)
-        elif not heard.deleted and not (heard.change and text is not None and at < heard.change.at):
+        elif not heard.deleted and not (heard.change and change.text is not None and change.at < heard.change.at):
             heard.change = change
 
     def _channel(self, event: Any) -> Any:
         """The channel of an event, if we know it: threads are told apart from channels by that."""
-        guild = self._voice.calls.client.get_guild(event.guild_id) if event.guild_id else None
+        guild = self._messenger.calls.client.get_guild(event.guild_id) if event.guild_id else None
         return guild.get_channel_or_thread(event.channel_id) if guild else None
 
 
-async def insist(work: Callable[[], Awaitable[None]], until: float) -> ParleyError | None:
+async def retry_until(work: Callable[[], Awaitable[None]], until: float) -> ParleyError | None:
     """Do something, again and again while Redis or Discord is away. Returns what is wrong if it could not be done."""
     wait = 0.5
     while True:

@@ -17,12 +17,13 @@ from bots.discord.access import refusal
 from bots.discord.buttons import Handle
 from bots.discord.calls import Calls, quiet_message
 from bots.discord.events import Place
-from bots.discord.intake import INSIST, Intake, insist
+from bots.discord.intake import RETRY_SECONDS, Intake, retry_until
+from bots.discord.messenger import REFUSED, Messenger
 from bots.discord.settings import DiscordSettings
-from bots.discord.state import DiscordState
+from bots.discord.store import DiscordStore
 from bots.discord.typing import Typists
 from bots.discord.venue import contact_in, open_venue
-from bots.discord.voice import REFUSED, Voice
+from bots.listening import QUESTION_GONE, press
 from core import metrics
 from core.assistant import NOT_ASKED, Confirmation, days
 from core.errors import StorageError
@@ -34,7 +35,6 @@ from core.types import MessageRef
 
 log = structlog.get_logger()
 
-GONE = "I no longer have that question. Please ask it again."
 OVER = "Discord no longer lets me change that message. Please ask again."
 NOT_YOURS = "Only the person who asked, or somebody who can manage messages, can do that."
 THANKS = "Thank you, noted."
@@ -45,8 +45,8 @@ WELCOME = (
 )
 
 
-class DiscordListener(Voice):
-    """Turns events into turns, for those who may ask. It is the ``desk`` of ``bots.discord.buttons``."""
+class DiscordListener(Messenger):
+    """Turns events into turns, for those who can ask. It is the ``PressHandler`` of ``bots.discord.buttons``."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class DiscordListener(Voice):
         *,
         queue: RedisTurnQueue,
         memory: Memory,
-        state: DiscordState,
+        store: DiscordStore,
         feedback: Feedback,
         typists: Typists | None = None,
     ) -> None:
@@ -63,25 +63,25 @@ class DiscordListener(Voice):
         self.settings = settings
         self.queue = queue
         self.memory = memory
-        self.state = state
-        self.intake = Intake(settings, self, queue=queue, memory=memory, state=state, typists=typists)
+        self.store = store
+        self.intake = Intake(settings, self, queue=queue, memory=memory, store=store, typists=typists)
         self._feedback = feedback
 
     # Servers.
 
     async def greet(self, guild: discord.Guild) -> None:
         """We were added to a server: say what we do, what is remembered, and how to end that."""
-        await insist(lambda: self._greet(guild), time.monotonic() + INSIST)
+        await retry_until(lambda: self._greet(guild), time.monotonic() + RETRY_SECONDS)
 
     async def part(self, guild: discord.Guild) -> None:
         """We were removed from a server."""
         grace = self.settings.discord_leave_days * 86_400
-        await insist(lambda: self.state.part(str(guild.id), grace), time.monotonic() + INSIST)
+        await retry_until(lambda: self.store.part(str(guild.id), grace), time.monotonic() + RETRY_SECONDS)
 
     # Presses.
 
     async def stop(self, interaction: discord.Interaction, handle: Handle) -> None:
-        """See ``bots.discord.buttons.Desk``."""
+        """See ``bots.discord.buttons.PressHandler``."""
 
         async def end() -> str:
             if not self._may_manage(interaction, handle):
@@ -89,10 +89,10 @@ class DiscordListener(Voice):
             await self.queue.stop(handle.turn, STOPPED)  # if it is done, its last edit is about to show that
             return ""
 
-        await self.press(interaction, end())
+        await self._press(interaction, end())
 
     async def forget(self, interaction: discord.Interaction, handle: Handle) -> None:
-        """See ``bots.discord.buttons.Desk``."""
+        """See ``bots.discord.buttons.PressHandler``."""
         message = interaction.message
         assert message  # noqa: S101 - a button stands under one
         asked = Confirmation(handle.key, handle.turn, str(handle.author), str(handle.part))
@@ -119,7 +119,7 @@ class DiscordListener(Voice):
         await self.respond(interaction, kind, quiet_message(say))
 
     async def again(self, interaction: discord.Interaction, handle: Handle) -> None:
-        """See ``bots.discord.buttons.Desk``."""
+        """See ``bots.discord.buttons.PressHandler``."""
         message = interaction.message
         assert message  # noqa: S101 - a button stands under one
 
@@ -131,15 +131,14 @@ class DiscordListener(Voice):
             age = interaction.created_at - message.created_at
             if message.flags.ephemeral and age.total_seconds() > self.settings.discord_token_seconds:
                 return OVER
-            if await self.queue.retry(handle.key, handle.turn, MessageRef(str(message.channel.id), str(message.id))):
-                return ""
-            # Perhaps somebody else pressed it, and it is being answered.
-            return "" if await self.queue.is_open(handle.turn) else GONE
+            pressed = MessageRef(str(message.channel.id), str(message.id))
+            receipt = await self.queue.retry(handle.key, handle.turn, pressed, str(interaction.user.id))
+            return QUESTION_GONE if receipt.status == "gone" else receipt.note if receipt.refused else ""
 
-        await self.press(interaction, ask())
+        await self._press(interaction, ask())
 
     async def rate(self, interaction: discord.Interaction, handle: Handle, mark: str) -> None:
-        """See ``bots.discord.buttons.Desk``."""
+        """See ``bots.discord.buttons.PressHandler``."""
 
         async def keep() -> str:
             await self._feedback.rate(handle.turn, str(interaction.user.id), "up" if mark == "up" else "down")
@@ -147,16 +146,11 @@ class DiscordListener(Voice):
             log.info("feedback received", turn=tag(handle.turn), mark=mark)
             return THANKS
 
-        await self.press(interaction, keep())
+        await self._press(interaction, keep())
 
-    async def press(self, interaction: discord.Interaction, work: Awaitable[str]) -> None:
-        """Do what a button is for, acknowledge it, and tell who pressed it what there is to say."""
-        try:
-            async with in_time():
-                say = await work
-        except StorageError as error:
-            log.warning("button press failed", error=str(error))
-            say = StorageError.plain
+    async def _press(self, interaction: discord.Interaction, work: Awaitable[str]) -> None:
+        """Do what a button is for, acknowledge it, and tell the person who pressed it what there is to say."""
+        say = await press(work)
         if say:
             await self.whisper(interaction, say)
         else:
@@ -190,7 +184,7 @@ class DiscordListener(Voice):
     # Inside.
 
     async def _greet(self, guild: discord.Guild) -> None:
-        await self.state.left.join(str(guild.id))
+        await self.store.left.join(str(guild.id))
         place = Place(str(guild.id), "")
         if refusal(self.settings, place.asker(self.me)) == "on this server":
             return
@@ -200,6 +194,6 @@ class DiscordListener(Voice):
             self.later(self.say(str(channel.id), WELCOME.format(bot=self.me.id, kept=kept)))
 
     def _may_manage(self, interaction: discord.Interaction, handle: Handle) -> bool:
-        """Who asked, somebody who may manage messages, or who runs us."""
+        """Whether a person is the asker, can manage messages, or is an admin."""
         user = interaction.user.id
         return user == handle.author or interaction.permissions.manage_messages or str(user) in self.settings.admins

@@ -13,16 +13,16 @@ import structlog
 from redis.asyncio import Redis
 
 from bots.discord.budgets import DiscordBudgets
-from bots.discord.buttons import PRESSES
+from bots.discord.buttons import BUTTONS
 from bots.discord.calls import Calls
+from bots.discord.cleanup import Cleanup
 from bots.discord.client import Client, ShardedClient, open_client
 from bots.discord.commands import Tree, digest, register
 from bots.discord.errors import ADVICE
 from bots.discord.gateway import Gateway
-from bots.discord.house import House
 from bots.discord.listener import DiscordListener
 from bots.discord.settings import DiscordSettings
-from bots.discord.state import DiscordState
+from bots.discord.store import DiscordStore
 from bots.discord.surface import DiscordSurface
 from bots.discord.typing import Typists
 from bots.discord.venue import contact_in
@@ -58,7 +58,7 @@ class Discord:
         self.surface = DiscordSurface(
             self.calls, own, typists=self.typists, first_words=first_words, contact=contact_in(settings)
         )
-        self._house = House(client, self.calls, grace=settings.discord_leave_days * 86_400)
+        self._cleanup = Cleanup(client, self.calls, grace=settings.discord_leave_days * 86_400)
         self._settings = settings
         self._client = client
         self._stopping = stopping
@@ -80,24 +80,24 @@ class Discord:
         Raises:
             PlatformUnauthorized: Discord does not accept the token, or an intent.
         """
-        client, state = self._client, DiscordState(redis)
+        client, store = self._client, DiscordStore(redis)
         typists = self.typists if "discord" in queue.platforms else None  # else others answer, and type
         listener = DiscordListener(
             self._settings,
             self.calls,
             queue=queue,
             memory=memory,
-            state=state,
+            store=store,
             feedback=Feedback(redis),
             typists=typists,
         )
         gateway = Gateway(client, listener.intake, self._settings, self.calls)
-        client.add_dynamic_items(*PRESSES)
+        client.add_dynamic_items(*BUTTONS)
         tree = Tree(client)
-        client.desk, client.gateway = listener, gateway
-        tasks = [asyncio.create_task(work) for work in (self._keep_house(state, memory), gateway.watch())]
+        client.listener, client.gateway = listener, gateway
+        tasks = [asyncio.create_task(work) for work in (self._keep_up_to_date(store, memory), gateway.watch())]
         try:
-            await self._sync(tree, state)
+            await self._sync(tree, store)
             running = asyncio.create_task(gateway.run())
             tasks.append(running)
             await self._first_connection(gateway, running)
@@ -106,14 +106,14 @@ class Discord:
             if running.done():
                 running.result()
         finally:
-            client.desk = client.gateway = None
+            client.listener = client.gateway = None
             await end_tasks(tasks)
             await listener.drain()
             await gateway.hang_up()
 
     async def _first_connection(self, gateway: Gateway, running: asyncio.Task[None]) -> None:
         """Wait until we hear Discord, or are asked to stop, or it will not have us."""
-        waits = [asyncio.create_task(gateway.first_ready.wait()), asyncio.create_task(self._stopping.asked.wait())]
+        waits = [asyncio.create_task(gateway.first_ready.wait()), asyncio.create_task(self._stopping.requested.wait())]
         try:
             await asyncio.wait({running, *waits}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -126,19 +126,19 @@ class Discord:
         """Discord will not have us any more: there is nothing left to listen to, and who runs us should know."""
         if not running.cancelled() and running.exception():
             log.error("Discord closed the connection for good", error=str(running.exception()))
-            self._stopping.ask()
+            self._stopping.request()
 
-    async def _sync(self, tree: Tree, state: DiscordState) -> None:
+    async def _sync(self, tree: Tree, store: DiscordStore) -> None:
         """Register the commands if they changed since they were registered last."""
         wanted = digest(tree)
         try:
-            if await state.synced() != wanted:
+            if await store.registered_commands() != wanted:
                 await register(self.calls, tree)
-                await state.sync(wanted)
+                await store.note_registered(wanted)
         except ParleyError as error:
             log.warning("command registration failed", error=str(error), remedy="Try `parley discord sync`.")
 
-    async def _keep_house(self, state: DiscordState, memory: Memory) -> None:
+    async def _keep_up_to_date(self, store: DiscordStore, memory: Memory) -> None:
         """Note that we hear everything, and forget the servers that we left, once we know on which we are."""
         cleaned, wait = -CLEANING_SECONDS, HEARD_RETRY_SECONDS
         while True:
@@ -148,7 +148,7 @@ class Discord:
                     wait = HEARD_NOTE_SECONDS if gateway.caught_up else HEARD_RETRY_SECONDS
                     if gateway.caught_up and time.monotonic() - cleaned >= CLEANING_SECONDS:
                         await gateway.keep_servers()
-                        await self._house.clean(state, memory, gateway.owns)
+                        await self._cleanup.clean(store, memory, gateway.owns)
                         cleaned = time.monotonic()
             except ParleyError as error:
                 log.warning("housekeeping failed", error=str(error))

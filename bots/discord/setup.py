@@ -12,7 +12,7 @@ from bots.discord.client import open_client
 from bots.discord.commands import PERMISSIONS, Tree, digest, register
 from bots.discord.platform import log_in
 from bots.discord.settings import DiscordSettings
-from bots.discord.state import DiscordState
+from bots.discord.store import DiscordStore
 from core.store import open_redis
 
 
@@ -40,13 +40,13 @@ async def sync_commands(settings: DiscordSettings, *, force: bool) -> str:
     """
     url = settings.redis_url.get_secret_value() if settings.redis_url else None
     async with open_redis(url, settings.data_dir) as redis, _logged_in(settings) as client:
-        tree, state = Tree(client), DiscordState(redis)
+        tree, store = Tree(client), DiscordStore(redis)
         wanted = digest(tree)
-        if await state.synced() == wanted and not force:
+        if await store.registered_commands() == wanted and not force:
             return "Nothing changed since the commands were registered last."
         async with Calls(client) as calls:
             count = await register(calls, tree)
-        await state.sync(wanted)
+        await store.note_registered(wanted)
         return f"Registered {count} commands."
 
 

@@ -15,10 +15,10 @@ from bots.discord.buttons import identity
 from bots.discord.calls import Calls
 from bots.discord.editor import DiscordEditor
 from bots.discord.events import with_context
+from bots.discord.messenger import tell
 from bots.discord.text import readable
 from bots.discord.typing import Typists
 from bots.discord.venue import venue_of
-from bots.discord.voice import tell
 from core.delivery import Pace, retry_for
 from core.policy import Venue
 from core.prompts import shorten

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from itertools import takewhile
 
 from bots.mentions import without_mentions_at_ends
-from core.markdown import fence_lines, plain_links
+from core.markdown import fence_lines, safe_links
 
 SIZE = 2000
 """UTF-16 units of one message (docs.discord.com, resources/message)."""
@@ -82,7 +82,7 @@ _NAMED = {"user": ("@", "somebody"), "role": ("@", "a role"), "channel": ("#", "
 
 def shown(text: str) -> str:
     """Markdown as Discord can show it: tables in columns, headings in bold, no images, no links that lie."""
-    return "".join(piece for piece, *_ in _pieces(plain_links(text)))
+    return "".join(piece for piece, *_ in _pieces(safe_links(text)))
 
 
 def without_links(text: str) -> str:
@@ -125,7 +125,7 @@ def _line(line: str) -> str:
     body = line.rstrip("\r\n")
     end = line[len(body) :]
     if (heading := _HEADING.fullmatch(body)) and heading["title"]:
-        title = plain_links(heading["title"].replace("**", ""))  # which may have kept a bracket from its address
+        title = safe_links(heading["title"].replace("**", ""))  # which may have kept a bracket from its address
         return f"**{title}**{end}" if title else line
     if end and _RULE.fullmatch(body):
         return "———" + end

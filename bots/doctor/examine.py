@@ -31,7 +31,7 @@ from core.version import parley_version
 
 MARKS: dict[Level, tuple[str, str]] = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "bold red")}
 
-LETTERS: dict[Level, str] = {"ok": "+", "warning": "!", "error": "x"}
+ASCII_MARKS: dict[Level, str] = {"ok": "+", "warning": "!", "error": "x"}
 """The same where those cannot be written."""
 
 OVERVIEW = "settings"
@@ -43,7 +43,7 @@ ENV_FILE = "env_file"
 ENVIRONMENT = "environment"
 """The name of the check that says that a variable is probably a misspelt setting."""
 
-MOST_STEPS = 5
+MAX_STEPS = 5
 """Steps that are named at the end; fixing these often settles the rest."""
 
 Part = Callable[[Say], Awaitable[None]]
@@ -72,16 +72,16 @@ async def examine(*, as_json: bool = False) -> int:
     failed = [check for check in checks if not check.ok]
     if as_json:
         whole = {"ok": not failed, "version": parley_version(), "checks": [_as_json(check) for check in checks]}
-        whole["next"] = [{"name": check.name, "do": check.remedy} for check in steps(checks)[:MOST_STEPS]]
+        whole["next"] = [{"name": check.name, "do": check.remedy} for check in steps(checks)[:MAX_STEPS]]
         print_json(whole)
     else:
         console.print()
         if failed and (todo := steps(checks)):
             console.print("What to do, in this order:")
-            for number, check in enumerate(todo[:MOST_STEPS], 1):
+            for number, check in enumerate(todo[:MAX_STEPS], 1):
                 _print(console, Text(f"  {number}. "), Text(_step(check)))
-            if len(todo) > MOST_STEPS:
-                _print(console, Text("  "), Text(f"… and {len(todo) - MOST_STEPS} more"))
+            if len(todo) > MAX_STEPS:
+                _print(console, Text("  "), Text(f"… and {len(todo) - MAX_STEPS} more"))
             console.print()
         _print(console, Text(), Text(_summary(settings, checks)))
     return 1 if failed else 0
@@ -132,7 +132,7 @@ def _as_json(check: Check) -> dict[str, Any]:
 
 def _show(console: Console, check: Check) -> None:
     mark, style = MARKS[check.level]
-    mark = mark if console.encoding.startswith("utf") else LETTERS[check.level]
+    mark = mark if console.encoding.startswith("utf") else ASCII_MARKS[check.level]
     first, *more = [*f"{check.tried}: {check.found}".splitlines(), *check.remedy.splitlines()]
     _print(console, Text.assemble((mark, style), " "), _harmless(first))
     for line in more:

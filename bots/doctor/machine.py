@@ -1,4 +1,4 @@
-"""What ``parley doctor`` looks at on this machine: room on the disk, and files that may be open."""
+"""What ``parley doctor`` checks on this machine: free disk space, and the limit of open files."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import shutil
 from bots.findings import Check, Say
 from core.settings import Settings
 
-LITTLE = 1_000_000_000
-"""Bytes; while Redis rewrites its append-only file, it needs that space twice."""
-NOTHING = 50_000_000
-BESIDE = 128
-"""Files that a process has open beside one for each answer: Redis, platforms, logs, libraries."""
+LOW_DISK_BYTES = 1_000_000_000
+"""Less is a warning: while Redis rewrites its append-only file, it needs that space twice."""
+FULL_DISK_BYTES = 50_000_000
+"""Less is an error."""
+OTHER_OPEN_FILES = 128
+"""Open files of a process apart from one for each answer: Redis, platforms, logs, libraries."""
 
 
 async def examine_machine(settings: Settings, say: Say) -> None:
@@ -27,12 +28,14 @@ def _disk(settings: Settings) -> Check:
     there = next(path for path in (folder, *folder.parents) if path.is_dir())
     free = shutil.disk_usage(there).free
     said = (
-        f"{free / 1e9:,.1f} GB free for {folder}" if free >= LITTLE / 10 else f"{free / 1e6:,.0f} MB free for {folder}"
+        f"{free / 1e9:,.1f} GB free for {folder}"
+        if free >= LOW_DISK_BYTES / 10
+        else f"{free / 1e6:,.0f} MB free for {folder}"
     )
     remedy = "Make room there, or set DATA_DIR to a folder on a larger disk."
-    if free < NOTHING:
+    if free < FULL_DISK_BYTES:
         return Check(name, "error", tried, f"{said}: the disk is full", remedy)
-    if free < LITTLE and not settings.redis_url:
+    if free < LOW_DISK_BYTES and not settings.redis_url:
         return Check(name, "warning", tried, f"{said}, which may soon be too little", remedy)
     return Check(name, "ok", tried, said)
 
@@ -41,7 +44,7 @@ def _files(settings: Settings) -> Check:
     """A connection to the model for each answer, and what else is open."""
     name, tried = "machine.files", "Open files"
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = settings.worker_slots + BESIDE
+    needed = settings.worker_slots + OTHER_OPEN_FILES
     if most == resource.RLIM_INFINITY or most >= needed:
         return Check(name, "ok", tried, "any number" if most == resource.RLIM_INFINITY else f"up to {most:,} at once")
     found = f"up to {most:,} at once, but {settings.worker_slots} answers at once (WORKER_SLOTS) need about {needed:,}"

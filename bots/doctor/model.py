@@ -10,7 +10,7 @@ from contextlib import aclosing
 
 from bots.addresses import is_local
 from bots.assembly import answer_settings, choices
-from bots.findings import DEADLINE, Check, Say, ms, without_example
+from bots.findings import CHECK_TIMEOUT, Check, Say, ms, without_example
 from core.causes import cause
 from core.errors import GenerationError, ModelOverloaded, ModelTimeout, ModelUnavailable, SettingsError
 from core.models import AnswerSettings, Deadlines, Model, generate
@@ -24,7 +24,7 @@ from core.types import Done, GenerationRequest, Message, ModelLimits, Prompt, Pr
 
 QUESTION = "This checks that a model reads what it is asked. Please answer with one short word."
 """What a model is asked: long enough that its server's count of tokens shows whether the model read it."""
-SMALLEST = 256
+MIN_PROMPT_TOKENS = 256
 """Tokens of a prompt in which a conversation has room."""
 
 
@@ -81,7 +81,7 @@ async def _examine_one(settings: Settings, asked: AnswerSettings, model: Model, 
 async def _healthy(model: Model, called: str) -> Check:
     began = time.perf_counter()
     try:
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(CHECK_TIMEOUT):
             ready = await model.backend.healthy()
     except TimeoutError:
         ready = False
@@ -97,7 +97,7 @@ async def _name(model: Model, called: str) -> Check | None:
 
     name, tried = "model.name", f"{called}, name"
     try:
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(CHECK_TIMEOUT):
             speaks = await model.backend.known() if isinstance(model.backend, DetectedBackend) else model.backend
             listed = await speaks.models() if isinstance(speaks, OpenAIBackend) else []
     except (GenerationError, TimeoutError):
@@ -114,7 +114,7 @@ async def _name(model: Model, called: str) -> Check | None:
 
 async def _limits(backend: Backend) -> ModelLimits | None:
     try:
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(CHECK_TIMEOUT):
             return await backend.limits()
     except (GenerationError, TimeoutError):
         return None
@@ -127,7 +127,9 @@ async def _one_token(settings: Settings, asked: AnswerSettings, model: Model, ca
         template = await model.template()
         prompt = template.render(window)
         request = GenerationRequest(prompt, 1, settings.temperature)
-        async with aclosing(generate(model.backend, request, Deadlines(DEADLINE, DEADLINE, DEADLINE))) as stream:
+        async with aclosing(
+            generate(model.backend, request, Deadlines(CHECK_TIMEOUT, CHECK_TIMEOUT, CHECK_TIMEOUT))
+        ) as stream:
             async for item in stream:
                 if isinstance(item, Done):
                     read = item.usage.prompt_tokens
@@ -174,7 +176,7 @@ async def _other_api(model: Model, error: Exception) -> str:
     from core.models.backends.server import Server
 
     try:
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(CHECK_TIMEOUT):
             speaks = await detect(Server(model.url, api_key=None, auth="Bearer"))
     except (GenerationError, TimeoutError):
         return ""
@@ -191,7 +193,7 @@ def _context(settings: Settings, asked: AnswerSettings, model: Model, told: Mode
     said = f"{limits.max_total_tokens:,} tokens ({who})"
     budget = split_context(limits, settings.max_new_tokens)
     system = model.count(asked.system)
-    if system > budget.prompt // 2 or budget.prompt < SMALLEST:
+    if system > budget.prompt // 2 or budget.prompt < MIN_PROMPT_TOKENS:
         found = f"{said}, which is too small: {budget.prompt:,} are left for instructions ({system:,}) and conversation"
         remedy = "Start the model's server with a larger context, or set a smaller MAX_NEW_TOKENS or SYSTEM_PROMPT."
         return Check(name, "error", tried, found, remedy)
@@ -217,7 +219,7 @@ async def _template(asked: AnswerSettings, model: Model, called: str) -> Check |
     if not isinstance(backend, OpenAIBackend) or ours.name == "chat":
         return None
     try:
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(CHECK_TIMEOUT):
             told = await backend.served_template()
         if not told:
             return None

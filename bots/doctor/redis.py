@@ -1,4 +1,4 @@
-"""What ``parley doctor`` looks at in Redis: whether it can be had, whether memory is safe there, and what it may do."""
+"""What ``parley doctor`` checks in Redis: that it is there, that memory is safe in it, and what Parley may do there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uuid import uuid4
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
-from bots.findings import BUG, DEADLINE, Check, Say, ms
+from bots.findings import BUG, CHECK_TIMEOUT, Check, Say, ms
 from core.archive import SCHEMA, too_new
 from core.causes import cause
 from core.errors import StorageError
@@ -21,18 +21,18 @@ from core.settings import Settings
 from core.store import Keys, find_server, open_redis
 from core.types import ConversationKey, Message, Role
 
-LOADING = 90.0
-"""Seconds for a redis-server of our own, which may have a large memory to load."""
-SLOW_PING = 50
-"""Milliseconds; an answer waits for a handful of round trips to Redis."""
-FULL = 0.9
-"""Share of its memory that Redis may use before it is too much."""
-FEW = 32
-"""Connections that should be left: a process takes up to 17."""
-SKEW = 2.0
-"""Seconds that two clocks may differ without any effect that people notice."""
-WRONG_CLOCK = 60.0
-"""Seconds; a clock that is synchronized is never off by this much."""
+START_TIMEOUT = 90.0
+"""Seconds that our own redis-server may take to start: it may have a large memory to load."""
+SLOW_PING_MS = 50
+"""A slower PING is a warning: an answer waits for a handful of round trips to Redis."""
+HIGH_MEMORY_SHARE = 0.9
+"""If Redis uses a larger share of its memory, that is a warning."""
+MIN_FREE_CONNECTIONS = 32
+"""Fewer free connections are a warning: a process takes up to 17."""
+CLOCK_SKEW_SECONDS = 2.0
+"""A larger difference between the clocks is a warning; people notice no effect of a smaller one."""
+WRONG_CLOCK_SECONDS = 60.0
+"""A larger difference means that a clock is not synchronized."""
 
 
 async def examine_redis(settings: Settings, wrong: Collection[str], say: Say) -> None:
@@ -43,7 +43,10 @@ async def examine_redis(settings: Settings, wrong: Collection[str], say: Say) ->
     url = settings.redis_url.get_secret_value() if settings.redis_url else None
     began = time.perf_counter()
     try:
-        async with asyncio.timeout(DEADLINE if url else LOADING), open_redis(url, settings.data_dir) as redis:
+        async with (
+            asyncio.timeout(CHECK_TIMEOUT if url else START_TIMEOUT),
+            open_redis(url, settings.data_dir) as redis,
+        ):
             info = await _info(redis)
             say(_who(settings, redis, info, ms(began)))
             say(_persistence(info))
@@ -138,7 +141,7 @@ async def _latency(redis: Redis) -> Check:
         took.append(1000 * (time.perf_counter() - began))
     middle = statistics.median(took)
     check = Check("redis.ping", "ok", "Redis, response time", f"{middle:.1f} ms", ms=round(middle))
-    if middle < SLOW_PING:
+    if middle < SLOW_PING_MS:
         return check
     return Check(
         "redis.ping",
@@ -183,7 +186,7 @@ def _memory(info: dict[str, Any]) -> Check:
     most = limit or int(info.get("total_system_memory") or 0)
     said = f"{_size(used)} used"
     said += f" of {_size(most)} ({'maxmemory' if limit else 'all of its machine'})" if most else ""
-    if most and used > FULL * most:
+    if most and used > HIGH_MEMORY_SHARE * most:
         remedy = "Give Redis more memory (CONFIG SET maxmemory, or a larger machine), or set a smaller RETENTION_DAYS."
         return Check(name, "error", tried, f"{said}: when it is full, Parley can accept no message", remedy)
     return Check(name, "ok", tried, said)
@@ -192,7 +195,7 @@ def _memory(info: dict[str, Any]) -> Check:
 def _connections(info: dict[str, Any]) -> Check | None:
     """Whether more processes can connect; None if so."""
     most, there = int(info.get("maxclients") or 0), int(info.get("connected_clients") or 0)
-    if not most or most - there >= FEW:
+    if not most or most - there >= MIN_FREE_CONNECTIONS:
         return None
     found = f"{there} of {most} are in use, and each Parley process needs up to 17"
     return Check(
@@ -210,11 +213,11 @@ async def _clock(redis: Redis) -> Check:
     before = time.time()
     seconds, micros = await redis.time()
     off = (before + time.time()) / 2 - (seconds + micros / 1e6)
-    if abs(off) < SKEW:
+    if abs(off) < CLOCK_SKEW_SECONDS:
         return Check(name, "ok", tried, "the same time as Redis")
     found = f"this machine is {abs(off):,.0f} s {'ahead of' if off > 0 else 'behind'} Redis"
     remedy = "Let both machines synchronize their clocks: timedatectl set-ntp true (systemd-timesyncd, chrony)."
-    return Check(name, "error" if abs(off) > WRONG_CLOCK else "warning", tried, found, remedy)
+    return Check(name, "error" if abs(off) > WRONG_CLOCK_SECONDS else "warning", tried, found, remedy)
 
 
 async def _form(redis: Redis) -> Check | None:

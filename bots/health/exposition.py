@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from core.metrics import METERS, SECONDS, Counter, Gauge, Histogram
+from core.metrics import BUCKET_SECONDS, METERS, Counter, Gauge, Histogram
 
 
 class ParleyCollector(Collector):
@@ -20,19 +20,19 @@ class ParleyCollector(Collector):
         for meter in METERS:
             match meter:
                 case Counter():
-                    counter = CounterMetricFamily(meter.name, meter.says, labels=meter.labels)
+                    counter = CounterMetricFamily(meter.name, meter.help, labels=meter.labels)
                     for labels, value in meter.samples().items():
                         counter.add_metric(labels, value)
                     yield counter
                 case Gauge():
-                    gauge = GaugeMetricFamily(meter.name, meter.says, labels=meter.labels)
+                    gauge = GaugeMetricFamily(meter.name, meter.help, labels=meter.labels)
                     for labels, value in meter.samples().items():
                         gauge.add_metric(labels, value)
                     yield gauge
                 case Histogram():
-                    histogram = HistogramMetricFamily(meter.name, meter.says, labels=meter.labels)
+                    histogram = HistogramMetricFamily(meter.name, meter.help, labels=meter.labels)
                     for labels, (counts, total) in meter.samples().items():
-                        bounds = [*map(str, SECONDS), "+Inf"]
+                        bounds = [*map(str, BUCKET_SECONDS), "+Inf"]
                         reached = [sum(counts[: place + 1]) for place in range(len(counts))]
                         histogram.add_metric(labels, list(zip(bounds, reached, strict=True)), total)
                     yield histogram

@@ -25,16 +25,16 @@ from core.store import Keys, redis_errors
 
 log = structlog.get_logger()
 
-SILENT = 30.0
+STUCK_SECONDS = 30.0
 """Seconds without progress after which a loop counts as stuck."""
-LAG = 5.0
+MAX_LAG_SECONDS = 5.0
 """Seconds that the event loop may be late before the process counts as stuck."""
-TICK = 0.5
-"""Seconds between two looks at the event loop."""
-PATIENCE = 2.0
-"""Seconds that a probe may take; what asks gives up soon after."""
-FRESH = 1.0
-"""Seconds in which probes are not made again, however often somebody asks."""
+LAG_CHECK_SECONDS = 0.5
+"""Seconds between two measurements of how late the event loop is."""
+PROBE_TIMEOUT = 2.0
+"""Seconds that a probe may take; whoever asks gives up soon after."""
+PROBE_CACHE_SECONDS = 1.0
+"""Seconds that the results of probes are reused, however often somebody asks."""
 
 State = Literal["ok", "degraded", "failed"]
 
@@ -51,31 +51,31 @@ class Finding:
 
 Probe = Callable[[], Awaitable[Finding]]
 """Looks at one thing; may raise, and may take too long."""
-Gauging = Callable[[], Awaitable[None]]
+GaugeUpdate = Callable[[], Awaitable[None]]
 """Brings gauges up to date before they are shown."""
 
 
 class Health:
     """What the parts of a process report to."""
 
-    def __init__(self, *, silent: float = SILENT, lag: float = LAG) -> None:
-        self._silent = silent
-        self._most_lag = lag
+    def __init__(self, *, stuck_after: float = STUCK_SECONDS, max_lag: float = MAX_LAG_SECONDS) -> None:
+        self._stuck_after = stuck_after
+        self._max_lag = max_lag
         self._loops: dict[str, Callable[[], float]] = {}
         self._platforms: dict[str, Connected] = {}
         self._probes: dict[str, Probe] = {}
-        self._gaugings: list[Gauging] = []
+        self._gauge_updates: list[GaugeUpdate] = []
         self._starting = True
         self._stopping = False
         self._ticked = time.monotonic()
         self._lag = 0.0
-        self._found: tuple[float, list[Finding]] = (-FRESH, [])
+        self._found: tuple[float, list[Finding]] = (-PROBE_CACHE_SECONDS, [])
         self._asking = asyncio.Lock()
 
     # What others report.
 
     @contextmanager
-    def progressing(self, name: str, last: Callable[[], float]) -> Iterator[None]:
+    def watch_loop(self, name: str, last: Callable[[], float]) -> Iterator[None]:
         """While inside, a loop runs; ``last`` returns when it last did something, on the monotonic clock.
 
         For a loop that has ended, that is minus infinity.
@@ -86,17 +86,17 @@ class Health:
         finally:
             del self._loops[name]
 
-    def serves(self, name: str, platform: Connected) -> None:
-        """Messages of a platform are taken here, while it is connected."""
+    def add_platform(self, name: str, platform: Connected) -> None:
+        """Register a platform whose messages are taken by this process."""
         self._platforms[name] = platform
 
-    def probe(self, name: str, probe: Probe) -> None:
-        """Something that has to work for this process to be of use."""
+    def add_probe(self, name: str, probe: Probe) -> None:
+        """Register something that has to work for this process to be ready."""
         self._probes[name] = probe
 
-    def gauge(self, gauging: Gauging) -> None:
-        """Something to measure when somebody looks."""
-        self._gaugings.append(gauging)
+    def add_gauge(self, update: GaugeUpdate) -> None:
+        """Register an update of gauges, to be made before they are shown."""
+        self._gauge_updates.append(update)
 
     def started(self) -> None:
         """Everything is set up."""
@@ -109,11 +109,11 @@ class Health:
     # What is shown.
 
     def live(self) -> list[Finding]:
-        """Whether the process should be left alone."""
+        """Whether the process is alive: if something failed, a restart would help."""
         now = time.monotonic()
         # A tick that is due and did not come counts as well.
-        lag = max(self._lag, now - self._ticked - TICK)
-        late = lag >= self._most_lag
+        lag = max(self._lag, now - self._ticked - LAG_CHECK_SECONDS)
+        late = lag >= self._max_lag
         findings = [
             Finding(
                 "event loop",
@@ -124,7 +124,7 @@ class Health:
         ]
         for name, last in self._loops.items():
             silence = now - last()
-            stuck = silence >= self._silent
+            stuck = silence >= self._stuck_after
             what = f"no progress for {silence:.0f} s" if silence < math.inf else "it has ended"
             findings.append(
                 Finding(
@@ -137,27 +137,27 @@ class Health:
         return findings
 
     async def ready(self) -> list[Finding]:
-        """Whether the process is of use now; one look serves all who ask within a second."""
+        """Whether the process is ready for work; the result is reused for a second."""
         async with self._asking:
             at, findings = self._found
-            if time.monotonic() - at >= FRESH:
+            if time.monotonic() - at >= PROBE_CACHE_SECONDS:
                 findings = list(await asyncio.gather(*(self._try(name) for name in self._probes)))
                 self._found = time.monotonic(), findings
         return [*self._phase(), *findings, *self._connections()]
 
-    async def measure(self) -> None:
+    async def update_gauges(self) -> None:
         """Bring all gauges up to date; what cannot be measured is left out."""
         for name, platform in self._platforms.items():
             metrics.SOCKET_CONNECTED.set(float(platform.connected), platform=name)
         metrics.LOOP_LAG.set(max(0.0, self._lag))
-        await asyncio.gather(*(self._gauge(gauging) for gauging in self._gaugings))
+        await asyncio.gather(*(self._update(update) for update in self._gauge_updates))
 
-    async def watch(self) -> None:
+    async def watch_event_loop(self) -> None:
         """Measure how late the event loop is, until cancelled."""
         while True:
             self._ticked = time.monotonic()
-            await asyncio.sleep(TICK)
-            self._lag = time.monotonic() - self._ticked - TICK
+            await asyncio.sleep(LAG_CHECK_SECONDS)
+            self._lag = time.monotonic() - self._ticked - LAG_CHECK_SECONDS
 
     def _phase(self) -> list[Finding]:
         if self._stopping:
@@ -167,7 +167,7 @@ class Health:
         return []
 
     def _connections(self) -> list[Finding]:
-        """One platform is enough to be of use."""
+        """Each platform; one that is connected is enough to be ready."""
         connected = {name: platform.connected for name, platform in self._platforms.items()}
         missing: State = "degraded" if any(connected.values()) else "failed"
         remedy = "It reconnects on its own. If this lasts, `parley doctor` says what is wrong."
@@ -178,17 +178,17 @@ class Health:
 
     async def _try(self, name: str) -> Finding:
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(PROBE_TIMEOUT):
                 return await self._probes[name]()
         except TimeoutError:
-            return Finding(name, "failed", f"no answer within {PATIENCE:g} s", "`parley doctor` says more.")
+            return Finding(name, "failed", f"no answer within {PROBE_TIMEOUT:g} s", "`parley doctor` says more.")
         except ParleyError as error:
             return Finding(name, "failed", str(error), error.remedy)
 
-    async def _gauge(self, gauging: Gauging) -> None:
+    async def _update(self, update: GaugeUpdate) -> None:
         try:
-            async with asyncio.timeout(PATIENCE):
-                await gauging()
+            async with asyncio.timeout(PROBE_TIMEOUT):
+                await update()
         except (ParleyError, TimeoutError) as error:
             log.info("metric not measured", error=str(error) or "no answer in time")
 
@@ -209,7 +209,7 @@ def model_probe(models: Models) -> Probe:
 
     async def answers(model: Model) -> bool:
         try:
-            async with asyncio.timeout(PATIENCE / 2):
+            async with asyncio.timeout(PROBE_TIMEOUT / 2):
                 return await model.backend.healthy()
         except TimeoutError:
             return False

@@ -43,7 +43,7 @@ class Pages:
 
     async def metrics(self, request: web.Request) -> web.Response:
         """What was measured, in the format that is asked for."""
-        await self._health.measure()
+        await self._health.update_gauges()
         page, content_type = self._write(request.headers.get("Accept", ""))
         return web.Response(body=page, headers={"Content-Type": content_type})
 
@@ -76,7 +76,7 @@ async def serve_health(health: Health, host: str, port: int | None) -> AsyncIter
     # No access log: it would say every few seconds that somebody looked. A look that runs on is not worth waiting for.
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
-    watching = asyncio.create_task(health.watch())
+    watching = asyncio.create_task(health.watch_event_loop())
     try:
         site = web.TCPSite(runner, host, port)
         try:

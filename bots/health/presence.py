@@ -20,7 +20,7 @@ from core.store import Keys, redis_errors
 
 log = structlog.get_logger()
 
-EVERY = 2.0
+PUBLISH_SECONDS = 2.0
 """Seconds between two publications of a process."""
 TTL = 10
 """Seconds that a publication counts."""
@@ -39,10 +39,10 @@ class Connected(Protocol):
 
 
 @asynccontextmanager
-async def telling(redis: Redis, process: str, platforms: Mapping[str, Connected]) -> AsyncIterator[None]:
-    """While inside, publish every few seconds which of ``platforms`` are connected here; at the end, take it back."""
+async def publishing_status(redis: Redis, process: str, platforms: Mapping[str, Connected]) -> AsyncIterator[None]:
+    """While inside, publish every few seconds which of ``platforms`` are connected here; at the end, delete that."""
     end = asyncio.Event()
-    task = asyncio.create_task(_tell_on(redis, process, platforms, end))
+    task = asyncio.create_task(_publish_until(redis, process, platforms, end))
     try:
         yield
     finally:
@@ -50,26 +50,26 @@ async def telling(redis: Redis, process: str, platforms: Mapping[str, Connected]
         await task
 
 
-async def _tell_on(redis: Redis, process: str, platforms: Mapping[str, Connected], end: asyncio.Event) -> None:
-    heard = True
+async def _publish_until(redis: Redis, process: str, platforms: Mapping[str, Connected], end: asyncio.Event) -> None:
+    published = True
     while platforms and not end.is_set():
         try:
-            await _tell(redis, process, {name: platform.connected for name, platform in platforms.items()})
-            heard = True
+            await _publish(redis, process, {name: platform.connected for name, platform in platforms.items()})
+            published = True
         except (StorageError, TimeoutError) as error:
-            if heard:
+            if published:
                 log.info("connection status not published", error=str(error))
-            heard = False
+            published = False
         with suppress(TimeoutError):
-            async with asyncio.timeout(EVERY):
+            async with asyncio.timeout(PUBLISH_SECONDS):
                 await end.wait()
-    if platforms and heard:
+    if platforms and published:
         with suppress(StorageError, TimeoutError):
-            await _tell(redis, process, dict.fromkeys(platforms))
+            await _publish(redis, process, dict.fromkeys(platforms))
 
 
-async def _tell(redis: Redis, process: str, connected: Mapping[str, bool | None]) -> None:
-    """Publish the status of all platforms of a process; None takes it back."""
+async def _publish(redis: Redis, process: str, connected: Mapping[str, bool | None]) -> None:
+    """Publish the status of all platforms of a process; None deletes it."""
     now = time.time()
     async with asyncio.timeout(PUBLISH_TIMEOUT):
         with redis_errors("publish the connection status"):
@@ -84,14 +84,14 @@ async def _tell(redis: Redis, process: str, connected: Mapping[str, bool | None]
 
 
 async def connections(redis: Redis) -> dict[str, tuple[int, int]]:
-    """By platform, how many processes are connected there, and how many would be. Raises StorageError."""
+    """By platform, how many processes are connected, and how many are trying to. Raises StorageError."""
     with redis_errors("read the connection status"):
         told: Any = await redis.zrangebyscore(Keys.CONNECTIONS, time.time() - TTL, "+inf")
     found: dict[str, tuple[int, int]] = {}
     for entry in told:
         name, word, process = (*entry.split(" ", 2), "", "")[:3]
         if not process:
-            continue  # nothing that any process says
+            continue  # not written by any version of Parley
         up, down = found.get(name, (0, 0))
         found[name] = (up + (word == UP), down + (word == DOWN))
     return found

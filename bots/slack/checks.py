@@ -13,10 +13,11 @@ from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
 from yarl import URL
 
-from bots.findings import DEADLINE, Check, Say, ms
+from bots.findings import CHECK_TIMEOUT, Check, Say, clock_check, ms
 from bots.slack.errors import slack_errors
 from bots.slack.manifest import NECESSARY, SCOPES
 from bots.slack.settings import SlackSettings
+from core.clock import seconds_ahead
 from core.errors import PlatformError, PlatformUnauthorized, PlatformUnavailable, RateLimited
 
 GET_BOT_KEY = (
@@ -76,7 +77,7 @@ async def _examine_bot(settings: SlackSettings, wrong: Collection[str], client: 
     except PlatformError as error:
         return _Half([Check(name, "error", tried, *_refusal(error, GET_BOT_KEY, settings), ms(began))])
     who = Check(name, "ok", tried, f"@{me.get('user')} in the workspace {me.get('team')}", ms=ms(began))
-    checks = [who, *_scopes(me)]
+    checks = [who, *_scopes(me), *clock_check("slack.clock", "Slack", seconds_ahead(me.headers.get("date")))]
     try:
         about = await _call("bots.info", client.bots_info(bot=me.get("bot_id")))
     except PlatformError:
@@ -120,7 +121,7 @@ async def _examine_app(
         return _Half([Check(name, "error", tried, *_refusal(error, GET_APP_KEY, settings), ms(began))])
     try:
         with slack_errors("the socket"):
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(CHECK_TIMEOUT):
                 hello = await _hello(session, client, str(opened.get("url")))
     except PlatformError as error:
         found = f"Slack gave an address, but connecting to it failed ({error})"
@@ -150,7 +151,7 @@ async def _hello(session: aiohttp.ClientSession, client: AsyncWebClient, url: st
 
 async def _call(method: str, call: Awaitable[AsyncSlackResponse]) -> AsyncSlackResponse:
     with slack_errors(method):
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(CHECK_TIMEOUT):
             return await call
 
 

@@ -2,8 +2,8 @@
 
 Bolt acknowledges an envelope when the listener has returned (``process_before_response``), so a listener only decides
 and stores: put the turn into the queue, return. If that cannot be done in time it raises, nothing is acknowledged, and
-Slack delivers again; buttons are not delivered again, so whoever pressed one is told. Everything that calls Slack
-happens in tasks of our own.
+Slack delivers again; buttons are not delivered again, so the person who pressed one is told. Everything that calls
+Slack happens in tasks of our own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,18 @@ import structlog
 from slack_bolt.app.async_app import AsyncApp
 
 from bots.background import BackgroundTasks
+from bots.listening import (
+    NOT_FOR_PERSON,
+    NOT_IN_CHANNEL,
+    NOTHING_TO_STOP,
+    QUESTION_GONE,
+    UNREAD_FILES,
+    follow_change,
+    press,
+    stop_answer,
+)
 from bots.slack.choices import SettingsForm, offer
+from bots.slack.cleanup import Cleanup
 from bots.slack.editor import FORGET, RETRY, STOP, own_message
 from bots.slack.errors import slack_errors
 from bots.slack.events import (
@@ -32,32 +43,27 @@ from bots.slack.events import (
     read_question,
     workspace_of,
 )
-from bots.slack.house import House
 from bots.slack.settings import SlackSettings
 from bots.slack.surface import SlackSurface
 from bots.slack.text import escape, without_mention
 from core import metrics
 from core.assistant import NOT_ASKED, Confirmation, days, is_settings, is_stop
-from core.errors import StorageError
 from core.memory import Memory
 from core.metrics import turn_fields
-from core.turns import STOPPED, WITHDRAWN, RedisTurnQueue, crash_point, in_time
+from core.turns import STOPPED, TOLD_AGAIN_SECONDS, RedisTurnQueue, crash_point, in_time
 from core.types import MessageRef, Turn
 
 log = structlog.get_logger()
 
 
-UNREAD = "I can't read files yet, only text, so I haven't looked at {files}."
 EXTERNAL, CHANNEL, PERSON = "in channels that are shared with another organisation", "in this channel", "you"
 """Why somebody is not answered."""
 REFUSED = {
     EXTERNAL: "I'm not enabled in channels that are shared with another organization. Ask {contact} to change that.",
-    CHANNEL: "I'm not enabled in this channel. Ask {contact} to add it.",
-    PERSON: "I'm not enabled for you here. Ask {contact} to add you.",
+    CHANNEL: NOT_IN_CHANNEL,
+    PERSON: NOT_FOR_PERSON,
 }
-GONE = "I no longer have that question. Please ask it again."
 FORM_OFFERED = "Change settings"
-NOTHING = "I'm not writing an answer for you right now."
 NOT_YOURS = "Only the person who asked can stop this answer."
 
 
@@ -65,14 +71,14 @@ class SlackListener(BackgroundTasks):
     """Turns events into turns, for those who may ask."""
 
     def __init__(
-        self, settings: SlackSettings, surface: SlackSurface, queue: RedisTurnQueue, memory: Memory, house: House
+        self, settings: SlackSettings, surface: SlackSurface, queue: RedisTurnQueue, memory: Memory, cleanup: Cleanup
     ) -> None:
         super().__init__()
         self._settings = settings
         self._surface = surface
         self._queue = queue
         self._memory = memory
-        self._house = house
+        self._cleanup = cleanup
         self._accepting: dict[str, asyncio.Lock] = {}
         self._form = SettingsForm(surface, memory, self._refuses_settings, self._whisper)
 
@@ -115,7 +121,7 @@ class SlackListener(BackgroundTasks):
         if event.get("user") != self._surface.bot:
             return
         async with in_time():
-            await self._house.join(f"{workspace_of(body)}:{event['channel']}")
+            await self._cleanup.join(f"{workspace_of(body)}:{event['channel']}")
         if self._refusal(event["channel"], "", direct=False, external=is_external(body)) not in ("", PERSON):
             return
         if await self._queue.first(f"slack:{workspace_of(body)}:{event['channel']}:joined:{event.get('event_ts', '')}"):
@@ -131,9 +137,9 @@ class SlackListener(BackgroundTasks):
         """A channel was deleted, or we were taken out of it, or of the workspace: it is forgotten, now or in time."""
         if departure := read_departure(body):
             async with in_time():
-                await self._house.part(departure)
+                await self._cleanup.part(departure)
             if departure.for_good:
-                self.later(self._house.erase(departure))
+                self.later(self._cleanup.erase(departure))
 
     async def retry(self, ack: Callable[[], Awaitable[None]], body: dict[str, Any], action: dict[str, Any]) -> None:
         """The Retry button: the same turn again, over the same messages, for anybody who may ask here."""
@@ -147,15 +153,15 @@ class SlackListener(BackgroundTasks):
             if refusal:
                 return REFUSED[refusal]
             # It may have been posted together with its button.
-            if await self._queue.retry(pressed.key, turn, MessageRef(channel, pressed.ts)):
-                return ""
-            # Perhaps somebody else pressed it, and it is being answered.
-            return "" if await self._queue.is_open(turn) else GONE
+            receipt = await self._queue.retry(pressed.key, turn, MessageRef(channel, pressed.ts), user)
+            if receipt.refused:
+                return receipt.note if await self._queue.tells(receipt, user) else ""
+            return QUESTION_GONE if receipt.status == "gone" else ""
 
         return await self._press(ack, again(), channel, user, pressed.thread)
 
     async def stop(self, ack: Callable[[], Awaitable[None]], body: dict[str, Any], action: dict[str, Any]) -> None:
-        """The Stop button: the text so far stays. For who asked, and admins."""
+        """The Stop button: the text so far stays. For the asker, and admins."""
         pressed = read_press(body, action, names=2)
         if pressed is None:
             return await ack()
@@ -193,40 +199,53 @@ class SlackListener(BackgroundTasks):
     async def _accept(self, body: dict[str, Any], asked: Asked) -> None:
         """Store the message, so that it will be answered, or say why not."""
         turn, channel, user = asked.turn, asked.turn.place["channel"], asked.turn.author.id
-        thread, files = turn.key.thread, ", ".join(asked.files)
+        files = ", ".join(asked.files)
         direct = body["event"].get("channel_type") == "im"
         if refusal := self._refusal(channel, user, direct=direct, external=is_external(body)):
             if await self._queue.first(turn.id):
                 log.info("access denied", **turn_fields(turn), why=refusal)
                 metrics.EVENTS.add(platform="slack", type="question", outcome="denied")
-                self.later(self._whisper(channel, user, thread, REFUSED[refusal]))
+                await self._refuse(turn, REFUSED[refusal], about="denied")
             return
         if is_stop(turn.text):
             if not await self._end(turn):
-                self.later(self._whisper(channel, user, thread, NOTHING))
+                await self._refuse(turn, NOTHING_TO_STOP, about="stop")
             return
-        if files and await self._queue.first(f"{turn.id}:files"):
-            self.later(self._whisper(channel, user, thread, UNREAD.format(files=files)))
         if not turn.text.strip() and await self._is_file_alone(turn, files):
+            if files:
+                await self._refuse(turn, UNREAD_FILES.format(files=files), about="files")
             return
+        await self._submit(turn, files)
+
+    async def _submit(self, turn: Turn, files: str) -> None:
+        """Put a message into the queue, and tell its author what there is to say."""
+        channel, user, thread = turn.place["channel"], turn.author.id, turn.key.thread
         crash_point("submit")
         receipt = await self._queue.submit(replace(turn, place={**turn.place, "files": files}))
         crash_point("stored")
         if receipt.status == "duplicate" and files:
             # The same message came first as app_mention, which does not tell of files.
             await self._queue.amend(turn.id, files=files)
-        # Both events of one message are refused where one is; its author is told once.
-        if receipt.note and (receipt.accepted or await self._queue.first(f"{turn.id}:refused")):
+        if files and not receipt.refused and await self._queue.first(f"{turn.id}:files"):
+            self.later(self._whisper(channel, user, thread, UNREAD_FILES.format(files=files)))
+        # Both events of one message are refused where one is.
+        if receipt.note and (receipt.accepted or await self._queue.tells(receipt, user)):
             self.later(self._whisper(channel, user, thread, receipt.note))
-        if receipt.status != "duplicate" and is_settings(turn.text) and not self._refuses_settings(channel, user):
+        if receipt.accepted and is_settings(turn.text) and not self._refuses_settings(channel, user):
             self.later(self._whisper(channel, user, thread, FORM_OFFERED, offer(turn.key)))
+
+    async def _refuse(self, turn: Turn, text: str, *, about: str) -> None:
+        """Tell who wrote a message why nothing comes of it: once in a while, however often they write."""
+        channel, user = turn.place["channel"], turn.author.id
+        if await self._queue.first(f"told:slack:{channel}:{about}:{user}", seconds=TOLD_AGAIN_SECONDS):
+            self.later(self._whisper(channel, user, turn.key.thread, text))
 
     async def _end(self, asked: Turn) -> bool:
         """Do what a message that says stop asks for, once. False if there is nothing to stop, and it is to be told."""
         # The second event of a message, or a redelivery, would end what is answered next.
         if await self._queue.happened(asked.id):
             return True
-        stopped = await self._stop_for(asked)
+        stopped = await stop_answer(self._queue, asked)
         # Marked when it is done: what fails is delivered again.
         return not await self._queue.first(asked.id) or stopped
 
@@ -237,25 +256,11 @@ class SlackListener(BackgroundTasks):
             return True
         return await self._queue.happened(asked.id)
 
-    async def _stop_for(self, asked: Turn) -> bool:
-        """End the answer that is being written for a person where they say so. False if there is none."""
-        running = await self._queue.running(asked.lane)
-        if not running and asked.root:
-            running = await self._queue.find(asked.root)
-        if not running or running.author.id != asked.author.id:
-            return False
-        return await self._queue.stop(running.id, STOPPED)
-
     async def _press(
         self, ack: Callable[[], Awaitable[None]], work: Awaitable[str], channel: str, user: str, thread: str
     ) -> None:
-        """Do what a button is for, acknowledge it, and tell who pressed it what there is to say."""
-        try:
-            async with in_time():
-                say = await work
-        except StorageError as error:
-            log.warning("button press failed", error=str(error))
-            say = StorageError.plain  # filled in by _whisper
+        """Do what a button is for, acknowledge it, and tell the person who pressed it what there is to say."""
+        say = await press(work)
         await ack()
         if say:
             self.later(self._whisper(channel, user, thread, say))
@@ -280,22 +285,12 @@ class SlackListener(BackgroundTasks):
 
     async def _follow(self, change: Changed) -> None:
         """An edited or deleted message: what is remembered of it, or is about to be, follows."""
-        if change.text is None:
-            await self._queue.stop(change.message, WITHDRAWN)
-            withdrawn = [self._memory.withdraw(key, change.message, said=change.said) for key in change.keys]
-            await asyncio.gather(
-                *withdrawn, *(self._queue.correct_kept(key, change.message, None) for key in change.keys)
-            )
-            return
-        bot, typed = self._surface.bot, without_mention(change.text, self._surface.bot)
-        text = await self._surface.understand_correction(typed, change.files)
-        # An edit that comes before its message is kept only if the message is for us.
-        early = change.direct or f"<@{bot}" in change.text
-        await self._queue.amend(change.message, text=typed, at=change.at, early=early)
-        times = {"at": change.at, "said": change.said}
-        corrected = [self._memory.correct(key, change.message, text, **times) for key in change.keys]
-        kept = [self._queue.correct_kept(key, change.message, typed, at=change.at) for key in change.keys]
-        await asyncio.gather(*corrected, *kept)
+        reads, early, bot = "", False, self._surface.bot
+        if change.text is not None:
+            early = change.direct or f"<@{bot}" in change.text
+            change = replace(change, text=without_mention(change.text, bot))
+            reads = await self._surface.understand_correction(change.text or "", change.files)
+        await follow_change(self._queue, self._memory, change, reads, early=early)
 
     async def _whisper(
         self, channel: str, user: str, thread: str, text: str, blocks: list[dict[str, Any]] | None = None

@@ -16,8 +16,8 @@ from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.authorization import AuthorizeResult
 from slack_sdk.web.async_client import AsyncWebClient
 
+from bots.slack.cleanup import Cleanup
 from bots.slack.errors import slack_errors
-from bots.slack.house import House
 from bots.slack.listener import SlackListener
 from bots.slack.settings import PERSON, SlackSettings
 from bots.slack.socket import Socket
@@ -98,8 +98,8 @@ class Slack:
         settings = self._settings
         app_token = _token(settings.slack_app_token, "SLACK_APP_TOKEN", "xapp-…")
         grace = settings.slack_leave_days * 86_400
-        house = House(self._client, self._who["team_id"], redis, memory, grace=grace)
-        listener = SlackListener(settings, self.surface, queue, memory, house)
+        cleanup = Cleanup(self._client, self._who["team_id"], redis, memory, grace=grace)
+        listener = SlackListener(settings, self.surface, queue, memory, cleanup)
         # Bolt warns at each start that it makes no use of SLACK_BOT_TOKEN, which is as it should be.
         bolt_log = logging.getLogger("bots.slack.bolt")
         bolt_log.setLevel(logging.ERROR)
@@ -115,7 +115,7 @@ class Slack:
         try:
             if await self._stopping.connect("slack", socket.open):
                 log.info("connected to Slack", workspace=self._who["team"], bot=self._who["user"])
-                keeping.append(asyncio.create_task(house.keep()))
+                keeping.append(asyncio.create_task(cleanup.keep()))
             yield
         finally:
             await end_tasks(keeping)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from bots.mentions import without_mentions_at_ends
-from core.markdown import certain_code, fence_lines, plain_links
+from core.markdown import certain_code_spans, fence_lines, safe_links
 
 ENTITY = re.compile(r"<([^<>\s][^<>]*)>")
 _PERSON = re.compile(r"<@([UW][A-Z0-9]+)(?:\|[^<>]*)?>")
@@ -54,8 +54,8 @@ def safe_markdown(text: str) -> str:
     In code, which people copy, there is no zero-width space: only what Slack would take for a whole mention is broken,
     by a space.
     """
-    text, parts, at = plain_links(text), list[str](), 0
-    for start, end in certain_code(text, html=False):
+    text, parts, at = safe_links(text), list[str](), 0
+    for start, end in certain_code_spans(text, html=False):
         parts += [_without_pings(text[at:start]), _MENTION.sub("< ", text[start:end])]
         at = end
     return "".join([*parts, _without_pings(text[at:])])

@@ -20,10 +20,10 @@ from core.errors import ParleyError
 from core.types import Ending, MessageRef, Outcome
 
 
-async def answer_input(chat: Chat, *, silence: str = "") -> int:
+async def answer_input(chat: Chat, *, if_empty: str = "") -> int:
     """Answer what comes from stdin, on stdout. The exit code: 1 if anything got no whole answer, else 0.
 
-    ``silence`` is what to say if nothing came in, and then the exit code is 2; a person may well say nothing.
+    ``if_empty`` is what to say if nothing came in, and then the exit code is 2; a person may well say nothing.
     """
     person = bool(sys.stdin and sys.stdin.isatty())
     if person:
@@ -38,9 +38,9 @@ async def answer_input(chat: Chat, *, silence: str = "") -> int:
                 yield line
 
     code = await answer_lines(chat, source(), partial(write, sys.stdout))
-    if heard or person or not silence:
+    if heard or person or not if_empty:
         return code
-    note(silence)
+    note(if_empty)
     return 2
 
 

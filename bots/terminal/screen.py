@@ -38,7 +38,7 @@ from core.errors import ParleyError
 from core.markdown import heal
 from core.types import Ending, MessageRef, Outcome
 
-WIDEST = 100
+MAX_COLUMNS = 100
 """Columns: longer lines are hard to read."""
 STOPPED = Outcome(Ending.STOPPED, "Stopped.")
 THEME = Theme({"markdown.code": "bold cyan", "markdown.h1": "bold underline", "markdown.h2": "bold underline"})
@@ -194,7 +194,7 @@ class Prose(Markdown):
 def render(console: Console, markdown: str, *, style: str = "none") -> list[str]:
     """The lines that show ``markdown``, ready for the terminal; no blank ones before and after."""
     with console.capture() as captured:
-        console.print(Prose(markdown, style), width=min(WIDEST, console.width))
+        console.print(Prose(markdown, style), width=min(MAX_COLUMNS, console.width))
     lines = [line.rstrip(" ") for line in captured.get().split("\n")]
     while lines and not lines[0]:
         del lines[0]

@@ -13,10 +13,10 @@ from bots.terminal.chat import Chat
 from core.settings import Settings
 
 
-async def chat_in_terminal(settings: Settings, *, silence: str = "") -> int:
+async def chat_in_terminal(settings: Settings, *, if_empty: str = "") -> int:
     """Chat until the input ends. The exit code: 1 if piped input got no whole answer, else 0.
 
-    ``silence`` is what to say if piped input was empty, and then the exit code is 2; "" for nothing, and 0.
+    ``if_empty`` is what to say if piped input was empty, and then the exit code is 2; "" for nothing, and 0.
 
     Raises:
         StorageError: Redis is not available.
@@ -32,7 +32,7 @@ async def chat_in_terminal(settings: Settings, *, silence: str = "") -> int:
                 return await talk(chat, settings.data_dir / "history")
             from bots.terminal.plain import answer_input
 
-            return await answer_input(chat, silence=silence)
+            return await answer_input(chat, if_empty=if_empty)
     except asyncio.CancelledError:
         if told:
             return 128 + told[0]

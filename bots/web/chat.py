@@ -49,7 +49,7 @@ class ChatDesk:
     ) -> None:
         self.people = people
         self.memory = memory
-        self._queue = queue
+        self.queue = queue
         self._gallery = gallery
         self._header = settings.web_auth_header
         self._policy = settings.policy
@@ -140,7 +140,7 @@ class ChatDesk:
         turn = Turn(f"web:{uuid.uuid4().hex}", key, lane, visitor.author, text, time.time())
         try:
             async with in_time():
-                receipt = await self._queue.submit(turn)
+                receipt = await self.queue.submit(turn)
         except StorageError as error:
             log.warning("message not queued", error=str(error), remedy=error.remedy)
             warn(self.tell(StorageError.plain))
@@ -162,7 +162,7 @@ class ChatDesk:
             waiting = [entry for entry in await self._gallery.boards.entries(visitor.key(channel)) if entry.open]
             own = [entry for entry in waiting if entry.author.id == visitor.id]
             for entry in reversed(own or waiting):
-                if await self._queue.stop(entry.turn, STOPPED):
+                if await self.queue.stop(entry.turn, STOPPED):
                     return
         inform(NOTHING)
 
@@ -177,13 +177,13 @@ class ChatDesk:
                 return
             last = entries[-1]
             ref = MessageRef(key.channel, f"{last.turn}/answer")
-            if last.retry and await self._queue.retry(key, last.turn, ref):
-                return
             kept = await self.memory.load(key)
             asked = next((m.text for m in kept.messages if m.id == last.turn and m.role is Role.USER), last.question)
             lane = visitor.lane(key, last.author.id)
             turn = Turn(last.turn, key, lane, last.author, asked, last.at, attempt=last.attempt)
-            await self._queue.again(turn, [ref])
+            receipt = await self.queue.retry(key, last.turn, ref, visitor.id, unkept=turn)
+            if receipt.refused:
+                gr.Info(self.tell(receipt.note))
 
     async def send(self, text: str, channel: str, request: gr.Request) -> tuple[Any, Any, Any]:
         """Submit a message; ``forget`` in a channel where others spoke opens the dialog that asks first."""
@@ -226,7 +226,7 @@ class ChatDesk:
         with self.told():
             for entry in await self._gallery.boards.entries(key):
                 if entry.open:
-                    await self._queue.stop(entry.turn, WITHDRAWN)
+                    await self.queue.stop(entry.turn, WITHDRAWN)
             forgotten = await self.memory.forget(key)
         inform(f"Done: I've forgotten {forgotten} message{'s' * (forgotten != 1)}.")
 

@@ -22,9 +22,9 @@ type a new name under **Channel**; only you see **Only me**. Enter sends, Shift-
 
 
 QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-"""Of events that are answered at once."""
+"""Options of events that are answered at once."""
 SAYS = {**QUICK, "queue": True}
-"""Of events that may have something to say to whoever caused them; without the queue that would not arrive."""
+"""Options of events that may show a message to the person who caused them; without the queue it would not arrive."""
 
 
 def build_masthead() -> tuple[gr.Dropdown, gr.Textbox]:

@@ -1,20 +1,24 @@
-"""The second tab: one completion of one prompt, without memory or template, as the model itself goes on."""
+"""The second tab: the model continues one text, without memory or template."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import uuid
+from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import partial
 
 import gradio as gr
 
+from bots.web.chat import ChatDesk
 from bots.web.completion import Completion
 from bots.web.markup import escape
+from bots.web.people import PRIVATE
 from core.models import Deadlines, Models
-from core.types import GenerationRequest, Message, Prompt, Role
+from core.types import GenerationRequest, Prompt
 
 
-def build_complete(models: Models, deadlines: Deadlines, tell: Callable[[str], str]) -> None:
-    """Lay the tab out and wire it. ``tell`` fills in our own sentences."""
+def build_complete(models: Models, deadlines: Deadlines, desk: ChatDesk) -> None:
+    """Lay the tab out and wire it. What is completed counts for quotas as if it was asked in private at ``desk``."""
     names = models.names
     gr.Markdown("The model continues your text. Nothing is remembered.")
     prompt = gr.Textbox(label="Prompt", placeholder="Once upon a time", lines=4, max_lines=16, elem_id="prompt")
@@ -45,16 +49,20 @@ def build_complete(models: Models, deadlines: Deadlines, tell: Callable[[str], s
             yield "", _line("Write a prompt first.")
             return
         stop_it(request)
-        asked = GenerationRequest(
-            Prompt((Message(Role.USER, prompt),), (), lambda: prompt), int(tokens), temperature=float(temperature)
-        )
-        asks = next((one for one in models.models if one.name == chosen), models.models[0])
-        session = str(request.session_hash)
-        completion = under_way[session] = Completion(asks.backend, asked, deadlines)
+        visitor = await desk.visitor(request)
+        key = visitor.key(PRIVATE)
+        with desk.told():
+            receipt = await desk.queue.admit(key, visitor.id, f"completion:{uuid.uuid4().hex}")
+        if receipt.refused:
+            yield "", _line(desk.tell(receipt.note))
+            return
+        asked = GenerationRequest(Prompt.raw(prompt), int(tokens), temperature=float(temperature))
+        session, charge = str(request.session_hash), partial(desk.queue.charge, key, visitor.id)
+        completion = under_way[session] = Completion(models.find(chosen).backend, asked, deadlines, charge)
         try:
             async with aclosing(completion.watch()) as looks:
                 async for written, standing in looks:
-                    yield written, _line(tell(standing))
+                    yield written, _line(desk.tell(standing))
         finally:
             if under_way.get(session) is completion:
                 del under_way[session]

@@ -1,4 +1,4 @@
-"""Boards that somebody looks at, kept up to date: one subscription and one copy for all browsers of a process."""
+"""Boards that browsers show, kept up to date: one subscription and one copy for all browsers of a process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from core.types import ConversationKey
 
 log = structlog.get_logger()
 
-PAUSE = 1.0
+RETRY_SECONDS = 1.0
 """Seconds before Redis is tried again."""
 
 
@@ -42,12 +42,12 @@ class LiveBoard:
         return [entry for entry in self.entries if entry.open]
 
     async def changed(self, version: int) -> None:
-        """Wait until it is another than ``version``."""
+        """Wait for a change since ``version``."""
         while self.version == version:
             await self._news.wait()
 
     def wake(self) -> None:
-        """Let everybody who waits look."""
+        """Let all watchers look."""
         self.version += 1
         news, self._news = self._news, asyncio.Event()
         news.set()
@@ -130,10 +130,10 @@ class Gallery:
                     log.warning("page updates interrupted", error=str(error), remedy=error.remedy)
                     self.reachable = False
                     self.wake()
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(RETRY_SECONDS)
                 self._stale.set()
 
     def wake(self) -> None:
-        """Let everybody who looks at a board look again."""
+        """Let all watchers of all boards look again."""
         for board in self._live.values():
             board.wake()

@@ -15,7 +15,7 @@ from functools import lru_cache
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from core.markdown import fence_lines, leads_where_it_says
+from core.markdown import fence_lines, is_honest_link
 
 _TAGS = frozenset(
     "p h1 h2 h3 h4 h5 h6 ul ol li blockquote hr table thead tbody tr th td strong em s".split()  # noqa: SIM905
@@ -166,7 +166,7 @@ def _inline(tokens: Sequence[Token], *, in_link: bool = False) -> Iterator[str]:
 def _link(target: str, label: Sequence[Token]) -> str:
     """A link that shows its label, or where it leads if the label says otherwise, or nothing."""
     said = _DISGUISES.sub("", "".join(map(_plain, label)))
-    honest = said.strip() and leads_where_it_says(said, target)
+    honest = said.strip() and is_honest_link(said, target)
     shown = _DISGUISES.sub("", "".join(_inline(label, in_link=True))) if honest else escape(target)
     return f'<a href="{escape(target)}" target="_blank" rel="noopener noreferrer">{shown}</a>'
 

@@ -48,8 +48,7 @@ async def recollect(core: Core, visitor: Visitor, channel: str) -> Recollection:
     conversation = await core.memory.load(key)
     kept = await core.memory.describe(key)
     answer_settings = assistant.answer_settings.with_choices(conversation.settings)
-    models = {model.name: model for model in reversed(core.models.models)}
-    model = models.get(answer_settings.model, core.models.models[0])
+    model = core.models.find(answer_settings.model)
     budget = await model.budget(answer_settings)
     budget = replace(budget, prompt=model.calibration.room(budget.prompt))
     question = Message(Role.USER, NEXT, author=visitor.author)
@@ -119,7 +118,7 @@ def build_memory(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> Any:
 
     shown = [facts, messages, prompt]
     gr.on([again.click, channel.change], look, [channel, search], shown, **QUICK)
-    # By itself, so that whoever types on while something is looked for sees what they typed last.
+    # An event of its own, so that a person who types during a search sees the result of their last letter.
     search.change(look, [channel, search], shown, **QUICK, trigger_mode="always_last")
     save.click(pack, [channel], [exported, filename], **QUICK).then(None, [exported, filename], None, js=SAVE)
     clear.click(desk.ask_first, [channel], [confirm, question], **SAYS)

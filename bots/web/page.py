@@ -1,4 +1,4 @@
-"""The page as a whole: a masthead and its tabs, behind the door."""
+"""The page as a whole: a masthead and its tabs, behind its login and a guard of requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bots.web.live import Gallery
 from bots.web.memory_tab import build_memory
 from bots.web.options_tab import build_options
 from bots.web.people import People, visitor_id
-from bots.web.server import Door
+from bots.web.server import RequestGuard
 from bots.web.settings import WebSettings
 from bots.web.status_tab import build_status
 from bots.web.text import COPIES
@@ -31,10 +31,10 @@ DEMO = (
 
 # Gradio measures its tabs with a copy that nobody sees and the Tab key finds; it calls a combobox and a group lists,
 # puts a button around the button of what it tells people, and labels a message with all of its HTML.
-IDLE = 0.01
+QUEUE_POLL_SECONDS = 0.01
 """Seconds between two looks of Gradio for something to do. Its own are ten times as many: 8 % of a core for nothing."""
-MEND = """() => {
-  const mend = () => {
+FIX_ACCESSIBILITY = """() => {
+  const fix = () => {
     document.querySelectorAll(".tab-container[aria-hidden=true]").forEach((copy) => { copy.inert = true; });
     document.querySelectorAll("input[role=listbox]").forEach((input) => { input.setAttribute("role", "combobox"); });
     document.querySelectorAll(".examples[role=list]").forEach((list) => { list.setAttribute("role", "group"); });
@@ -47,9 +47,9 @@ MEND = """() => {
     });
   };
   let waiting = 0;
-  new MutationObserver(() => { waiting = waiting || setTimeout(() => { waiting = 0; mend(); }, 100); })
+  new MutationObserver(() => { waiting = waiting || setTimeout(() => { waiting = 0; fix(); }, 100); })
     .observe(document.body, { childList: true, subtree: true });
-  mend();
+  fix();
 }"""
 
 
@@ -64,7 +64,7 @@ class Page:
         self._blocks = self._build(start)
 
     def app(self) -> ASGIApp:
-        """The page behind its login and its door."""
+        """The page behind its login and its guard."""
         settings, header = self._settings, self._settings.web_auth_header
         password = settings.web_password
 
@@ -90,7 +90,9 @@ class Page:
             css_paths=CSS,
             head='<meta name="color-scheme" content="light dark">',
         )
-        return Door(app, local=not (password or header), cookie=not header, password=bool(password), header=header)
+        return RequestGuard(
+            app, local=not (password or header), cookie=not header, password=bool(password), header=header
+        )
 
     def close(self) -> None:
         """Let go of the browsers that watch."""
@@ -105,14 +107,14 @@ class Page:
                     on_load = build_chat(self._desk, channel, name, DEMO if core.settings.backend == "demo" else "")
                     build_options(core, self._desk, channel)
                 with gr.Tab("Complete", id="complete") as complete:
-                    build_complete(core.models, core.assistant.answer_settings.deadlines, self._desk.tell)
+                    build_complete(core.models, core.assistant.answer_settings.deadlines, self._desk)
                 with gr.Tab("Memory", id="memory") as memory:
                     build_memory(core, self._desk, channel)(memory)
                 with gr.Tab("Status", id="status") as status:
                     build_status(start)(status, [chat, complete, memory])
             on_load(blocks)
-            blocks.load(None, None, None, js=MEND)
+            blocks.load(None, None, None, js=FIX_ACCESSIBILITY)
             blocks.load(None, None, None, js=COPIES)
         blocks.queue(default_concurrency_limit=None, api_open=False)
-        blocks._queue.sleep_when_free = IDLE
+        blocks._queue.sleep_when_free = QUEUE_POLL_SECONDS
         return blocks

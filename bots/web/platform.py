@@ -83,7 +83,7 @@ def import_gradio() -> None:
     """
     # Read at import: it would ask its makers for a newer version at each start, and tell them of ours.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    # Of names that Gradio and its own libraries give up: nothing that whoever runs us could do about.
+    # About deprecated names inside Gradio and its libraries: nothing that an operator could change.
     warnings.filterwarnings("ignore", module=r"gradio\b")
     try:
         importlib.import_module("gradio")

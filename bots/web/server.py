@@ -25,11 +25,11 @@ from bots.web.people import COOKIE
 log = structlog.get_logger()
 
 FIRST_ERROR = 400
-"""The lowest status of HTTP that says that something went wrong."""
+"""The lowest HTTP status that is an error."""
 MOST_BODY = 8 * 1024 * 1024
 """Bytes of one request; what people write is far below that."""
 TOO_LARGE = "That is too large."
-YEAR = 365 * 86_400
+COOKIE_SECONDS = 365 * 86_400
 # Nothing is fetched from anywhere else, whatever an answer says. Svelte sets styles, and Vega compiles its plots.
 POLICY = "; ".join(
     (
@@ -77,8 +77,8 @@ class _Server(uvicorn.Server):
         yield
 
 
-class Door:
-    """What every request must get past: it comes from the page itself, is not huge, and uploads nothing.
+class RequestGuard:
+    """Refuses requests that other sites made, that are too large, or that upload files.
 
     Without a login, the page answers only under names of this machine: a site elsewhere could have its own name lead
     here (DNS rebinding). A browser that comes for the first time gets its cookie with the page. With a ``password``,
@@ -115,7 +115,8 @@ class Door:
                 if fresh:
                     secure = "; Secure" if scope["scheme"] == "https" else ""
                     MutableHeaders(scope=message).append(
-                        "Set-Cookie", f"{COOKIE}={fresh}; Max-Age={YEAR}; Path=/; HttpOnly; SameSite=Lax{secure}"
+                        "Set-Cookie",
+                        f"{COOKIE}={fresh}; Max-Age={COOKIE_SECONDS}; Path=/; HttpOnly; SameSite=Lax{secure}",
                     )
             await counted.send(message)
 
@@ -128,7 +129,7 @@ class Door:
             await self._app(scope, counted.receive, answer)
 
     async def _log_in(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on somebody's try to log in, once it is its turn, and note how it went."""
+        """Pass on a login when its address may try again, and note whether it succeeded."""
         address = scope["client"][0] if scope.get("client") else ""
         if not await self._attempts.admit(address):
             await PlainTextResponse("Too many wrong passwords. Try again in a minute.", 429)(scope, receive, send)
@@ -191,7 +192,7 @@ def leads_elsewhere(location: str, hosts: Collection[str | None]) -> bool:
 class _Counted:
     """A request whose body is counted as it comes: a chunked one does not say beforehand how large it will be.
 
-    Beyond ``MOST_BODY`` whoever sends is refused and hung up on, and to the app it is as if they had left.
+    Beyond ``MOST_BODY`` the sender is refused and disconnected, and the app sees a client that left.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -207,7 +208,7 @@ class _Counted:
             if self._bytes <= MOST_BODY:
                 return message
             if not self._answered:
-                # Without hanging up, the server would go on reading, and throw it away.
+                # Without closing the connection, the server would continue to read, and discard it.
                 refusal = PlainTextResponse(TOO_LARGE, 413, headers={"Connection": "close"})
                 await refusal(self._scope, self._receive, self._send)
         return {"type": "http.disconnect"}

@@ -1,4 +1,4 @@
-"""The fourth tab: whether everything is all right, for somebody who is tired."""
+"""The fourth tab: whether everything works, at a glance."""
 
 from __future__ import annotations
 
@@ -21,12 +21,10 @@ from core.models import Model
 from core.store import Keys, redis_errors
 from core.turns import MOST_TIMINGS, Timing, Timings
 
-EVERY = 2.0
+REFRESH_SECONDS = 2.0
 """Seconds between two looks while the tab is open."""
-PATIENCE = 3.0
+LOOK_TIMEOUT = 3.0
 """Seconds that one look may take."""
-LATE = 5.0
-"""Seconds that a turn may wait before that is worth a colour."""
 SLOW_PING = 0.05
 MOST_PLOTTED = 60
 """Answers of which a plot shows how they went."""
@@ -47,8 +45,8 @@ class Finding:
     remedy: str = ""
 
 
-async def find_out(start: Start[WebSettings]) -> list[Finding]:
-    """Look at everything at once."""
+async def examine_all(start: Start[WebSettings]) -> list[Finding]:
+    """Examine the model, Redis, the queue and the platforms at once."""
     core = start.core
     return list(await asyncio.gather(_model(core), _redis(core), _queue(start), _platforms(start)))
 
@@ -57,13 +55,13 @@ def build_status(start: Start[WebSettings]) -> Any:
     """Lay the tab out and wire it. Gives what to do when tabs are opened."""
     cards = gr.HTML("", padding=False, elem_id="cards")
     plots = gr.HTML("", padding=False, elem_id="plots")
-    timer = gr.Timer(EVERY, active=False)
+    timer = gr.Timer(REFRESH_SECONDS, active=False)
     kept = Timings(start.core.redis)
 
     async def look() -> tuple[str, str]:
-        findings = await find_out(start)
+        findings = await examine_all(start)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(LOOK_TIMEOUT):
                 timings = await kept.last()
         except (ParleyError, TimeoutError):
             timings = []
@@ -164,7 +162,7 @@ async def _model(core: Core) -> Finding:
 
 async def _answers(model: Model) -> bool:
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(LOOK_TIMEOUT):
             return await model.backend.healthy()
     except (GenerationError, TimeoutError):
         return False
@@ -174,7 +172,7 @@ async def _redis(core: Core) -> Finding:
     began = time.monotonic()
     redis: Any = core.redis
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(LOOK_TIMEOUT):
             with redis_errors("answer"):
                 await redis.ping()
                 took = time.monotonic() - began
@@ -195,7 +193,7 @@ async def _queue(start: Start[WebSettings]) -> Finding:
     redis: Any = start.core.redis
     names = (PLATFORM, *start.configured)
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(LOOK_TIMEOUT):
             with redis_errors("look at the queue"):
                 async with redis.pipeline(transaction=False) as pipe:
                     for name in names:
@@ -221,7 +219,7 @@ async def _queue(start: Start[WebSettings]) -> Finding:
 async def _platforms(start: Start[WebSettings]) -> Finding:
     """Which platforms people can be heard on, as the processes that listen there say themselves."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(LOOK_TIMEOUT):
             found = await connections(start.core.redis)
     except (ParleyError, TimeoutError):
         return Finding("Platforms", "error", "Unknown, because Redis does not answer.")

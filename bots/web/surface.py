@@ -1,4 +1,4 @@
-"""The page, as seen by whoever answers a turn there: any process with the same Redis."""
+"""The page, as a worker sees it: any process with the same Redis."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class WebEditor:
         self._ref = MessageRef(turn.key.channel, f"{turn.id}/answer")
 
     def working(self) -> AbstractAsyncContextManager[None]:
-        """A question without an answer says so by itself."""
+        """Nothing: the board shows that a question has no answer yet."""
         return nullcontext()
 
     async def post(self, text: str, part: int, *, growing: bool) -> MessageRef:

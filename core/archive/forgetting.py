@@ -50,7 +50,7 @@ class Person:
                 else:
                     found |= await self._memory.withdraw_author(key, self._user)
             forgotten += len(found)
-        for letter in await self._operator.letters():
+        for letter in await self._operator.dead_letters():
             if letter.concerns(self._user):
                 forgotten += await self._operator.drop(letter)
         await Feedback(self._redis).forget(self._user)

@@ -19,14 +19,15 @@ from core.metrics import tag
 from core.models import AnswerSettings as AnswerSettings  # noqa: PLC0414 - who builds an assistant needs both
 from core.models import Models
 from core.policy import Policy, Venue
-from core.prompts import Fit
+from core.prompts import Fit, estimate_tokens
+from core.stored import whole_number
 from core.tasks import end_tasks
 from core.types import Conversation, Delta, Done, Ending, Message, MessageRef, Outcome, Role, Thinking, Turn, Usage
 
 log = structlog.get_logger()
 
 Stop = asyncio.Future[Outcome]
-"""Set its result to end an answer early, with that outcome."""
+"""A future whose result ends an answer early, with that outcome."""
 ReadThread = Callable[[Turn], Awaitable[Sequence[Message]]]
 """Reads what people said in a thread before Parley was asked into it."""
 
@@ -35,14 +36,22 @@ ONLY_REASONING = "The model spent its whole answer on reasoning. {/settings max 
 JOINED_NOTE = "You were asked into this thread just now. The {count} messages before this line were read from it, once."
 UNREAD_NOTE = "You were asked into this thread just now, and what was said in it before could not be read."
 JOINED_ID, UNREAD_ID = "/joined", "/unread"
-"""How the ids of these notes end. A thread that could not be read is read at its next turn."""
+"""Suffixes of the ids of these notes. A thread that could not be read is read again at its next turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer as it came out; ``refs`` are its messages, none if it was deleted while it grew.
+    """One answer as it ended.
 
-    ``exchange`` is what there is to remember. An answer without text is not remembered: it is offered again.
+    Attributes:
+        outcome: How it ended.
+        text: What it says.
+        refs: The messages that show it.
+        usage: Tokens, as its server counted them.
+        exchange: What is remembered of it; None for nothing, as where there is no text.
+        conversation: The conversation as it was before.
+        seconds: From its first token to its last.
+        prompt: How large its prompt was counted to be; 0 if no model began to answer it.
     """
 
     outcome: Outcome
@@ -51,9 +60,15 @@ class Answer:
     usage: Usage = Usage()
     exchange: Exchange | None = None
     conversation: Conversation | None = None
-    """As it was before."""
     seconds: float = 0.0
-    """From its first token to its last."""
+    prompt: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """What it took: as the server counted or, of what was stopped or not told of, as we do."""
+        # What a server says that it counted is only a claim.
+        asked = whole_number(self.usage.prompt_tokens) or self.prompt
+        return asked + (whole_number(self.usage.completion_tokens) or estimate_tokens(self.text))
 
 
 @dataclass(slots=True)
@@ -71,6 +86,8 @@ class Writing:
     shortened: bool = False
     usage: Usage = Usage()
     begun: float = field(default_factory=time.monotonic)
+    asked: int = 0
+    began: bool = False
     first_token: float = 0.0
     last_token: float = 0.0
 
@@ -84,7 +101,8 @@ class Writing:
         """
         turn, text, outcome = self.turn, self.draft.text, self.draft.outcome
         assert outcome  # noqa: S101 - it has ended
-        answer = Answer(outcome, text, tuple(refs), self.usage, seconds=self.last_token - self.first_token)
+        prompt, seconds = self.asked if self.began else 0, self.last_token - self.first_token
+        answer = Answer(outcome, text, tuple(refs), self.usage, seconds=seconds, prompt=prompt)
         question = self.question or (_question(turn) if outcome.hand_on else None)
         if not ((text or outcome.hand_on) and outcome.remember and self.conversation and question):
             return answer
@@ -102,7 +120,22 @@ class Writing:
 
 
 class Assistant:
-    """Answers turns on one model, or the first of several that can, with one memory."""
+    """Answers turns with a model, and what it remembers of their conversations.
+
+    Example::
+
+        assistant = Assistant(memory, models, answer_settings)
+        answer = await assistant.answer(turn, editor, pace)
+
+    A worker uses ``writing`` and ``ended`` instead, since it seals an answer before people see how it ends.
+
+    Args:
+        memory: The conversations.
+        models: The models, asked in order until one answers.
+        answer_settings: The system prompt and parameters, where people chose none of their own.
+        summarizer: Writes notes of what no longer fits into the prompt; None for no notes.
+        policy: Who may give which command.
+    """
 
     def __init__(
         self,
@@ -217,7 +250,7 @@ class Assistant:
         return answer
 
     def remembered(self, answer: Answer) -> None:
-        """What was said is in the memory: fold what no longer fits, in the background."""
+        """Told that an answer is in the memory: summarize what no longer fits into the prompt, in the background."""
         if self.summarizer and answer.conversation and answer.exchange:
             before, said = answer.conversation, answer.exchange.messages
             known = {message.id for message in before.messages}
@@ -226,7 +259,7 @@ class Assistant:
             self.summarizer.after(replace(before, messages=kept), answer.exchange.cut)
 
     async def _write(self, writing: Writing, read_thread: ReadThread | None) -> None:
-        """Write the draft to its end; an error becomes its outcome."""
+        """Write the draft until it ends; an error becomes its outcome."""
         turn, draft = writing.turn, writing.draft
         try:
             await self._recall(writing, read_thread)
@@ -253,7 +286,7 @@ class Assistant:
                 draft.close(Outcome(ending, _remark(ending, writing.shortened)))
 
     async def _recall(self, writing: Writing, read_thread: ReadThread | None) -> None:
-        """Load the conversation; a thread that began without us is read once."""
+        """Load the conversation; a thread that people began without Parley is read once."""
         turn = writing.turn
         thread = Thread(turn.root, turn.root_at) if turn.key.parent else None
         conversation = await self.memory.load(turn.key, thread)
@@ -265,7 +298,7 @@ class Assistant:
         writing.conversation = replace(conversation, messages=(*known, *writing.heard))
 
     async def _read(self, turn: Turn, conversation: Conversation, read_thread: ReadThread) -> tuple[Message, ...]:
-        """What was said in a thread before we were asked into it, and a note; only a note, if it cannot be read now."""
+        """What was said in a thread before Parley was asked into it, and a note; only a note if it cannot be read."""
         try:
             heard = await read_thread(turn)
         except PlatformError as error:
@@ -287,24 +320,27 @@ class Assistant:
                 if draft.outcome:
                     break  # ended from outside, see _end
                 match event:
-                    case Fit(window, cut, shortened):
+                    case Fit(window, cut, shortened, tokens):
                         writing.question, writing.cut, writing.shortened = window.messages[-1], cut, shortened
+                        writing.asked = tokens
                     case Delta(text):
+                        writing.began = True
                         writing.last_token = time.monotonic()
                         writing.first_token = writing.first_token or writing.last_token
                         draft.append(text)
                     case Thinking(retract):
+                        writing.began = True
                         draft.think()
                         if retract:
                             draft.retract()
                     case Done(ending, usage):
-                        writing.usage = usage
+                        writing.usage, writing.began = usage, True
                         return ending
         return Ending.STOPPED
 
 
 def _is_unread(conversation: Conversation) -> bool:
-    """Whether a thread could not be read when we were asked into it, nor since."""
+    """Whether a thread could not be read when Parley was asked into it, nor since."""
     notes = [m.id for m in conversation.messages if m.role is Role.SYSTEM and m.id.endswith((JOINED_ID, UNREAD_ID))]
     return bool(notes) and notes[-1].endswith(UNREAD_ID)
 
@@ -315,7 +351,7 @@ def _question(turn: Turn) -> Message:
 
 
 def _end(draft: Draft, writer: asyncio.Task[None], stopped: Stop) -> None:
-    """End a draft from outside: what it says so far stands.
+    """End a draft early: the text so far stands.
 
     The writer looks at the draft as well: before Python 3.12, asyncio.wait_for drops a cancellation that comes as its
     future completes, and Redis's client awaits every call in one.
@@ -326,14 +362,14 @@ def _end(draft: Draft, writer: asyncio.Task[None], stopped: Stop) -> None:
 
 
 def _explain(error: ParleyError, venue: Venue, *, so_far: str) -> Outcome:
-    """What a person reads when an answer breaks off."""
+    """The outcome of an answer that an error ended."""
     if so_far:
         return Outcome(Ending.INTERRUPTED, f"The answer above is incomplete. {error.tell(venue)}", retry=True)
     return Outcome(Ending.FAILED, error.tell(venue), retry=True)
 
 
 def _remark(ending: Ending, shortened: bool) -> str:
-    """What a person should know about an answer that came to its end."""
+    """The note under an answer that was cut at its length, or whose question was shortened."""
     remarks = []
     if ending is Ending.LENGTH:
         remarks.append("I stopped at the longest answer allowed. Say “continue” for more.")

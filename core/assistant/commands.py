@@ -17,7 +17,7 @@ from core.memory import NAMES, Extent, Memory, WrongChoice, find_setting, settin
 from core.policy import Policy, Venue
 from core.types import ConversationKey, Turn
 
-WORDS: dict[str, str] = {
+COMMAND_HELP: dict[str, str] = {
     "help": "this list",
     "memory": "what I remember of this conversation",
     "forget": "forget this conversation and its threads",
@@ -35,10 +35,13 @@ NOT_YOURS = "Only the person who asked, or an admin, can confirm that."
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a command replies, as Markdown. ``confirm`` is what a Forget button is bound to, "" for no button.
+class CommandReply:
+    """What a command replies.
 
-    ``private`` is for its author alone, where the platform can say it so: nothing was done.
+    Attributes:
+        text: Markdown.
+        confirm: What a Forget button is bound to; "" for no button.
+        private: Whether it is for the author alone, where the platform can do that: nothing was changed.
     """
 
     text: str
@@ -48,7 +51,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A command as somebody gave it: in which turn, in which venue, and what the operator's policy is."""
+    """A command as a person gave it: the turn, the venue, and the operator's policy."""
 
     turn: Turn
     memory: Memory
@@ -60,13 +63,13 @@ class Order:
         """The conversation that it is about, in words."""
         return _place(self.turn.key, self.venue)
 
-    def say(self, text: str) -> Said:
-        """Reply with one of our own sentences, with its placeholders filled."""
-        return Said(self.venue.tell(text))
+    def say(self, text: str) -> CommandReply:
+        """Reply with a sentence of our own, its placeholders filled."""
+        return CommandReply(self.venue.tell(text))
 
-    def refuse(self, text: str) -> Said:
-        """The same where nothing was done."""
-        return Said(self.venue.tell(text), private=True)
+    def refuse(self, text: str) -> CommandReply:
+        """The same for a refusal: nothing was changed."""
+        return CommandReply(self.venue.tell(text), private=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +80,16 @@ class Command:
     >>> said = await command(turn, memory, venue, policy)
     """
 
-    obey: Callable[[Order], Awaitable[Said]]
+    obey: Callable[[Order], Awaitable[CommandReply]]
 
     def __call__(
         self, turn: Turn, memory: Memory, venue: Venue | None = None, policy: Policy | None = None
-    ) -> Awaitable[Said]:
+    ) -> Awaitable[CommandReply]:
         """Obey ``turn``, which was said in ``venue``, as far as ``policy`` lets its author. Raises StorageError."""
         return self.obey(Order(turn, memory, venue or Venue(), policy or Policy()))
 
 
-class Asked(Protocol):
+class ConfirmationLog(Protocol):
     """What a confirmation needs of the queue: see ``core.turns.RedisTurnQueue``."""
 
     async def happened(self, name: str) -> bool:
@@ -117,7 +120,9 @@ class Confirmation:
         """Under which the queue knows that it was asked."""
         return f"forget?{self.key} {self.turn} {self.asker} {self.epoch}"
 
-    async def give(self, user: str, queue: Asked, memory: Memory, venue: Venue, policy: Policy) -> tuple[bool, str]:
+    async def give(
+        self, user: str, queue: ConfirmationLog, memory: Memory, venue: Venue, policy: Policy
+    ) -> tuple[bool, str]:
         """Forget, if ``user`` may confirm it. Returns whether it is done, and what to say. Raises StorageError."""
         if user != self.asker and user not in policy.admins:
             return False, NOT_YOURS
@@ -141,7 +146,7 @@ def find(text: str) -> Command | None:
 
 
 def is_stop(text: str) -> bool:
-    """Whether a message asks for nothing but that an answer ends."""
+    """Whether a message is ``stop`` alone."""
     return Line.read(text).words == ("stop",)
 
 
@@ -157,7 +162,7 @@ def is_settings(text: str) -> bool:
 
 
 def days(seconds: float) -> str:
-    """A time to live, as people say it."""
+    """A number of seconds in words: "3 days", "5 h"."""
     whole = round(seconds / 86_400)
     if whole < 1:
         return f"{max(1, round(seconds / 3600))} h"
@@ -187,10 +192,10 @@ async def question_before_forgetting(key: ConversationKey, memory: Memory, venue
 
 
 def _exact(line: Line) -> Command | None:
-    """The command that a line is, without a slip."""
+    """The command that a line is exactly, without a typo."""
     if line.words[:1] == ("settings",) and line.count > 1:
         return _exact_setting(line)
-    obey = _FIXED.get(line.words) if line.count <= MOST_WORDS else None
+    obey = _EXACT_COMMANDS.get(line.words) if line.count <= MOST_WORDS else None
     if obey and line.asks and line.words[:1] == ("forget",):
         return Command(_explain_forget)
     if line.words[:1] == ("help",) and len(line.words) == 2 and line.words[1] in COMMANDS:
@@ -214,57 +219,57 @@ def _exact_setting(line: Line) -> Command | None:
 
 
 def _unknown_command(line: Line) -> Command | None:
-    """What follows a slash and is like no command, where it can be nothing else."""
+    """The reply to an unknown word after a slash, where it can only have been meant as a command."""
     first, *more = line.words
     if first == "settings" and line.count <= MOST_WORDS:
         return Command(partial(_change, inline(more[0]), " ".join(more[1:])))
     return Command(partial(_unknown, first)) if not more and first.isalpha() else None
 
 
-async def _suggest(meant: str, order: Order) -> Said:
+async def _suggest(meant: str, order: Order) -> CommandReply:
     written = order.venue.write(meant)
-    return Said(f"Did you mean `{written}`? If this is a question for the model, use a few more words.")
+    return CommandReply(f"Did you mean `{written}`? If this is a question for the model, use a few more words.")
 
 
-async def _unknown(word: str, order: Order) -> Said:
+async def _unknown(word: str, order: Order) -> CommandReply:
     return order.say(f"There's no command `/{word}`. {{/help}} lists what there is.")
 
 
-async def _help(order: Order) -> Said:
+async def _help(order: Order) -> CommandReply:
     policy, shared = order.policy, order.venue.shared
     limits = {
         "forget": "; admins only" if policy.refusal("forget", "", shared=shared) else "",
         "settings": " (admins only)" if policy.refusal("settings", "", shared=shared) else "",
     }
-    lines = [f"- {{/{word}}}: {what}{limits.get(word, '')}" for word, what in WORDS.items()]
+    lines = [f"- {{/{word}}}: {what}{limits.get(word, '')}" for word, what in COMMAND_HELP.items()]
     told = order.venue.tell("\n".join([order.venue.asking, "", *lines, "", ""]))
-    return Said(told + await about(order))
+    return CommandReply(told + await about(order))
 
 
-async def _memory(order: Order) -> Said:
+async def _memory(order: Order) -> CommandReply:
     kept = await order.memory.describe(order.turn.key)
     if not kept.questions:
-        return Said(f"I remember nothing of {order.place} yet.")
+        return CommandReply(f"I remember nothing of {order.place} yet.")
     questions = "1 message" if kept.questions == 1 else f"{kept.questions} messages"
     answers = "1 answer" if kept.answers == 1 else f"{kept.answers} answers"
     until = f"I'll forget it in {days(kept.seconds_left)} if nothing is added, or at once with {{/forget}}."
     notes = f"\n\nMy notes on what was said earlier:\n\n{kept.summary}" if kept.summary else ""
     remember = f"I remember {questions} and {answers} of {order.place}, about {kept.tokens:,} tokens."
-    return Said(f"{remember} {order.venue.tell(until)}{notes}")
+    return CommandReply(f"{remember} {order.venue.tell(until)}{notes}")
 
 
-async def _forget(order: Order, *, sure: bool = False) -> Said:
+async def _forget(order: Order, *, sure: bool = False) -> CommandReply:
     turn, memory, venue = order.turn, order.memory, order.venue
     if why := order.policy.refusal("forget", turn.author.id, shared=venue.shared):
         return order.refuse(why)
     if not sure:
         asks, epoch = await question_before_forgetting(turn.key, memory, venue, turn.author.id)
         if asks:
-            return Said(asks, confirm=str(epoch) if venue.buttons else "", private=True)
-    return Said(_forgotten(await memory.forget(turn.key, asker=turn.author.id), order.place))
+            return CommandReply(asks, confirm=str(epoch) if venue.buttons else "", private=True)
+    return CommandReply(_forgotten(await memory.forget(turn.key, asker=turn.author.id), order.place))
 
 
-async def _explain_forget(order: Order) -> Said:
+async def _explain_forget(order: Order) -> CommandReply:
     """``forget?`` asks what the command does, so nothing is forgotten."""
     extent, reach = await order.memory.extent(order.turn.key), _reach(order.turn.key, order.venue)
     if not extent.messages:
@@ -272,19 +277,19 @@ async def _explain_forget(order: Order) -> Said:
     return order.say(f"{{/forget}} makes me forget {reach}: {in_words(extent)}. Nothing is forgotten yet.")
 
 
-async def _settings(order: Order) -> Said:
+async def _settings(order: Order) -> CommandReply:
     chosen, choices = await order.memory.settings(order.turn.key)
-    return Said(choices.describe(chosen, order.venue))
+    return CommandReply(choices.describe(chosen, order.venue))
 
 
-async def _show(name: str, order: Order) -> Said:
+async def _show(name: str, order: Order) -> CommandReply:
     chosen, choices = await order.memory.settings(order.turn.key)
     if not choices.offers(name):
-        return Said(f"There's no {name} to choose from here.")
-    return Said(f"{choices.line(chosen, name)}\n\n{NAMES[name][0].upper()}{NAMES[name][1:]}.")
+        return CommandReply(f"There's no {name} to choose from here.")
+    return CommandReply(f"{choices.line(chosen, name)}\n\n{NAMES[name][0].upper()}{NAMES[name][1:]}.")
 
 
-async def _change(name: str, value: str, order: Order) -> Said:
+async def _change(name: str, value: str, order: Order) -> CommandReply:
     turn, memory, venue = order.turn, order.memory, order.venue
     if why := order.policy.refusal("settings", turn.author.id, shared=venue.shared):
         return order.refuse(why)
@@ -292,11 +297,11 @@ async def _change(name: str, value: str, order: Order) -> Said:
         chosen = await memory.choose(turn.key, name, value)
     except WrongChoice as error:
         meant = f" Did you mean `{venue.write(f'settings {name} {error.instead}')}`?" if error.instead else ""
-        return Said(f"{error}{meant}")
+        return CommandReply(f"{error}{meant}")
     if not name:
-        return Said(f"Done: {order.place} has the default settings again.")
+        return CommandReply(f"Done: {order.place} has the default settings again.")
     _, choices = await memory.settings(turn.key)
-    return Said(f"Done. {choices.describe(chosen, venue)}")
+    return CommandReply(f"Done. {choices.describe(chosen, venue)}")
 
 
 def _place(key: ConversationKey, venue: Venue) -> str:
@@ -304,12 +309,12 @@ def _place(key: ConversationKey, venue: Venue) -> str:
 
 
 def _reach(key: ConversationKey, venue: Venue) -> str:
-    """What is forgotten together."""
+    """The conversations that are forgotten together, in words."""
     return f"{_place(key, venue)} and its threads" if venue.buttons and not key.thread else _place(key, venue)
 
 
 def in_words(extent: Extent) -> str:
-    """How much would be forgotten."""
+    """How much would be forgotten, in words."""
     messages = f"{extent.messages} message{'s' * (extent.messages != 1)}"
     people = len(extent.people)
     return f"{messages} and answers" if people < 2 else f"{messages} and answers, from {people} people"
@@ -321,7 +326,7 @@ def _forgotten(messages: int, place: str) -> str:
     return f"Done: I've forgotten {place} ({messages} message{'s' * (messages != 1)})."
 
 
-_FIXED: dict[tuple[str, ...], Callable[[Order], Awaitable[Said]]] = {
+_EXACT_COMMANDS: dict[tuple[str, ...], Callable[[Order], Awaitable[CommandReply]]] = {
     (): _help,
     ("help",): _help,
     ("memory",): _memory,

@@ -18,7 +18,7 @@ from core.typos import distance, slips
 COMMANDS = ("help", "memory", "forget", "settings", "stop")
 MOST_WORDS = 6
 """Words of a message that can be a mistyped command."""
-ROUGH = 2
+MOST_SLIPS_AFTER_MARK = 2
 """Slips between a word after a slash or an exclamation mark and the command that it was meant to be."""
 _OTHER_WORDS = """
 hallo hello helo hel hell held helm help helps helped helpt hemp heap heel hep herp hulp hilf hjelp
@@ -32,7 +32,7 @@ NOT_TYPOS = frozenset(_OTHER_WORDS.split())
 _OBJECTS = frozenset(("all", "everything", "this", "us", "me", "conversation", "history", "chat", "messages"))
 """What follows ``forget`` where somebody wants it done; a model would only claim to have forgotten."""
 _FILLERS = frozenset(("please", "now", "the", "our", "my"))
-_ELSEWHERE = {
+_OTHER_BOTS_COMMANDS = {
     "clear": "forget",
     "reset": "forget",
     "new": "forget",
@@ -104,13 +104,13 @@ def _guess_marked(line: Line) -> str:
         return f"settings {name} {inline(line.rest)}".rstrip()
     if len(line.words) > 2 or not first.isalpha():
         return ""
-    if first in _ELSEWHERE:
-        return _ELSEWHERE[first]
+    if first in _OTHER_BOTS_COMMANDS:
+        return _OTHER_BOTS_COMMANDS[first]
     begun = [word for word in COMMANDS if word.startswith(first) and word != first]
     if begun and len(first) >= 3:
         return begun[0]
-    near = [(distance(first, word), word) for word in COMMANDS if abs(len(first) - len(word)) <= ROUGH]
-    return min(((far, word) for far, word in near if 0 < far <= ROUGH), default=(0, ""))[1]
+    near = [(distance(first, word), word) for word in COMMANDS if abs(len(first) - len(word)) <= MOST_SLIPS_AFTER_MARK]
+    return min(((far, word) for far, word in near if 0 < far <= MOST_SLIPS_AFTER_MARK), default=(0, ""))[1]
 
 
 def _guess_word(word: str) -> str:

@@ -23,22 +23,22 @@ from core.types import Conversation, ConversationKey, Delta, Done, Ending, Messa
 log = structlog.get_logger()
 
 SUMMARY_TOKENS = 500
-"""Tokens that a summary may be written in."""
+"""The longest summary, in tokens: the limit of the model's answer."""
 LONGEST_SUMMARY = 3000
-"""Characters of a summary; what is longer is cut off."""
+"""Characters of a summary; a longer one is cut off."""
 PASSAGE_TOKENS = 1500
-"""Estimated tokens that are folded at once, so that any model can read them."""
+"""Estimated tokens that are summarized at once, so that they fit into any model's context."""
 FOLDING_LEASE = 120
-"""Seconds for which one process writes; if it dies, another may afterwards."""
+"""Seconds that one process has for a summary; if it dies, another may begin after that."""
 MOST_PASSAGES = 10
-"""Passages that are folded one after another; what is left comes with the next answer."""
+"""Passages summarized one after another; the rest follows after the next answer."""
 MOST_AT_ONCE = 4
-"""Summaries that one process has written at the same time: answers go first."""
+"""Summaries that one process writes at the same time: answers have priority."""
 
 IDLE_SECONDS = 3.0
-"""A summary begins when nobody has asked its model for so long, and ends when somebody does."""
+"""Seconds without a question to its model before a summary begins; the next question ends it."""
 GIVE_UP_SECONDS = 600.0
-"""After this it is left to the next answer in the conversation."""
+"""Seconds after which a summary is left to the next answer in the conversation."""
 
 EMPTY_NOTES = "(nothing of note)"
 INSTRUCTION = (

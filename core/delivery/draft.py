@@ -11,9 +11,12 @@ from core.types import Ending, Outcome
 class Draft:
     """An answer that is being written.
 
-    ``append`` and ``close`` return at once, however slow the reader is; between two looks of the reader any number of
-    appends cost it one. ``floor`` is what people see of an earlier try at the same answer: it stands until the new text
-    is longer, and for good if the new text comes to an early end before that.
+    ``append`` and ``close`` return at once, however slow the reader is; a reader that comes late reads any number of
+    appends as one.
+
+    Args:
+        floor: What people see of an earlier try at the same answer. It stands until the new text is longer, and for
+            good if the new text ends early before that.
     """
 
     def __init__(self, floor: str = "") -> None:
@@ -24,13 +27,13 @@ class Draft:
         self._news = asyncio.Event()
         self._closed = asyncio.Event()
         self.thinking = False
-        """Whether the model was seen to reason."""
+        """Whether the model has begun to reason."""
         self.outcome: Outcome | None = None
         """How it ended; None while it grows."""
 
     @classmethod
     def ended(cls, text: str, outcome: Outcome) -> Self:
-        """One that is whole from the start."""
+        """A draft that has ended already."""
         draft = cls()
         draft.append(text)
         draft.close(outcome)
@@ -53,20 +56,20 @@ class Draft:
         return self.text if self._length >= len(self.floor) else self.floor
 
     def append(self, text: str) -> None:
-        """Add text. What comes after the end is dropped."""
+        """Add text; after the end it is dropped."""
         if text and not self.outcome:
             self._more.append(text)
             self._length += len(text)
             self._news.set()
 
     def think(self) -> None:
-        """The model reasons, which is not for people."""
+        """Note that the model reasons; what it reasons is not shown."""
         if not self.thinking:
             self.thinking = True
             self._news.set()
 
     def retract(self) -> None:
-        """Take all of the text back: it was not for people. What they see stays until there is more than that."""
+        """Drop all of the text: it was reasoning. What people see stays until the new text is longer."""
         if not self.outcome:
             self._text, self._length = "", 0
             self._more.clear()
@@ -89,7 +92,7 @@ class Draft:
             await self._news.wait()
 
     async def begun(self) -> None:
-        """Wait until the model does anything, or the end. For one reader."""
+        """Wait until the model writes or reasons, or the end. For one reader."""
         while not (self._length or self.thinking or self.outcome):
             self._news.clear()
             await self._news.wait()

@@ -1,4 +1,4 @@
-"""A platform, as seen by whoever answers a turn there: what it is asked, where a reply is written, and how often."""
+"""What the core needs of a platform: to understand turns, to write replies, and how often it may call."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ from core.types import Limits, Message, MessageRef, Outcome, Turn
 T = TypeVar("T")
 
 
-async def retry_for(call: Callable[[], Awaitable[T]], patience: float) -> T:
-    """Call until it works; a fault that passes within ``patience`` seconds only delays it.
+async def retry_for(call: Callable[[], Awaitable[T]], seconds: float) -> T:
+    """Make a call again and again while it fails for a passing reason.
+
+    Args:
+        call: What is tried; it waits as long as the platform asks for, else twice as long each time.
+        seconds: When to give up.
 
     Raises:
-        PlatformError: it did not pass, or is none that does.
+        PlatformError: The fault did not pass in time, or is none that passes.
     """
-    until, wait = time.monotonic() + patience, 0.5
+    until, wait = time.monotonic() + seconds, 0.5
     while True:
         try:
             return await call()
@@ -37,17 +41,28 @@ async def retry_for(call: Callable[[], Awaitable[T]], patience: float) -> T:
 class MessageEditor(Protocol):
     """How one reply is written on a platform.
 
-    Every method may raise RateLimited (call again later), PlatformUnavailable (a passing fault), MessageGone (stop),
-    NotAllowed (this place will not take it, whatever the text) or another PlatformError (this call will never work).
+    Example::
+
+        async with editor.working():
+            ref = await editor.post("The first words", 0, growing=True)
+            await editor.edit(ref, "The first words, and more", growing=True)
+            await editor.finish([ref], ["The whole answer."], Outcome(Ending.COMPLETE))
+
+    Raises:
+        RateLimited: Call again later. Any method may raise this, and the errors below.
+        PlatformUnavailable: A passing fault.
+        MessageGone: The message, or the place it stands in, was deleted: stop.
+        NotAllowed: This place takes no text from us, whatever it says.
+        PlatformError: This call will never work.
     """
 
     @property
     def limits(self) -> Limits:
-        """What a message can hold, as things stand."""
+        """What a message can hold now; it may change after ``fall_back``."""
         ...
 
     def working(self) -> AbstractAsyncContextManager[None]:
-        """A sign of life while inside: typing, or a status. Entering does not wait; never raises PlatformError."""
+        """Show a typing sign or a status while inside. Entering does not wait; never raises PlatformError."""
         ...
 
     async def post(self, text: str, part: int, *, growing: bool) -> MessageRef:
@@ -55,7 +70,7 @@ class MessageEditor(Protocol):
         ...
 
     async def edit(self, ref: MessageRef, text: str, *, growing: bool) -> None:
-        """Put ``text``, the full text of that message, in its place; while it is ``growing`` it can be stopped."""
+        """Replace the text of a message; while it is ``growing`` it has a Stop button."""
         ...
 
     async def finish(
@@ -70,11 +85,11 @@ class MessageEditor(Protocol):
         ...
 
     async def remove(self, ref: MessageRef) -> None:
-        """Take away a message that an earlier, longer reply left behind."""
+        """Delete a message that an earlier, longer reply left behind."""
         ...
 
     async def find(self, part: int) -> MessageRef | None:
-        """What was posted as ``part`` of this reply by somebody who could not say so any more; None if nothing was."""
+        """The message that a worker posted as ``part`` of this reply before it died; None if there is none."""
         ...
 
 
@@ -83,21 +98,28 @@ class FallbackEditor(Protocol):
     """A MessageEditor that can write in other ways when the platform refuses the usual one for good."""
 
     def fall_back(self, *, anew: bool = False) -> bool:
-        """Write plainer from now on; or ``anew``: in new messages, since those that are there cannot be changed.
+        """Write plainer from now on. ``limits`` may differ afterwards.
 
-        ``limits`` may differ afterwards. Returns False if there is no such way.
+        Args:
+            anew: Write as before, but in new messages, since the posted ones cannot be changed.
+
+        Returns:
+            False if there is no such way.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Who may call when: budgets for ``posts`` and ``edits``, and seconds to gather the ``first_words``.
+    """How often a reply may call its platform.
 
-    A model that reasons for more seconds than ``thinking`` before its first word is said to do so.
-
-    Where a platform counts all calls together, ``ready`` waits for one, which the next post or edit makes. It is waited
-    for apart from the call, so that a preview which has to wait is given up when its answer ends.
+    Attributes:
+        posts: The budget of new messages.
+        edits: The budget of edits.
+        first_words: Seconds to gather the first words before they are posted.
+        ready: Waits for one of the calls that a platform counts together, which the next post or edit then makes; None
+            where posts and edits are counted apart. A preview that is still waiting when its answer ends is dropped.
+        thinking: Seconds that a model may reason before people are told that it is thinking.
     """
 
     posts: CallBudget
@@ -108,13 +130,13 @@ class Pace:
 
 
 class Surface(Protocol):
-    """What the core needs of a platform to answer its turns; any process with the platform's token can give it."""
+    """A platform, as a worker sees it. Any process with the platform's token can provide it, without a socket."""
 
     regenerates: bool
-    """Whether a reply that went well may be asked for again as well."""
+    """Whether a successful reply has a Retry button, too."""
 
     async def understand(self, turn: Turn) -> Turn:
-        """Make a message readable: names for ids, plain links, no markup. Never raises: what is unknown stays."""
+        """Make a message readable: names for ids, plain links, no markup. Never raises: unknown ids stay."""
         ...
 
     async def read_thread(self, turn: Turn) -> Sequence[Message]:
@@ -134,18 +156,22 @@ class Surface(Protocol):
         ...
 
     def pace(self, turn: Turn) -> Pace:
-        """The budgets that the reply draws from."""
+        """How often the reply may call the platform."""
         ...
 
 
 @runtime_checkable
 class PrivateSurface(Protocol):
-    """A Surface that can reach a person apart from the place where they asked."""
+    """A Surface that can write to a person privately."""
 
     async def tell(self, turn: Turn, text: str) -> None:
-        """Tell who asked, and nobody else, what they could not be told where they asked. ``text`` is Markdown.
+        """Tell the asker of a turn, and nobody else, what could not be posted where they asked.
+
+        Args:
+            turn: Whose asker is told.
+            text: Markdown.
 
         Raises:
-            PlatformError: they cannot be reached.
+            PlatformError: They cannot be reached.
         """
         ...

@@ -1,6 +1,6 @@
-"""Where Markdown's code blocks begin and end.
+"""Finds where Markdown's code blocks begin and end.
 
-Code blocks are what breaks worst when text is cut or not yet finished: one open fence makes code of all that follows.
+Code blocks break worst when text is cut or unfinished: an open fence makes code of everything after it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _FENCE_LINE = re.compile(r"(?P<lead>[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*)(?P<m
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """A code fence that was opened: how far in, with which marks, and what it said about the language."""
+    """An open code fence: its indentation, its marks, and the language after them."""
 
     indent: str
     marks: str
@@ -27,11 +27,15 @@ class Fence:
 def fence_lines(
     text: str, fence: Fence | None = None, *, longest: int = sys.maxsize
 ) -> Iterator[tuple[re.Match[str], Fence | None]]:
-    """The lines that open or close a code block, each with the fence that is open after it.
+    """Yield the lines that open or close a code block, each with the fence that is open after it.
 
-    As CommonMark has it, with two liberties: a fence may be indented by any amount, because models indent those in
-    lists as they please; and marks of more than ``longest`` characters open nothing. ``fence`` is what is open
-    at the beginning. The match starts where the line does, and ends before its line break.
+    Follows CommonMark but for one liberty: a fence may be indented by any amount, because models indent those in lists
+    as they please. The match covers the line without its line break.
+
+    Args:
+        text: Markdown.
+        fence: The fence that is open at the beginning.
+        longest: Marks of more characters than this open nothing.
     """
     at = 0
     while hit := _FENCE_MARKS.search(text, at):

@@ -1,8 +1,7 @@
-"""Markdown that is still being written.
+"""Heals Markdown that is still being written. Pure: text in, text out.
 
 A preview shows the beginning of an answer. ``heal`` closes what that beginning leaves open, so that half a code block
-does not swallow the rest of the message and nobody reads stray asterisks. Where a long answer is cut stands in
-``core.markdown.splitting``, and which links it may hold in ``core.markdown.links``. All of it is pure.
+does not swallow the rest of the message and nobody reads stray asterisks.
 """
 
 from __future__ import annotations
@@ -13,13 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from core.markdown.fences import Fence, fence_lines, fences_balanced
-from core.markdown.links import plain_links
-from core.markdown.splitting import Part, Splitter, split
 
-__all__ = ["HEADROOM", "Part", "Splitter", "fences_balanced", "heal", "plain_links", "split"]
-
-HEADROOM = 16
-"""How many characters ``heal`` adds at the most, unless the marks that it has to repeat are unusually long."""
+MAX_ADDED_CHARACTERS = 16
+"""Characters that ``heal`` adds at the most, unless the marks that it has to repeat are unusually long."""
 
 _BLOCK_START = re.compile(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)]|#{1,6})[ \t]+|\|)")
 _RULE = re.compile(r"[ \t]*([-*_])(?:\1{2,}|(?:[ \t]+\1){2,})[ \t]*")
@@ -41,18 +36,21 @@ _HALF_TARGET = re.compile(r'\((?:<[^<>\n]*|[^\s<>]*(?:[ \t]+(?:"[^"\n]*"?[ \t]*)
 # Beyond these it is a paragraph that merely mentions a bracket; and looking back stays cheap.
 _LONGEST_LABEL = 200
 _LONGEST_TARGET = 2000
-_PASSES = 4
+_MAX_PASSES = 4
 
 
 def heal(text: str) -> str:
     """Close what ``text`` leaves open, so that it can be shown before the rest of it is there.
 
-    Closed are a code block and, in the last paragraph, code, bold, italic and struck-out text. Hidden are marks
-    at the very end of which nobody knows yet what they become: the brackets and the address of half a link, asterisks
-    with nothing after them, half a fence, a bullet without an item. Text that leaves nothing open is returned as it
-    is. For previews only: what is hidden may turn out to have been meant as it stood.
+    Closes a code block and, in the last paragraph, code, bold, italic and struck-out text. Hides marks at the very end
+    whose meaning is not known yet: the brackets and the address of half a link, asterisks with nothing after them, half
+    a fence, a bullet without an item. Text that leaves nothing open is returned unchanged. For previews only: a hidden
+    mark can turn out to be text.
+
+    >>> heal("some **bold")
+    'some **bold**'
     """
-    for _ in range(_PASSES):
+    for _ in range(_MAX_PASSES):
         healed = _healed(text)
         if len(healed) >= len(text):
             return healed

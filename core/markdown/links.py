@@ -1,7 +1,7 @@
-"""Links that people can trust.
+"""Makes links safe to read and click. Pure: text in, text out.
 
-What a model writes may have been dictated by whatever it was given to read. An image is fetched without anybody's
-doing, and its address can carry text away; a link can show one address and lead to another. Pure: text in, text out.
+A text that the model read can dictate what it writes. An image is fetched without a click, and its address can carry
+text away; a link can show one address and lead to another.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TARGET_END = re.compile(
     r"""(?:\s++(?:"(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+'|\((?:[^()\\]|\\.)*+\)))?+\s*+\)""", re.DOTALL
 )
 _ANGLED_TARGET = re.compile(r"<((?:[^<>\\\n]|\\.)*+)>")
-_DEEPEST = 32
+_MAX_DEPTH = 32
 # What may be read as an address: with a scheme, an e-mail address, four numbers, or a host, if there is its last part.
 _ADDRESS = re.compile(
     r"(?P<sure>(?:[a-z][a-z0-9+.-]{0,30}://|www\.|mailto:|localhost(?=[:/])|(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]))\S*)"
@@ -39,31 +39,31 @@ _LABEL_MARKS = re.compile(r"[\\*_~`<>\[\]]")
 _INLINE = re.compile(r"\\.|(?P<ticks>`+)|<https?://[^\s<>`]*>|(?P<html><[a-z/!?])", re.IGNORECASE)
 _TICKS = re.compile(r"`+")
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
-_PASSES = 5
+_MAX_PASSES = 5
 
 
-def plain_links(text: str) -> str:
-    """``text`` without anything that is fetched unasked, and without links that lie about where they lead.
+def safe_links(text: str) -> str:
+    """Remove everything that is fetched without a click, and links that lie about their target.
 
-    An image becomes a link. HTML that would fetch something becomes text. A link whose label is an address, but not its
-    own, becomes the address that it leads to. Code is left alone where it is code beyond doubt. Nothing else
-    changes, and nothing becomes longer.
+    An image becomes a link. HTML that would fetch something becomes text. A link whose label shows another address than
+    its target becomes the target. Only code beyond doubt is left alone. Nothing else changes, and nothing becomes
+    longer.
     """
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    for _ in range(_PASSES):
+    for _ in range(_MAX_PASSES):
         if not _SUSPECT.search(text):
             return text
         before, text = text, _edited(text)
         if text == before:
             return text
-    # Only somebody who nests links on purpose gets here.
+    # Only links that were nested on purpose get here.
     return text.translate({ord("["): None, ord("]"): None, ord("<"): "\u2039"})
 
 
 def _edited(text: str) -> str:
-    """``text`` after one pass; taking one thing away may have uncovered another."""
-    code = list(certain_code(text))
+    """``text`` after one pass; removing one thing can uncover another."""
+    code = list(certain_code_spans(text))
     edits: list[tuple[int, int, str]] = []
     brackets: list[int] = []
     closed = -1
@@ -100,7 +100,7 @@ def _apply(text: str, edits: list[tuple[int, int, str]]) -> Iterator[str]:
 
 
 def _link_edit(text: str, opening: int, closing: int) -> tuple[int, int, str] | None:
-    """What to put in the place of the link whose label stands between two brackets; None if it is honest."""
+    """The replacement for the link whose label is between two brackets; None if it is honest."""
     if opening < 0:
         return None
     label = text[opening + 1 : closing]
@@ -108,7 +108,7 @@ def _link_edit(text: str, opening: int, closing: int) -> tuple[int, int, str] | 
         # By reference. Where it leads may not have been written yet, so an address is no name for it.
         return (opening, closing + 1, _bare(label)) if _shown_addresses(label) else None
     target = _target(text, closing + 1)
-    if not target or leads_where_it_says(label, target[0]):
+    if not target or is_honest_link(label, target[0]):
         return None
     instead = _bare(target[0] or label)
     before, after = text[opening - 1 : opening], text[target[1] : target[1] + 1]
@@ -116,12 +116,12 @@ def _link_edit(text: str, opening: int, closing: int) -> tuple[int, int, str] | 
 
 
 def _bare(text: str) -> str:
-    """An address that no bracket of its own makes into something else."""
+    """An address without brackets, which could make something else of it."""
     return text.replace("[", "").replace("]", "").replace("<", "").replace(">", "")
 
 
 def _target(text: str, at: int) -> tuple[str, int] | None:
-    """The target in parentheses that begins at ``at``, and where it ends; None if there is none."""
+    """The target in parentheses at ``at``, and where it ends; None if there is none."""
     if text[at : at + 1] != "(":
         return None
     start = at + 1
@@ -133,20 +133,20 @@ def _target(text: str, at: int) -> tuple[str, int] | None:
     depth, stop = 0, start
     while piece := _TARGET_PIECE.match(text, stop):
         depth += (piece[0] == "(") - (piece[0] == ")")
-        if depth < 0 or depth > _DEEPEST:
+        if depth < 0 or depth > _MAX_DEPTH:
             break
         stop = piece.end()
     end = _TARGET_END.match(text, stop)
     return (text[start:stop], end.end()) if end else None
 
 
-def leads_where_it_says(label: str, target: str) -> bool:
-    """Whether every address that somebody reads in ``label`` is ``target``, or stands above it."""
+def is_honest_link(label: str, target: str) -> bool:
+    """Whether every address that people read in ``label`` is ``target`` or a parent of it."""
     return all(_leads_to(shown, target) for shown in _shown_addresses(label))
 
 
 def _shown_addresses(label: str) -> list[str]:
-    """The addresses that somebody reads in ``label``."""
+    """The addresses that people read in ``label``."""
     shown = unicodedata.normalize("NFKC", html.unescape(label))
     shown = "".join(char for char in shown if unicodedata.category(char) != "Cf")
     found = _ADDRESS.finditer(_LABEL_MARKS.sub("", shown))
@@ -155,7 +155,7 @@ def _shown_addresses(label: str) -> list[str]:
 
 @cache
 def _top_level_domains() -> frozenset[str]:
-    """All there are, as publicsuffix.org lists them, in letters and as ``xn--…``. Read once, in about 10 ms."""
+    """All top-level domains of publicsuffix.org, in letters and as ``xn--…``. Read once, in about 10 ms."""
     from publicsuffixlist import PSLFILE
 
     with open(PSLFILE, encoding="utf-8") as lines:  # noqa: PTH123 - a path as text
@@ -165,7 +165,7 @@ def _top_level_domains() -> frozenset[str]:
 
 
 def _leads_to(shown: str, target: str) -> bool:
-    """Whether ``target`` is the address that is shown, or stands below it."""
+    """Whether ``target`` is the shown address or below it."""
     short, full = _comparable(shown), _comparable(html.unescape(target))
     return full == short or full.startswith((f"{short}/", f"{short}?", f"{short}#"))
 
@@ -175,14 +175,16 @@ def _comparable(address: str) -> str:
     return re.sub(r"^(?:https?://|mailto:)?(?:www\.)?", "", address).rstrip("/.,;:!?)'\"")
 
 
-def certain_code(text: str, *, html: bool = True) -> Iterator[tuple[int, int]]:
-    """Where ``text`` is code to every reader of Markdown, in order.
+def certain_code_spans(text: str, *, html: bool = True) -> Iterator[tuple[int, int]]:
+    """Yield where ``text`` is code to every Markdown parser, in order, as (start, end).
 
-    ``html=False`` is for a caller who shows each tag outside of these places as text: then there is no HTML.
+    Only a whole Markdown parser knows for sure what is code, and an attacker who hides an image uses what a simpler one
+    takes for code. So everything in doubt counts as text: all that follows HTML, or a code block that may have ended
+    with its list; and inline code in a paragraph with backticks that don't pair on their own line.
 
-    To tell for sure what is code takes a whole Markdown parser, and whoever wants to hide an image looks for what a
-    smaller one takes for code. So everything in doubt is no code here: all that follows HTML, or a code block
-    that may have ended with its list; and inline code in a paragraph with backticks that do not pair on their own line.
+    Args:
+        text: Markdown.
+        html: False if the caller shows each tag outside of these places as text, so that there is no HTML.
     """
     at = 0
     opening: re.Match[str] | None = None
@@ -203,7 +205,7 @@ def certain_code(text: str, *, html: bool = True) -> Iterator[tuple[int, int]]:
 
 
 def _is_certain(text: str, opening: re.Match[str], end: int, closing: re.Match[str] | None) -> bool:
-    """Whether a code block is one wherever it stands, and ends where it seems to end."""
+    """Whether a code block is one in any context, and ends where it seems to end."""
     lead = opening["lead"]
     if "|" in opening["info"]:
         return False  # it may be the head of a table
@@ -218,7 +220,7 @@ def _is_certain(text: str, opening: re.Match[str], end: int, closing: re.Match[s
 
 
 def _certain_inline_code(text: str, start: int, end: int, *, html: bool) -> Generator[tuple[int, int], None, bool]:
-    """The same for inline code between ``start`` and ``end``. Returns False if ``html`` counts and there was some."""
+    """Yield certain inline code between ``start`` and ``end``. Returns False at HTML, if ``html`` counts."""
     while start < end:
         blank = _BLANK_LINES.search(text, start, end)
         stop = blank.end() if blank else end

@@ -1,8 +1,8 @@
-"""A long answer as several messages.
+"""Splits a long answer into messages. Pure: text in, text out.
 
-What one message holds is decided once: a part that is followed by another never changes while the answer grows, so
-that a message that was posted needs no second look. For that, a cut is made only when more text is there than fits, and
-its place is chosen by what fits, and one character more, alone. Pure.
+A part that is followed by another never changes while the answer grows, so a posted message needs no second edit. To
+keep that promise, a cut is made only when the text does not fit any more, and its place depends only on the text that
+fits and one character after it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _FENCELIKE = re.compile(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*(?:`{3}|~{3}|(?:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One message's worth: ``raw`` is the slice of what was generated, ``text`` is what is posted.
+    """The text of one message: ``raw`` is the slice of what was generated, ``text`` is what is posted.
 
     They differ where a cut fell inside a code block: there ``text`` closes it, and the next one opens it again.
     """
@@ -42,24 +42,33 @@ class Part:
 
 
 def split(text: str, limits: Limits) -> list[Part]:
-    """Cut ``text`` into parts of at most ``limits.size``; none for no text.
+    """Cut ``text`` into parts of at most ``limits.size``; an empty text has no parts.
 
-    The ``raw`` of all parts is ``text`` again. Code blocks are balanced in every part's ``text``, except that the last
-    one leaves open what ``text`` itself leaves open. A cut falls, by preference, after a paragraph, a line outside a
-    code block, a line of code, a sentence, a word, and not in the first half of a part if that can be had; white
-    space stays before it. A grapheme cluster is cut only where it alone is too long for a message.
+    The ``raw`` of all parts joined is ``text``. Code blocks are balanced in every part's ``text``; only the last part
+    leaves open what ``text`` itself leaves open. Cuts fall, in order of preference, after a paragraph, a line outside a
+    code block, a line of code, a sentence, a word, and in the second half of a part if possible. White space stays
+    before the cut. A grapheme cluster is cut only if it alone is too long for a message.
 
-    Stable: once there are k parts, the first k - 1 of them are the same for any longer text.
+    Stable: once there are k parts, the first k - 1 are the same for any longer text.
 
-    A character measures at least one unit, and more text never measures less. From a ``size`` of 16 on there is room
-    for code blocks; a fence whose marks would take more than a quarter of a message is taken for text, and a
-    language name or an indentation that would is not repeated.
+    Args:
+        text: Markdown.
+        limits: ``measure`` must count at least one unit per character, and never less for more text. From a ``size`` of
+            16 on there is room for code blocks. A fence whose marks take more than a quarter of a message counts as
+            text; a language name or an indentation of that length is not repeated.
     """
     return Splitter(limits).parts(text)
 
 
 class Splitter:
-    """``split`` for text that grows: each call costs as much as what was added and the last part."""
+    """``split`` for text that grows: a call costs as much as the new text and the last part.
+
+    Example::
+
+        splitter = Splitter(limits)
+        for text in growing_texts:
+            messages = [part.text for part in splitter.parts(text)]
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -73,7 +82,7 @@ class Splitter:
         self._fence: Fence | None = None
 
     def parts(self, text: str) -> list[Part]:
-        """The same as ``split(text, limits)``. Text that does not go on from the last call's is begun anew."""
+        """The same as ``split(text, limits)``; fastest if ``text`` continues that of the last call."""
         if not text.startswith(self._text):
             self._begin()
         at = self._end
@@ -82,8 +91,8 @@ class Splitter:
             room = self._fitting(text, at, opening)
             if at + room == len(text):
                 break
-            # Where not even one character fits, going on is better than going nowhere.
-            view = _View(text[at : at + max(room, 1) + 1], self._fence, self._longest)
+            # If not even one character fits, one is taken all the same, so that there is an end.
+            view = _CutFinder(text[at : at + max(room, 1) + 1], self._fence, self._longest)
             cut = self._cut(view, opening)
             raw, self._fence = view.text[:cut], view.fence_at(cut)
             self._frozen.append(Part(raw, opening + raw + self._closing(raw, self._fence)))
@@ -93,7 +102,7 @@ class Splitter:
         return [*self._frozen, Part(rest, opening + rest)] if rest else []
 
     def _fitting(self, text: str, at: int, opening: str) -> int:
-        """How many characters from ``at`` on fit into one message after ``opening``."""
+        """How many characters from ``at`` fit into one message after ``opening``."""
         size, measure = self._limits.size, self._limits.measure
         low, high = 0, max(0, min(len(text) - at, size))
         if measure(opening + text[at : at + high]) <= size:
@@ -120,7 +129,7 @@ class Splitter:
     def _short(self, wanted: str, least: str) -> str:
         return wanted if self._limits.measure(wanted) <= self._limits.size // 4 else least
 
-    def _cut(self, view: _View, opening: str) -> int:
+    def _cut(self, view: _CutFinder, opening: str) -> int:
         """Where the part ends that begins with ``view``."""
 
         def fits(cut: int) -> bool:
@@ -141,7 +150,7 @@ class Splitter:
 
 
 def _last(cuts: Iterator[int], least: int, fits: Callable[[int], bool]) -> int:
-    """The first of ``cuts``, which come last one first, that is at least ``least`` and fits; 0 for none."""
+    """The last of ``cuts``, which come in descending order, that is at least ``least`` and fits; 0 for none."""
     for cut in cuts:
         if cut < least:
             break
@@ -150,8 +159,8 @@ def _last(cuts: Iterator[int], least: int, fits: Callable[[int], bool]) -> int:
     return 0
 
 
-class _View:
-    """What a cut is chosen by: the text that fits, and the character after it."""
+class _CutFinder:
+    """Finds cuts in the text that fits; the character after it counts as context."""
 
     def __init__(self, text: str, fence: Fence | None, longest: int) -> None:
         self.text = text
@@ -199,7 +208,7 @@ class _View:
         return (cut for cut in self._within_lines(_WORD_END) if cut >= self.room // 2)
 
     def clean_graphemes(self) -> Iterator[int]:
-        """Between grapheme clusters, where the cut gives no new meaning to what stands beside it."""
+        """Between grapheme clusters, where the cut does not change the meaning of its neighbours."""
         return (cut for cut in self.graphemes() if self._is_clean(cut))
 
     def graphemes(self) -> Iterator[int]:

@@ -58,6 +58,10 @@ class Thread:
     root_at: float
 
 
+Reword = Callable[[str], str]
+"""Makes of what a message said what it says now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """What one turn adds to a conversation: question and answer, and what was heard before them.
@@ -129,10 +133,11 @@ class Memory(Protocol):
         ...
 
     async def correct(
-        self, key: ConversationKey, message: str, text: str, *, at: float = 0.0, said: float = 0.0
+        self, key: ConversationKey, message: str, text: str | Reword, *, at: float = 0.0, said: float = 0.0
     ) -> bool:
         """Put ``text`` in the place of what that message said, in threads that copied it too. False if not found.
 
+        Where what it says now can be told only from what it said, ``text`` makes the one of the other.
         ``at`` is when it was edited, by the platform's clock: an edit that is older than the last one changes nothing.
         ``said`` is when the message was written: where it is no longer stored, notes that may tell it are dropped.
         """
@@ -251,16 +256,17 @@ class RedisMemory:
         }
 
     async def correct(
-        self, key: ConversationKey, message: str, text: str, *, at: float = 0.0, said: float = 0.0
+        self, key: ConversationKey, message: str, text: str | Reword, *, at: float = 0.0, said: float = 0.0
     ) -> bool:
         """See ``Memory.correct``."""
 
         def correct(old: Message) -> Message | None:
             if old.id != message or 0 < at < old.edited:
                 return old
-            if old.text == text and at <= old.edited:
+            words = text if isinstance(text, str) else text(old.text)
+            if old.text == words and at <= old.edited:
                 return old
-            new = replace(old, text=text, tokens=0, edited=max(at, old.edited))
+            new = replace(old, text=words, tokens=0, edited=max(at, old.edited))
             return replace(new, tokens=message_tokens(new, self._count))
 
         return bool(await self._change(key, _quoted(message), said, correct))

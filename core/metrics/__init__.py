@@ -1,6 +1,6 @@
-"""What is measured, on one page, and the tags by which log lines are found."""
+"""All metrics, and the tags that find log lines of one turn."""
 
-from core.metrics.meters import SECONDS, Counter, Gauge, Histogram
+from core.metrics.meters import BUCKET_SECONDS, Counter, Gauge, Histogram
 from core.metrics.page import (
     DEAD_LETTERS,
     EDITS,
@@ -26,6 +26,7 @@ from core.metrics.page import (
 from core.metrics.tags import tag, turn_fields
 
 __all__ = [
+    "BUCKET_SECONDS",
     "DEAD_LETTERS",
     "EDITS",
     "EVENTS",
@@ -41,7 +42,6 @@ __all__ = [
     "QUEUE_OLDEST_AGE",
     "RATE_LIMITED",
     "REDIS_DISRUPTIONS",
-    "SECONDS",
     "SOCKET_CONNECTED",
     "TAKEOVERS",
     "TIME_TO_FIRST_EDIT",

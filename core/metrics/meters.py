@@ -1,10 +1,9 @@
-"""Counters, gauges and histograms that cost nothing until somebody looks; ``core.metrics.page`` is the page of them.
+"""Counters, gauges and histograms that cost nothing until they are read; ``core.metrics.page`` defines all of them.
 
-They are ours because of time: `parley chat` says its first words within half a second, and prometheus_client takes 0.14
-seconds of that to import. It is imported where HTTP_PORT is served, and writes the page there (``bots.health``).
+They are our own because of time: importing prometheus_client takes 0.14 s, and `parley chat` shows its first words
+within half a second. Where HTTP_PORT is served, ``bots.health`` imports it to write the page.
 
-Values belong to the process. ``apart`` gives a block values of its own, so that a test sees what it did and nothing
-else. One event loop, no threads.
+Values belong to the process. ``isolated_values`` gives a block its own, for tests. One event loop, no threads.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from contextvars import ContextVar
 Labels = tuple[str, ...]
 """Values of a meter's labels, in the order of their names."""
 
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
-"""Upper bounds of what a histogram of seconds counts, from an acknowledgement to the longest answer."""
+BUCKET_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+"""Upper bounds of a histogram's buckets, from an acknowledgement to the longest answer."""
 
 
 class Values:
-    """What all meters show: numbers of counters and gauges, and of histograms (bucket counts, sum)."""
+    """The values of all meters: numbers of counters and gauges, bucket counts and sums of histograms."""
 
     def __init__(self) -> None:
         self.numbers: dict[str, dict[Labels, float]] = {}
@@ -35,13 +34,13 @@ _values: ContextVar[Values] = ContextVar("values")
 
 
 def values() -> Values:
-    """Those of the process, or of the block that asked for its own."""
+    """The values of the process, or of the surrounding ``isolated_values`` block."""
     return _values.get(_process)
 
 
 @contextmanager
-def apart() -> Iterator[Values]:
-    """Values of its own for what happens inside, and in the tasks that begin there."""
+def isolated_values() -> Iterator[Values]:
+    """Give the block, and tasks that begin in it, values of their own."""
     own = Values()
     token = _values.set(own)
     try:
@@ -51,11 +50,11 @@ def apart() -> Iterator[Values]:
 
 
 class Meter:
-    """What is measured: a name, what it says, and the names of its labels."""
+    """A metric: its name, its help text, and the names of its labels."""
 
-    def __init__(self, name: str, says: str, *labels: str) -> None:
+    def __init__(self, name: str, help_text: str, *labels: str) -> None:
         self.name = name
-        self.says = says
+        self.help = help_text
         self.labels = labels
 
     def _key(self, given: Mapping[str, str]) -> Labels:
@@ -68,7 +67,7 @@ class Meter:
 
 
 class Counter(Meter):
-    """Only ever grows."""
+    """A number that only grows."""
 
     def add(self, amount: float = 1.0, /, **labels: str) -> None:
         """Count ``amount`` more."""
@@ -76,7 +75,7 @@ class Counter(Meter):
         numbers[key] = numbers.get(key, 0.0) + amount
 
     def value(self, **labels: str) -> float:
-        """What was counted so far."""
+        """The count so far."""
         return self._numbers().get(self._key(labels), 0.0)
 
     def samples(self) -> Mapping[Labels, float]:
@@ -85,18 +84,18 @@ class Counter(Meter):
 
 
 class Gauge(Meter):
-    """Goes up and down."""
+    """A number that goes up and down."""
 
     def set(self, value: float, /, **labels: str) -> None:
-        """It is this much now."""
+        """Set the current value."""
         self._numbers()[self._key(labels)] = value
 
-    def forget(self) -> None:
-        """It is not known any more: better no value than an old one."""
+    def clear(self) -> None:
+        """Remove the value, because it is not known any more: no value is better than an old one."""
         self._numbers().clear()
 
     def value(self, **labels: str) -> float | None:
-        """What it was set to; None if it is not known."""
+        """The current value; None if it is not known."""
         return self._numbers().get(self._key(labels))
 
     def samples(self) -> Mapping[Labels, float]:
@@ -105,28 +104,28 @@ class Gauge(Meter):
 
 
 class Histogram(Meter):
-    """How long things take, in seconds."""
+    """Durations, in seconds."""
 
     def observe(self, seconds: float, /, **labels: str) -> None:
-        """Something took so long."""
+        """Record one duration."""
         histograms = values().histograms.setdefault(self.name, {})
-        counts, total = histograms.setdefault(self._key(labels), ([0] * (len(SECONDS) + 1), [0.0]))
-        counts[bisect_left(SECONDS, seconds)] += 1
+        counts, total = histograms.setdefault(self._key(labels), ([0] * (len(BUCKET_SECONDS) + 1), [0.0]))
+        counts[bisect_left(BUCKET_SECONDS, seconds)] += 1
         total[0] += seconds
 
     @contextmanager
     def time(self, **labels: str) -> Iterator[None]:
-        """Observe how long the block takes, unless it raises."""
+        """Record how long the block takes, unless it raises."""
         begun = time.monotonic()
         yield
         self.observe(time.monotonic() - begun, **labels)
 
     def count(self, **labels: str) -> int:
-        """How often something was observed."""
+        """How many durations were recorded."""
         found = values().histograms.get(self.name, {}).get(self._key(labels))
         return sum(found[0]) if found else 0
 
     def samples(self) -> Mapping[Labels, tuple[Sequence[int], float]]:
-        """Every series: how many stayed within each of ``SECONDS`` (and more than all), and their sum."""
+        """Every series: counts per bucket, the last one above all bounds, and the sum."""
         found = values().histograms.get(self.name, {})
         return {labels: (counts, total[0]) for labels, (counts, total) in found.items()}

@@ -1,8 +1,8 @@
-"""Everything that Parley measures, on one page: what ``/metrics`` shows where HTTP_PORT is set.
+"""All metrics of Parley: what ``/metrics`` shows where HTTP_PORT is set.
 
-No label ever names a person, a channel or a conversation: their number has no bound, and a page that anybody in the
-network may read is no place for them. What is kept in Redis (``parley_queue_…``, ``parley_dead_letters``) is the same
-from whichever process it is asked: take ``max``, not ``sum``.
+No label names a person, a channel or a conversation: their number has no bound, and anybody in the network can read the
+page. Values that live in Redis (``parley_queue_…``, ``parley_dead_letters``) are the same from every process: aggregate
+them with ``max``, not ``sum``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from core.metrics.meters import Counter, Gauge, Histogram, Meter
 # What comes in.
 EVENTS = Counter(
     "parley_events_total",
-    "Messages to Parley, by what became of them: accepted, duplicate, denied, busy or quota.",
+    "Messages to Parley, by outcome: accepted, duplicate, denied, busy or quota.",
     "platform",
     "type",
     "outcome",
@@ -20,14 +20,14 @@ EVENTS = Counter(
 INGRESS_ACK = Histogram(
     "parley_ingress_ack_seconds", "From an event's arrival to its acknowledgement, once it is stored.", "platform"
 )
-SOCKET_CONNECTED = Gauge("parley_socket_connected", "1 while a platform's connection stands, else 0.", "platform")
+SOCKET_CONNECTED = Gauge("parley_socket_connected", "1 while a platform is connected, else 0.", "platform")
 
 # What waits.
-QUEUE_DEPTH = Gauge("parley_queue_depth", "Turns that wait to be answered, in all lanes (shared).")
+QUEUE_DEPTH = Gauge("parley_queue_depth", "Turns that wait for an answer, in all lanes (shared).")
 QUEUE_OLDEST_AGE = Gauge(
     "parley_queue_oldest_age_seconds", "Age of the oldest message that no worker has taken yet (shared)."
 )
-DEAD_LETTERS = Gauge("parley_dead_letters", "Turns that were given up and that nobody looked at yet (shared).")
+DEAD_LETTERS = Gauge("parley_dead_letters", "Dead letters that nobody has requeued or dropped yet (shared).")
 
 # What is answered.
 LEASES_HELD = Gauge("parley_leases_held", "Turns that this process is answering.")
@@ -40,10 +40,10 @@ TURN_DURATION = Histogram(
 TIME_TO_FIRST_EDIT = Histogram(
     "parley_time_to_first_edit_seconds", "From taking a turn to the first words that people see."
 )
-TAKEOVERS = Counter("parley_takeovers_total", "Turns that this process went on with after another one died.")
-FENCED = Counter("parley_fenced_total", "Turns that this process let go because another one has them.")
+TAKEOVERS = Counter("parley_takeovers_total", "Turns that this process took over from a worker that died.")
+FENCED = Counter("parley_fenced_total", "Turns that this process dropped because another worker holds them.")
 
-FEEDBACK = Counter("parley_feedback_total", "Marks that people gave answers: up or down.", "platform", "mark")
+FEEDBACK = Counter("parley_feedback_total", "Thumbs up and down on answers.", "platform", "mark")
 
 # What it takes.
 EDITS = Counter(
@@ -66,7 +66,7 @@ REDIS_DISRUPTIONS = Counter(
 
 LOOP_FAULTS = Counter(
     "parley_loop_faults_total",
-    "Faults that a worker's loop survived, by its kind: claims, beats, signals or housekeeping.",
+    "Faults that a worker's loops survived, by loop: claims, beats, signals or housekeeping.",
     "kind",
 )
 

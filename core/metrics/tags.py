@@ -1,4 +1,4 @@
-"""What log lines say instead of ids: enough to follow one turn through all processes, and nobody's name."""
+"""Tags in log lines in place of ids: they follow one turn through all processes, and reveal no name."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from core.types import Turn
 
 
 def tag(name: str) -> str:
-    """Ten hex digits that are the same for the same ``name``: an id of a turn or a conversation, never a text.
+    """Ten hex digits of a hash of ``name``, which is an id and never a text.
 
-    There is no key in it, so that every process gives the same; whoever has an id can find its lines.
+    Every process computes the same, so an operator who has an id can find its lines.
     """
     return blake2b(name.encode("utf-8", "replace"), digest_size=5).hexdigest()
 
 
 def turn_fields(turn: Turn) -> dict[str, str | int]:
-    """The fields by which the log lines of one turn are found."""
+    """The fields that find the log lines of one turn."""
     return {
         "platform": turn.key.platform,
         "conv": tag(str(turn.key)),

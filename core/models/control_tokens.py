@@ -1,8 +1,8 @@
-"""Control tokens in what a model writes: never shown, and one that ends or begins a turn ends the answer.
+"""Strips control tokens from a model's output; a token that ends or begins a turn ends the answer.
 
-Servers leave most of them out, but not all of them: a model on the wrong template writes those of its own family, and
-one that has lost its way writes them letter by letter. What the guard broke in somebody's words may be repeated, since
-it is broken. Pure: text in, text out.
+Servers remove most control tokens, but not all: a model on the wrong template writes those of its own family, and a
+confused one writes them letter by letter. Tokens that the guard broke in somebody's message are shown, since they are
+broken. Pure: text in, text out.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from functools import lru_cache
 import regex
 
 SEPARATOR = "\u200b"
-"""Stands where taking something out would put a new control string together."""
+"""Put where removing something would otherwise join its surroundings to a new control token."""
 LONGEST_CONTROL_TOKEN = 64
-"""Characters of the longest control string."""
+"""Characters of the longest control token."""
 
 SHORTEST_PARTIAL_TOKEN = 3
-"""Characters that are half a control token at the end of a text, and not a sign that happens to stand there."""
+"""At the end of a text, so many characters of a control token are dropped; fewer may be meant as they are."""
 
 TURN_ENDS = (
     r"<\|(?:im_end|eot_id|eom_id|eot|eom|end|end_of_text|endoftext|endofturn|end_of_turn|return|call|stop)\|>",
@@ -34,7 +34,7 @@ TURN_STARTS = (
     r"<\|(?:START_OF_TURN_TOKEN|CHATBOT_TOKEN|begin_of_text|startoftext|start_of_text)\|>",
     r"<start_of_turn>|<\|turn>|<\uff5c(?:Assistant|begin)[^<>\uff5c\s]{0,40}\uff5c>|\[/INST\]",
 )
-"""Control tokens that begin a turn. At the very start of an answer it is the answer's own; later it ends the answer."""
+"""Control tokens that begin a turn. At the very start of an answer one is its own; later it ends the answer."""
 _OTHERS = (
     r"<\|[A-Za-z0-9_]{1,48}\|>",
     r"<\uff5c[^<>\uff5c\s]{1,48}\uff5c>",
@@ -49,10 +49,10 @@ _QUOTES = frozenset("`'\"")
 
 
 class ControlTrimmer:
-    """Takes control tokens out of a text that comes in pieces: the unmistakable ones of all families, and ``own``.
+    """Strips control tokens from a text that comes in pieces: the unmistakable ones of all families, and ``own``.
 
-    ``ended`` says that the text has reached the end of the model's turn; what is fed after that is not read. A token in
-    quotes or back-ticks is talk about it: it is taken out, and the text continues.
+    ``ended`` once the model's turn is over; later pieces are ignored. A token in quotes or backticks is talk about it:
+    it is removed, and the text continues.
     """
 
     def __init__(self, own: Iterable[str] = ()) -> None:
@@ -67,7 +67,7 @@ class ControlTrimmer:
         self._names_role = False
 
     def feed(self, text: str) -> str:
-        """What is safe to show now: all but an end that may still become a control token."""
+        """Take the next piece; returns all that can't become a control token with more text."""
         if self.ended:
             return ""
         if not self._held and not self._names_role and self._firsts.isdisjoint(text):
@@ -75,13 +75,13 @@ class ControlTrimmer:
         return self._read(self._held + text, final=False)
 
     def flush(self, *, halves: bool = True) -> str:
-        """The rest, when no more text comes; without ``halves``, no half of a control token that it breaks off."""
+        """Take the end of the text; returns the rest, which includes half a control token only with ``halves``."""
         if not halves and len(self._held) >= SHORTEST_PARTIAL_TOKEN and self._begun(self._held, 0) == 0:
             self._held = ""
         return self._read(self._held, final=True)
 
     def _read(self, text: str, *, final: bool) -> str:
-        """What is shown of ``text``; what has to wait for more is held."""
+        """What can be shown of ``text``; the rest waits for more."""
         self._held, at, shown = "", 0, ""
         while not self.ended:
             if self._names_role:
@@ -104,7 +104,7 @@ class ControlTrimmer:
         return shown
 
     def _meet(self, found: regex.Match[str], following: str) -> str:
-        """What stands in the place of a control token."""
+        """The replacement for a control token."""
         control, kind = found.group(), found.lastgroup
         quoted = bool(following) and self._tail[-1:] == following and following in _QUOTES
         if kind == "strike" and not self._owns_strike:
@@ -120,7 +120,7 @@ class ControlTrimmer:
         return self._given(SEPARATOR) if not self.ended and any(first in self._tail for first in self._firsts) else ""
 
     def _role(self, text: str, at: int) -> int:
-        """After the start of a turn: the name of a role is no part of the answer, and another one's turn ends it."""
+        """Skip the role's name after the start of a turn; a role other than the model's ends the answer."""
         self._names_role = False
         if not (role := _ROLE.match(text, at)):
             return at

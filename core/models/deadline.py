@@ -1,7 +1,7 @@
 """A deadline for each of many short waits, with one timer for all of them.
 
-``asyncio.timeout`` sets a timer and takes it back each time: for tokens that come by the thousand that is a third of
-all work. This timer is left alone while the deadline moves on; when it fires too early, it is set anew.
+``asyncio.timeout`` sets and cancels a timer each time: for tokens that come by the thousand that is a third of all
+work. This timer is left alone while the deadline moves; when it fires too early, it is set again.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class RollingDeadline:
     def _fire(self) -> None:
         self._timer = None
         if not self._task:
-            return  # between two waits; the next one sets it anew
+            return  # between two waits; the next one sets it again
         if self._loop.time() < self._due:
             self._timer = self._loop.call_at(self._due, self._fire)
         else:

@@ -111,7 +111,7 @@ class _AnswerTrimmer:
     def _begin(self) -> None:
         prompt = self._request.prompt
         self._stops, self._spaces, self._said = StopTrimmer(prompt.stops), SpaceTrimmer(), False
-        self._controls = ControlTrimmer(prompt.controls)
+        self._control_tokens = ControlTrimmer(prompt.control_tokens)
 
     @property
     def ended(self) -> bool:
@@ -123,7 +123,7 @@ class _AnswerTrimmer:
         """How the answer was ended here; None if it was not."""
         if self._spaces.endless:
             return Ending.LENGTH
-        if self._stops.stopped or self._controls.ended:
+        if self._stops.stopped or self._control_tokens.ended:
             return Ending.COMPLETE
         return Ending.LENGTH if self._room <= 0 else None
 
@@ -144,9 +144,9 @@ class _AnswerTrimmer:
         if self._reasoning.retracted:
             news = [Thinking(retract=True)]
             self._begin()
-        text = self._controls.feed(self._stops.feed(text))
+        text = self._control_tokens.feed(self._stops.feed(text))
         if self._stops.stopped:
-            text += self._controls.flush()
+            text += self._control_tokens.flush()
         self._last = self._spaces.feed(text)
         self._said = self._said or bool(self._last)
         return [*news, Delta(self._last)] if self._last and not self.ended else news
@@ -154,10 +154,10 @@ class _AnswerTrimmer:
     def end(self, ending: Ending) -> str:
         """The rest when no more text comes; the reasoning if there is nothing else."""
         text = self._last if self.ended else ""
-        if not (self._stops.stopped or self._controls.ended or self._spaces.endless):
-            more = self._controls.feed(self._stops.feed(self._reasoning.flush()) + self._stops.flush())
-            text += self._spaces.feed(more + self._controls.flush(halves=False))
-        text += "" if self._controls.ended else self._spaces.flush()
+        if not (self._stops.stopped or self._control_tokens.ended or self._spaces.endless):
+            more = self._control_tokens.feed(self._stops.feed(self._reasoning.flush()) + self._stops.flush())
+            text += self._spaces.feed(more + self._control_tokens.flush(halves=False))
+        text += "" if self._control_tokens.ended else self._spaces.flush()
         if ending is Ending.COMPLETE and not (text.strip() or self._said):
             text = self._all_there_is()
         return text
@@ -166,7 +166,7 @@ class _AnswerTrimmer:
         """The reasoning as the answer: some models and servers never say where reasoning ends."""
         reasoning = self._reasoning.reasoning or "".join(self._apart)
         self._begin()
-        text = self._controls.feed(self._stops.feed(reasoning)) + self._controls.flush(halves=False)
+        text = self._control_tokens.feed(self._stops.feed(reasoning)) + self._control_tokens.flush(halves=False)
         return self._spaces.feed(text).rstrip()
 
 

@@ -1,6 +1,6 @@
 """The models that answer: token budgets, retries, and failover before the first token.
 
-Each model has its own server, template and context, so a window is fitted and rendered anew for each one. Once a model
+Each model has its own server, template and context, so the window is fitted and rendered for each one. Once a model
 has begun to write, or to reason, no other takes over: an answer that breaks off then is reported, and can be retried.
 """
 
@@ -173,7 +173,7 @@ class Model:
     def reasoning_opened(self, prompt: Prompt) -> ReasoningOpened:
         """Whether the model's first token is reasoning already."""
         # Only where the template knows of it: nothing is rendered for a look that a template of lines needs not.
-        if prompt.chat is None and any(map(opens_reasoning, prompt.controls)) and opens_reasoning(prompt.text()):
+        if prompt.chat is None and any(map(opens_reasoning, prompt.control_tokens)) and opens_reasoning(prompt.text()):
             return ReasoningOpened.YES
         return ReasoningOpened.MAYBE if self.began_inside >= INSIDE_BEFORE_WITHHOLDING else ReasoningOpened.NO
 
@@ -203,12 +203,15 @@ class Models:
         """The names that people can choose from."""
         return [model.name for model in self.models if model.name]
 
+    def find(self, chosen: str | None) -> Model:
+        """The model of that name; the first where there is none."""
+        return next((model for model in self.models if model.name == chosen), self.models[0])
+
     async def label(self, chosen: str = "") -> str:
         """The name of the model that is asked first, where people chose ``chosen``; "" if it is not known in time."""
-        model = next((one for one in self.models if one.name == chosen), self.models[0])
         try:
             async with asyncio.timeout(LABEL_TIMEOUT):
-                return await model.label()
+                return await self.find(chosen).label()
         except TimeoutError:
             return ""
 

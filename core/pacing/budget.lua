@@ -9,8 +9,7 @@
 -- answer takes, no window has more calls than it allows. Slots that will be free in a moment are granted before that,
 -- so that nobody has to ask again at that time.
 --
--- KEYS  budget
--- ARGV  process, the request as JSON:
+-- takes key; name: the process; request:
 --         capacity, per_second (of a bucket), window (ms; 0: it is a bucket),
 --         number of the request, made (calls in all), untold (those that were never told),
 --         ages (of a window: ms since each untold call, oldest first), free (slots, as far as the process knows),
@@ -23,7 +22,7 @@
 --         wait (ms to the next request; -1: nobody waits), blocked (ms for which the platform refuses),
 --         made, reserved (as counted for the process), releases (ms until each taken slot is free, before this),
 --         elsewhere (slots that other processes keep reserved)
-local budget, process, request = of_kind("hash", KEYS[1]), "of:" .. ARGV[1], cjson.decode(ARGV[2])
+local budget, process = of_kind("hash", key), "of:" .. name
 local capacity, window, poll = request.capacity, request.window, request.poll
 local made, reserved = request.made, request.reserved
 local sliding = window > 0
@@ -49,10 +48,13 @@ local elapsed = math.max(0, now - number_in(state.at, now))
 if request.passed >= 0 then
   elapsed = math.min(elapsed, request.passed + CLOCK_SLACK)
 end
-local clock = number_in(state.clock, 0) + elapsed
-local blocked = math.min(number_in(state.blocked, 0), clock + MAX_REFUSAL)
+local clock = math.max(0, number_in(state.clock, 0)) + elapsed
+local blocked = number_in(state.blocked, 0)
+if blocked > clock + MAX_REFUSAL then
+  blocked = 0 -- this script did not write that
+end
 
--- What other processes keep reserved, and since when those wait who are expected.
+-- What other processes keep reserved, and since when their first waiters wait.
 local counted, latest
 local elsewhere, ahead = 0, {}
 for name, record in pairs(records) do
@@ -115,7 +117,7 @@ else
   take(news, clock)
 end
 if request.refused > 0 then
-  blocked = math.max(blocked, clock + request.refused)
+  blocked = math.max(blocked, clock + math.min(request.refused, MAX_REFUSAL))
   take(capacity - #releases - elsewhere - reserved, clock)
 end
 local told = {}

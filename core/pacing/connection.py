@@ -16,7 +16,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from core.store import Script, lone_connection
 
@@ -50,13 +50,18 @@ class _Pending:
             self.answer.set_result(json.loads(reply))
 
 
+def budget_script(redis: Redis) -> Script:
+    """The script of all call budgets."""
+    return Script(redis, "core/pacing/budget", keys=["key"], args={"name": str, "request": dict})
+
+
 class BudgetConnection:
     """One process's connection for call budgets; each request has ``deadline`` seconds."""
 
     def __init__(self, redis: Redis, deadline: float) -> None:
         self._deadline = deadline
         self._redis = redis
-        self._script = Script(redis, "core/pacing/budget")
+        self._script = budget_script(redis)
         self._connection: AbstractConnection | None = None
         self._waiting: list[_Pending] = []
         self._sent: list[_Pending] = []
@@ -91,7 +96,7 @@ class BudgetConnection:
         await self._disconnect()
 
     async def _send_waiting(self) -> None:
-        """Send what is waiting, until nothing is."""
+        """Send waiting requests until there are none."""
         try:
             while self._waiting:
                 self._sent, self._waiting, self._slices = self._waiting, [], 0
@@ -120,7 +125,7 @@ class BudgetConnection:
         self._timer = asyncio.get_running_loop().call_later(self._deadline / DEADLINE_SLICES, self._tick)
 
     def _give_up(self, fault: Exception) -> None:
-        """Raise ``fault`` for everybody who waits now."""
+        """Raise ``fault`` in all requests that have no answer yet."""
         for pending in (*self._sent, *self._waiting):
             pending.finish(fault)
         self._waiting = []
@@ -152,6 +157,8 @@ class BudgetConnection:
                 replies.append(await connection.read_response())
             except ResponseError as error:
                 replies.append(error)
+        if any(isinstance(reply, ReadOnlyError) for reply in replies):
+            await self._disconnect()  # after a failover this one stays a replica, and a new connection finds the master
         return replies
 
     async def _disconnect(self) -> None:

@@ -148,11 +148,11 @@ class SharedCallBudget(CallBudget):
         self._serve()
 
     def serve(self) -> None:
-        """Redis went away or came back: serve the line accordingly."""
+        """Serve the line again, because Redis went away or came back."""
         self._serve()
 
     def _serve(self) -> None:
-        """Ask Redis for those who wait, and tell it of what changed; serve from here while it is away."""
+        """Let the task ask Redis for the waiters, and tell it what changed; serve from here while Redis is away."""
         if self._owner.away:
             self._counted_alone = True
             super()._serve()

@@ -1,6 +1,6 @@
 """The families of open models that Parley knows by name; the template of each is a file in ``families/``.
 
-The formats are those that the models' makers document. BOS is left to the server, which adds it to raw text by itself.
+The formats are those that the models' makers document. BOS is left to the server, which adds it to raw text on its own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Family:
 
     name: str
     stops: tuple[str, ...]
-    controls: tuple[str, ...] = ()
+    control_tokens: tuple[str, ...] = ()
     strict: bool = False
 
 
@@ -59,7 +59,7 @@ class FamilyTemplate:
     def render(self, window: PromptWindow) -> Prompt:
         """See ``PromptTemplate.render``; every string in it is guarded."""
         family = self._family
-        controls = (*family.stops, *family.controls)
+        control_tokens = (*family.stops, *family.control_tokens)
 
         @cache
         def text() -> str:
@@ -68,7 +68,7 @@ class FamilyTemplate:
             system = [(Role.SYSTEM, guard(window.system))] if window.system else []
             return render(family_source(family.name), [*system, *said])
 
-        return Prompt(window.messages, family.stops, text, controls=controls)
+        return Prompt(window.messages, family.stops, text, control_tokens=control_tokens)
 
 
 class ChatTemplate:

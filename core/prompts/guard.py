@@ -35,7 +35,7 @@ _QUOTED_MARK = re.compile(
 )
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
-# What tokenizers and people pass over. Line breaks are controls, too, but not passed over.
+# What tokenizers and people pass over. Line breaks are control characters, too, but not passed over.
 _UNSEEN = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{Cf}\p{Cc}--[\n\t\x85]]", regex.V1)
 _LINE_BREAKS = frozenset("\n\x85\u2028\u2029")
 _GRAPHEME = regex.compile(r"\X")
@@ -43,18 +43,18 @@ _GRAPHEME = regex.compile(r"\X")
 _LONGEST_GRAPHEME = 8
 
 
-def guard(text: str, controls: tuple[str, ...] = ()) -> str:
+def guard(text: str, control_tokens: tuple[str, ...] = ()) -> str:
     """Break everything in ``text`` that a server could read as a control token, or a model as somebody's turn.
 
-    Broken are the control strings of all families, in any case, and a template's own ``controls``; and the names of
-    roles before a colon at the beginning of a line. Look-alikes that Unicode holds for the same, and ones with unseen
-    characters in between, are broken as well. Control characters but line feed and tab are dropped, carriage returns
-    become line feeds, and lone surrogates U+FFFD. All other text is unchanged, and so is what was guarded already.
+    That is the control tokens of all families, in any case, the template's own ``control_tokens``, and names of roles
+    before a colon at the beginning of a line; also look-alikes that Unicode treats as the same, and ones with unseen
+    characters in between. Control characters but line feed and tab are dropped, carriage returns become line feeds, and
+    lone surrogates U+FFFD. All other text is unchanged, and so is text that was guarded already.
     """
     text = _clean(text)
     pieces: list[str] = []
     start = 0
-    for at in _breaks(text, controls):
+    for at in _breaks(text, control_tokens):
         if GUARD_MARK not in text[max(at - 1, 0) : at + 1]:
             pieces += text[start:at], GUARD_MARK
             start = at
@@ -65,7 +65,7 @@ class GuardMarkRemover:
     """Removes the marks of ``guard`` from an answer that quotes them, since people copy code from it.
 
     Removed is a zero-width space where only ``guard`` would put it: after the first character of what could be control,
-    or before a colon. What the answer says is guarded anew before it enters the next prompt.
+    or before a colon. The answer is guarded again before it enters the next prompt.
     """
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class GuardMarkRemover:
         return "" if _QUOTED_MARK.match(self._before + held, len(self._before)) else held
 
     def restart(self) -> None:
-        """Forget what came so far: the answer begins anew."""
+        """Drop what came so far: the answer starts again."""
         self._before = self._held = ""
 
 
@@ -114,20 +114,20 @@ def _clean(text: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _own(controls: tuple[str, ...]) -> re.Pattern[str]:
+def _own(control_tokens: tuple[str, ...]) -> re.Pattern[str]:
     """A pattern for a template's own control strings, as a careless reader takes them."""
-    read = {"".join(map(_as_read, control)) for control in controls}
+    read = {"".join(map(_as_read, control)) for control in control_tokens}
     broken = sorted(control for control in read if len(control) > 1 and control.strip())
     return re.compile("|".join(f"{re.escape(c[0])}(?={re.escape(c[1:])})" for c in broken) or r"(?!)")
 
 
-def _breaks(text: str, controls: tuple[str, ...]) -> list[int]:
+def _breaks(text: str, control_tokens: tuple[str, ...]) -> list[int]:
     """The places in ``text`` before which marks belong, in order."""
     table = {ord(char): _as_read(char) for char in set(text)}
     plain = text.translate(table)
     after = [match.start() for match in _CONTROL.finditer(plain)]
-    if controls:
-        after += [match.start() for match in _own(controls).finditer(plain)]
+    if control_tokens:
+        after += [match.start() for match in _own(control_tokens).finditer(plain)]
     before = [match.end() for match in _ROLE_LINE.finditer(plain)]
     if not after and not before:
         return []

@@ -46,7 +46,7 @@ class HuggingFaceTemplate:
         ends = [eos, *(end for end in _ENDS if end in source)]
         self._stops = tuple(dict.fromkeys(filter(None, ends)))[:MAX_STOPS]
         written = _CONTROL.findall(source)
-        self._controls = tuple(dict.fromkeys(filter(None, (bos, *self._stops, *tokens, *written))))
+        self._control_tokens = tuple(dict.fromkeys(filter(None, (bos, *self._stops, *tokens, *written))))
 
     @classmethod
     def read(cls, path: Path, setting: str = "PROMPT_TEMPLATE") -> Self:
@@ -83,11 +83,11 @@ class HuggingFaceTemplate:
 
         @cache
         def text() -> str:
-            said = list(prompt_messages(window, self._controls))
-            written = self._written(guard(window.system, self._controls), said)
+            said = list(prompt_messages(window, self._control_tokens))
+            written = self._written(guard(window.system, self._control_tokens), said)
             return written.removeprefix(self._bos) if self._bos else written
 
-        return Prompt(window.messages, self._stops, text, controls=self._controls)
+        return Prompt(window.messages, self._stops, text, control_tokens=self._control_tokens)
 
     def _written(self, system: str, said: list[TemplateMessage]) -> str:
         refusals, poor = [], ""

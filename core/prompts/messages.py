@@ -19,14 +19,14 @@ TemplateMessage = tuple[Role, str]
 """A role and its words, as templates take them."""
 
 
-def prompt_messages(window: PromptWindow, controls: tuple[str, ...] = ()) -> Iterator[TemplateMessage]:
-    """Yield role and words of each message, guarded against forged roles and control tokens, ``controls`` included."""
+def prompt_messages(window: PromptWindow, control_tokens: tuple[str, ...] = ()) -> Iterator[TemplateMessage]:
+    """Yield role and words of each message, guarded against forged roles and the template's ``control_tokens``."""
     last, voices = "", SpeakerNames(message.author for message in window.messages if message.author)
     for message in window.messages:
-        words = guard(message.text, controls)
+        words = guard(message.text, control_tokens)
         if message.role is Role.USER:
             if message.author and (voice := voices.name(message.author)):
-                words = f"{guard(voice, controls)}: {words}"
+                words = f"{guard(voice, control_tokens)}: {words}"
             today = day(message.at)
             if today and today != last:
                 last, words = today, f"({today}) {words}"

@@ -126,7 +126,7 @@ def _newest_that_fit(
         start -= 1
         message = messages[start]
         cost = message.tokens or message_tokens(message, count)
-        # A date stands with the first message of each day.
+        # The first message of each day has a date.
         cost += DATE_TOKENS * (start == 0 or day(message.at) != day(messages[start - 1].at))
         costs.append(cost)
         spent += cost

@@ -92,7 +92,12 @@ STORED: tuple[StoredKey, ...] = (
         "`token` of the call that stored it, `status` (open, done), `lane`, `job`, `before`",
         "24 hours after it is answered",
     ),
-    StoredKey("seen:<name>", "string", "that something happened once: a greeting, a refusal", "24 hours"),
+    StoredKey(
+        "seen:<name>",
+        "string",
+        "that something happened once",
+        "24 hours; of a refusal that was told, 10 minutes",
+    ),
     StoredKey(
         "lane:<lane>:inbox",
         "list",

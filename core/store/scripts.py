@@ -74,13 +74,13 @@ class Script:
     ) -> None:
         self._redis: Any = redis
         self._keys, self._args = keys, dict(args or {})
+        self.name = name
+        self.takes = (*(["keys"] if keys is None else keys), *self._args)
         self.source = source(name, *libraries, keys=tuple(keys or ()), args=tuple(self._args.items()))
         self.sha: str = redis.register_script(self.source).sha
 
     async def __call__(self, **given: Any) -> Any:
         """Run it. Raises TypeError if it takes other keys and arguments."""
-        if given.keys() <= {"keys", "args"}:
-            given = {"keys": (), "args": ()} | given
         count, values = self._values(given)
         try:
             return await self._redis.evalsha(self.sha, count, *values)
@@ -91,7 +91,6 @@ class Script:
         """Run it with each of ``calls``, in one round trip; it may run twice for some."""
         if not calls:
             return []
-        calls = [call if isinstance(call, Mapping) else {"keys": call[0], "args": call[1]} for call in calls]  # XXX
         first = await self(**calls[0])
         if len(calls) == 1:
             return [first]
@@ -107,15 +106,8 @@ class Script:
 
     def _values(self, given: Mapping[str, Any]) -> tuple[int, list[Any]]:
         """How many keys there are, and then all that is sent."""
-        if given.keys() == {"keys", "args"}:  # XXX
-            return len(given["keys"]), [*given["keys"], *given["args"]]
-        names = ["keys"] if self._keys is None else self._keys
-        if given.keys() != {*names, *self._args}:
-            raise TypeError(f"the script takes {[*names, *self._args]}, not {[*given]}")
+        if given.keys() != set(self.takes):
+            raise TypeError(f"{self.name} takes {[*self.takes]}, not {[*given]}")
         keys = given["keys"] if self._keys is None else [given[name] for name in self._keys]
-        args = [_SEND.get(kind, _as_it_is)(given[name]) for name, kind in self._args.items()]
+        args = [_SEND[kind](given[name]) if kind in _SEND else given[name] for name, kind in self._args.items()]
         return len(keys), [*keys, *args]
-
-
-def _as_it_is(value: Any) -> Any:
-    return value

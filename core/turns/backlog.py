@@ -18,7 +18,7 @@ async def measure_backlog(redis: Redis, platforms: Sequence[str]) -> None:
     """Set the gauges of what waits on these platforms. Raises StorageError, and then they are not known."""
     gauges = (metrics.QUEUE_DEPTH, metrics.QUEUE_OLDEST_AGE, metrics.DEAD_LETTERS)
     for gauge in gauges:
-        gauge.forget()
+        gauge.clear()
     with redis_errors("count what waits"):
         found = await QueueScripts(redis).backlog(dead=Keys.DEAD, most=MOST_LOOKED_INTO, platforms=platforms)
     for gauge, value in zip(gauges, found, strict=True):

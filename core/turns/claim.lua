@@ -4,7 +4,8 @@
 -- innocent ones are not tried one by one.
 --
 -- takes    last_epoch: the key of the number of the last lease; lease: milliseconds; most: lanes to take; idle: whether
---          the worker has nothing else to do; newest: format that it reads; together: most turns taken as one (1: no merging)
+--          the worker has nothing else to do; newest: format that it reads; together: most turns taken as one (1: no merging);
+--          platforms
 -- returns  {lanes, "1" if this worker should become idle to take suspects}; a lane is {lane, epoch, tries, "1" if it is
 --          given up, milliseconds since it was accepted, jobs, refs, text, intent, seal, notes}, with a note for each job
 local TELLS = 6 -- tries to tell people that a turn is given up

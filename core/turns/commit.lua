@@ -28,13 +28,8 @@ if exchange.said and append(messages, memory, forks, exchange) == 0 then
     redis.call("HDEL", of_kind("hash", retries), job_in(one).turn.id)
   end
 end
-if tokens > 0 and #jobs > 0 then
-  local day = math.floor(now() / 86400000)
-  for scope in string.gmatch(job_in(jobs[#jobs]).scopes, "%S+") do
-    local key = quota_of(scope, "tokens:" .. day)
-    local used = math.min(number_in(redis.call("GET", key), 0) + tokens, MOST_NUMBER - 1)
-    redis.call("SET", key, string.format("%.0f", used), "EX", 2 * 86400)
-  end
+if #jobs > 0 then
+  count_tokens(job_in(jobs[#jobs]).scopes, tokens)
 end
 if dead ~= "" then
   bury_first(lane, count, dead)

@@ -1,8 +1,8 @@
-"""Places at which a process can be made to die, to prove that nothing is lost when it does.
+"""Points at which tests make a process crash, to prove that nothing is lost when it does.
 
-``PARLEY_CRASH_AT=commit`` kills the process with SIGKILL the first time that it comes to the place of that name, and
-``PARLEY_CRASH_AT=edit:3`` the third time. ``PARLEY_CRASH_ON=word`` kills it whenever it begins to answer a message with
-that word in it: a message that is poison. Without these variables, passing a place costs a look at a constant.
+``PARLEY_CRASH_AT=commit`` kills the process with SIGKILL the first time it reaches the crash point of that name,
+``PARLEY_CRASH_AT=edit:3`` the third time. ``PARLEY_CRASH_ON=word`` kills it whenever it begins to answer a message that
+contains that word: a poison message. Without these variables, a crash point compares two strings and does nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ POINTS = (
     "release",
     "released",
 )
-"""All places, in the order in which a turn comes to them."""
+"""All crash points, in the order in which a turn reaches them."""
 
 _NAME, _, _TIMES = os.environ.get("PARLEY_CRASH_AT", "").partition(":")
 _WORD = os.environ.get("PARLEY_CRASH_ON", "")
@@ -39,19 +39,19 @@ _left = int(_TIMES or 1)
 
 
 def crash_point(name: str) -> None:
-    """Die here, if this is the place."""
+    """Crash here, if ``PARLEY_CRASH_AT`` says so."""
     global _left  # noqa: PLW0603 - a process dies once
     if name == _NAME:
         _left -= 1
         if _left == 0:
-            _die()
+            _crash()
 
 
 def crash_on(text: str) -> None:
-    """Die of this message, if it is poison."""
+    """Crash on this message, if ``PARLEY_CRASH_ON`` says that it is poison."""
     if _WORD and _WORD in text:
-        _die()
+        _crash()
 
 
-def _die() -> None:
+def _crash() -> None:
     os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Turns on their way, as values: what stands in the queue, and what its askers and its workers are told.
+"""Values of the queue: jobs, notes and seals as they are stored, and receipts for those who submit.
 
 What is stored carries the version ``v`` of its format (``core.types.FORMAT``). A worker leaves jobs of a newer version
 to newer workers, and reads older ones, so that two versions can run side by side while one takes over from the other.
@@ -18,7 +18,7 @@ from core.types import FORMAT, Ending, MessageRef, Outcome, Turn
 T = TypeVar("T")
 
 MOST_TOKENS = 1_000_000_000
-"""Tokens that one answer can count for a quota, whatever a server says that it took."""
+"""The most tokens that one answer counts for a quota, whatever its server claims."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +26,25 @@ class Receipt:
     """What became of a message that was submitted.
 
     ``before`` counts the turns that are answered before it. ``note`` is a line for its author alone, for
-    ``core.policy.Venue.tell``; "" if there is nothing to say.
+    ``core.policy.Venue.tell``; "" if there is nothing to say. ``gone`` is a turn that cannot be asked again any more.
+    ``limit`` names what a refused one was too much for, and ``seconds`` say when it may work, where that is known.
     """
 
-    status: Literal["accepted", "duplicate", "busy", "quota"]
+    status: Literal["accepted", "duplicate", "busy", "quota", "gone"]
     before: int = 0
     note: str = ""
+    limit: str = ""
+    seconds: int = 0
 
     @property
     def accepted(self) -> bool:
         """Whether this call, and no earlier one, put the message into the queue."""
         return self.status == "accepted"
+
+    @property
+    def refused(self) -> bool:
+        """Whether it was too much; ``note`` says so."""
+        return self.status in ("busy", "quota")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +66,7 @@ class StoredJob:
 
     @property
     def id(self) -> str:
-        """The turn, and how often a person asked for it again."""
+        """The turn's id, and how often it was retried."""
         return f"{self.turn.id}#{self.turn.attempt}"
 
     def to_json(self) -> str:
@@ -110,7 +118,7 @@ class Note:
     edited: float = 0.0
 
     def to_json(self) -> str:
-        """What is known, and nothing else: notes are added to each other."""
+        """Only the fields that are known: notes are merged in Redis."""
         record: dict[str, Any] = {}
         if self.stop:
             record["stop"] = self.stop.record()
@@ -200,7 +208,7 @@ class Job:
 
     @property
     def id(self) -> str:
-        """The name of the last of its turns, and of the attempt at it."""
+        """The id of its last turn, and of the attempt at it."""
         return self.stored[-1].id
 
     @property

@@ -183,7 +183,7 @@ local function end_job(lane, text)
   local job = job_in(text)
   local turn = job.turn.id
   for scope in string.gmatch(job.scopes, "%S+") do
-    redis.call("ZREM", quota_of(scope, "open"), turn)
+    redis.call("ZREM", quota_of(scope, "open"), turn, job.id) -- one that was asked again is counted by attempts
   end
   if turn == "" then
     return

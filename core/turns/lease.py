@@ -1,4 +1,4 @@
-"""What a worker holds: a lease on a turn, and an editor that does nothing once the lease is over.
+"""A worker's lease on a turn, and an editor that refuses to write once the lease is over.
 
 Redis refuses what comes with an old epoch; a platform cannot. So before every call a worker looks at its own clock: a
 process that was frozen for longer than its lease wakes up, sees that its time is over, and edits nothing. A call gets
@@ -38,13 +38,13 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 SAVE_TIMEOUT = 0.5
-"""Seconds that an edit waits until what it shows is written down; it is made all the same."""
+"""Seconds that an edit waits until the text it shows is saved; after that it is made anyway."""
 RECEIPT_TIMEOUT = 1.0
-"""Seconds to write down that a message was posted; where that fails, it is found by its mark."""
+"""Seconds to save the id of a posted message; if that fails, the message is found by its mark."""
 SEAL_TIMEOUT = 2.0
-"""Seconds that an answer's end waits to be written down before people see it."""
+"""Seconds that an answer's end waits to be saved before people see it."""
 PAUSE_TIMEOUT = 2.0
-"""Seconds to show, at the end of a process, why an answer does not grow; then the turn is released all the same."""
+"""Seconds to show, when a process ends, why an answer stopped growing; after that the turn is released anyway."""
 MOST_SAVED = 65_536
 """Characters of an answer that are saved while it grows."""
 
@@ -54,7 +54,7 @@ RESULTS: dict[type[PlatformError], str] = {
     PlatformUnavailable: "unavailable",
     PlatformUnauthorized: "unauthorized",
 }
-"""What a refusal is called in ``metrics.EDITS``; "refused", where it is none of these."""
+"""The label of each refusal in ``metrics.EDITS``; all others are "refused"."""
 
 
 class LeaseLost(ParleyError):
@@ -62,26 +62,35 @@ class LeaseLost(ParleyError):
 
 
 class Lease:
-    """A job, for as long as it is ours; ``until`` is in seconds of the monotonic clock."""
+    """A job, for as long as it is ours.
+
+    Args:
+        job: What was claimed.
+        seconds: How long a lease lasts without being renewed.
+        claimed_at: When the claim was sent, on the monotonic clock.
+    """
 
     def __init__(self, job: Job, seconds: float, claimed_at: float) -> None:
         self.job = job
         self.seconds = seconds
         self.until = claimed_at + seconds
+        """When it ends, in seconds of the monotonic clock."""
         self.lost = False
+        """Whether another worker has it, as far as we know."""
         self.stop: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        """Set once somebody ends the answer early."""
         self.draft: Draft | None = None
         self.saved = ""
         self._apply_stops()
 
     @property
     def call_timeout(self) -> float:
-        """Seconds that one call of a platform may take."""
+        """Seconds that one call of a platform may take: a third of the lease."""
         return self.seconds / 3
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        """What is known of each of its turns."""
+        """What became known of each of its turns since it was stored."""
         return tuple(Note.from_json(note) for note in self.job.notes)
 
     @property
@@ -103,12 +112,12 @@ class Lease:
         return text
 
     def renew(self, sent_at: float, notes: tuple[str, ...]) -> None:
-        """Redis had us keep it, at ``sent_at`` or later."""
+        """Redis renewed it, at ``sent_at`` (monotonic clock) or later."""
         self.until = sent_at + self.seconds
         self.learn(notes)
 
     def learn(self, notes: tuple[str, ...]) -> None:
-        """Take in what became known of its turns."""
+        """Take over new notes about its turns."""
         if notes != self.job.notes and len(notes) == len(self.job.stored):
             self.job = replace(self.job, notes=notes)
             self._apply_stops()
@@ -136,10 +145,15 @@ class Lease:
 
 
 class LeaseEditor:
-    """Writes a reply while the lease lasts, and writes down where it stands. See ``core.delivery.MessageEditor``.
+    """A ``core.delivery.MessageEditor`` that writes only while the lease lasts, and saves where the reply stands.
 
-    Before a message is posted, that is written down; afterwards, its name. A post whose answer was lost is looked for
-    before it is made again, by whoever goes on.
+    Before a message is posted, the intention is saved; afterwards, the message's id. If the platform's response to a
+    post was lost, the message is looked for before it is posted again, by this worker or by its heir.
+
+    Args:
+        editor: The platform's own editor.
+        queue: Where it is saved how far the reply got.
+        lease: Every call is made only while this lasts.
     """
 
     def __init__(self, editor: MessageEditor, queue: TurnQueue, lease: Lease) -> None:
@@ -158,7 +172,7 @@ class LeaseEditor:
 
     @property
     def refs(self) -> tuple[MessageRef, ...]:
-        """The messages of the reply, as far as they are known."""
+        """The messages of the reply whose ids are known."""
         return tuple(self._refs)
 
     @property
@@ -175,7 +189,7 @@ class LeaseEditor:
         return self._editor.working()
 
     async def post(self, text: str, part: int, *, growing: bool) -> MessageRef:
-        """Post a message, or go on in the one that was posted in its place already."""
+        """Post a message, or edit the one that an earlier worker posted in its place."""
         if found := await self._prepare(part):
             await self.edit(found, text, growing=growing)
             return found
@@ -229,7 +243,7 @@ class LeaseEditor:
         return await self._within_lease(self._editor.find(part))
 
     async def pause(self, outcome: Outcome) -> None:
-        """Say under the message that grows why it does not, if there is one. Never raises."""
+        """Note under the message that grows why it stopped growing, if there is one. Never raises."""
         if self._last_growing:
             ref, text = self._last_growing
             try:
@@ -239,7 +253,7 @@ class LeaseEditor:
                 log.info("pause note not shown", error=str(error))
 
     async def seal(self, seal: Seal, refs: Sequence[MessageRef], retry: StoredJob | None) -> None:
-        """Write down how the answer ends; people see it even where that cannot be done now."""
+        """Save how the answer ends. If Redis is unavailable, people see the end anyway."""
         crash_point("seal")
         try:
             async with asyncio.timeout(SEAL_TIMEOUT):
@@ -253,7 +267,7 @@ class LeaseEditor:
         crash_point("sealed")
 
     async def _finish_again(self, finish: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-        """Show the end once more: a call that was given up may have taken effect after it, and put back older text."""
+        """Repeat the final edit: a call that timed out may have taken effect after it, and restored older text."""
         await asyncio.sleep(self._lease.call_timeout)
         try:
             await self._call(finish())
@@ -261,7 +275,7 @@ class LeaseEditor:
             log.info("final edit not repeated", error=str(error))
 
     async def _prepare(self, part: int) -> MessageRef | None:
-        """Before a post: the message that stands there already; else write down that one is about to be posted."""
+        """Before a post: find the message that was posted already, or else save that one is about to be."""
         if self._posting == part and (found := await self._look_for(part)):
             log.info("lost message found", part=part)
             await self._posted(found)
@@ -272,9 +286,9 @@ class LeaseEditor:
             async with asyncio.timeout(self._lease.call_timeout):
                 held = await self._mark(part)
         except StorageFault:
-            raise  # to try it again as if Redis was away helps nobody
+            raise  # Redis is available, so a retry would fail in the same way
         except (StorageError, TimeoutError) as error:
-            raise PlatformUnavailable(f"the queue is away: {error}", code="storage") from None
+            raise PlatformUnavailable(f"the queue is unavailable: {error}", code="storage") from None
         if not held:
             self._lease.lost = True
             raise LeaseLost("another worker has this turn")
@@ -283,7 +297,7 @@ class LeaseEditor:
         return None
 
     async def _look_for(self, part: int) -> MessageRef | None:
-        """What was posted as ``part``; a call that was given up may take effect a moment after it."""
+        """The message posted as ``part``, if any; a call that timed out may take effect a moment later."""
         found = await self.find(part)
         if not found and self._unanswered:
             await asyncio.sleep(self._lease.call_timeout)
@@ -291,7 +305,7 @@ class LeaseEditor:
         return found
 
     async def _save(self) -> None:
-        """Write down what people are about to see, so that no heir shows less; and notice a lost lease."""
+        """Save the text that people are about to see, so that no heir shows less; and notice a lost lease."""
         try:
             async with asyncio.timeout(SAVE_TIMEOUT):
                 held = await self._mark(self._posting)
@@ -302,7 +316,7 @@ class LeaseEditor:
             raise LeaseLost("another worker has this turn")
 
     async def _posted(self, ref: MessageRef) -> None:
-        """Write down the name of a message that is there now."""
+        """Save the id of a message that was posted."""
         self._refs.append(ref)
         self._posting = None
         try:
@@ -313,12 +327,12 @@ class LeaseEditor:
         crash_point("posted")
 
     def _people_saw(self, text: str) -> None:
-        """People see a text; that a model reasons is no word of an answer."""
+        """Note when people first saw a text; the note that the model is thinking does not count."""
         if not text or text != self.limits.thinking:
             self.first_at = self.first_at or time.monotonic()
 
     def _was_refused(self, error: PlatformError) -> None:
-        """A post failed. What the platform refused is not there; of what it did not answer, nobody knows."""
+        """A post failed: if the platform refused it, it was not posted; if it did not respond, it may have been."""
         if not isinstance(error, PlatformUnavailable):
             self._posting = None
 

@@ -1,4 +1,4 @@
-"""What an operator sees of the queue, and can do to it: never the text of a message, unless it is asked for."""
+"""What an operator sees of the queue and can do to it. Texts of messages are shown only on request."""
 
 from __future__ import annotations
 
@@ -24,9 +24,16 @@ PLACES = ("ready", "held", "suspects")
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One line of turns. ``place`` is ready, held, suspects, or waiting (for the turn on which it hangs).
+    """One line of turns.
 
-    ``seconds`` is how long its lease lasts, if it is held; ``characters`` of the answer are saved.
+    Attributes:
+        place: "ready", "held", "suspects", or "waiting" (for the turn it depends on).
+        owner: The worker that holds it.
+        tries: How often its first turn was taken.
+        seconds: How long its lease still lasts, if it is held.
+        characters: How much of the answer is saved.
+        messages: How many messages of the reply are known.
+        jobs: Its turns, oldest first.
     """
 
     name: str
@@ -41,9 +48,15 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A turn that was given up: when (seconds since the epoch), why, and after how many tries.
+    """A turn that was given up.
 
-    ``job`` is None where that cannot be read. ``name`` is the turn's id, or one that is made up for it.
+    Attributes:
+        at: When, in seconds since the epoch.
+        why: The reason, for the operator.
+        tries: How often it was tried.
+        name: The turn's id, or one made up for a letter that cannot be read.
+        job: The turn; None if it cannot be read.
+        stored: The letter as it is stored.
     """
 
     at: float
@@ -54,19 +67,19 @@ class DeadLetter:
     stored: str
 
     def concerns(self, user: str) -> bool:
-        """Whether a person asked it; of what cannot be read, whether it names them anywhere."""
+        """Whether a person asked it; a letter that cannot be read concerns everybody it names."""
         return user in (self.job.turn.author.id, *self.job.voices) if self.job else user in self.stored
 
 
 class Operator:
-    """Looks into the queue, and puts things right. Raises StorageError from every method when Redis is away."""
+    """Inspects and repairs the queue. Every method raises StorageError when Redis is unavailable."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis: Any = redis
         self._scripts = QueueScripts(redis)
 
     async def lanes(self) -> list[Lane]:
-        """All lanes in which turns wait or are answered, those that wait longest first."""
+        """All lanes with turns that wait or are answered, the longest waiting first."""
         with redis_errors("look through the lanes"):
             names = [Keys.lane_of(key) async for key in self._redis.scan_iter(match=Keys.inbox("*"), count=500)]
             now = await self._now()
@@ -80,12 +93,12 @@ class Operator:
             return await self._lane(lane, await self._now()) if status == "open" else None
 
     async def requeue(self, turn: str) -> bool:
-        """Take a turn's lane from whoever has it, and let it be answered at once. False if the turn is done with."""
+        """Take a turn's lane from the worker that holds it, so that another answers at once. False if it is done."""
         with redis_errors("put a turn back"):
             return bool(await self._scripts.requeue(key=Keys.turn(turn)))
 
-    async def letters(self) -> list[DeadLetter]:
-        """The turns that were given up, oldest first; also those that cannot be read."""
+    async def dead_letters(self) -> list[DeadLetter]:
+        """All dead letters, oldest first, including those that cannot be read."""
         with redis_errors("read the dead letters"):
             if await self._redis.type(Keys.DEAD) not in ("list", "none"):
                 return []
@@ -93,11 +106,11 @@ class Operator:
         return [_letter(text) for text in stored]
 
     async def replay(self, letter: DeadLetter) -> bool:
-        """Answer a dead letter once more, over what was said to it. False if it is gone."""
+        """Queue a dead letter again; its reply is written over the old one. False if it is gone."""
         return await self._take(letter, again=True)
 
     async def drop(self, letter: DeadLetter) -> bool:
-        """Throw a dead letter away. False if it is gone."""
+        """Delete a dead letter. False if it is gone."""
         return await self._take(letter, again=False)
 
     async def _take(self, letter: DeadLetter, *, again: bool) -> bool:
@@ -142,7 +155,7 @@ class Operator:
 
 
 def matching(turns: Sequence[str], wanted: str) -> list[str]:
-    """The turns that a person means: by the whole id, by what log lines call it, or by an end of it; none by ""."""
+    """The turns that an operator means: by id, by the tag in log lines, or by the end of the id; none by ""."""
     if not wanted:
         return []
     exact = [turn for turn in turns if wanted in (turn, tag(turn))]

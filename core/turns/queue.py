@@ -45,6 +45,8 @@ SWEPT_AT_ONCE = 1000
 """Keys of which one script looks at the kind."""
 MOST_UNSURE = 1000
 """Calls of which Redis did not say whether it took them; the oldest are forgotten first."""
+TOLD_AGAIN_SECONDS, LONGEST_UNTOLD_SECONDS = 10, 600
+"""Seconds for which somebody who was told of a refusal is not told again, at the least and at the most."""
 
 STORED_WITHIN = 1.5
 """Seconds to store what a platform wants acknowledged within three."""
@@ -65,11 +67,11 @@ class Claimed:
 class Quotas(Protocol):
     """How much may be asked for, by whom: see ``core.quotas``."""
 
-    def scopes(self, turn: Turn) -> Sequence[tuple[str, int | None, int | None, int | None]]:
-        """Names of what a turn counts for, each with turns a minute, tokens a day and turns that wait at the most."""
+    def scopes(self, key: ConversationKey, person: str) -> Sequence[tuple[str, int | None, int | None, int | None]]:
+        """Names of what a question counts for, each with turns a minute, tokens a day and turns that wait at most."""
         ...
 
-    def explain(self, number: int, measure: str, seconds: int, turn: Turn) -> str:
+    def explain(self, number: int, measure: str, seconds: int, person: str) -> str:
         """One line for a person who reached the limit ``measure`` of the scope of that number."""
         ...
 
@@ -101,16 +103,25 @@ class TurnQueue(Protocol):
         """
         ...
 
-    async def retry(self, key: ConversationKey, turn: str, pressed: MessageRef) -> bool:
-        """Ask a turn again whose reply, with ``pressed`` in it, has a Retry button. False if it is kept no more."""
+    async def retry(
+        self, key: ConversationKey, turn: str, pressed: MessageRef, person: str, *, unkept: Turn | None = None
+    ) -> Receipt:
+        """Ask a turn again whose reply has ``pressed`` in it: as it is kept for its Retry button, or as ``unkept``.
+
+        It counts for the quotas of ``person``, who asks again; where that is too much it stays kept.
+        """
+        ...
+
+    async def admit(self, key: ConversationKey, person: str, name: str) -> Receipt:
+        """Let somebody make a model work beside the queue, and count that as a turn; once for each ``name``."""
         ...
 
     async def is_open(self, turn: str) -> bool:
         """Whether a turn waits or is being answered."""
         ...
 
-    async def first(self, name: str) -> bool:
-        """Whether this is the first time in 24 hours, in any process, that something of that name happens."""
+    async def first(self, name: str, *, seconds: int = TURN_TTL) -> bool:
+        """Whether this is the first time in so many seconds, in any process, that something of that name happens."""
         ...
 
     async def claim(self, most: int, *, idle: bool) -> Claimed:
@@ -133,7 +144,7 @@ class TurnQueue(Protocol):
         """End a job and remember what was said, in one step; may be repeated. Gives the notes if they are newer."""
         ...
 
-    async def bury(self, job: Job, why: str) -> bool:
+    async def move_to_dead_letters(self, job: Job, why: str) -> bool:
         """Move a job to the dead letters as it is stored; its lane goes on. False if the lease is lost."""
         ...
 
@@ -185,27 +196,59 @@ class RedisTurnQueue:
         return receipt
 
     async def _take(self, turn: Turn) -> Receipt:
-        scopes = self._quotas.scopes(turn) if self._quotas else ()
-        alone = commands.find(turn.text) is not None
-        job = StoredJob(turn, alone=alone, scopes=tuple(scope[0] for scope in scopes))
-        limits: list[str | int] = ["" if limit is None else limit for scope in scopes for limit in scope]
+        scopes, limits = self._limits(turn.key, turn.author.id)
+        command = commands.find(turn.text) is not None
+        job = StoredJob(turn, alone=command, scopes=scopes)
         async with self._once(turn.id) as token:
             with redis_errors("accept a message"):
-                how = [MOST_WAITING, self._follow_up, json.dumps(SUPERSEDED.record())]
-                args = [token, turn.id, turn.lane, job.to_json(), *how, *limits]
-                answer = await self._scripts.submit(keys=[Keys.turn(turn.id)], args=args)
+                # A command costs no model; should it be edited into a question, core.reply asks for it.
+                answer = await self._scripts.submit(
+                    key=Keys.turn(turn.id),
+                    token=token,
+                    turn=turn.id,
+                    lane=turn.lane,
+                    job=job.to_json(),
+                    most=MOST_WAITING,
+                    follow_up=self._follow_up,
+                    superseded=json.dumps(SUPERSEDED.record()),
+                    limits=[] if command else limits,
+                )
+        return self._receipt(answer, turn.key, turn.author.id)
+
+    def _limits(self, key: ConversationKey, person: str) -> tuple[tuple[str, ...], list[dict[str, str | int]]]:
+        """What a question counts for, and the limits as scripts take them."""
+        scopes = self._quotas.scopes(key, person) if self._quotas else ()
+        names = ("scope", "turns", "tokens", "queued")
+        limits = [{name: limit for name, limit in zip(names, one, strict=True) if limit is not None} for one in scopes]
+        return tuple(scope[0] for scope in scopes), limits
+
+    def _receipt(self, answer: Sequence[Any], key: ConversationKey, person: str) -> Receipt:
+        """What a script answered."""
         match [int(answer[0]), *answer[1:]]:
+            case [1]:
+                return Receipt("accepted")
             case [1, before]:
                 note = f"You're in line: {before} questions are ahead of yours." if int(before) >= TELLS_PLACE else ""
                 return Receipt("accepted", int(before), note)
             case [-1, waiting]:
                 note = f"I didn't take your message: {waiting} questions are waiting here already. Send it again later."
-                return Receipt("busy", int(waiting), note)
-            case [-2, number, measure, seconds]:
+                return Receipt("busy", int(waiting), note, limit=f"{key}:busy")
+            case [-2, number, measure, seconds, scope]:
                 assert self._quotas  # noqa: S101 - who set no limit reaches none
-                return Receipt("quota", 0, self._quotas.explain(int(number), measure, int(seconds), turn))
+                note = self._quotas.explain(int(number), measure, int(seconds), person)
+                return Receipt("quota", 0, note, limit=f"{scope}:{measure}", seconds=int(seconds))
+            case [-3]:
+                return Receipt("gone")
             case _:
                 return Receipt("duplicate")
+
+    async def tells(self, refused: Receipt, person: str) -> bool:
+        """Whether a person is told of a refusal: of the first, and then of none until it may work again.
+
+        So a flood of messages costs one call to a platform, and not one for each of them.
+        """
+        seconds = min(max(refused.seconds, TOLD_AGAIN_SECONDS), LONGEST_UNTOLD_SECONDS)
+        return await self.first(f"told:{refused.limit}:{person}", seconds=seconds)
 
     async def stop(self, turn: str, outcome: Outcome) -> bool:
         """See ``TurnQueue.stop``."""
@@ -217,24 +260,40 @@ class RedisTurnQueue:
         """See ``TurnQueue.amend``."""
         return await self._add(turn, Note(text=text, place=place, edited=at), early=early)
 
-    async def retry(self, key: ConversationKey, turn: str, pressed: MessageRef) -> bool:
+    async def retry(
+        self, key: ConversationKey, turn: str, pressed: MessageRef, person: str, *, unkept: Turn | None = None
+    ) -> Receipt:
         """See ``TurnQueue.retry``."""
+        scopes, limits = self._limits(key, person)
+        job = ""
+        if unkept:
+            job = StoredJob(replace(unkept, attempt=unkept.attempt + 1), (pressed,), alone=True).to_json()
         with redis_errors("take a kept turn"):
-            keys = [Keys.retries(key), Keys.turn(turn)]
-            return bool(
-                await self._scripts.retry(keys=keys, args=[turn, uuid.uuid4().hex, pressed.channel, pressed.id])
+            answer = await self._scripts.retry(
+                retries=Keys.retries(key),
+                key=Keys.turn(turn),
+                turn=turn,
+                token=uuid.uuid4().hex,
+                channel=pressed.channel,
+                pressed=pressed.id,
+                unkept=job,
+                most=MOST_WAITING,
+                scopes=" ".join(scopes),
+                limits=limits,
             )
+        return self._receipt(answer, key, person)
 
-    async def again(self, turn: Turn, refs: Sequence[MessageRef]) -> bool:
-        """Ask a turn again that was answered to its end, over the messages ``refs``. False if somebody does already."""
-        turn = replace(turn, attempt=turn.attempt + 1)
-        job = StoredJob(turn, tuple(refs), alone=True)
-        if await self.is_open(turn.id) or not await self.first(f"{job.id}:again"):
-            return False
-        with redis_errors("keep a turn"):
-            await self._redis.hset(Keys.retries(turn.key), turn.id, job.to_json())
-            await self._redis.expire(Keys.retries(turn.key), TURN_TTL)
-        return await self.retry(turn.key, turn.id, refs[0])
+    async def admit(self, key: ConversationKey, person: str, name: str) -> Receipt:
+        """See ``TurnQueue.admit``."""
+        with redis_errors("look at quotas"):
+            answer = await self._scripts.admit(name=name, limits=self._limits(key, person)[1])
+        return self._receipt(answer, key, person)
+
+    async def charge(self, key: ConversationKey, person: str, tokens: int) -> None:
+        """Count tokens that a model took for somebody beside the queue."""
+        if scopes := self._limits(key, person)[0]:
+            with redis_errors("count tokens"):
+                await self._scripts.charge(scopes=" ".join(scopes), tokens=min(max(0, tokens), MOST_TOKENS))
 
     async def is_open(self, turn: str) -> bool:
         """See ``TurnQueue.is_open``."""
@@ -257,11 +316,11 @@ class RedisTurnQueue:
         found_jobs, _ = readable(StoredJob.from_json, jobs)
         return next((job.turn for job in found_jobs if job.turn.id == turn), None)
 
-    async def first(self, name: str) -> bool:
+    async def first(self, name: str, *, seconds: int = TURN_TTL) -> bool:
         """See ``TurnQueue.first``."""
         async with self._once(name) as token:
             with redis_errors("notice that something happens once"):
-                if await self._redis.set(Keys.seen(name), token, nx=True, ex=TURN_TTL):
+                if await self._redis.set(Keys.seen(name), token, nx=True, ex=seconds):
                     return True
                 return bool(await self._redis.get(Keys.seen(name)) == token)
 
@@ -318,7 +377,7 @@ class RedisTurnQueue:
                 stored.append(_readable_job(job, name))
             except Unreadable as error:
                 log.warning("unreadable entry moved to the dead letters", conv=tag(name), why=str(error))
-                await self._bury(name, int(epoch), number, 1, str(error))
+                await self._move_to_dead_letters(name, int(epoch), number, 1, str(error))
                 return None
         return Job(
             lane=name,
@@ -334,11 +393,11 @@ class RedisTurnQueue:
             waited=int(waited) / 1000,
         )
 
-    async def bury(self, job: Job, why: str) -> bool:
-        """See ``TurnQueue.bury``."""
-        return await self._bury(job.lane, job.epoch, 0, len(job.stored), why)
+    async def move_to_dead_letters(self, job: Job, why: str) -> bool:
+        """See ``TurnQueue.move_to_dead_letters``."""
+        return await self._move_to_dead_letters(job.lane, job.epoch, 0, len(job.stored), why)
 
-    async def _bury(self, lane: str, epoch: int, first: int, count: int, why: str) -> bool:
+    async def _move_to_dead_letters(self, lane: str, epoch: int, first: int, count: int, why: str) -> bool:
         with redis_errors("move a turn to the dead letters"):
             return bool(await self._scripts.reject(lane=lane, epoch=epoch, first=first, count=count, why=why))
 

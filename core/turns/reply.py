@@ -1,4 +1,8 @@
-"""One job, from claim to commit: the reply is written, shown and remembered, or the job is left to another worker."""
+"""One job, from claim to commit: the reply is written, shown and remembered, or the job is left to another worker.
+
+``Reply.run`` is the story of an answer, told in one place: the message is understood, the model writes, the delivery
+shows the text while it grows, the seal writes down how it ends, people see the end, and the commit remembers it.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +26,17 @@ from core.errors import (
     StorageError,
     StorageFault,
 )
-from core.memory import Exchange
 from core.metrics import tag, turn_fields
 from core.policy import Venue
 from core.prompts import estimate_tokens
 from core.stored import whole_number
 from core.turns.failpoints import crash_on, crash_point
-from core.turns.jobs import MOST_TOKENS, Job, Note, Seal, StoredJob
+from core.turns.jobs import Job, Seal, StoredJob
 from core.turns.lease import Lease, LeaseEditor, LeaseLost
 from core.turns.queue import TurnQueue
+from core.turns.remembered import as_it_reads_now, named, retry_job, sealed
 from core.turns.timings import Timing, Timings
-from core.types import Ending, MessageRef, Outcome, Role, Turn
+from core.types import Ending, MessageRef, Outcome, Turn
 
 log = structlog.get_logger()
 
@@ -52,24 +56,38 @@ REPLY_REFUSED = (
 )
 WOULD_HAVE_POSTED = "This is what I would have posted:"
 PLATFORM_RETRY = 30.0
-"""Seconds before a turn is taken again whose platform was away."""
+"""Seconds before a turn is tried again whose platform was unavailable."""
 GIVE_UP_AFTER = 3600.0
-"""Seconds after which a turn whose platform is still away is given up."""
+"""Seconds after which a turn is given up if its platform is still unavailable."""
 TAKEN_OVER = "again"
-"""In a turn's place: a worker died with it, and may have left a sign there of being at work."""
+"""In ``Turn.place``: an earlier worker died with this turn, and may have left a typing status behind."""
 FAULT_RETRY = 1.0
-"""Seconds before a turn is taken again after a fault of ours."""
+"""Seconds before a turn is tried again after an error in our own code."""
 WHOLE_ENDINGS = (Ending.COMPLETE, Ending.LENGTH)
+"""Endings of an answer that is worth sending privately where it could not be posted."""
 TELL_TIMEOUT = 10.0
-"""Seconds to reach a person apart from where they asked."""
+"""Seconds to reach a person privately."""
 COMMIT_RETRY = 0.5
-"""Seconds between two tries to commit while Redis is away."""
+"""Seconds between two tries to commit while Redis is unavailable."""
 MOST_COMMIT_FAULTS = 3
-"""Commits of one answer that Redis may fail at although it is there, before the turn is a dead letter."""
+"""Commits of one answer that may fail although Redis is available, before the turn becomes a dead letter."""
 
 
 class Reply:
-    """The reply to one job. ``run`` ends it, or leaves it to whoever takes it next; it never raises."""
+    """The reply to one job.
+
+    Example::
+
+        reply = Reply(lease, queue, assistant, surface)
+        await reply.run()
+
+    Args:
+        lease: The job, and until when it is ours.
+        queue: Where the reply's progress is written down, and where the job is committed or released.
+        assistant: Has the model answer.
+        surface: The platform that the turn came from.
+        timings: Where it is noted how the answer went; None to note nothing.
+    """
 
     def __init__(
         self,
@@ -90,7 +108,7 @@ class Reply:
         self._for_retry: tuple[StoredJob, Answer] | None = None
 
     async def run(self) -> None:
-        """Answer, and commit."""
+        """Answer and commit, or leave the job to another worker. Never raises, but for a cancellation."""
         job, begun, how = self.lease.job, time.monotonic(), "left"
         if job.tries > 1:
             metrics.TAKEOVERS.add()
@@ -105,7 +123,11 @@ class Reply:
         await self._record_timing()
 
     async def _run(self, job: Job) -> str:
-        """Returns how it ended, as ``metrics.TURN_DURATION`` counts it."""
+        """Answer and commit.
+
+        Returns:
+            How it ended, as ``metrics.TURN_DURATION`` counts it: an ``Ending``, or "left", "gone" or "dead".
+        """
         how = "left"
         try:
             seal, why = await self._show_reply()
@@ -141,7 +163,11 @@ class Reply:
         return how
 
     async def hand_over(self, *, say_so: bool) -> None:
-        """Leave the job to another worker; ``say_so`` where there is none, so that people know. Never raises."""
+        """Leave the job to another worker. Never raises.
+
+        Args:
+            say_so: Whether people are told under the answer, since no other worker is there to continue it.
+        """
         if say_so and self._editor:
             await self._editor.pause(RESTARTING)
         crash_point("release")
@@ -149,7 +175,7 @@ class Reply:
         crash_point("released")
 
     async def _tell_asker(self, turn: Turn, why: str) -> None:
-        """Tell who asked, apart from the place where they did, that there is no reply, and what it would have said."""
+        """Tell the asker privately that the reply could not be posted, and what it would have said."""
         if self.lease.lost or not isinstance(self._surface, PrivateSurface):
             return
         draft = self.lease.draft
@@ -162,7 +188,7 @@ class Reply:
             log.warning("asker not told", error=str(error))
 
     async def _record_timing(self) -> None:
-        """Write down how an answer of the model went, as far as it was ours; commands and dead letters are none."""
+        """Note how an answer of the model went, if we showed any of it."""
         editor, written, turn = self._editor, self._written, self.lease.job.turn
         if not (self._timings and editor and self.lease.draft and (editor.edits or editor.refused)) or self.lease.lost:
             return
@@ -174,7 +200,11 @@ class Reply:
         )
 
     async def _show_reply(self) -> tuple[Seal | None, str]:
-        """Show the reply to its end. Returns how it ended, and why it is given up, if it is."""
+        """Show the reply to its end.
+
+        Returns:
+            How it ended, None if there is no reply; and why the turn becomes a dead letter, "" if it does not.
+        """
         job = self.lease.job
         if self.lease.withdrawn and not job.refs:
             return None, ""
@@ -187,7 +217,7 @@ class Reply:
             self.lease.end_at(editor.limits.until, OUT_OF_TIME)
         pace, venue = self._surface.pace(turn), await self._surface.venue(turn)
         if job.seal:
-            return _named(job.seal, await self._show(job.seal, pace)), ""
+            return named(job.seal, await self._show(job.seal, pace)), ""
         if job.hopeless:
             seal = Seal(job.text, _given_up(job, venue))
             refs = await self._show(seal, pace)
@@ -198,11 +228,16 @@ class Reply:
             await editor.seal(seal, (), None)
             await self._show(seal, pace)
             return seal, ""
+        if refusal := await self._refusal(job):
+            seal = Seal("", Outcome(Ending.FAILED, venue.tell(refusal)))
+            await editor.seal(seal, (), None)
+            await self._show(seal, pace)
+            return seal, ""
         crash_on(turn.text)
         return await self._write(turn, earlier, pace, venue), ""
 
     async def _show(self, seal: Seal, pace: Pace) -> tuple[MessageRef, ...]:
-        """Show a reply that is whole already. Returns its messages."""
+        """Show a reply that is complete already. Returns its messages."""
         assert self._editor  # noqa: S101 - whoever calls it opened it
         return await deliver(Draft.ended(seal.text, seal.outcome), self._editor, pace, refs=self._editor.refs)
 
@@ -220,14 +255,20 @@ class Reply:
                 await self._seal(writing.answer(delivery.refs))
                 await delivery.conclude()
         self._written = await self._assistant.ended(writing, delivery.refs)
-        return _named(_sealed(self._written), delivery.refs)
+        return named(sealed(self._written), delivery.refs)
+
+    async def _refusal(self, job: Job) -> str:
+        """Why a model is not asked, "" if it is: a command was let in for nothing, and was edited into a question."""
+        if not commands.find(job.turn.text):
+            return ""
+        return (await self._queue.admit(job.turn.key, job.turn.author.id, job.id)).note
 
     def _typed(self) -> str:
-        """The newest message as its author typed it, without what the platform adds: a quote, names of files."""
+        """The newest message as its author typed it, without the quotes and file names that the platform adds."""
         return (self.lease.turns() or [self.lease.job.turn])[-1].text
 
     async def _obey(self, turn: Turn, command: commands.Command, venue: Venue) -> Seal:
-        """Do what a message commands. Returns what there is to say about it."""
+        """Carry out a command. Returns the reply to it."""
         try:
             said = await command(turn, self._assistant.memory, venue, self._assistant.policy)
             if said.confirm:
@@ -238,76 +279,47 @@ class Reply:
             return Seal("", Outcome(Ending.FAILED, error.tell(venue)))
 
     async def _seal(self, answer: Answer) -> None:
-        """Write down how an answer ends, and what its Retry button asks again, before people see it."""
+        """Write down how an answer ends, and which question its Retry button asks, before people see either."""
         assert self._editor  # noqa: S101 - set before anything is written
         again = answer.outcome.retry or (self._surface.regenerates and answer.text and answer.outcome.remember)
-        retry = self._retry_job(answer) if again else None
+        retry = retry_job(self.lease, answer, answer.refs or self._editor.refs) if again else None
         if retry:
             self._for_retry = retry, answer
-        await self._editor.seal(_sealed(answer), answer.refs, retry)
-
-    def _retry_job(self, answer: Answer) -> StoredJob | None:
-        """What the Retry button asks, over the same messages: the question as it reads now, None if it was deleted.
-
-        What was asked together with it is asked again, too, unless it is remembered: then the model is told anyway.
-        """
-        assert self._editor  # noqa: S101
-        if not (turns := self.lease.turns()):
-            return None
-        *earlier, turn = turns
-        remembered = {message.id for message in answer.exchange.messages} if answer.exchange else set()
-        unknown = [one for one in earlier if one.id not in remembered]
-        text = "\n\n".join([*(one.text for one in unknown), turn.text])
-        voices = tuple(sorted({one.author.id for one in unknown} - {turn.author.id}))
-        scopes = next(stored.scopes for stored in self.lease.job.stored if stored.turn.id == turn.id)
-        turn = replace(turn, text=text, attempt=turn.attempt + 1)
-        return StoredJob(
-            turn, answer.refs or self._editor.refs, alone=True, scopes=scopes, since=time.time(), voices=voices
-        )
+        await self._editor.seal(sealed(answer), answer.refs, retry)
 
     async def _correct_retry(self) -> None:
-        """Have the Retry button ask what is known by now; what it asks was written down a moment ago."""
-        if not self._for_retry:
+        """Update the question that the Retry button asks, if it was edited since the seal."""
+        if not (self._for_retry and self._editor):
             return
         before, answer = self._for_retry
-        now = self._retry_job(answer)
+        now = retry_job(self.lease, answer, answer.refs or self._editor.refs)
         text = now.turn.text if now and now.turn.id == before.turn.id else None
         if text != before.turn.text:
             await self._queue.correct_kept(before.turn.key, before.turn.id, text)
 
-    async def _current_exchange(self, exchange: Exchange | None, job: Job) -> Exchange | None:
-        """What is remembered, with questions as they read now; nothing, if the question that was answered was deleted.
-
-        A correction goes through the same understanding as the first text: names, what it replies to, its files.
-        """
-        if not exchange:
-            return None
-        pairs = zip(job.stored, job.notes, strict=True)
-        known = {stored.turn.id: (stored.turn, Note.from_json(note)) for stored, note in pairs if note}
-        messages = []
-        for message in exchange.messages:
-            turn, note = known.get(message.id, (None, None)) if message.role is Role.USER else (None, None)
-            if note and note.stop and not note.stop.remember:
-                if message.id == exchange.question:
-                    return None
-                continue
-            if turn and note and note.text is not None and note.text != turn.text:
-                text = (await self._surface.understand(note.applied(turn))).text
-                message = replace(message, text=text, tokens=0, edited=note.edited)  # noqa: PLW2901
-            messages.append(message)
-        return replace(exchange, messages=tuple(messages))
-
     async def _commit(self, seal: Seal | None, dead: str = "") -> str:
-        """End the job and remember what was said, as it reads by then. Returns why it is a dead letter, if it is one.
+        """End the job and remember what was said, as it reads by then.
 
-        What cannot be committed although Redis is there becomes one. Raises LeaseLost.
+        A job that cannot be committed although Redis is available becomes a dead letter.
+
+        Args:
+            seal: How the answer ended; None if nothing was answered.
+            dead: Why the job becomes a dead letter; "" if it does not.
+
+        Returns:
+            Why it became a dead letter, "" if it did not.
+
+        Raises:
+            LeaseLost: Another worker has the turn.
         """
         faults = 0
         while True:
             job = self.lease.job
             crash_point("commit")
             try:
-                current = replace(seal, exchange=await self._current_exchange(seal.exchange, job)) if seal else None
+                current = (
+                    replace(seal, exchange=await as_it_reads_now(seal.exchange, job, self._surface)) if seal else None
+                )
                 await self._correct_retry()
                 result = await self._queue.commit(job, current, dead=dead)
             except Exception as error:
@@ -320,7 +332,7 @@ class Reply:
                 self.lease.check()
                 if faults >= MOST_COMMIT_FAULTS:
                     why = f"its answer could not be stored: {str(error) if known else type(error).__name__}"
-                    await self._bury(why)
+                    await self._move_to_dead_letters(why)
                     return why
                 await asyncio.sleep(COMMIT_RETRY)
                 continue
@@ -332,35 +344,29 @@ class Reply:
             self.lease.learn(result)
 
     async def _fail(self, what: str) -> str:
-        """After a fault of ours: the job is tried again, or given up if it was tried too often."""
+        """After an error in our own code: release the job, or give it up if it was tried too often."""
         job = self.lease.job
         if not job.hopeless:
             await self._last_step(self._release(FAULT_RETRY, failed=True))
             return "left"
-        await self._last_step(self._bury(f"it failed {job.tries} times, the last time with {what}"))
+        await self._last_step(self._move_to_dead_letters(f"it failed {job.tries} times, the last time with {what}"))
         return "dead"
 
-    async def _bury(self, why: str) -> None:
-        """End a job that nothing else ends: it becomes a dead letter as it is stored, and its lane goes on."""
+    async def _move_to_dead_letters(self, why: str) -> None:
+        """Move the job to the dead letters as it is stored, so that its lane continues."""
         log.error("turn moved to the dead letters", turn=tag(self.lease.job.turn.id), why=why)
-        if not await self._queue.bury(self.lease.job, why):
+        if not await self._queue.move_to_dead_letters(self.lease.job, why):
             raise LeaseLost("another worker has this turn")
 
     async def _release(self, wait: float, *, failed: bool) -> None:
         await self._queue.release(self.lease.job, wait=wait, failed=failed)
 
     async def _last_step(self, step: object) -> None:
-        """The last step of a job that went wrong; if it goes wrong too, the lease runs out by itself."""
+        """The last step of a job that failed; if this fails too, the lease expires on its own."""
         try:
             await step  # type: ignore[misc]
         except (ParleyError, TimeoutError) as error:
             log.warning("lease left to expire", turn=tag(self.lease.job.turn.id), error=str(error))
-
-
-def _sealed(answer: Answer) -> Seal:
-    # What a server says that it counted is only a claim.
-    counted = (whole_number(answer.usage.prompt_tokens), whole_number(answer.usage.completion_tokens))
-    return Seal(answer.text, answer.outcome, answer.exchange, min(sum(counted), MOST_TOKENS))
 
 
 def _given_up(job: Job, venue: Venue) -> Outcome:
@@ -368,12 +374,3 @@ def _given_up(job: Job, venue: Venue) -> Outcome:
     note = venue.tell(f"I crashed on this question {tries} times and won't try it again. Tell {{contact}}; its id is ")
     note = f"{note}{job.turn.id}."
     return Outcome(Ending.INTERRUPTED if job.text else Ending.FAILED, note)
-
-
-def _named(seal: Seal, refs: Sequence[MessageRef]) -> Seal:
-    """A seal whose answer is remembered by the name of its first message, which was perhaps not known before."""
-    exchange = seal.exchange
-    if not refs or not exchange or exchange.messages[-1].role is not Role.ASSISTANT:
-        return seal
-    *before, said = exchange.messages
-    return replace(seal, exchange=replace(exchange, messages=(*before, replace(said, id=refs[0].id))))

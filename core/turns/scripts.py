@@ -14,8 +14,25 @@ class QueueScripts:
     """Every step of a turn from one place to the next."""
 
     def __init__(self, redis: Redis) -> None:
-        held = {"lane": str, "epoch": str}
-        self.submit = Script(redis, "core/turns/submit", _LANES)
+        held, quotas = {"lane": str, "epoch": str}, (_LANES, "core/turns/quotas")
+        self.submit = Script(
+            redis,
+            "core/turns/submit",
+            *quotas,
+            keys=["key"],
+            args={
+                "token": str,
+                "turn": str,
+                "lane": str,
+                "job": str,
+                "most": int,
+                "follow_up": str,
+                "superseded": str,
+                "limits": list,
+            },
+        )
+        self.admit = Script(redis, "core/turns/admit", *quotas, args={"name": str, "limits": list})
+        self.charge = Script(redis, "core/turns/charge", *quotas, args={"scopes": str, "tokens": int})
         self.claim = Script(
             redis,
             "core/turns/claim",
@@ -44,7 +61,7 @@ class QueueScripts:
         self.commit = Script(
             redis,
             "core/turns/commit",
-            _LANES,
+            *quotas,
             "core/memory/exchange",
             keys=["messages", "memory", "forks", "retries"],
             args=held | {"job": str, "count": int, "tokens": int, "dead": str, "known": list, "exchange": dict},
@@ -54,7 +71,22 @@ class QueueScripts:
         self.note = Script(
             redis, "core/turns/note", _LANES, keys=["key"], args={"turn": str, "note": str, "early": bool}
         )
-        self.retry = Script(redis, "core/turns/retry", _LANES)
+        self.retry = Script(
+            redis,
+            "core/turns/retry",
+            *quotas,
+            keys=["retries", "key"],
+            args={
+                "turn": str,
+                "token": str,
+                "channel": str,
+                "pressed": str,
+                "unkept": str,
+                "most": int,
+                "scopes": str,
+                "limits": list,
+            },
+        )
         self.recast = Script(redis, "core/turns/recast", keys=["retries"], args={"turn": str, "old": str, "new": str})
         self.settle = Script(redis, "core/turns/settle", _LANES, args={"lane": str})
         self.sweep = Script(redis, "core/store/sweep", keys=None, args={"kinds": list})

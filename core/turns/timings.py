@@ -1,6 +1,6 @@
-"""How the last answers went, on all platforms and by all workers: a short list in Redis, for whoever runs Parley.
+"""How the last answers went, on all platforms and by all workers: a short list in Redis, for operators.
 
-Nothing in it leads to a person, a place or a text, and it ends by itself.
+It holds no person, no place and no text, and expires on its own.
 """
 
 from __future__ import annotations
@@ -20,18 +20,25 @@ from core.stored import count_in, read_record, readable, text_in, time_in
 log = structlog.get_logger()
 
 MOST_TIMINGS = 200
-"""Answers of which it is kept how they went."""
+"""Answers whose timing is kept."""
 TIMINGS_TTL = 86_400
+"""Seconds after the last answer for which the list is kept."""
 STORE_TIMEOUT = 1.0
-"""Seconds that an answer's slot waits until that is written down; nothing depends on it."""
+"""Seconds that a worker's slot waits until a timing is stored; nothing depends on it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How one answer went, which ended ``at``.
+    """How one answer went.
 
-    ``first`` is how many seconds people waited for its first words, None if they saw none; ``writing`` how long its
-    model wrote. ``edits`` are posts, too, and ``refused`` those that the platform did not take.
+    Attributes:
+        at: When it ended, in seconds since the epoch.
+        platform: Where it was asked.
+        first: Seconds until people saw its first words; None if they saw none.
+        writing: Seconds that the model wrote.
+        tokens: How long the answer was.
+        edits: Posts and edits that the platform took.
+        refused: Posts and edits that it refused.
     """
 
     at: float
@@ -44,7 +51,7 @@ class Timing:
 
     @property
     def speed(self) -> float | None:
-        """Tokens a second; None where there is too little to tell."""
+        """Tokens a second; None if there are too few to tell."""
         return self.tokens / self.writing if self.writing > 0 and self.tokens > 1 else None
 
     @classmethod
@@ -63,13 +70,13 @@ class Timing:
 
 
 class Timings:
-    """Those of a deployment."""
+    """The timings of the last answers of a deployment."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def keep(self, timing: Timing) -> None:
-        """Write down how an answer went. Never raises: where Redis is away, it is not known."""
+        """Store how an answer went. Never raises: if Redis is unavailable, it is not stored."""
         try:
             async with asyncio.timeout(STORE_TIMEOUT):
                 with redis_errors("keep how an answer went"):
@@ -82,7 +89,7 @@ class Timings:
             log.info("answer timing not stored", error=str(error))
 
     async def last(self) -> list[Timing]:
-        """Those that are kept, oldest first. Raises StorageError."""
+        """The timings that are kept, oldest first. Raises StorageError."""
         with redis_errors("read how answers went"):
             kept: Any = await self._redis.lrange(Keys.TIMINGS, 0, -1)
         return readable(Timing.from_json, kept)[0]

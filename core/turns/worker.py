@@ -1,8 +1,7 @@
-"""Takes turns from the queue and sees them answered, a number of them side by side, until it is asked to stop.
+"""Takes turns from the queue and answers several at the same time, until it is asked to stop.
 
-Any number of workers share the queue, on any machine. One of them may die at any moment: its leases run out, and the
-others go on with what it had. One that is asked to stop takes nothing new, lets running answers end, and hands over the
-rest.
+Any number of workers share the queue, on any machine. A worker can die at any moment: its leases expire, and the others
+continue its answers. One that is asked to stop takes nothing new, lets running answers end, and hands over the rest.
 """
 
 from __future__ import annotations
@@ -33,27 +32,42 @@ log = structlog.get_logger()
 SLOTS = 64
 """Answers written at the same time; the model's server has its own queue behind that."""
 CLAIM_BATCH = 16
-"""Lanes that are taken at once, so that others get theirs."""
+"""Lanes taken by one claim, so that other workers get their share."""
 GRACE = 25.0
-"""Seconds that running answers get to end when the process is asked to; below the 30 s of most supervisors."""
+"""Seconds that running answers get when the process is asked to stop; below the 30 s of most supervisors."""
 CLAIM_POLL = 1.0
-"""Seconds after which a worker looks for turns although nothing called it: leases run out silently."""
+"""Seconds after which a worker looks for turns although nothing woke it: leases expire silently."""
 HOUSEKEEPING_INTERVAL = 60.0
-"""Seconds between two looks through all lanes."""
+"""Seconds between two searches for orphaned lanes."""
 HAND_OVER_TIMEOUT = 5.0
-"""Seconds to hand over what did not end in time."""
+"""Seconds to hand over answers that did not end in time."""
 CANCEL_AGAIN = 1.0
-"""Seconds that an answer which is cancelled gets to take back its status."""
+"""Seconds that a cancelled answer gets to clear its typing status."""
 LOOP_RETRY = 1.0
-"""Seconds before a loop goes on after Redis was away, or after a fault."""
+"""Seconds before a loop continues after Redis was unavailable, or after an error in our own code."""
 SWEEP_INTERVAL = 600.0
-"""Seconds between two looks for keys of the wrong kind; a fault of Redis's makes it look at once."""
+"""Seconds between two searches for keys of the wrong type; an error from Redis starts one at once."""
 NEVER = float("-inf")
-"""When a loop last went on that has ended: so long ago that it counts as stuck at once."""
+"""When a loop that has ended last made progress: so long ago that it counts as stuck at once."""
 
 
 class Worker:
-    """Answers turns of the platforms whose ``surfaces`` it has, up to ``slots`` at a time."""
+    """Answers the queued turns of some platforms.
+
+    Example::
+
+        worker = Worker(queue, assistant, {"slack": slack.surface})
+        worker.start()
+        await stopping.wait()
+        await worker.drain()
+
+    Args:
+        queue: Where turns are claimed.
+        assistant: Has the model answer.
+        surfaces: The platforms whose turns it answers, by name.
+        slots: How many answers are written at the same time, at most.
+        timings: Where it is noted how answers went; None to note nothing.
+    """
 
     def __init__(
         self,
@@ -65,7 +79,7 @@ class Worker:
         timings: Timings | None = None,
     ) -> None:
         self.progressed_at = time.monotonic()
-        """When it last looked for turns, or had no room for more."""
+        """When it last looked for turns, or found all slots taken; on the monotonic clock."""
         self._queue = queue
         self._assistant = assistant
         self._surfaces = surfaces
@@ -83,18 +97,18 @@ class Worker:
 
     @property
     def running(self) -> int:
-        """How many turns are being answered here."""
+        """How many turns are being answered by this worker."""
         return len(self._replies)
 
     def start(self) -> None:
-        """Begin to take turns, and be counted among the workers."""
+        """Begin to take turns, and register as a worker."""
         self._beat_now.set()
         self._claiming = asyncio.create_task(self._repeat("claims", self._claim))
         others = {"beats": self._beat, "signals": self._follow_signals, "housekeeping": self._keep_house}
         self._loops = {name: asyncio.create_task(self._repeat(name, step)) for name, step in others.items()}
 
     def progress(self) -> dict[str, Callable[[], float]]:
-        """When each of its loops last went on, on the monotonic clock. A loop that only listens does until it ends."""
+        """When each loop last made progress, on the monotonic clock; one that only listens does so until it ends."""
 
         def last(task: asyncio.Task[None] | None, at: Callable[[], float]) -> float:
             return at() if self._stopping.is_set() or (task and not task.done()) else NEVER
@@ -103,7 +117,12 @@ class Worker:
         return {"claims": lambda: last(self._claiming, lambda: self.progressed_at), **others}
 
     async def drain(self, grace: float = GRACE, hurry: asyncio.Event | None = None) -> None:
-        """Take nothing new, and let what runs end within ``grace`` seconds, or until ``hurry``; hand over the rest."""
+        """Take nothing new, let running answers end, hand over the rest, and unregister.
+
+        Args:
+            grace: Seconds that running answers get.
+            hurry: Ends that time early, once it is set.
+        """
         self._stopping.set()
         self._slot_free.set()
         if self._claiming:
@@ -123,7 +142,7 @@ class Worker:
             log.info("worker not unregistered", error=str(error))
 
     async def _hand_over(self) -> None:
-        """Stop what did not end in time, and give it to others at once."""
+        """Cancel the answers that did not end in time, and release their turns to other workers."""
         late = dict(self._replies)
         await end_tasks(late, within=HAND_OVER_TIMEOUT, cancel_again=CANCEL_AGAIN)
         left = [reply for task, reply in late.items() if task.cancelled() and not reply.lease.lost]
@@ -138,7 +157,7 @@ class Worker:
             log.warning("leases left to expire", turns=len(left), error=str(error))
 
     async def _claim(self) -> None:
-        """Take what there is room for, or wait until there is something."""
+        """Claim as many turns as there are free slots, or wait until there is one of either."""
         self.progressed_at = time.monotonic()
         room = self._slots - len(self._replies)
         if room <= 0 or (self._quarantine and self._replies):
@@ -155,12 +174,12 @@ class Worker:
                 self._begin(Lease(job, self._queue.lease, asked_at))
             except Exception as error:
                 log.exception("internal error", turn=tag(job.turn.id))
-                await self._queue.bury(job, f"it could not be begun: {type(error).__name__}")
+                await self._queue.move_to_dead_letters(job, f"it could not be started: {type(error).__name__}")
         if not claimed.jobs:
             await self._wait_unless_stopping(self._queue.wait(CLAIM_POLL))
 
     def _begin(self, lease: Lease) -> None:
-        """Answer one job, beside the others."""
+        """Start to answer one job, in a task of its own."""
         crash_point("claimed")
         say = log.info if lease.job.tries > 1 else log.debug
         say("turn claimed", **turn_fields(lease.job.turn), epoch=lease.job.epoch, tries=lease.job.tries)
@@ -175,7 +194,7 @@ class Worker:
         self._slot_free.set()
 
     async def _beat(self) -> None:
-        """Keep our leases, save what was written, and learn what became known; at once if somebody calls."""
+        """Renew our leases, save texts and receive notes: every third of a lease, and at once after a signal."""
         try:
             async with asyncio.timeout(self._queue.lease / 3):
                 await self._beat_now.wait()
@@ -200,13 +219,13 @@ class Worker:
                 task.cancel()
 
     async def _follow_signals(self) -> None:
-        """Look at once when something became known of a turn that is answered here."""
+        """Beat at once when there is a new note on a turn that is answered here."""
         async for lane in self._queue.signals():
             if any(reply.lease.job.lane == lane for reply in self._replies.values()):
                 self._beat_now.set()
 
     async def _keep_house(self) -> None:
-        """Mend what no script of ours did."""
+        """Repair what only a fault outside of our scripts can cause: keys of the wrong type, orphaned lanes."""
         if time.monotonic() - self._swept_at >= SWEEP_INTERVAL or self._damaged.is_set():
             self._damaged.clear()
             if moved := await self._queue.sweep():
@@ -219,7 +238,7 @@ class Worker:
                 await self._damaged.wait()
 
     async def _repeat(self, name: str, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Do something again and again until we stop, whatever it raises; after a pause, where it does."""
+        """Repeat a step until we stop, whatever it raises; after an error, with a pause."""
         broken = False
         while not (self._stopping.is_set() and name == "claims"):
             try:
@@ -240,12 +259,12 @@ class Worker:
 
     @staticmethod
     def _is_cancelled() -> bool:
-        """Whether this loop is to end: a call that was cancelled from elsewhere does not end it."""
+        """Whether this loop itself was cancelled, and not only a call that it made."""
         task = asyncio.current_task()
         return bool(task and task.cancelling())
 
     async def _wait_unless_stopping(self, wait: Coroutine[Any, Any, Any]) -> None:
-        """Wait for something, but not when we are asked to stop."""
+        """Wait for something, or until we are asked to stop."""
         waiting = asyncio.ensure_future(wait)
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:

@@ -12,7 +12,7 @@ from bots.discord.buttons import identity
 from bots.discord.gateway import Gateway
 from bots.discord.platform import Discord, open_discord
 from bots.discord.settings import DiscordSettings
-from bots.discord.state import DiscordState
+from bots.discord.store import DiscordStore
 from bots.stopping import Stopping
 from core.memory.conversations import RedisMemory
 from core.pacing.shared import CallBudgets
@@ -30,7 +30,7 @@ class Ear:
     platform: Discord
     queue: RedisTurnQueue
     memory: RedisMemory
-    state: DiscordState
+    store: DiscordStore
     double: DiscordDouble
 
     @property
@@ -63,6 +63,6 @@ async def listening(double: DiscordDouble, redis: Redis, **more: str) -> AsyncIt
         async with open_discord(settings, Stopping(), budgets) as platform:
             assert platform
             async with platform.listening(queue, memory, redis):
-                yield Ear(platform, queue, memory, DiscordState(redis), double)
+                yield Ear(platform, queue, memory, DiscordStore(redis), double)
     finally:
         await budgets.aclose()

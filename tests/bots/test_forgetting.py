@@ -12,7 +12,7 @@ import redis.asyncio
 
 from bots.commands.memory import forget_person
 from bots.commands.store import Store as Opened
-from bots.discord.state import DiscordState
+from bots.discord.store import DiscordStore
 from bots.platforms import PLATFORMS, load_all_settings
 from bots.web.board import Boards, Entry, Stage
 from bots.web.people import People
@@ -104,7 +104,7 @@ class Store:
         """A turn becomes a dead letter."""
         await self.queue.submit(turn)
         [job] = (await self.queue.claim(1, idle=True)).jobs
-        assert await self.queue.bury(job, "it was too hard")
+        assert await self.queue.move_to_dead_letters(job, "it was too hard")
 
     async def garble(self, turn: Turn) -> None:
         """The same, of entries that cannot be read: one as a job, one not even as JSON."""
@@ -142,7 +142,7 @@ class Store:
             await People(self.client, retention=MONTH).call(author.id, author.name)
             await self.queue.first(f"{CHANNEL}/{author.id}/refused")
             await self.memory.choose(CHANNEL, "temperature", "0.2")
-        await DiscordState(self.client).answers_a_bot("20")
+        await DiscordStore(self.client).count_bot_answer("20")
 
     async def forget_person(self, user: str) -> None:
         """As ``parley memory forget --user`` does."""

@@ -13,7 +13,7 @@ import pytest
 
 from bots.duties import WORKER_SECTION, duties
 from bots.platforms import PLATFORMS, load_all_settings
-from bots.startup import Notices, has_browser, in_words
+from bots.startup import Notices, has_browser, model_in_words
 from core.errors import SettingsError
 from core.version import parley_version
 
@@ -122,13 +122,13 @@ def test_where_nothing_is_missing_it_starts(names: str, given: dict[str, str]) -
 )
 def test_the_model_is_named_in_words_and_without_a_secret(given: dict[str, str], words: str) -> None:
     """As it is on the line that says that Parley is ready."""
-    assert in_words(load_all_settings(_env_file=None, **given)) == words
+    assert model_in_words(load_all_settings(_env_file=None, **given)) == words
 
 
 def test_models_of_a_table_are_named() -> None:
     """All of them."""
     settings = load_all_settings(_env_file=None, models_file="models.toml")
-    assert in_words(settings, ["large", "small"]) == "models large, small"
+    assert model_in_words(settings, ["large", "small"]) == "models large, small"
 
 
 def test_a_person_is_told_that_it_is_ready(sit_down: Callable[[], Terminal]) -> None:

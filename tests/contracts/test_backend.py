@@ -67,6 +67,30 @@ async def test_the_pieces_are_the_answer_and_one_end_is_last(subject: Subject, t
     assert end.usage.completion_tokens or not subject.counts
 
 
+@pytest.mark.parametrize(
+    ("tokens", "text"),
+    [
+        (["Hi", " \ud83d", "\ude00", " you"], "Hi \U0001f600 you"),
+        (["\ud83d", "\ude00\ud83d", "\ude00"], "\U0001f600\U0001f600"),
+        (["Hi \ud83d", " you"], "Hi \ufffd you"),
+        (["Hi \ud83d", "\ud83d", "\ude00"], "Hi \ufffd\U0001f600"),
+        (["Hi", " \ude00 you"], "Hi \ufffd you"),
+        (["Hi", " \ud83d"], "Hi \ufffd"),
+    ],
+)
+@pytest.mark.parametrize("fault", ["", "split_utf8", "odd_counts"])
+async def test_halves_of_a_character_are_joined(subject: Subject, tokens: list[str], text: str, fault: str) -> None:
+    """Also where they come in two events; one without its other half is U+FFFD, and nothing else is lost."""
+    if isinstance(subject.backend, DemoBackend) or (fault == "odd_counts" and isinstance(subject.tgi, OpenAIDouble)):
+        return  # no server is behind it, or none that counts so
+    subject.tgi.answer = tokens
+    if fault:
+        subject.tgi.fault(fault)
+    answer, end = await collect(subject.backend, ask("hello"))
+    assert answer == text
+    assert isinstance(end, Done)
+
+
 async def test_the_limit_ends_an_answer_with_length(subject: Subject) -> None:
     """No more tokens than were asked for, and the end says that it was cut."""
     whole = subject.expected("hello")

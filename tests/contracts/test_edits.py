@@ -117,7 +117,7 @@ async def test_the_newest_edit_stands_in_whatever_order_they_come(
     assert Note.from_json(notes[0]).text == "as of 4.0"
     assert await reads(memory) == await reads(memory, THREAD) == "as of 4.0"
     assert await queue.commit(replace(job, notes=notes), None) == "done"
-    assert await queue.retry(CHANNEL, "q", MessageRef("C1", "1"))
+    assert (await queue.retry(CHANNEL, "q", MessageRef("C1", "1"), "U1")).accepted
     assert (await take(queue)).turn.text == "as of 4.0"
 
 
@@ -165,7 +165,7 @@ async def test_two_thousand_edits_of_one_message_end_with_the_newest(
     assert notes
     assert Note.from_json(notes[0]).text == "as of 1999"
     assert await queue.commit(replace(job, notes=notes), None) == "done"
-    assert await queue.retry(CHANNEL, "q", MessageRef("C1", "1"))
+    assert (await queue.retry(CHANNEL, "q", MessageRef("C1", "1"), "U1")).accepted
     assert (await take(queue)).turn.text == "as of 1999"
 
 

@@ -422,8 +422,8 @@ async def test_a_kept_turn_is_asked_again_once(queue: RedisTurnQueue) -> None:
     await queue.commit(job, None)
     await queue.correct_kept(CHANNEL, "t1", "better")
     pressed = MessageRef("C1", "2.0")
-    assert await queue.retry(CHANNEL, "t1", pressed)
-    assert not await queue.retry(CHANNEL, "t1", pressed)
+    assert (await queue.retry(CHANNEL, "t1", pressed, "U1")).accepted
+    assert (await queue.retry(CHANNEL, "t1", pressed, "U1")).status == "duplicate"
     assert await queue.is_open("t1")
     [again] = await take(queue)
     assert (again.id, again.turn.text) == ("t1#1", "better")
@@ -449,7 +449,7 @@ async def test_a_turn_that_is_asked_again_before_its_end_is_committed_stays_open
     assert await queue.stop("t1", STOP)
     kept = StoredJob(replace(job.turn, attempt=1), (MessageRef("C1", "1.0"),), alone=True)
     await queue.seal(job, answered(job), [], kept)
-    assert await queue.retry(CHANNEL, "t1", MessageRef("C1", "1.0"))
+    assert (await queue.retry(CHANNEL, "t1", MessageRef("C1", "1.0"), "U1")).accepted
     assert await queue.amend("t1", text="better")
     notes = await queue.commit(job, None)
     assert isinstance(notes, tuple)

@@ -86,7 +86,7 @@ LIMIT: list[Refusal] = [
 
 @pytest.mark.parametrize("refusal", LIMIT, ids=lambda refusal: json.dumps(refusal[1])[:60])
 async def test_the_limit_has_its_newer_name_where_a_server_wants_that(refusal: Refusal) -> None:
-    """Said once, in whatever words."""
+    """CommandReply once, in whatever words."""
     async with OpenAIDouble() as server:
         server.refusals = [(has("max_tokens"), *refusal)]
         sent = await answered(server)

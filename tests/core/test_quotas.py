@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import pytest
 import redis.asyncio
@@ -78,23 +79,28 @@ def test_nothing_but_a_plain_refusal_comes_of_nonsense(text: str) -> None:
         assert "invalid literal" not in str(error)  # noqa: PT017 - either way is right
 
 
+def scopes(quotas: Quotas, asked: Turn) -> Sequence[tuple[str, int | None, int | None, int | None]]:
+    """What a turn counts for."""
+    return quotas.scopes(asked.key, asked.author.id)
+
+
 def test_a_turn_counts_for_its_author_its_channel_and_its_workspace() -> None:
     """A thread counts for its channel; what has no limit is not counted, nor is what an admin asks."""
     quotas = Quotas(Quota(turns=2), Quota(queued=3), Quota(tokens=4), frozenset({"U9"}))
-    assert quotas.scopes(turn(1, thread="1700.1")) == [
+    assert scopes(quotas, turn(1, thread="1700.1")) == [
         ("user:slack:U1", 2, None, None),
         ("channel:slack:T1:C1", None, None, 3),
         ("workspace:slack:T1", None, 4, None),
     ]
-    assert Quotas(channel=Quota(queued=3)).scopes(turn(1)) == [("channel:slack:T1:C1", None, None, 3)]
-    assert quotas.scopes(turn(1, user="U9")) == Quotas().scopes(turn(1)) == []
+    assert scopes(Quotas(channel=Quota(queued=3)), turn(1)) == [("channel:slack:T1:C1", None, None, 3)]
+    assert scopes(quotas, turn(1, user="U9")) == scopes(Quotas(), turn(1)) == []
 
 
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_no_name_forges_a_scope(user: str, channel: str) -> None:
     """Names have no white space, which separates scopes in Redis, and no colons of their own."""
     quotas = Quotas(Quota(turns=1), Quota(turns=1), Quota(turns=1))
-    for (scope, *_), colons in zip(quotas.scopes(turn(1, user=user, channel=channel)), (2, 3, 2), strict=True):
+    for (scope, *_), colons in zip(scopes(quotas, turn(1, user=user, channel=channel)), (2, 3, 2), strict=True):
         assert len(scope.split()) == 1
         assert scope.count(":") == colons
 

@@ -122,7 +122,7 @@ async def test_an_unreadable_job_is_a_dead_letter_and_its_lane_goes_on(
             seen += [stored.turn.id for stored in job.stored]
             assert await queue.commit(job, answered(job)) == "done"
     assert sorted(seen) == ["after", "before", "beside"]
-    letters = await Operator(client).letters()
+    letters = await Operator(client).dead_letters()
     assert len(letters) == 2
     assert all(letter.why for letter in letters)
     assert await client.llen(Keys.inbox(LANE)) == 0
@@ -140,14 +140,14 @@ async def test_a_letter_that_cannot_be_read_hides_no_other(
     await queue.commit(job, None, dead="as an example")
     bad = BAD_JOBS[number]
     await client.rpush(Keys.DEAD, bad, '{"v":1,"at":1.0,"tries":1,"why":"so","job":' + bad + "}")
-    letters = await operator.letters()
+    letters = await operator.dead_letters()
     assert len({letter.name for letter in letters}) == 3
     replayed = [await operator.replay(letter) for letter in letters]
     assert replayed[0]
-    assert "t2" not in [letter.name for letter in await operator.letters()]
-    for letter in await operator.letters():
+    assert "t2" not in [letter.name for letter in await operator.dead_letters()]
+    for letter in await operator.dead_letters():
         assert await operator.drop(letter)
-    assert await operator.letters() == []
+    assert await operator.dead_letters() == []
     again = await take(queue)
     assert "t2" in [job.turn.id for job in again]
 
@@ -220,7 +220,7 @@ async def test_a_key_of_the_wrong_kind_stops_nobody(
         await memory.load(THREAD, Thread("t1", 1.0))
         await boards.show(CHANNEL, Entry.of(turn(lost)))
         await queue.sweep()
-        assert all(letter.why for letter in await Operator(client).letters())
+        assert all(letter.why for letter in await Operator(client).dead_letters())
         await queue.settle()
         await client.zadd(Keys.lanes("held", "slack"), {LANE: 1}, xx=True)
         for name in (LANE, "slack:b"):
@@ -365,11 +365,11 @@ async def test_a_kept_turn_that_cannot_be_read_is_gone(queue: RedisTurnQueue, cl
     for number, bad in enumerate([*BAD_JOBS, b"\xff"]):
         await client.hset(Keys.retries(CHANNEL), f"t{number}", bad)
         await queue.correct_kept(CHANNEL, f"t{number}", "better")
-        await queue.retry(CHANNEL, f"t{number}", MessageRef("C1", "1"))
+        await queue.retry(CHANNEL, f"t{number}", MessageRef("C1", "1"), "U1")
+        while jobs := await take(queue):
+            for job in jobs:
+                await queue.commit(job, None)
     assert await client.hlen(Keys.retries(CHANNEL)) == 0
-    while jobs := await take(queue):
-        for job in jobs:
-            await queue.commit(job, None)
     assert await client.llen(Keys.inbox(LANE)) == 0
 
 

@@ -38,6 +38,8 @@ class RestApi:
         self.gateway_url = ""
         self.typing: list[tuple[float, str]] = []
         """When the bot was typing, and in which channel."""
+        self.date: str | None = None
+        """What answers say the time is; None for what ``clock`` says."""
         self._messages = messages
         self._interactions = interactions
         m, i = messages, interactions
@@ -141,7 +143,7 @@ class RestApi:
         # Exactly this content type: discord.py takes anything longer for text.
         data = b"" if body is None else json.dumps(body).encode()
         date = format_datetime(datetime.fromtimestamp(self.world.clock.now(), UTC), usegmt=True)
-        base = {"Content-Type": "application/json", "Date": date}
+        base = {"Content-Type": "application/json", "Date": date if self.date is None else self.date}
         return web.Response(status=status, body=data, headers={**base, **headers})
 
     async def _be_unkind(self, fault: Fault, request: web.Request) -> None:

@@ -80,6 +80,8 @@ class World:
 
     def __init__(self) -> None:
         self.clock = Clock()
+        self.terse_edits = False
+        """Whether an edit does not tell the message that is replied to, which Discord leaves open."""
         self.blocked: dict[str, tuple[int, int]] = {}
         """Words that no message may hold, with status and code of the refusal: AutoMod, harmful links."""
         self.users: dict[str, User] = {}
@@ -159,7 +161,10 @@ class World:
         message.edited = True
         channel = self.channels[message.channel]
         if not message.ephemeral:
-            self.emit("MESSAGE_UPDATE", self.message_json(message, event=True), channel)
+            data = self.message_json(message, event=True)
+            if self.terse_edits:
+                data.pop("referenced_message", None)
+            self.emit("MESSAGE_UPDATE", data, channel)
 
     def remove(self, message: Posted) -> None:
         """Delete a message."""

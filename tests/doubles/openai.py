@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, cycle, islice
 from typing import Any
 
-from tests.doubles.tgi import PROSE, STATUS, Fault, Seen, TgiDouble, Wire, _response, report, tokens_of
+from tests.doubles.tgi import PROSE, STATUS, Fault, Seen, TgiDouble, Wire, _response, as_json, report, tokens_of
 
 
 @dataclass(frozen=True)
@@ -276,7 +276,7 @@ class OpenAIDouble(TgiDouble):
         return b""
 
     def _write(self, wire: Wire, event: dict[str, Any], *, crlf: bool) -> None:
-        line = f"data: {json.dumps(event, ensure_ascii=False)}"
+        line = f"data: {as_json(event)}"
         if crlf or self.habits.pings:
             wire.raw(f": ping\r\n\r\nevent: message\r\nid: 7\r\n{line}\r\n\r\n".encode())
         else:

@@ -41,6 +41,8 @@ class WebApi:
         call.agent = request.headers.get("User-Agent", "")
         self.calls.append(call)
         headers = {"x-oauth-scopes": ",".join(self.slack.scopes), "x-slack-req-id": f"req-{len(self.calls)}"}
+        if self.slack.date is not None:
+            headers["Date"] = self.slack.date
         try:
             body = await self._run(call, request)
         except Refused as no:

@@ -42,6 +42,8 @@ class Workspace:
         self.bot_token = "xoxb-double"
         self.app_token = "xapp-double"
         self.scopes = SCOPES.split()
+        self.date: str | None = None
+        """What answers say the time is; None for the truth."""
         self.agent_view = True
         self.channel_messages = True
         self.own_messages = True

@@ -24,6 +24,7 @@ from typing import Any, Literal, Self
 Answer = str | Sequence[str] | Callable[[str], str | Sequence[str]]
 
 EOS = "<|endoftext|>"
+_HALF = re.compile(r"[\ud800-\udfff]")
 
 STATUS = {
     "400": ("Bad Request", {"error": "Bad request"}),
@@ -96,6 +97,12 @@ class Fault:
 def tokens_of(text: str) -> list[str]:
     """Words with the white space before them, as most tokenizers cut; very long ones in parts."""
     return re.findall(r"\s*\S{1,24}|\s+", text)
+
+
+def as_json(event: dict[str, Any], **how: Any) -> str:
+    """As servers write it; what holds half a character is escaped, since UTF-8 has no halves."""
+    text = json.dumps(event, ensure_ascii=False, **how)
+    return json.dumps(event, **how) if _HALF.search(text) else text
 
 
 PROSE = tokens_of(" the tide came in and the tide went out and nobody in the harbour wrote down when it turned")
@@ -373,7 +380,7 @@ class Wire:
 
     def event(self, event: dict[str, Any]) -> None:
         """One event; no space follows ``data:``."""
-        line = f"data:{json.dumps(event, ensure_ascii=False, separators=(',', ':'))}"
+        line = f"data:{as_json(event, separators=(',', ':'))}"
         if self._odd:
             self.raw(f":keep-alive\r\nevent: message\r\nid: 7\r\nretry: 10\r\n{line}\r\n\r\n".encode())
         else:

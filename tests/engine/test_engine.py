@@ -37,7 +37,7 @@ from core.types import (
     Role,
     Turn,
 )
-from tests.core.delivery.test_delivery import Platform, pace
+from tests.core.delivery.platform import Platform, pace
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
 from tests.doubles.discord import ADA, BOB, GENERAL, DiscordDouble
 from tests.doubles.discord_world import CLEO, GUILD, RANDOM
 from tests.doubles.tgi import TgiDouble
@@ -232,11 +234,13 @@ async def test_an_edited_question_is_remembered_as_it_reads_now(
     await wait_until(remembered, description="what was changed is changed in memory")
 
 
+@pytest.mark.parametrize("edits", ["whole", "terse", "gone"])
 async def test_a_correction_keeps_what_the_question_replies_to(
-    discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path
+    discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path, edits: str
 ) -> None:
-    """While it is answered and afterwards: an edit changes what was typed, and nothing else."""
+    """While it is answered and afterwards: an edit changes what was typed, and nothing else, whatever it tells."""
     discord.allow_message_content()
+    discord.terse_edits = edits == "terse"
     async with in_discord(discord, tgi, tmp_path, DISCORD_MESSAGE_CONTENT="true"):
         plan = discord.say("the plants go to Cleo", user=BOB)
         tgi.answer, tgi.rate = STREAM, 40
@@ -248,6 +252,8 @@ async def test_a_correction_keeps_what_the_question_replies_to(
         await reply(discord, discord.mention("go on"))
         prompt = tgi.requests[-1].inputs
         assert "[In reply to what Bob wrote: the plants go to Cleo]\nis this settled?" in prompt
+        if edits == "gone":
+            discord.delete(plan)
         discord.edit(asked, f"{asked.text.split()[0]} is it settled?")
 
         async def remembered() -> bool:

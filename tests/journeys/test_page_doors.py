@@ -184,3 +184,30 @@ async def test_slack_alone_does_without_gradio(tmp_path: Path) -> None:
             imported = set(re.findall(r"\| +(\w+)$", parley.log, re.MULTILINE))
         assert "slack_bolt" in imported
         assert not imported & {"gradio", "fastapi", "uvicorn", "pandas"}
+
+
+async def test_completing_and_retrying_count_like_a_question(browser: Browser, tmp_path: Path) -> None:
+    """Whoever has asked as much as they may reads the same words in all three ways."""
+    full = "You've reached the limit of 2 questions a minute. Try again in"
+    async with (
+        TgiDouble() as tgi,
+        serving_page(tmp_path, MODEL_API="tgi", MODEL_URL=tgi.url, QUOTA_USER="turns=2/min") as (_, place),
+    ):
+        context = await browser.new_context()
+        ada = await Visit(context, await context.new_page(), place).open()
+        await ada.tab("Complete")
+        await ada.page.fill("#prompt textarea", "Once upon a time")
+        await ada.page.click("#complete")
+        await ada.page.locator("#completed", has_text="Done:").wait_for()
+        await ada.tab("Chat")
+        await ada.ask("hello")
+        await ada.sees("You said")
+        await ada.idle()
+        asked = len(tgi.requests)
+        await ada.page.click("#retry")
+        await ada.page.locator(".toast-body", has_text=full).wait_for()
+        await ada.tab("Complete")
+        await ada.page.click("#complete")
+        await ada.page.locator("#completed", has_text=full).wait_for()
+        assert len(tgi.requests) == asked == 2
+        await context.close()

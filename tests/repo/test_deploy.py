@@ -277,10 +277,16 @@ async def test_the_image_with_a_login_starts_and_is_healthy(tmp_path: Path) -> N
     assert check[0] == "python"
     env |= {"http_proxy": "http://127.0.0.1:1"}
 
-    def healthy() -> bool:
-        return not subprocess.run([sys.executable, *check[1:]], env=env, capture_output=True, check=False).returncode
+    def ask() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *check[1:]]
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
-    assert not await asyncio.to_thread(healthy)
+    def healthy() -> bool:
+        return not ask().returncode
+
+    early = await asyncio.to_thread(ask)
+    assert (early.returncode, early.stderr) == (1, "")
+    assert early.stdout == "[Errno 111] Connection refused\n"  # one line, as `docker inspect` shows it
     async with run_parley(tmp_path, *json.loads(instruction("CMD")), **env) as parley:
         await wait_until(
             lambda: parley.process.returncode is not None or "page open" in parley.log, description="the page"

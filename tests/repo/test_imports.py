@@ -8,7 +8,9 @@ import sys
 from functools import cache
 from pathlib import Path
 
-PLATFORMS = {"slack_bolt", "slack_sdk", "discord", "gradio"}
+from bots.platforms import PLATFORMS
+
+LIBRARIES = {"slack_bolt", "slack_sdk", "discord", "gradio"}
 
 
 @cache
@@ -27,16 +29,30 @@ def test_the_core_names_no_platform_and_nothing_of_bots() -> None:
     """It would serve any other."""
     for path in Path("core").rglob("*.py"):
         tops = {name.split(".")[0] for name in imported(path)}
-        assert not tops & (PLATFORMS | {"bots"}), path
+        assert not tops & (LIBRARIES | {"bots"}), path
 
 
 def test_adapters_do_not_know_each_other() -> None:
     """Each is thin, over the core."""
-    adapters = {"slack", "discord", "web"}
+    adapters = {platform.name for platform in PLATFORMS}
     for adapter in adapters:
         for path in Path("bots", adapter).rglob("*.py"):
             strangers = ("bots.terminal", "bots.platforms", *(f"bots.{other}" for other in adapters - {adapter}))
             assert not any(name.startswith(strangers) for name in imported(path)), path
+
+
+def test_nothing_outside_an_adapter_names_its_platform() -> None:
+    """No code asks whether a platform is this one: what differs stands in the adapter's description."""
+    names = {platform.name for platform in PLATFORMS}
+    prefixes = tuple(f"{name}_" for name in names)
+    for path in (*Path("core").rglob("*.py"), *Path("bots").rglob("*.py")):
+        if path.parts[1] in names:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                word = node.value.lower()
+                assert word not in names, f"{path}:{node.lineno}"
+                assert not (word.startswith(prefixes) and word.replace("_", "").isalnum()), f"{path}:{node.lineno}"
 
 
 def test_nothing_is_pickled() -> None:

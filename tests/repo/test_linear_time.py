@@ -21,13 +21,12 @@ from bots.discord import text as discord
 from bots.slack import text as slack
 from bots.web import board, markup, people
 from core.assistant import commands
-from core.markdown import fences, links
-from core.markdown import healing as markdown
+from core.markdown import fences, healing, links, splitting
 from core.memory import choices as preferences
 from core.models.backends.openai_stream import EventParser
 from core.models.backends.refusals import Dialect, remedy
 from core.models.backends.server import Server
-from core.models.backends.untrusted import Halves, TooLarge, said
+from core.models.backends.untrusted import SurrogateJoiner, TooLarge, error_text
 from core.models.control_tokens import ControlTrimmer
 from core.models.generation import SpaceTrimmer, StopTrimmer
 from core.models.reasoning import ReasoningOpened, ReasoningTrimmer
@@ -72,11 +71,11 @@ def read_anew(text: str) -> None:
 
 PURE: dict[str, Callable[[str], object]] = {
     "guard": guard.guard,
-    "guard with control tokens of a template": partial(guard.guard, controls=("<|im_end|>", "[END]", "\nUser:")),
+    "guard with control tokens of a template": partial(guard.guard, control_tokens=("<|im_end|>", "[END]", "\nUser:")),
     "name": guard.name,
-    "plain_links": links.plain_links,
-    "heal": markdown.heal,
-    "split": partial(markdown.split, limits=LIMITS),
+    "safe_links": links.safe_links,
+    "heal": healing.heal,
+    "split": partial(splitting.split, limits=LIMITS),
     "fences_balanced": fences.fences_balanced,
     "estimate": tokens.estimate_tokens,
     "find_command": commands.find,
@@ -106,11 +105,11 @@ PURE: dict[str, Callable[[str], object]] = {
     "controls at once": lambda text: ControlTrimmer().feed(text),
     "stops": partial(in_pieces, partial(StopTrimmer, ("\nUser:", "<|im_end|>"))),
     "spaces": partial(in_pieces, SpaceTrimmer),
-    "halves": partial(in_pieces, Halves),
+    "halves": partial(in_pieces, SurrogateJoiner),
     "events": in_events,
-    "said": said,
-    "remedy": lambda text: remedy(said(text), "", 400, []),
-    "dialect": lambda text: Dialect().after(said(text), "", {"max_tokens": 7, "temperature": 1}),
+    "said": error_text,
+    "remedy": lambda text: remedy(error_text(text), "", 400, []),
+    "dialect": lambda text: Dialect().after(error_text(text), "", {"max_tokens": 7, "temperature": 1}),
     "quote": lambda text: Server("http://gpu").quote(text, text),
 }
 UNITS = (

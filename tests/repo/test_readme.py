@@ -86,6 +86,8 @@ def test_every_command_of_other_documents_is_run_by_a_test() -> None:
         "make resolved-test",
         "make pins",
         "make audit",
+        "make journey",
+        "make journey > docs/journey.txt",
         "parley doctor",
         "parley config",
         "parley run",

@@ -13,7 +13,7 @@ import structlog
 from core.errors import GenerationError, ModelUnavailable
 from core.models.backends.backend import Backend
 from core.models.backends.server import Server
-from core.models.backends.untrusted import TooLarge, parse
+from core.models.backends.untrusted import TooLarge, parse_json
 from core.types import GenerationRequest, ModelLimits, Streamed
 
 log = structlog.get_logger()
@@ -50,7 +50,7 @@ async def detect(server: Server) -> Api:
 
 def _is_tgi(body: bytes) -> bool:
     try:
-        info = parse(body)
+        info = parse_json(body)
     except ValueError:
         return False
     return isinstance(info, dict) and ("max_total_tokens" in info or "model_sha" in info)

@@ -46,7 +46,7 @@ from core.models.backends.openai_stream import (
 )
 from core.models.backends.refusals import BUSY, NO_CHAT, NO_KEY, NO_MODEL, TOO_LONG, Dialect, remedy
 from core.models.backends.server import CONNECT_TIMEOUT, Auth, Server, retry_after_seconds
-from core.models.backends.untrusted import TooLarge, count, parse, read_some, said
+from core.models.backends.untrusted import TooLarge, error_text, parse_json, read_beginning, token_count
 from core.types import Done, GenerationRequest, ModelLimits, Streamed
 
 log = structlog.get_logger()
@@ -267,7 +267,7 @@ class OpenAIBackend:
             log.info("models not listed", error=str(error))
 
     def _beside(self, page: str) -> str:
-        """A page that stands beside ``/v1``, not below it."""
+        """The path of a page beside ``/v1``, not below it."""
         return f"{self._server.url.path.rstrip('/').removesuffix('/v1')}/{page}"
 
     def _explain(self, error: Exception, reader: AnswerReader) -> GenerationError:
@@ -296,7 +296,7 @@ class OpenAIBackend:
 
     def _reported(self, error: Any, asked: _Request) -> Exception:
         """Our error for one that was reported inside a stream."""
-        refusal, param, spoke = said(error), _param(error), asked.reader.spoke
+        refusal, param, spoke = error_text(error), _param(error), asked.reader.spoke
         what = "refused the request" + self._server.quote(refusal, asked.words)
         kind = next((kind for pattern, kind in _BY_WORDS if pattern.search(refusal)), None)
         if kind and not (spoke and kind is ModelUnauthorized):
@@ -311,10 +311,10 @@ class OpenAIBackend:
 
     async def _refused(self, response: aiohttp.ClientResponse, asked: _Request) -> Exception:
         """The error for a refusal; _AskDifferently if the request should be sent in other words."""
-        raw, told = await read_some(response), None
+        raw, told = await read_beginning(response), None
         try:
-            told = parse(raw)
-            refusal = said(told)
+            told = parse_json(raw)
+            refusal = error_text(told)
         except ValueError:
             text = raw.decode("utf-8", "replace").strip()
             refusal = "" if text.startswith("<") else text[:2000]
@@ -348,7 +348,7 @@ _BY_WORDS = ((TOO_LONG, PromptTooLong), (BUSY, ModelOverloaded), (NO_KEY, ModelU
 
 
 def _status(error: Any, key: str) -> int:
-    found = count(error.get(key)) if isinstance(error, dict) else None
+    found = token_count(error.get(key)) if isinstance(error, dict) else None
     return found if found and 300 <= found < 600 else 0
 
 

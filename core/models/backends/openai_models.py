@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from core.models.backends.untrusted import count
+from core.models.backends.untrusted import token_count
 
 LONGEST_MODEL_NAME = 200
 """Characters of a model's name; an entry with a longer one is left out."""
@@ -73,7 +73,7 @@ def _cannot_chat(entry: Mapping[str, Any]) -> bool:
 
 
 def _number(value: Any) -> int:
-    found = count(value)
+    found = token_count(value)
     return found if found and found > 1 else 0
 
 

@@ -9,7 +9,16 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from core.models.backends.untrusted import LARGEST_BODY, Halves, TooLarge, count, described, parse, read, words
+from core.models.backends.untrusted import (
+    MAX_BODY_BYTES,
+    SurrogateJoiner,
+    TooLarge,
+    describe,
+    parse_json,
+    read_body,
+    text_in,
+    token_count,
+)
 from core.types import Delta, Ending, Streamed, Thinking, Usage
 
 MAX_EVENT_BYTES = 1_000_000
@@ -100,7 +109,7 @@ class EventParser:
 def _complete(line: bytes) -> bool:
     """Whether a line is an event on its own."""
     try:
-        parse(line)
+        parse_json(line)
     except ValueError:
         return line.strip() in DONE
     return True
@@ -129,7 +138,7 @@ class AnswerReader:
         self.spoke = self.finished = self.done = self.continued = False
         self.reason = ""
         self.usage = Usage()
-        self._text, self._thoughts = Halves(), Halves()
+        self._text, self._thoughts = SurrogateJoiner(), SurrogateJoiner()
 
     @property
     def ending(self) -> Ending | None:
@@ -137,33 +146,33 @@ class AnswerReader:
         return ENDINGS.get(self.reason)
 
     def read(self, event: Event) -> list[Streamed]:
-        """What one event adds. Raises ValueError: StrangeEvent, AnswerFault, or for what is no JSON."""
+        """Take one event; returns what it adds. Raises ValueError: StrangeEvent, AnswerFault, or for invalid JSON."""
         if not event.data or event.data in DONE:
             self.done = self.done or bool(event.data)
             self.finished = self.finished or self.done
             return []
-        found = parse(event.data)
+        found = parse_json(event.data)
         if event.error:
             raise AnswerFault(found)
         return self.take(found)
 
     def take(self, event: Any) -> list[Streamed]:
-        """What one event adds. Raises StrangeEvent, and AnswerFault for an error in any shape."""
+        """Take one parsed event; returns what it adds. Raises StrangeEvent, and AnswerFault for any shape of error."""
         if not isinstance(event, dict):
-            raise StrangeEvent(described(event))
+            raise StrangeEvent(describe(event))
         if fault := _error_in(event):
             raise AnswerFault(fault)
         usage = event.get("usage")
         if isinstance(usage, dict):
-            self.usage = Usage(count(usage.get("prompt_tokens")), count(usage.get("completion_tokens")))
+            self.usage = Usage(token_count(usage.get("prompt_tokens")), token_count(usage.get("completion_tokens")))
         choices = event.get("choices")
         if choices is None or choices == []:
             if choices is None and not _KEEP_ALIVE_KEYS & event.keys():
-                raise StrangeEvent(described(event))
+                raise StrangeEvent(describe(event))
             return []
         choice = choices[0] if isinstance(choices, list) else None
         if not isinstance(choice, dict):
-            raise StrangeEvent(f"choices that are {described(choices)}")
+            raise StrangeEvent(f"choices that are {describe(choices)}")
         return self._choice(choice)
 
     def _choice(self, choice: Mapping[str, Any]) -> list[Streamed]:
@@ -171,12 +180,12 @@ class AnswerReader:
             raise AnswerFault(choice["error"])
         delta = choice.get("delta") or choice.get("message") or choice
         if not isinstance(delta, dict):
-            raise StrangeEvent(f"a delta that is {described(delta)}")
+            raise StrangeEvent(f"a delta that is {describe(delta)}")
         found: list[Streamed] = []
         content = delta.get("content")
         thought = _first(delta, _REASONING_FIELDS, _PARTS_OF_REASONING)
         if not thought and content and not isinstance(content, str):
-            thought = words(content, REASONING_PARTS)
+            thought = text_in(content, REASONING_PARTS)
         if thought and (thought := self._thoughts.feed(thought)):
             found.append(Thinking(text=thought))
         spoken = _first(delta, ("content", "refusal", "text"), TEXT_PARTS)
@@ -185,12 +194,12 @@ class AnswerReader:
             if spoken := self._text.feed(spoken):
                 found.append(Delta(spoken))
         if content is not None and not isinstance(content, (str, list, dict)):
-            raise StrangeEvent(f"content that is {described(content)}")
+            raise StrangeEvent(f"content that is {describe(content)}")
         reason = choice.get("finish_reason")
         if isinstance(reason, dict):
             reason = reason.get("type")
         if reason and reason not in ("null", "none", "None"):
-            self.finish(reason if isinstance(reason, str) else described(reason))
+            self.finish(reason if isinstance(reason, str) else describe(reason))
         return found
 
     def finish(self, reason: str) -> None:
@@ -255,7 +264,7 @@ SERVER_FAILURES = frozenset(
 def _first(delta: Mapping[str, Any], names: tuple[str, ...], kinds: frozenset[str]) -> str:
     """The first text under any of these fields."""
     for name in names:
-        if (value := delta.get(name)) and (text := words(value, kinds)):
+        if (value := delta.get(name)) and (text := text_in(value, kinds)):
             return text
     return ""
 
@@ -295,7 +304,7 @@ async def read_events(response: aiohttp.ClientResponse, reader: AnswerReader) ->
     if begun[:1] == b"<":
         raise StrangeEvent(f"a page ({response.content_type})")
     if begun[:1] in (b"{", b"["):
-        for event in _documents(begun + await read(response, LARGEST_BODY - len(begun))):
+        for event in _documents(begun + await read_body(response, MAX_BODY_BYTES - len(begun))):
             yield event
         reader.finished = reader.finished or reader.spoke
         return
@@ -315,7 +324,7 @@ async def read_events(response: aiohttp.ClientResponse, reader: AnswerReader) ->
 def _documents(data: bytes) -> list[Event]:
     """The events of one JSON document, of a list of them, or of one in each line."""
     try:
-        found = parse(data)
+        found = parse_json(data)
         each = found if isinstance(found, list) and found else [found]
         return [Event(json.dumps(one).encode()) for one in each]
     except (ValueError, RecursionError):

@@ -31,7 +31,7 @@ from core.errors import (
     StreamBroken,
     ToolWanted,
 )
-from core.models.backends.untrusted import TooLarge, parse, read
+from core.models.backends.untrusted import TooLarge, parse_json, read_body
 
 CONNECT_TIMEOUT = 10.0
 """Seconds to wait for a connection, and for any page about the server itself."""
@@ -133,7 +133,7 @@ class Server:
         ):
             if 300 <= response.status < 400:
                 raise self.redirected(response)
-            return response.status, await read(response)
+            return response.status, await read_body(response)
 
     async def get_json(self, path: str) -> Any:
         """The JSON of one of its pages; None if there is no such page.
@@ -155,7 +155,7 @@ class Server:
         if status != 200:
             raise self.refusal(status, f"answered HTTP {status} to GET {self.page(path).path}")
         try:
-            return parse(body)
+            return parse_json(body)
         except ValueError:
             return None
 

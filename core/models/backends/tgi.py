@@ -1,9 +1,9 @@
 """Text Generation Inference, through its own client: ``text_generation.AsyncClient``.
 
-The client speaks the protocol; what it leaves open is closed here. Its timeout is total, so it is replaced by one for
-silence. It follows redirects and reads refusals whole, so its connections are opened with a middleware that does
-neither. A stream that a proxy cuts off ends without an error, so an answer counts only with its final event. Its errors
-share no base, and half of all faults leave it as ``KeyError``, ``JSONDecodeError`` and the like.
+This module fixes what the client leaves open. The client's timeout is total: a timeout for silence replaces it. The
+client follows redirects and reads whole refusals: a middleware on its connections prevents both. A stream that a proxy
+cuts off ends without an error: an answer counts only with its final event. The client's errors share no base, and half
+of all faults leave it as ``KeyError``, ``JSONDecodeError`` and the like.
 """
 
 from __future__ import annotations
@@ -28,7 +28,14 @@ from core.errors import (
 )
 from core.models.backends.refusals import NO_KEY
 from core.models.backends.server import CONNECT_TIMEOUT, Auth, Server, retry_after_seconds
-from core.models.backends.untrusted import Halves, count, described, parse, read_some, said
+from core.models.backends.untrusted import (
+    SurrogateJoiner,
+    describe,
+    error_text,
+    parse_json,
+    read_beginning,
+    token_count,
+)
 from core.models.control_tokens import ends_turn
 from core.models.reasoning_formats import is_reasoning_mark
 from core.types import Delta, Done, Ending, GenerationRequest, ModelLimits, Usage
@@ -41,7 +48,7 @@ _BY_BASE: tuple[tuple[type[Exception], type[GenerationError], str], ...] = (
 
 
 class _Refused(Exception):
-    """The server answered with something other than a stream, and this is the beginning of it."""
+    """The server answered with something other than a stream; ``body`` is the beginning of that."""
 
     def __init__(self, response: aiohttp.ClientResponse, body: bytes) -> None:
         super().__init__(response.status)
@@ -49,17 +56,17 @@ class _Refused(Exception):
 
 
 async def _only_streams(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Let nothing but a stream through: no redirect is followed, and no refusal read for longer than it needs."""
+    """Let only streams through: no redirect is followed, and only the beginning of a refusal is read."""
     response = await handler(request)
     if response.status != 200:
-        body = await read_some(response)
+        body = await read_beginning(response)
         response.close()
         raise _Refused(response, body)
     return response
 
 
 def _open_session(**options: Any) -> aiohttp.ClientSession:
-    """The session of the client, which opens one for each request."""
+    """Open the client's session; it opens one for each request."""
     return aiohttp.ClientSession(**options, middlewares=(_only_streams,))
 
 
@@ -81,7 +88,7 @@ class TgiBackend:
         auth: Auth = "Bearer",
         idle_timeout: float = 60.0,
     ) -> None:
-        # Costs a second or two, which only who talks to such a server should pay.
+        # The import takes a second or two, so it happens only where such a server is used.
         from text_generation import AsyncClient, client
 
         client.ClientSession = _open_session
@@ -95,7 +102,7 @@ class TgiBackend:
         # JSON cannot carry half a surrogate pair, and servers refuse the whole request for one.
         prompt = request.prompt.text().encode("utf-8", "replace").decode()
         sampling = request.temperature > 0
-        spoke, done, halves = False, None, Halves()
+        spoke, done, halves = False, None, SurrogateJoiner()
         async with aclosing(
             self._client.generate_stream(
                 prompt,
@@ -142,7 +149,7 @@ class TgiBackend:
         try:
             # Before TGI 2, and in LoRAX, the first has its older name.
             most = info["max_input_tokens"] if "max_input_tokens" in info else info["max_input_length"]
-            most, total, name = count(most), count(info["max_total_tokens"]), info.get("model_id")
+            most, total, name = token_count(most), token_count(info["max_total_tokens"]), info.get("model_id")
         except (ValueError, TypeError, KeyError):
             return None
         return ModelLimits(most, total, name if isinstance(name, str) else "") if most and total else None
@@ -156,10 +163,10 @@ class TgiBackend:
         return status == 200
 
     async def aclose(self) -> None:
-        """Nothing to let go of: each request has its own connection, closed with its stream."""
+        """There is nothing to close: each request has its own connection, closed with its stream."""
 
     def _explain(self, error: Exception, spoke: bool, prompt: str = "") -> GenerationError:
-        """The typed error for what the client raised; ``spoke`` says that text had come before."""
+        """The typed error for what the client raised; ``spoke`` if text came before."""
         server, name = self._server, type(error).__name__
         if isinstance(error, _Refused):
             return self._refusal(error, prompt)
@@ -191,7 +198,7 @@ class TgiBackend:
         if 300 <= response.status < 400:
             return server.redirected(response)
         try:
-            refusal = said(parse(refused.body))
+            refusal = error_text(parse_json(refused.body))
         except ValueError:
             refusal = ""
         what = server.status_line(response) + server.quote(refusal, prompt)
@@ -206,19 +213,19 @@ def _advice(refusal: str) -> str:
 
 
 def _done(event: Any, events: Any) -> Done:
-    """The end that the final event tells."""
+    """The end of the answer, from its final event."""
     if event.details is None:
         return Done()
     # The client drops `input_length`; the event as it came is still in its frame.
     raw = events.ag_frame.f_locals.get("json_payload") if events.ag_frame else None
     details = raw.get("details") if isinstance(raw, dict) else None
-    read = count(details.get("input_length")) if isinstance(details, dict) else None
+    read = token_count(details.get("input_length")) if isinstance(details, dict) else None
     ending = Ending.LENGTH if event.details.finish_reason == "length" else Ending.COMPLETE
-    return Done(ending, Usage(read, count(event.details.generated_tokens)))
+    return Done(ending, Usage(read, token_count(event.details.generated_tokens)))
 
 
 def _last(error: Exception) -> tuple[str, Done] | None:
-    """Text and end of a final event that the client would not take, for a count in it that is none; else None."""
+    """Text and end of a final event that the client rejected because of an invalid count; else None."""
     seen = _frame(error).get("json_payload") if isinstance(error, KeyError) else None
     token, details = (seen.get("token"), seen.get("details")) if isinstance(seen, dict) else (None, None)
     if not (isinstance(token, dict) and isinstance(details, dict)):
@@ -227,7 +234,7 @@ def _last(error: Exception) -> tuple[str, Done] | None:
     if not (isinstance(reason, str) and reason in _ENDINGS):
         return None
     text = token.get("text")
-    usage = Usage(count(details.get("input_length")), count(details.get("generated_tokens")))
+    usage = Usage(token_count(details.get("input_length")), token_count(details.get("generated_tokens")))
     return text if isinstance(text, str) and not token.get("special") else "", Done(_ENDINGS[reason], usage)
 
 
@@ -235,7 +242,7 @@ _ENDINGS = {"length": Ending.LENGTH, "eos_token": Ending.COMPLETE, "stop_sequenc
 
 
 def _frame(error: Exception) -> dict[str, Any]:
-    """What the client had in hand when it raised."""
+    """The client's local variables when it raised."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_globals.get("__name__") == "text_generation.client":
             return frame.f_locals
@@ -247,6 +254,6 @@ def _listened(error: Exception) -> bool:
 
 
 def _seen(error: Exception) -> str:
-    """What the client read last."""
+    """A description of what the client read last."""
     seen = _frame(error)
-    return described(seen["json_payload"]) if isinstance(error, KeyError) and "json_payload" in seen else "something"
+    return describe(seen["json_payload"]) if isinstance(error, KeyError) and "json_payload" in seen else "something"

@@ -17,7 +17,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from bots.cli import cli, main
-from bots.console.usage import PANELS, flowing
+from bots.console.usage import PANELS, as_paragraphs
 from tests.journeys.process import environment
 from tests.needs import BASH
 
@@ -51,7 +51,7 @@ def params(path: tuple[str, ...]) -> list[Any]:
 @pytest.mark.parametrize("path", ALL, ids=" ".join)
 def test_help_explains_every_word_and_breaks_none(path: tuple[str, ...]) -> None:
     """At any width: no Python types, nothing cut off, and each sentence is there, word for word."""
-    wanted = [flowing(ALL[path].help) or "", *(parameter.help for parameter in params(path))]
+    wanted = [as_paragraphs(ALL[path].help) or "", *(parameter.help for parameter in params(path))]
     names = [name for parameter in params(path) for name in parameter.opts if name.startswith("-")]
     for columns in (60, 80, 100, 200):
         said = shown(path, columns)

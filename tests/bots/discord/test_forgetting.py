@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import redis.asyncio
 
-from bots.discord import house, state
+from bots.discord import cleanup, store
 from bots.discord.buttons import identity
 from bots.discord.events import Place
 from bots.discord.keys import discord_key
@@ -99,14 +99,14 @@ async def test_an_archived_thread_is_not_forgotten(
     thread, keys = await everywhere(memory, discord)
     discord.archive(thread)
     looked: list[str] = []
-    look_at = house.House._look_at
+    look_at = cleanup.Cleanup._look_at
 
-    async def noted(self: house.House, place: Place, memory: RedisMemory) -> None:
+    async def noted(self: cleanup.Cleanup, place: Place, memory: RedisMemory) -> None:
         discord.fail("GET /channels/:id", 403, 50001) if looked else None
         await look_at(self, place, memory)
         looked.append(place.id)
 
-    monkeypatch.setattr(house.House, "_look_at", noted)
+    monkeypatch.setattr(cleanup.Cleanup, "_look_at", noted)
     async with listening(discord, client):
         await wait_until(lambda: len(looked) == 2)
     assert set(looked) == {thread.id}
@@ -159,7 +159,7 @@ async def test_a_server_that_was_left_while_we_were_away_is_forgotten_in_time(
 
 async def test_many_deletions_in_one_archived_thread_are_looked_for_once(client: redis.asyncio.Redis) -> None:
     """To look for a thread is to look through all keys."""
-    memory, known = RedisMemory(client, retention=1000), state.DiscordState(client)
+    memory, known = RedisMemory(client, retention=1000), store.DiscordStore(client)
     key = replace(CHANNEL, thread="77")
     await remember(memory, key, "q")
     assert list(await known.threads(GUILD, "77")) == [key]

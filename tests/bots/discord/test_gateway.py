@@ -42,14 +42,14 @@ async def test_what_is_said_during_an_outage_is_answered(discord: DiscordDouble,
         await wait_until(lambda: ear.gateway.caught_up)
         await go_away(discord)
         await wait_until(lambda: not ear.platform.connected)
-        before = await ear.state.alive()
+        before = await ear.store.last_heard()
         missed = discord.mention("are you there?")
         await ear.gateway.catch_up()
-        assert await ear.state.alive() == before
+        assert await ear.store.last_heard() == before
         discord.gateway.refuse_handshakes = 0
         await wait_until(lambda: ear.turn(missed))
         await wait_until(lambda: ear.gateway.caught_up)
-        assert await ear.state.alive() > before
+        assert await ear.store.last_heard() > before
 
 
 async def test_nobody_else_says_that_we_heard_everything(discord: DiscordDouble, client: redis.asyncio.Redis) -> None:
@@ -59,7 +59,7 @@ async def test_nobody_else_says_that_we_heard_everything(discord: DiscordDouble,
         await go_away(discord)
         await wait_until(lambda: not ear.platform.connected)
         missed = discord.mention("are you there?")
-        await ear.state.beat()
+        await ear.store.note_heard()
         discord.gateway.refuse_handshakes = 0
         await wait_until(lambda: ear.turn(missed))
 
@@ -70,15 +70,15 @@ async def test_what_was_missed_is_looked_for_before_anything_is_noted(
     """Else somebody who is killed while they look would never find it."""
     async with listening(discord, client) as ear:
         await wait_until(lambda: ear.gateway.caught_up)
-    before, missed = await ear.state.alive(), discord.mention("are you there?")
+    before, missed = await ear.store.last_heard(), discord.mention("are you there?")
     discord.slow("GET /channels/:id/messages", 1.0, times=1)
     async with listening(discord, client) as ear:
         await wait_until(lambda: ear.platform.connected)
         assert not ear.gateway.caught_up
-        assert await ear.state.alive() == before
+        assert await ear.store.last_heard() == before
         await wait_until(lambda: ear.gateway.caught_up)
         assert await ear.turn(missed)
-        assert await ear.state.alive() > before
+        assert await ear.store.last_heard() > before
 
 
 async def test_a_resumed_connection_hears_again(discord: DiscordDouble, client: redis.asyncio.Redis) -> None:
@@ -119,8 +119,8 @@ async def test_a_server_that_is_there_again_is_not_forgotten(
     """However we came back: nobody tells us of it who did it while we were away."""
     async with listening(discord, client) as ear:
         await wait_until(lambda: ear.gateway.caught_up)
-        await ear.state.part(GUILD, 0)
-        await ear.state.part(OTHER, 0)
+        await ear.store.part(GUILD, 0)
+        await ear.store.part(OTHER, 0)
     for guild in (GUILD, OTHER):
         key = ConversationKey("discord", guild, GENERAL)
         said = Message(Role.USER, "hello", id="q")

@@ -55,7 +55,7 @@ async def test_a_wrong_token_is_one_line_and_a_remedy(discord: DiscordDouble, tm
     """And no traceback."""
     code, _, err = await parley(tmp_path, discord, "discord", "invite", DISCORD_TOKEN="wrong")
     assert code == 2
-    assert "does not accept" in err
+    assert "rejects" in err
     assert "Reset Token" in err
     assert "Traceback" not in err
 

@@ -7,8 +7,11 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from bots.discord.editor import LIMITS
+from bots.discord.events import QUOTED, keep_quote, with_context
 from bots.discord.text import cut, readable, shown, shown_units, units, without_mention
-from core.markdown.healing import fences_balanced, heal, split
+from core.markdown.fences import fences_balanced
+from core.markdown.healing import heal
+from core.markdown.splitting import split
 from tests.core.markdown.test_links import PIECES, fetches, flat, links
 from tests.examples import examples
 
@@ -96,3 +99,13 @@ def test_more_text_never_measures_less(text: str, at: int) -> None:
     """On that, a part that was posted stays as it is while the answer grows."""
     assert shown_units(text[:at]) <= shown_units(text)
     assert shown_units(text) >= units(shown(text))
+
+
+@given(st.text(), st.text(min_size=1), st.text(), st.text(), st.text())
+def test_a_quote_is_kept_whatever_it_says(before: str, quote: str, by: str, now: str, files: str) -> None:
+    """An edit that does not tell it changes what was typed; of a text without a quote there is none to keep."""
+    context = {"quote": quote, "quote_by": by}
+    old = with_context(before, {**context, "files": files})
+    assert keep_quote(with_context(now, {"files": files}), old) == with_context(now, {**context, "files": files})
+    if not before.startswith(QUOTED):
+        assert keep_quote(now, before) == now

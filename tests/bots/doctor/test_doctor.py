@@ -412,7 +412,7 @@ async def test_an_env_file_that_is_no_text_is_left_out(tmp_path: Path, redis_url
 def here(in_slack: Settings, tgi: TgiDouble, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Slack and a model in the settings of this process, and deadlines that a test can wait for."""
     for module in (bots.findings, bots.slack.checks):
-        monkeypatch.setattr(module, "DEADLINE", 0.3)
+        monkeypatch.setattr(module, "CHECK_TIMEOUT", 0.3)
     for name in [name for name in os.environ if name.startswith(("SLACK_", "MODEL_", "HF_", "REDIS_"))]:
         monkeypatch.delenv(name)
     for name, value in (in_slack | {"MODEL_API": "tgi", "MODEL_URL": tgi.url, "MODEL_API_KEY": KEY}).items():

@@ -16,7 +16,7 @@ from bots.health.health import Finding, Health, model_probe, redis_probe
 from bots.health.http import serve_health
 from core import metrics
 from core.errors import SettingsError, StorageError
-from core.metrics.meters import apart
+from core.metrics.meters import isolated_values
 from core.models.backends.demo import DemoBackend
 from core.models.backends.tgi import TgiBackend
 from core.models.models import Model, Models, fixed_template, single_model
@@ -81,9 +81,9 @@ async def test_a_process_that_starts_is_alive_and_not_ready() -> None:
 
 async def test_a_loop_that_does_nothing_is_stuck() -> None:
     """A restart would help; while it does not have to go on, nobody asks for it."""
-    health, last = Health(silent=30), time.monotonic() - 29
+    health, last = Health(stuck_after=30), time.monotonic() - 29
     async with visited(health) as visitor:
-        with health.progressing("claims", lambda: last):
+        with health.watch_loop("claims", lambda: last):
             assert (await visitor.look("/livez"))[0] == 200
             last -= 5
             assert (await visitor.look("/livez"))[0] == 503
@@ -93,7 +93,7 @@ async def test_a_loop_that_does_nothing_is_stuck() -> None:
 
 async def test_an_event_loop_that_was_blocked_says_so() -> None:
     """As long as it is late; then it is well again."""
-    health = Health(lag=0.2)
+    health = Health(max_lag=0.2)
     async with visited(health) as visitor:
         assert (await visitor.look("/livez"))[0] == 200
         time.sleep(0.8)  # noqa: ASYNC251 - this is what must not happen
@@ -107,7 +107,7 @@ async def test_an_event_loop_that_was_blocked_says_so() -> None:
 
 async def test_a_redis_that_is_away_makes_it_not_ready(health: Health, client: redis.asyncio.Redis) -> None:
     """And alive: a restart would not help."""
-    health.probe("redis", redis_probe(client))
+    health.add_probe("redis", redis_probe(client))
     async with visited(health) as visitor:
         assert (await visitor.look("/readyz"))[0] == 200
         assert 0 < await client.ttl("{parley}:probe") <= 60
@@ -117,7 +117,7 @@ async def test_a_redis_that_is_away_makes_it_not_ready(health: Health, client: r
 
     health = Health()
     health.started()
-    health.probe("redis", away)
+    health.add_probe("redis", away)
     async with visited(health) as visitor:
         status, body = await visitor.look("/readyz")
         assert (status, body["status"]) == (503, "failed")
@@ -128,7 +128,7 @@ async def test_a_redis_that_is_away_makes_it_not_ready(health: Health, client: r
 
 async def test_a_model_that_is_away_is_no_reason_to_send_people_away(health: Health) -> None:
     """They are told, and can try again."""
-    health.probe("model", model_probe(single_model(TgiBackend("http://127.0.0.1:1"), open_template("falcon"))))
+    health.add_probe("model", model_probe(single_model(TgiBackend("http://127.0.0.1:1"), open_template("falcon"))))
     async with visited(health) as visitor:
         status, body = await visitor.look("/readyz")
         assert (status, body["status"]) == (200, "degraded")
@@ -139,8 +139,8 @@ async def test_a_model_that_is_away_is_no_reason_to_send_people_away(health: Hea
 async def test_one_platform_that_is_connected_is_enough(health: Health) -> None:
     """Two of two away are not; a worker has none, and needs none."""
     slack, discord = Line(), Line()
-    health.serves("slack", slack)
-    health.serves("discord", discord)
+    health.add_platform("slack", slack)
+    health.add_platform("discord", discord)
     async with visited(health) as visitor:
         assert (await visitor.look("/readyz"))[0] == 200
         slack.connected = False
@@ -160,7 +160,7 @@ async def test_many_who_ask_at_once_cost_one_look(health: Health) -> None:
         looks += 1
         return Finding("redis", "ok")
 
-    health.probe("redis", look)
+    health.add_probe("redis", look)
     async with visited(health) as visitor:
         answers = await asyncio.gather(*(visitor.look("/readyz") for _ in range(20)))
         assert {status for status, _ in answers} == {200}
@@ -170,7 +170,7 @@ async def test_many_who_ask_at_once_cost_one_look(health: Health) -> None:
 async def test_the_page_of_metrics_is_up_to_date(health: Health) -> None:
     """Gauges are measured when somebody looks; one that cannot be measured takes no other with it."""
     line = Line()
-    health.serves("slack", line)
+    health.add_platform("slack", line)
 
     async def count() -> None:
         metrics.LEASES_HELD.set(4)
@@ -178,9 +178,9 @@ async def test_the_page_of_metrics_is_up_to_date(health: Health) -> None:
     async def fail() -> None:
         raise StorageError("Redis is away")
 
-    health.gauge(fail)
-    health.gauge(count)
-    with apart():
+    health.add_gauge(fail)
+    health.add_gauge(count)
+    with isolated_values():
         async with visited(health) as visitor:
             status, page = await visitor.look("/metrics")
             assert status == 200

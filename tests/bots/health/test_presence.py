@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
-from bots.health.presence import TTL, connections, telling
+from bots.health.presence import TTL, connections, publishing_status
 from core.store.keys import Keys
 from tests.waiting import wait_until
 
@@ -26,8 +26,8 @@ async def test_it_is_told_while_it_stands(client: Redis) -> None:
     async def found(**expected: tuple[int, int]) -> bool:
         return await connections(client) == expected
 
-    async with telling(client, "one", {"slack": here, "web": here}):
-        async with telling(client, "two", {"slack": there}):
+    async with publishing_status(client, "one", {"slack": here, "web": here}):
+        async with publishing_status(client, "two", {"slack": there}):
             await wait_until(lambda: found(slack=(2, 0), web=(1, 0)), description="both")
             there.connected = False
             await wait_until(lambda: found(slack=(1, 1), web=(1, 0)), description="the cut")
@@ -45,5 +45,5 @@ async def test_the_dead_are_not_believed(client: Redis) -> None:
 
 async def test_who_listens_nowhere_says_nothing(client: Redis) -> None:
     """A worker."""
-    async with telling(client, "one", {}):
+    async with publishing_status(client, "one", {}):
         assert await connections(client) == {}

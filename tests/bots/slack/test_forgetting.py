@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 import redis.asyncio
 
-import bots.slack.house as house_module
-from bots.slack.house import House
+import bots.slack.cleanup as cleanup_module
+from bots.slack.cleanup import Cleanup
 from bots.slack.platform import open_client, open_slack
 from bots.slack.settings import SlackSettings
 from bots.stopping import Stopping
@@ -70,13 +70,13 @@ class Ear:
             await budgets.aclose()
 
     @asynccontextmanager
-    async def house(self) -> AsyncIterator[House]:
+    async def house(self) -> AsyncIterator[Cleanup]:
         """Somebody who cleans up, without any grace."""
         settings = load_settings(
             SlackSettings, _env_file=None, slack_bot_token=self.slack.bot_token, slack_api_url=self.slack.url
         )
         async with aiohttp.ClientSession() as session:
-            yield House(open_client(settings, session), "T0TEAM", self.client, self.memory, grace=0)
+            yield Cleanup(open_client(settings, session), "T0TEAM", self.client, self.memory, grace=0)
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ async def test_what_we_may_not_look_at_may_be_there(ear: Ear) -> None:
 
 async def test_more_channels_than_one_page_are_ours(ear: Ear, monkeypatch: pytest.MonkeyPatch) -> None:
     """Slack gives them a page at a time."""
-    monkeypatch.setattr(house_module, "PAGE", 1)
+    monkeypatch.setattr(cleanup_module, "PAGE", 1)
     async with ear.house() as house:
         await house.clean()
     assert len(ear.slack.calls_of("users.conversations")) > 1

@@ -313,7 +313,7 @@ async def test_an_answer_that_is_tried_again_where_the_first_cannot_be_edited(sl
     assert "Retry" in [button.label for button in first.buttons]
     desk.model.answer = ANSWER
     slack.fail("chat.update", "edit_window_closed", None)
-    assert await desk.queue.retry(turn.key, turn.id, MessageRef(GENERAL, first.ts))
+    assert (await desk.queue.retry(turn.key, turn.id, MessageRef(GENERAL, first.ts), "U1")).accepted
     await wait_until(lambda: first.deleted)
     assert words(slack) == ANSWER
     assert live(slack) == []

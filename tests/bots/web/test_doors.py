@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from bots.web.attempts import FREE_TRIES, LONGEST_QUEUE_SECONDS, MOST_ADDRESSES, LoginAttempts
-from bots.web.server import Door, leads_elsewhere
+from bots.web.server import RequestGuard, leads_elsewhere
 
 HOST = "parley.example"
 
@@ -35,8 +35,8 @@ async def redirect(request: Request) -> Response:
 def visitor() -> httpx.AsyncClient:
     """Somebody at the door of a page with a password."""
     routes = [Route("/login", log_in, methods=["POST"]), Route("/logout", log_out), Route("/redirect", redirect)]
-    door = Door(Starlette(routes=routes), local=False, cookie=True, password=True)
-    return httpx.AsyncClient(transport=httpx.ASGITransport(door), base_url=f"http://{HOST}")
+    guard = RequestGuard(Starlette(routes=routes), local=False, cookie=True, password=True)
+    return httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url=f"http://{HOST}")
 
 
 @pytest.mark.parametrize(

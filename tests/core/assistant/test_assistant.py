@@ -16,7 +16,7 @@ from core.models.generation import Deadlines
 from core.models.models import single_model
 from core.prompts import open_template
 from core.types import Author, ConversationKey, Ending, Message, ModelLimits, Outcome, Role, Turn
-from tests.core.delivery.test_delivery import Platform, pace
+from tests.core.delivery.platform import Platform, pace
 from tests.doubles.tgi import TgiDouble
 from tests.waiting import wait_until
 

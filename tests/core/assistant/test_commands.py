@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.assistant import commands
-from core.assistant.commands import Confirmation, Said, find, is_forget, is_settings, is_stop
+from core.assistant.commands import CommandReply, Confirmation, find, is_forget, is_settings, is_stop
 from core.assistant.guesses import COMMANDS, MOST_WORDS
 from core.errors import ModelUnauthorized, ModelUnavailable, ParleyError, PromptTooLong, StorageError
 from core.memory.choices import Choices
@@ -42,7 +42,7 @@ async def say(
     venue: Venue = CHANNEL_VENUE,
     policy: Policy | None = None,
     key: ConversationKey = CHANNEL,
-) -> Said:
+) -> CommandReply:
     """What Parley says to a command."""
     command = find(text)
     assert command, text

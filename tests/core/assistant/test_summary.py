@@ -31,7 +31,7 @@ from core.types import (
     Streamed,
     Turn,
 )
-from tests.core.delivery.test_delivery import Platform, pace
+from tests.core.delivery.platform import Platform, pace
 from tests.waiting import wait_until
 
 CHANNEL = ConversationKey("slack", "T1", "C1")

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from core.markdown.healing import heal
-from core.markdown.links import plain_links
+from core.markdown.links import safe_links
 from tests.examples import examples
 
 # Words without anything that Markdown, HTML or an address is made of.
@@ -42,7 +42,7 @@ traps = st.lists(st.sampled_from(PIECES), max_size=20).map("".join)
 )
 def test_what_would_be_fetched_is_only_named(text: str, plain: str) -> None:
     """Images become links, and HTML becomes text."""
-    assert plain_links(text) == plain
+    assert safe_links(text) == plain
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_what_would_be_fetched_is_only_named(text: str, plain: str) -> None:
 )
 def test_a_label_that_lies_gives_way_to_the_target(text: str, plain: str) -> None:
     """However the address in it is written."""
-    assert plain_links(text) == plain
+    assert safe_links(text) == plain
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_label_that_lies_gives_way_to_the_target(text: str, plain: str) -> Non
 )
 def test_honest_links_are_left_alone(text: str) -> None:
     """So is everything that only looks a little like one."""
-    assert plain_links(text) == text
+    assert safe_links(text) == text
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_honest_links_are_left_alone(text: str) -> None:
 )
 def test_code_is_left_alone(code: str) -> None:
     """What people want to copy stays as it was written."""
-    assert plain_links(code) == code
+    assert safe_links(code) == code
 
 
 @pytest.mark.parametrize(
@@ -137,20 +137,20 @@ def test_code_is_left_alone(code: str) -> None:
 )
 def test_what_only_looks_like_code_hides_nothing(text: str) -> None:
     """In doubt it is no code."""
-    assert "![" not in plain_links(text)
+    assert "![" not in safe_links(text)
 
 
 @given(words)
 def test_ordinary_text_is_unchanged(text: str) -> None:
     """There is nothing in it to be plain about."""
-    assert plain_links(text) == text
+    assert safe_links(text) == text
 
 
 @examples(200)
 @given(traps)
 def test_a_whole_parser_finds_nothing_to_fetch_and_no_lie(text: str) -> None:
     """Whatever is nested in whatever, even for a reader that passes HTML on."""
-    plain = plain_links(text)
+    plain = safe_links(text)
     parsed = MarkdownIt("commonmark", {"html": True}).enable("table").parse(plain)
     assert not [token for token in flat(parsed) if fetches(token)]
     assert not [label for label, target in links(parsed) if "://" in label and not target.startswith(label)]
@@ -161,7 +161,7 @@ def test_a_whole_parser_finds_nothing_to_fetch_and_no_lie(text: str) -> None:
 def test_a_preview_is_as_strict_as_the_end(text: str, data: st.DataObject) -> None:
     """Wherever the answer has got to, its healed beginning fetches nothing and holds no lie."""
     beginning = text[: data.draw(st.integers(0, len(text)))]
-    parsed = MarkdownIt("commonmark", {"html": True}).enable("table").parse(plain_links(heal(beginning)))
+    parsed = MarkdownIt("commonmark", {"html": True}).enable("table").parse(safe_links(heal(beginning)))
     assert not [token for token in flat(parsed) if fetches(token)]
     assert not [label for label, target in links(parsed) if "://" in label and not target.startswith(label)]
 
@@ -170,8 +170,8 @@ def test_a_preview_is_as_strict_as_the_end(text: str, data: st.DataObject) -> No
 @given(traps)
 def test_plain_text_stays_as_it_is_and_grows_no_longer(text: str) -> None:
     """Once is enough, and a part that fitted into a message still does."""
-    plain = plain_links(text)
-    assert plain_links(plain) == plain
+    plain = safe_links(text)
+    assert safe_links(plain) == plain
     assert len(plain) <= len(text)
 
 

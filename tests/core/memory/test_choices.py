@@ -17,7 +17,7 @@ from core.models.generation import Deadlines
 from core.models.models import Model, Models, fixed_template
 from core.prompts import open_template
 from core.types import Author, ConversationKey, ConversationSettings, Message, ModelLimits, Role, Turn
-from tests.core.delivery.test_delivery import Platform, pace
+from tests.core.delivery.platform import Platform, pace
 from tests.core.models.asking import Says
 
 CHANNEL = ConversationKey("slack", "T1", "C1")

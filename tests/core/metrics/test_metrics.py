@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bots.health.exposition import write_page
 from core import metrics
-from core.metrics.meters import apart
+from core.metrics.meters import isolated_values
 
 
 def page(accept: str = "") -> dict[str, float]:
@@ -32,18 +32,18 @@ def test_every_meter_has_a_name_of_ours_and_says_what_it_is() -> None:
     assert len(names) == len(set(names))
     for meter in metrics.METERS:
         assert re.fullmatch(r"parley_[a-z_]+", meter.name)
-        assert meter.says.endswith(".")
+        assert meter.help.endswith(".")
         assert (type(meter).__name__ == "Counter") is meter.name.endswith("_total")
 
 
 def test_the_page_shows_what_happened() -> None:
     """Counters without labels are there before anything happened; gauges that are not known are not."""
-    with apart():
+    with isolated_values():
         metrics.EDITS.add(platform="slack", result="ok")
         metrics.EDITS.add(2, platform="slack", result="ok")
         metrics.QUEUE_DEPTH.set(3)
         metrics.DEAD_LETTERS.set(1)
-        metrics.DEAD_LETTERS.forget()
+        metrics.DEAD_LETTERS.clear()
         for seconds in (0.02, 0.1, 1000):
             metrics.TURN_DURATION.observe(seconds, outcome="complete")
         shown = page()
@@ -74,7 +74,7 @@ async def test_what_is_measured_apart_is_seen_only_there() -> None:
         metrics.TAKEOVERS.add()
 
     before = metrics.TAKEOVERS.value()
-    with apart():
+    with isolated_values():
         await asyncio.create_task(elsewhere())
         assert metrics.TAKEOVERS.value() == 1
     assert metrics.TAKEOVERS.value() == before
@@ -82,13 +82,13 @@ async def test_what_is_measured_apart_is_seen_only_there() -> None:
 
 def test_a_wrong_label_is_refused() -> None:
     """A series that nobody knows is worse than a loud mistake."""
-    with apart(), pytest.raises(ValueError, match="parley_edits_total has the labels"):
+    with isolated_values(), pytest.raises(ValueError, match="parley_edits_total has the labels"):
         metrics.EDITS.add(user="U1")
 
 
 def test_a_failure_is_not_timed() -> None:
     """How long it took to fail says nothing about how long it takes."""
-    with apart():
+    with isolated_values():
         with metrics.INGRESS_ACK.time(platform="slack"):
             pass
         with pytest.raises(OSError, match="away"), metrics.INGRESS_ACK.time(platform="slack"):

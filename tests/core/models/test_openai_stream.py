@@ -18,7 +18,7 @@ from core.models.backends.openai_stream import (
     EventParser,
     StrangeEvent,
 )
-from core.models.backends.untrusted import Halves, TooLarge, count, described, parse, said
+from core.models.backends.untrusted import SurrogateJoiner, TooLarge, describe, error_text, parse_json, token_count
 from core.types import Delta, Streamed, Thinking, Usage
 from tests.examples import examples
 
@@ -166,7 +166,7 @@ def test_an_error_is_noticed_in_any_shape(event: Any) -> None:
     """And what it says is found."""
     with pytest.raises(AnswerFault) as raised:
         AnswerReader().take(event)
-    assert "CUDA error" in said(raised.value.error)
+    assert "CUDA error" in error_text(raised.value.error)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ NUMBERS = [
 @pytest.mark.parametrize(("value", "counted"), NUMBERS)
 def test_a_count_is_a_count_or_nothing(value: Any, counted: int | None) -> None:
     """Whatever a server says."""
-    assert count(value) == counted
+    assert token_count(value) == counted
     reader = AnswerReader()
     reader.take({"choices": [], "usage": {"prompt_tokens": value, "completion_tokens": value}})
     assert reader.usage == Usage(counted, counted)
@@ -243,14 +243,14 @@ def test_json_that_is_nested_too_deep_is_no_json() -> None:
     """Nor is one with a number of a million digits."""
     for data in (b"[" * 100_000, b'{"a":' * 100_000, b"1" * 1_000_000, b"\xff", b""):
         with pytest.raises(ValueError, match=r".*"):
-            parse(data)
+            parse_json(data)
 
 
 @given(st.text(alphabet=st.characters(categories=None), max_size=20), st.lists(st.integers(0, 20), max_size=5))
 def test_halves_are_joined_wherever_they_are_cut(text: str, places: list[int]) -> None:
     """What comes out can be stored, and is the same in any pieces."""
     edges = sorted({0, len(text), *(place % (len(text) + 1) for place in places)})
-    halves = Halves()
+    halves = SurrogateJoiner()
     joined = "".join([*(halves.feed(text[a:b]) for a, b in pairwise(edges)), halves.flush()])
     joined.encode()
     assert joined == text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
@@ -298,9 +298,9 @@ def test_no_event_is_more_than_a_typed_error(found: list[Any]) -> None:
                 assert isinstance(item, (Delta, Thinking))
                 item.text.encode()
         except AnswerFault as fault:
-            said(fault.error).encode("utf-8", "replace")
+            error_text(fault.error).encode("utf-8", "replace")
         except ValueError:
             pass
-        described(event)
+        describe(event)
     for number in (reader.usage.prompt_tokens, reader.usage.completion_tokens):
         assert number is None or 0 <= number < 2**53

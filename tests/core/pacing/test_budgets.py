@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
+from core.pacing.connection import budget_script
 from core.pacing.shared import DROP_UNUSED_AFTER, RESERVATION_LIFE, CallBudgets
 from core.store.connection import connect
 from core.store.keys import Keys
-from core.store.scripts import source
 from tests.core.company import NAME, OPERATIONS, Clock, Company, Process, live
 from tests.examples import examples
 from tests.waiting import UNHURRIED
@@ -181,10 +181,10 @@ async def test_a_clock_that_jumps_is_not_believed(client: Redis) -> None:
 
 async def test_a_call_that_is_sent_twice_or_late_costs_nothing(client: Redis) -> None:
     """The client sends it again when a connection breaks; one that it gave up may still come, after a newer one."""
-    ask = client.register_script(source("core/pacing/budget"))
+    ask = budget_script(client)
 
-    def request(number: int, made: int, reserved: int, *waiting: int) -> list[str]:
-        told = {
+    def request(number: int, made: int, reserved: int, *waiting: int) -> dict[str, object]:
+        told: dict[str, object] = {
             "capacity": 5,
             "per_second": 0.001,
             "window": 0,
@@ -195,10 +195,10 @@ async def test_a_call_that_is_sent_twice_or_late_costs_nothing(client: Redis) ->
         }
         told |= {"free": 5, "reserved": reserved, "passed": -1, "refused": 0, "life": 40_000, "poll": 1000}
         told |= {"time": 1_000_000, "spares": [1], "waiters": [(0, reserve) for reserve in waiting]}
-        return ["me", json.dumps(told)]
+        return told
 
-    async def granted(request: list[str]) -> tuple[int, int]:
-        answer = json.loads(await ask([Keys.budget(NAME)], request))
+    async def granted(request: dict[str, object]) -> tuple[int, int]:
+        answer = json.loads(await ask(key=Keys.budget(NAME), name="me", request=request))
         return answer.get("served", 0), answer.get("granted", 0)
 
     async def left() -> tuple[str, str]:

@@ -137,17 +137,17 @@ def test_an_answer_that_quotes_guarded_text_shows_it_without_marks(text: str, da
 
 
 @pytest.mark.parametrize(
-    ("code", "controls"),
+    ("code", "control_tokens"),
     [
         ("services:\n  web:\n    user: root\n    system: true\n", ()),
         ("[INST] and <s> and <|im_start|>user\n", ("<|im_start|>",)),
         ("{user: 1}\nassistant : x\nHuman\uff1a y", ()),
     ],
 )
-def test_code_that_a_model_repeats_can_be_copied(code: str, controls: tuple[str, ...]) -> None:
+def test_code_that_a_model_repeats_can_be_copied(code: str, control_tokens: tuple[str, ...]) -> None:
     """Byte for byte as the person wrote it, letter by letter as well."""
-    assert guard(code, controls) != code
-    assert quoted([guard(code, controls)]) == quoted(list(guard(code, controls))) == code
+    assert guard(code, control_tokens) != code
+    assert quoted([guard(code, control_tokens)]) == quoted(list(guard(code, control_tokens))) == code
 
 
 def test_other_zero_width_spaces_of_an_answer_stay() -> None:

@@ -82,7 +82,7 @@ def test_a_server_can_take_the_stops(name: str) -> None:
     """Four at the most, and each ends a turn."""
     prompt = TEMPLATES[name].render(PromptWindow("", TALK))
     assert 1 <= len(prompt.stops) <= 4
-    assert set(prompt.stops) <= set(prompt.controls)
+    assert set(prompt.stops) <= set(prompt.control_tokens)
 
 
 def test_a_chat_is_in_turns_with_one_system_prompt() -> None:
@@ -94,7 +94,9 @@ def test_a_chat_is_in_turns_with_one_system_prompt() -> None:
 
 # Forgery.
 
-SPELLINGS = sorted({control for name in FAMILIES for control in (*FAMILIES[name].stops, *FAMILIES[name].controls)})
+SPELLINGS = sorted(
+    {control for name in FAMILIES for control in (*FAMILIES[name].stops, *FAMILIES[name].control_tokens)}
+)
 PIECES = (
     *SPELLINGS,
     *(control.swapcase() for control in SPELLINGS),
@@ -117,12 +119,12 @@ PIECES = (
 words = st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join)
 
 
-def counted(text: str, controls: tuple[str, ...]) -> dict[str, int]:
+def counted(text: str, control_tokens: tuple[str, ...]) -> dict[str, int]:
     """How often each control string stands in a text, for a reader who normalises and passes over what is unseen."""
     plain = unicodedata.normalize("NFKC", text)
     plain = "".join(c for c in plain if c not in "\u200d\u00ad\u2060").casefold()
     lines = {f"{role}:": sum(line.startswith(f"{role}:") for line in plain.splitlines()) for role in ("user", "system")}
-    return {control: plain.count(control.casefold()) for control in controls if control.strip()} | lines
+    return {control: plain.count(control.casefold()) for control in control_tokens if control.strip()} | lines
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -141,11 +143,11 @@ def test_nobody_can_forge_the_templates_own_words(name: str, said: str, answer: 
             Message(Role.USER, said, author=Author("U2", called)),
         )
         written = TEMPLATES[name].render(PromptWindow(system, talk))
-        return written.text(), written.controls
+        return written.text(), written.control_tokens
 
-    text, controls = prompt(system, called, said, answer)
+    text, control_tokens = prompt(system, called, said, answer)
     plain, _ = prompt(system and "x", "x", "x", "x")
-    assert counted(text, controls) == counted(plain, controls)
+    assert counted(text, control_tokens) == counted(plain, control_tokens)
     assert GUARD_MARK not in plain
 
 
@@ -162,7 +164,7 @@ def test_a_template_is_read_from_a_model_as_it_is_downloaded(tmp_path: Path) -> 
     expected = FamilyTemplate(FAMILIES["chatml"]).render(window).text()
     prompt = open_template(str(path)).render(window)
     assert (prompt.text(), prompt.stops) == (expected, ("<|im_end|>",))
-    assert "<|tool|>" in prompt.controls
+    assert "<|tool|>" in prompt.control_tokens
     several = [{"name": "rag", "template": "no"}, {"name": "default", "template": config["chat_template"]}]
     path.write_text(json.dumps(config | {"chat_template": several}), encoding="utf-8")
     assert open_template(str(tmp_path)).render(window).text() == expected

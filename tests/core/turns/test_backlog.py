@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from core import metrics
 from core.errors import StorageError
 from core.memory.conversations import RedisMemory
-from core.metrics.meters import apart
+from core.metrics.meters import isolated_values
 from core.store.keys import Keys
 from core.turns.backlog import measure_backlog
 from core.turns.queue import RedisTurnQueue
@@ -29,7 +29,7 @@ def turn(lane: str, number: int, *, age: float = 0.0) -> Turn:
 async def test_what_waits_and_how_long(client: redis.asyncio.Redis) -> None:
     """What is being answered does not wait; what nobody has taken is what an age is asked of."""
     queue = RedisTurnQueue(client, RedisMemory(client, retention=60), platforms=["slack"], lease=60)
-    with apart():
+    with isolated_values():
         await measure_backlog(client, ["slack", "discord"])
         assert (metrics.QUEUE_DEPTH.value(), metrics.QUEUE_OLDEST_AGE.value()) == (0, 0)
         for lane, number, age in (("A", 1, 500), ("A", 2, 400), ("B", 1, 90)):
@@ -50,7 +50,7 @@ async def test_what_waits_and_how_long(client: redis.asyncio.Redis) -> None:
 async def test_an_answer_whose_worker_died_waits_again(client: redis.asyncio.Redis) -> None:
     """As soon as its lease is over, although nobody has noticed."""
     queue = RedisTurnQueue(client, RedisMemory(client, retention=60), platforms=["slack"], lease=60)
-    with apart():
+    with isolated_values():
         await queue.submit(turn("A", 1, age=50))
         [job] = (await queue.claim(1, idle=False)).jobs
         await client.zadd(Keys.lanes("held", "slack"), {job.lane: 1}, xx=True)
@@ -62,7 +62,7 @@ async def test_an_answer_whose_worker_died_waits_again(client: redis.asyncio.Red
 async def test_what_cannot_be_counted_is_not_shown(tmp_path: Path) -> None:
     """An old number would say that all is well; the failure is counted."""
     nowhere = redis.asyncio.Redis(unix_socket_path=str(tmp_path / "redis.sock"), retry=Retry(NoBackoff(), 0))
-    with apart():
+    with isolated_values():
         metrics.QUEUE_DEPTH.set(7)
         with pytest.raises(StorageError):
             await measure_backlog(nowhere, ["slack"])

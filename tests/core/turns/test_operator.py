@@ -75,7 +75,7 @@ async def test_of_a_letter_that_cannot_be_read_it_is_known_whom_it_concerns(clie
     """So that a person can be forgotten there, too."""
     letters = ["no JSON of U1", '{"v":1,"at":1,"tries":0,"why":"so","key":"k","entry":"said by U1"}', "of U2"]
     await client.rpush(Keys.DEAD, *letters)
-    found = await Operator(client).letters()
+    found = await Operator(client).dead_letters()
     assert [letter.concerns("U1") for letter in found] == [True, True, False]
     assert len({letter.name for letter in found}) == 3
 
@@ -83,11 +83,11 @@ async def test_of_a_letter_that_cannot_be_read_it_is_known_whom_it_concerns(clie
 async def test_dead_letters_of_another_kind_are_none(client: redis.asyncio.Redis, queue: RedisTurnQueue) -> None:
     """The next turn that is given up is found there."""
     await client.set(Keys.DEAD, "x")
-    assert await Operator(client).letters() == []
+    assert await Operator(client).dead_letters() == []
     await queue.submit(turn("t1"))
     [job] = (await queue.claim(1, idle=True)).jobs
     await queue.commit(job, None, dead="as an example")
-    assert [letter.name for letter in await Operator(client).letters()] == ["t1"]
+    assert [letter.name for letter in await Operator(client).dead_letters()] == ["t1"]
 
 
 def test_a_turn_is_meant_by_its_id_its_tag_or_its_end() -> None:

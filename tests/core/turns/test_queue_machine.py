@@ -146,12 +146,12 @@ class QueueMachine(RuleBasedStateMachine):
                 self.spoiled.add(name)
 
     @rule(worker=WORKERS)
-    def bury(self, worker: int) -> None:
+    def move_to_dead_letters(self, worker: int) -> None:
         """A worker cannot commit something, whatever it tries."""
         for job in self.held[worker][:1]:
             self.held[worker].remove(job)
-            if self.do(self.queues[worker].bury(job, "it cannot be committed")):
-                assert not self.do(self.queues[worker].bury(job, "it cannot be committed"))
+            if self.do(self.queues[worker].move_to_dead_letters(job, "it cannot be committed")):
+                assert not self.do(self.queues[worker].move_to_dead_letters(job, "it cannot be committed"))
                 if job.turn.id not in self.ended[job.lane]:
                     self.ended[job.lane].append(job.turn.id)
             self.lost.append(job)
@@ -198,8 +198,8 @@ class QueueMachine(RuleBasedStateMachine):
     def press(self, key: ConversationKey, name: str) -> None:
         """Press a button, once too often."""
         kept = self.redis.hexists(Keys.retries(key), name)
-        assert self.do(self.queues[1].retry(key, name, MessageRef("C1", "1"))) == kept
-        assert not self.do(self.queues[2].retry(key, name, MessageRef("C1", "1")))
+        assert self.do(self.queues[1].retry(key, name, MessageRef("C1", "1"), "U1")).accepted == kept
+        assert not self.do(self.queues[2].retry(key, name, MessageRef("C1", "1"), "U1")).accepted
 
     def holds(self, job: Job) -> bool:
         """Whether nobody took a job away from who has it."""

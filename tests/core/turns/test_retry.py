@@ -10,11 +10,9 @@ import redis.asyncio
 from core.store.keys import Keys
 from core.turns.reply import WITHDRAWN
 from core.types import MessageRef
-from tests.core.turns.test_worker import CHANNEL, LONG, Office, Town, ask, office, tgi, town
+from tests.core.turns.office import CHANNEL, LONG, Office, Town, ask
 from tests.doubles.tgi import TgiDouble
 from tests.waiting import wait_until
-
-__all__ = ["office", "tgi", "town"]  # fixtures
 
 
 @pytest.fixture
@@ -34,7 +32,7 @@ async def answered(office: Office, town: Town, turn: str) -> None:
 async def press(office: Office, town: Town, turn: str) -> None:
     """Ask once more, and wait for the answer."""
     town.platforms[turn].outcome = None
-    assert await office.queue.retry(CHANNEL, turn, MessageRef("C1", "0"))
+    assert (await office.queue.retry(CHANNEL, turn, MessageRef("C1", "0"), "U1")).accepted
     await answered(office, town, turn)
 
 

@@ -2,133 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 
-import pytest
-import redis.asyncio
-from structlog.testing import capture_logs
-
-from bots.health.health import Health
-from core.assistant.assistant import AnswerSettings, Assistant
-from core.delivery.surface import Pace
-from core.errors import PlatformError, PlatformUnavailable, StorageFault
-from core.memory.conversations import Exchange, RedisMemory
-from core.metrics.meters import apart as metrics_apart
-from core.models.backends.tgi import TgiBackend
-from core.models.models import single_model
-from core.policy import Venue
-from core.prompts import open_template
-from core.turns.jobs import Job
-from core.turns.operator import Operator
-from core.turns.queue import FollowUp, RedisTurnQueue
+from core.turns.queue import RedisTurnQueue
 from core.turns.reply import STOPPED, WITHDRAWN
 from core.turns.worker import Worker
-from core.types import Author, ConversationKey, Ending, Message, MessageRef, ModelLimits, Role, Turn
-from tests.core.delivery.test_delivery import Platform, pace
+from core.types import ConversationKey, Ending, MessageRef, Role
+from tests.core.turns.office import CHANNEL, LONG, Office, Town, ask
 from tests.doubles.tgi import TgiDouble
 from tests.waiting import wait_until
-
-CHANNEL = ConversationKey("slack", "T1", "C1")
-LONG = "word " * 400
-LEASE = 1.0
-
-
-class Town:
-    """A platform with a message for each turn."""
-
-    regenerates = False
-
-    def __init__(self) -> None:
-        self.platforms: dict[str, Platform] = {}
-
-    async def understand(self, turn: Turn) -> Turn:
-        return turn
-
-    async def read_thread(self, turn: Turn) -> Sequence[Message]:
-        return []
-
-    async def venue(self, turn: Turn) -> Venue:
-        return Venue()
-
-    def open_editor(self, turn: Turn) -> Platform:
-        return self.platforms.setdefault(turn.id, Platform())
-
-    def pace(self, turn: Turn) -> Pace:
-        return pace()
-
-    def shown(self, turn: str) -> str:
-        """What the reply to a turn shows."""
-        platform = self.platforms.get(turn)
-        return "".join(platform.shown) if platform else ""
-
-    def ending(self, turn: str) -> Ending | None:
-        """How the reply to a turn ended."""
-        platform = self.platforms.get(turn)
-        return platform.outcome.ending if platform and platform.outcome else None
-
-
-@pytest.fixture
-async def tgi() -> AsyncIterator[TgiDouble]:
-    """A model's server."""
-    async with TgiDouble() as double:
-        yield double
-
-
-@pytest.fixture
-def town() -> Town:
-    """What people see."""
-    return Town()
-
-
-class Office:
-    """Any number of workers on one Redis, one model and one platform."""
-
-    def __init__(self, client: redis.asyncio.Redis, tgi: TgiDouble, town: Town) -> None:
-        self.client, self.town = client, town
-        self.memory = RedisMemory(client, retention=3600)
-        answer_settings = AnswerSettings("", 0.7, 500, ModelLimits(4000, 4096))
-        self.assistant = Assistant(
-            self.memory, single_model(TgiBackend(tgi.url), open_template("falcon")), answer_settings
-        )
-        self.workers: list[Worker] = []
-        self.queue = self.open_queue()
-
-    def open_queue(self, follow_up: FollowUp = "queue") -> RedisTurnQueue:
-        """The queue, as one process sees it."""
-        return RedisTurnQueue(self.client, self.memory, platforms=["slack"], lease=LEASE, follow_up=follow_up)
-
-    def hire(self, follow_up: FollowUp = "queue", slots: int = 8) -> Worker:
-        """One more worker."""
-        queue = self.queue = self.open_queue(follow_up)
-        worker = Worker(queue, self.assistant, {"slack": self.town}, slots=slots)
-        worker.start()
-        self.workers.append(worker)
-        return worker
-
-    async def submit(self, *turns: Turn) -> None:
-        """Ask, one after the other."""
-        for turn in turns:
-            assert (await self.queue.submit(turn)).accepted
-
-    async def said(self, key: ConversationKey = CHANNEL) -> list[str]:
-        """What is remembered, questions and answers."""
-        return [message.text for message in (await self.memory.load(key)).messages]
-
-
-@pytest.fixture
-async def office(client: redis.asyncio.Redis, tgi: TgiDouble, town: Town) -> AsyncIterator[Office]:
-    """Nobody works there yet; whoever does goes home at the end."""
-    office = Office(client, tgi, town)
-    yield office
-    await asyncio.gather(*(worker.drain(0.0) for worker in office.workers))
-
-
-def ask(name: str, lane: str = "slack:a", key: ConversationKey = CHANNEL, root: str = "", user: str = "U1") -> Turn:
-    """A turn in a lane."""
-    return Turn(name, key, lane, Author(user, user), f"question {name}", 1.0, root=root)
 
 
 async def test_one_lane_is_answered_in_order(office: Office, town: Town, tgi: TgiDouble) -> None:
@@ -326,31 +208,6 @@ async def test_questions_that_wait_are_handed_on_too(office: Office, town: Town,
     assert [name for name in ("t1", "t2", "t3", "t4") if f"question {name}" in asked[0]] == ["t1", "t3", "t4"]
 
 
-async def test_a_turn_whose_platform_refuses_for_good_is_a_dead_letter(
-    office: Office, town: Town, client: redis.asyncio.Redis
-) -> None:
-    """Somebody finds it; the lane goes on."""
-    town.platforms["t1"] = Platform(errors=[PlatformError("no", code="no") for _ in range(9)])
-    office.hire()
-    await office.submit(ask("t1"), ask("t2"))
-    await wait_until(lambda: town.ending("t2"))
-    assert await client.llen("{parley}:dead") == 1
-
-
-async def test_a_turn_whose_platform_is_away_is_tried_again_later(
-    office: Office, town: Town, client: redis.asyncio.Redis
-) -> None:
-    """It is not lost, and not asked of the model twice: its end is written down."""
-    town.platforms["t1"] = Platform(errors=[PlatformUnavailable("away", retry_after=0.01) for _ in range(30)])
-    office.hire()
-    turn = replace(ask("t1"), at=4e9)
-    await office.submit(turn)
-    await wait_until(lambda: client.hget("{parley}:lane:slack:a:state", "seal"))
-    await wait_until(lambda: not office.workers[0].running, description="given up for now")
-    assert await client.zscore("{parley}:held:slack", "slack:a")
-    assert await client.llen("{parley}:dead") == 0
-
-
 async def test_a_retry_writes_over_the_reply_and_replaces_the_pair(office: Office, town: Town, tgi: TgiDouble) -> None:
     """Once, whoever presses the button how often."""
     office.hire()
@@ -359,150 +216,13 @@ async def test_a_retry_writes_over_the_reply_and_replaces_the_pair(office: Offic
     await wait_until(lambda: town.ending("t1") is Ending.INTERRUPTED)
     await wait_until(lambda: not office.workers[0].running)
     pressed = MessageRef("C1", "0")
-    assert await office.queue.retry(CHANNEL, "t1", pressed)
-    assert not await office.queue.retry(CHANNEL, "t1", pressed)
+    assert (await office.queue.retry(CHANNEL, "t1", pressed, "U1")).accepted
+    assert (await office.queue.retry(CHANNEL, "t1", pressed, "U1")).status == "duplicate"
     await wait_until(lambda: town.ending("t1") is Ending.COMPLETE)
     await wait_until(lambda: not office.workers[0].running)
     kept = (await office.memory.load(CHANNEL)).messages
     assert [message.role for message in kept] == [Role.USER, Role.ASSISTANT]
     assert len(town.platforms["t1"].history) == 1
-
-
-@pytest.mark.parametrize("loop", ["claim", "beat", "signals", "settle", "wait"])
-@pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError, RecursionError, StorageFault])
-async def test_a_loop_survives_whatever_it_meets(
-    office: Office, town: Town, monkeypatch: pytest.MonkeyPatch, loop: str, error: type[BaseException]
-) -> None:
-    """It is counted, and the loop goes on: whoever asks afterwards is answered, and what was stopped is."""
-    queue, failures = RedisTurnQueue, 0
-    real = getattr(queue, loop)
-
-    def fail(self: RedisTurnQueue, *args: object, **named: object) -> object:
-        nonlocal failures
-        failures += 1
-        if failures <= 2:
-            raise error("whatever it is")
-        return real(self, *args, **named)
-
-    monkeypatch.setattr("core.turns.worker.LOOP_RETRY", 0.01)
-    monkeypatch.setattr("core.turns.worker.HOUSEKEEPING_INTERVAL", 0.01)
-    monkeypatch.setattr(queue, loop, fail)
-    with metrics_apart() as values:
-        worker = office.hire()
-        await wait_until(lambda: failures > 2, description="it went on")
-        await office.submit(ask("t1"))
-        await wait_until(lambda: town.ending("t1") is Ending.COMPLETE)
-        kind = {"beat": "beats", "signals": "signals", "settle": "housekeeping"}.get(loop, "claims")
-        assert values.numbers["parley_loop_faults_total"] == {(kind,): 2.0}
-    assert all(last() > 0 for last in worker.progress().values())
-
-
-async def test_a_loop_that_has_ended_is_seen(office: Office) -> None:
-    """Whatever ended it, /livez knows at once."""
-    worker = office.hire()
-    health = Health()
-    with ExitStack() as stack:
-        for name, last in worker.progress().items():
-            stack.enter_context(health.progressing(name, last))
-        assert [finding.state for finding in health.live()] == ["ok"] * 5
-        task = worker._loops["beats"]
-        for _ in range(3):  # before Python 3.12 a cancellation can be lost
-            task.cancel()
-            await asyncio.wait({task}, timeout=1)
-        [wrong] = [finding for finding in health.live() if finding.state != "ok"]
-        assert (wrong.name, wrong.found) == ("beats", "it has ended")
-
-
-async def test_a_turn_that_no_surface_can_answer_is_a_dead_letter(office: Office, town: Town) -> None:
-    """What was claimed beside it is answered."""
-    key = ConversationKey("teams", "T1", "C1")
-    await office.submit(ask("t1", key=key), ask("t2"), ask("t3", "slack:b"))
-    office.hire()
-    await wait_until(lambda: town.ending("t2") and town.ending("t3"))
-    [letter] = await Operator(office.client).letters()
-    assert (letter.name, letter.why) == ("t1", "it could not be begun: KeyError")
-
-
-@pytest.mark.parametrize("broken", ["commit.lua", "a value that cannot be sent", "an exchange of somebody's"])
-async def test_what_cannot_be_committed_is_a_dead_letter(
-    office: Office, town: Town, monkeypatch: pytest.MonkeyPatch, broken: str
-) -> None:
-    """Its reason says so, people see the answer, the lane goes on, and nobody says that Redis is away."""
-    real = RedisMemory.arguments
-
-    def arguments(self: RedisMemory, exchange: Exchange) -> tuple[list[str], list[object]]:
-        keys, values = real(self, exchange)
-        if exchange.question == "t1":
-            match broken:
-                case "commit.lua":
-                    values[2] = "no number of seconds"
-                case "a value that cannot be sent":
-                    values[1] = {}
-                case _:
-                    raise TypeError(exchange)
-        return keys, values
-
-    monkeypatch.setattr("core.turns.reply.COMMIT_RETRY", 0.01)
-    monkeypatch.setattr(RedisMemory, "arguments", arguments)
-    await office.submit(ask("t1"), ask("t2"))
-    with capture_logs() as logs:
-        office.hire()
-        await wait_until(lambda: town.ending("t2") is Ending.COMPLETE)
-    assert town.ending("t1") is Ending.COMPLETE
-    [letter] = await Operator(office.client).letters()
-    assert letter.name == "t1"
-    assert letter.why.startswith("its answer could not be stored")
-    assert not [line for line in logs if "away" in line["event"]]
-    assert not await office.queue.is_open("t1")
-
-
-@pytest.mark.parametrize("step", ["mark", "seal"])
-async def test_a_step_that_always_fails_ends_its_turn_and_no_other(
-    office: Office, town: Town, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    """Redis is there and cannot do what it is asked for one turn: the others are answered."""
-    monkeypatch.setattr("core.turns.reply.FAULT_RETRY", 0.0)
-    real, failed = getattr(RedisTurnQueue, step), 0
-
-    async def fail(self: RedisTurnQueue, job: Job, *args: object, **named: object) -> object:
-        nonlocal failed
-        if job.turn.id == "t1":
-            failed += 1
-            raise StorageFault("Redis could not do that: ERR")
-        return await real(self, job, *args, **named)
-
-    monkeypatch.setattr(RedisTurnQueue, step, fail)
-    await office.submit(ask("t1"), ask("t2"), ask("t3", "slack:b"))
-    office.hire()
-    await wait_until(lambda: town.ending("t2") is Ending.COMPLETE and town.ending("t3") is Ending.COMPLETE)
-    assert failed
-    await wait_until(lambda: not office.workers[0].running)
-    assert not await office.queue.is_open("t1")
-    if step == "mark":
-        [letter] = await Operator(office.client).letters()
-        assert letter.why.startswith("it failed 4 times")
-    else:
-        assert town.ending("t1") is Ending.COMPLETE
-
-
-async def test_a_turn_that_fails_again_and_again_is_a_dead_letter_and_its_lane_goes_on(
-    office: Office, town: Town, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Even where nobody can be told."""
-    monkeypatch.setattr("core.turns.reply.FAULT_RETRY", 0.0)
-    real = town.open_editor
-
-    def open_editor(turn: Turn) -> Platform:
-        if turn.id == "t1":
-            raise KeyError("channel")
-        return real(turn)
-
-    monkeypatch.setattr(town, "open_editor", open_editor)
-    await office.submit(ask("t1"), ask("t2"))
-    office.hire()
-    await wait_until(lambda: town.ending("t2") is Ending.COMPLETE)
-    [letter] = await Operator(office.client).letters()
-    assert (letter.name, letter.why) == ("t1", "it failed 4 times, the last time with KeyError")
 
 
 async def test_a_worker_is_counted_from_its_start(office: Office) -> None:

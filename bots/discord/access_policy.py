@@ -1,4 +1,4 @@
-"""Who is answered: what ``bots.discord.access`` says of who wrote a message, with the roles that they have now."""
+"""Who is answered: the rules of ``bots.discord.access``, with the roles that an author has now."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bots.discord.access import Asker, refusal
 from bots.discord.calls import Calls
 from bots.discord.events import Place
 from bots.discord.settings import DiscordSettings
-from bots.discord.state import DiscordState
+from bots.discord.store import DiscordStore
 from core.errors import PlatformError
 from core.metrics import turn_fields
 from core.types import Turn
@@ -17,19 +17,19 @@ from core.types import Turn
 log = structlog.get_logger()
 
 
-class Door:
-    """Where everybody has to pass who writes to us."""
+class AccessPolicy:
+    """Decides which messages are answered."""
 
-    def __init__(self, settings: DiscordSettings, calls: Calls, state: DiscordState) -> None:
+    def __init__(self, settings: DiscordSettings, calls: Calls, store: DiscordStore) -> None:
         self._settings = settings
         self._calls = calls
-        self._state = state
+        self._store = store
 
-    async def refuses(self, message: discord.Message, turn: Turn, where: Place) -> str | None:
-        """Why who wrote a message is not answered there; "" if they are, None if nothing is to be said about it.
+    async def refusal(self, message: discord.Message, turn: Turn, where: Place) -> str | None:
+        """Why an author is not answered there; "" if they are, None if they are not told.
 
         Raises:
-            PlatformError: Discord does not say now which roles they have, but may later.
+            PlatformError: their roles are not known now, but may be later.
         """
         settings, author = self._settings, message.author
         if self._calls.is_forbidden(where.id):
@@ -42,16 +42,16 @@ class Door:
         why = refusal(settings, asker, bot=bot) if asker else None
         return None if bot and why else why
 
-    async def counts(self, message: discord.Message, where: Place) -> bool:
-        """Count that somebody is answered there; False for a bot that was answered too often since a person spoke.
+    async def count(self, message: discord.Message, where: Place) -> bool:
+        """Count an answer there; False for a bot that was answered too often since a person wrote.
 
         Raises:
             StorageError: Redis is away.
         """
         if message.author.bot or message.webhook_id:
-            return await self._state.answers_a_bot(where.id)
+            return await self._store.count_bot_answer(where.id)
         if self._settings.discord_allow_bots:
-            await self._state.person_spoke(where.id)
+            await self._store.reset_bot_answers(where.id)
         return True
 
     def _names_us(self, message: discord.Message) -> bool:
@@ -59,7 +59,7 @@ class Door:
         return user is not None and f"<@{user.id}>" in message.content
 
     async def _asker(self, message: discord.Message, where: Place) -> Asker | None:
-        """Who wrote it. A message that was read, and not told to us, says nothing of roles: they are asked for."""
+        """The author. A message that was read from the history has no roles: Discord is asked for them."""
         author, settings = message.author, self._settings
         asker = where.asker(author)
         by_role = bool(settings.discord_allow_roles or settings.discord_deny_roles)

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 import redis.asyncio
 
-from bots.discord.state import BOT_ANSWERS
-from bots.discord.voice import PROXIED
+from bots.discord.messenger import PROXIED
+from bots.discord.store import BOT_ANSWERS
 from core.policy import OPERATOR
 from tests.bots.hearing import Ear, listening
 from tests.doubles.discord import ADA, APP, GENERAL, GUILD, DiscordDouble
@@ -114,7 +114,7 @@ async def test_who_was_told_to_come_later_is_not_answered_as_well(
 async def counted(ear: Ear) -> int:
     """How many answers to bots were counted in a channel."""
     left = 0
-    while await ear.state.answers_a_bot(GENERAL):
+    while await ear.store.count_bot_answer(GENERAL):
         left += 1
     return BOT_ANSWERS - left
 

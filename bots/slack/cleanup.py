@@ -31,7 +31,7 @@ CHANNELS = ("C", "G")
 """How the ids of channels begin; those of direct messages begin with D, and nobody leaves them."""
 
 
-class House:
+class Cleanup:
     """Keeps the memory of one workspace as it would be if we had heard everything."""
 
     def __init__(self, client: AsyncWebClient, workspace: str, redis: Redis, memory: Memory, *, grace: float) -> None:

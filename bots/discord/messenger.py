@@ -1,4 +1,4 @@
-"""What we say by ourselves: lines in a channel, and first responses to what people press and command."""
+"""Messages of our own: lines in a channel, and first responses to buttons and commands."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from bots.discord.calls import EPHEMERAL, Calls, Json, quiet_message
 from bots.discord.errors import ACKNOWLEDGED
 from bots.discord.text import SIZE, shown, shown_units
 from bots.discord.venue import SLASH_COMMANDS
+from bots.listening import NOT_FOR_PERSON, NOT_IN_CHANNEL
 from core.errors import PlatformError
 from core.markdown import split
 from core.policy import Venue
@@ -22,30 +23,28 @@ from core.types import Limits, Turn
 
 log = structlog.get_logger()
 
-MOST_TOLD = 5
+MOST_DIRECT_MESSAGES = 5
 """Direct messages that a long answer may take."""
 RESPONSE_SECONDS, RESPONSE_RETRY_SECONDS = 3.0, 0.2
 """Seconds in which Discord wants a first response, and after which one that failed is sent again."""
-UNREAD = "I can't read files yet, only text, so I haven't looked at {files}."
 REFUSED = {
     "in direct messages": "I'm not enabled in direct messages. Ask {contact} to change that.",
     "on this server": "I'm not enabled on this server. Ask {contact} to add it.",
-    "in this channel": "I'm not enabled in this channel. Ask {contact} to add it.",
-    "you": "I'm not enabled for you here. Ask {contact} to add you.",
+    "in this channel": NOT_IN_CHANNEL,
+    "you": NOT_FOR_PERSON,
 }
 """What people read, by what ``bots.discord.access.refusal`` gives."""
 PROXIED = (
     "Another bot replaced your message with its own copy, and I don't answer bots here. "
     "Ask {contact} to let me answer its copies, or ask me without that bot."
 )
-NOTHING = "I'm not writing an answer for you right now."
 
 
-class Voice(BackgroundTasks):
-    """Says something, where a refusal matters to nobody."""
+class Messenger(BackgroundTasks):
+    """Sends messages whose refusal matters to nobody."""
 
     def __init__(self, calls: Calls, contact: str = "") -> None:
-        """``contact`` is whom people can ask, as Discord shows it; it is filled into all that is said."""
+        """``contact`` is the person whom people can ask, as Discord shows it; every text gets it."""
         super().__init__()
         self.calls = calls
         self.contact = contact
@@ -61,9 +60,9 @@ class Voice(BackgroundTasks):
         await self.respond(interaction, Response.channel_message, quiet_message(self._filled(text), flags=EPHEMERAL))
 
     async def respond(self, interaction: discord.Interaction, kind: Response, data: Json | None = None) -> bool:
-        """The first response to an interaction; whether there is one in time. It does not count for the bot's calls.
+        """Give the first response to an interaction. Returns whether there is one in time.
 
-        One that was not heard of is sent again: Discord takes the first of them only, and says so of the second.
+        A lost one is sent again: Discord takes the first of them only, and says so of the second.
         """
         until = time.monotonic() + RESPONSE_SECONDS
         while True:
@@ -89,7 +88,7 @@ class Voice(BackgroundTasks):
 
 
 async def tell(calls: Calls, turn: Turn, text: str) -> None:
-    """Tell who asked something in a direct message.
+    """Tell an asker something in a direct message.
 
     Raises:
         PlatformError: they take none.
@@ -97,5 +96,5 @@ async def tell(calls: Calls, turn: Turn, text: str) -> None:
     opened = await calls("open a direct message", "POST", "/users/@me/channels", {"recipient_id": turn.author.id})
     path = f"/channels/{opened.name('id')}/messages"
     about = f"<#{turn.place['channel']}>: " if turn.key.workspace != DMS else ""
-    for part in split(about + text, Limits(SIZE, measure=shown_units))[:MOST_TOLD]:
+    for part in split(about + text, Limits(SIZE, measure=shown_units))[:MOST_DIRECT_MESSAGES]:
         await calls("post a message", "POST", path, quiet_message(shown(part.text)))

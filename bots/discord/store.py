@@ -1,4 +1,4 @@
-"""What the adapter keeps in mind between two lives: in Redis, with a time to live."""
+"""What the adapter keeps in Redis across restarts, each with a time to live."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from core.store import Keys, kind_of, redis_errors
 from core.types import ConversationKey
 
 WEEK = 7 * 86_400
-WRITING = 900
+FORM_SECONDS = 900
 """Seconds in which a form is filled in."""
 MOST_PLACES = 200
-"""Direct messages and threads that are looked through for what was missed."""
-KNOWN_SECONDS = 60
-"""Seconds for which it is believed where an archived thread is: many messages may be deleted there at once."""
+"""Direct messages and threads that are searched for missed messages."""
+THREAD_SECONDS = 60
+"""Seconds for which the place of an archived thread is kept: many messages may be deleted there at once."""
 BOT_ANSWERS, BOT_SECONDS = 10, 600
 """So many answers to other bots in a channel, in so many seconds; then a person has to speak first."""
 
 
-class DiscordState:
-    """Raises StorageError from every method when Redis is away."""
+class DiscordStore:
+    """What one bot keeps in Redis. Every method raises StorageError when Redis is away."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -34,35 +34,35 @@ class DiscordState:
         """The servers that were left."""
         self._threads: dict[str, tuple[float, Sequence[ConversationKey]]] = {}
 
-    async def synced(self) -> str:
-        """The hash of the commands as they were synced last; "" if that is not known."""
-        with redis_errors("read what was synced"):
+    async def registered_commands(self) -> str:
+        """The hash of the commands that were registered last; "" if it is not known."""
+        with redis_errors("read which commands are registered"):
             return str(await self._redis.get(discord_key("commands")) or "")
 
-    async def sync(self, digest: str) -> None:
-        """The commands were synced."""
-        with redis_errors("note what was synced"):
+    async def note_registered(self, digest: str) -> None:
+        """Note the hash of the commands that Discord has now."""
+        with redis_errors("note which commands are registered"):
             await self._redis.set(discord_key("commands"), digest, ex=400 * 86_400)
 
-    async def alive(self) -> float:
-        """When we last heard everything that Discord had to say; 0 if never."""
-        with redis_errors("read when we were there"):
+    async def last_heard(self) -> float:
+        """When the gateway last missed nothing; 0 if never."""
+        with redis_errors("read when we last heard Discord"):
             return float(await self._redis.get(discord_key("alive")) or 0)
 
-    async def beat(self) -> None:
-        """We hear everything, now."""
-        with redis_errors("note that we are there"):
+    async def note_heard(self) -> None:
+        """Note that the gateway misses nothing, now."""
+        with redis_errors("note that we hear Discord"):
             await self._redis.set(discord_key("alive"), f"{time.time():.3f}", ex=WEEK)
 
-    async def knows(self, turn: str) -> bool:
+    async def knows_turn(self, turn: str) -> bool:
         """Whether a message was taken already, or its author was told why not."""
         with redis_errors("look for a message"):
             return bool(await self._redis.exists(Keys.turn(turn), Keys.seen(turn)))
 
-    async def visit(self, channel: str) -> None:
-        """Somebody speaks to us in a direct message or a thread, which nobody lists for us."""
+    async def note_place(self, channel: str) -> None:
+        """Note that we are asked in a direct message or a thread, which Discord does not list."""
         key = discord_key("places")
-        with redis_errors("note where we are spoken to"):
+        with redis_errors("note where we are asked"):
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.zadd(key, {channel: time.time()})
                 pipe.zremrangebyrank(key, 0, -MOST_PLACES - 1)
@@ -71,10 +71,10 @@ class DiscordState:
 
     async def places(self) -> Sequence[str]:
         """Those places, the newest first."""
-        with redis_errors("read where we are spoken to"):
+        with redis_errors("read where we are asked"):
             return [str(place) for place in await self._redis.zrevrange(discord_key("places"), 0, -1)]
 
-    async def answers_a_bot(self, channel: str) -> bool:
+    async def count_bot_answer(self, channel: str) -> bool:
         """Count an answer to another bot; False if there were too many."""
         key = discord_key(f"bots:{channel}")
         with redis_errors("count answers to bots"):
@@ -84,18 +84,18 @@ class DiscordState:
                 count, _ = await pipe.execute()
         return int(count) <= BOT_ANSWERS
 
-    async def person_spoke(self, channel: str) -> None:
-        """Bots may be answered again."""
+    async def reset_bot_answers(self, channel: str) -> None:
+        """Let bots be answered again: a person wrote there."""
         with redis_errors("count answers to bots"):
             await self._redis.delete(discord_key(f"bots:{channel}"))
 
-    async def put_aside(self, about: int, quote: str, by: str) -> bool:
+    async def keep_quote(self, about: int, quote: str, by: str) -> bool:
         """Keep a message that somebody is asking about, until they have written what they want to know."""
         with redis_errors("keep a message that is asked about"):
-            return bool(await self._redis.set(discord_key(f"about:{about}"), json.dumps([quote, by]), ex=WRITING))
+            return bool(await self._redis.set(discord_key(f"about:{about}"), json.dumps([quote, by]), ex=FORM_SECONDS))
 
-    async def look_aside(self, about: str) -> tuple[str, ...]:
-        """That message and whose it is; nothing if it took them too long."""
+    async def find_quote(self, about: str) -> tuple[str, ...]:
+        """That message and its author's name; nothing after too long."""
         with redis_errors("read a message that is asked about"):
             return tuple(json.loads(await self._redis.get(discord_key(f"about:{about}")) or "[]"))
 
@@ -111,10 +111,10 @@ class DiscordState:
                         found.add(Keys.part_of(name)[0])
             if len(self._threads) >= MOST_PLACES:
                 self._threads.clear()
-            known = self._threads[thread] = time.monotonic() + KNOWN_SECONDS, tuple(found)
+            known = self._threads[thread] = time.monotonic() + THREAD_SECONDS, tuple(found)
         return known[1]
 
-    async def missed(self, servers: Collection[str]) -> Sequence[str]:
+    async def left_unheard(self, servers: Collection[str]) -> Sequence[str]:
         """The servers that we were in when this was asked last, and are in no more; ``servers`` are those now."""
         key = discord_key("servers")
         with redis_errors("look which servers were left"):

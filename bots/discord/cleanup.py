@@ -10,7 +10,7 @@ import structlog
 
 from bots.discord.calls import Calls, Rank
 from bots.discord.events import Place
-from bots.discord.state import DiscordState
+from bots.discord.store import DiscordStore
 from core.errors import MessageGone, PlatformError
 from core.memory import Memory
 
@@ -21,7 +21,7 @@ MOST_LOOKED_AT = 50
 """Channels and threads that Discord is asked about at each clean-up: discord.py does not know archived threads."""
 
 
-class House:
+class Cleanup:
     """Keeps the memory as it would be if we had heard everything."""
 
     def __init__(self, client: Any, calls: Calls, *, grace: float) -> None:
@@ -30,22 +30,22 @@ class House:
         self._calls = calls
         self._grace = grace
 
-    async def clean(self, state: DiscordState, memory: Memory, minds: Callable[[str], bool]) -> None:
-        """Forget what is no more. ``minds`` says of a server whether we would know that we are there.
+    async def clean(self, store: DiscordStore, memory: Memory, owns: Callable[[str], bool]) -> None:
+        """Forget what is no more. ``owns`` says of a server whether we would know that we are there.
 
         Raises:
             StorageError: Redis is away.
         """
         here = [guild for guild in self._client.guilds if not guild.unavailable]
         servers = {str(guild.id) for guild in self._client.guilds}
-        for server in filter(minds, await state.missed(servers)):
-            await state.part(server, self._grace)
-        if forgotten := await state.left.forget(memory, minds):
+        for server in filter(owns, await store.left_unheard(servers)):
+            await store.part(server, self._grace)
+        if forgotten := await store.left.forget(memory, owns):
             log.info("left servers forgotten", messages=forgotten)
         # Where we are no members, somebody may have installed us for themselves alone: nobody can tell.
         known = {str(place.id) for guild in here for place in (*guild.channels, *guild.threads)}
         places: set[tuple[str, str, str]] = set()
-        async for key in state.left.conversations({str(guild.id) for guild in here}):
+        async for key in store.left.conversations({str(guild.id) for guild in here}):
             place = (key.workspace, key.channel, "" if key.owner else key.thread)
             if (place[2] or place[1]) not in known and (place[2] or place[1]).isdecimal():
                 places.add(place)

@@ -1,0 +1,101 @@
+"""What listeners of chat platforms share: sentences, presses in time, stopping an answer, following edits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Protocol
+
+import structlog
+
+from core.errors import StorageError
+from core.memory import Memory, Reword
+from core.turns import STOPPED, WITHDRAWN, RedisTurnQueue, in_time
+from core.types import ConversationKey, Turn
+
+log = structlog.get_logger()
+
+UNREAD_FILES = "I can't read files yet, only text, so I haven't looked at {files}."
+NOTHING_TO_STOP = "I'm not writing an answer for you right now."
+QUESTION_GONE = "I no longer have that question. Please ask it again."
+NOT_IN_CHANNEL = "I'm not enabled in this channel. Ask {contact} to add it."
+NOT_FOR_PERSON = "I'm not enabled for you here. Ask {contact} to add you."
+
+
+async def press(work: Awaitable[str]) -> str:
+    """Do what a button is for, in time. Returns what the person who pressed it is told; "" for nothing."""
+    try:
+        async with in_time():
+            return await work
+    except StorageError as error:
+        log.warning("button press failed", error=str(error))
+        return StorageError.plain
+
+
+async def stop_answer(queue: RedisTurnQueue, asked: Turn) -> bool:
+    """Stop the answer that is being written for a person where they ask for that. False if there is none.
+
+    Raises:
+        StorageError: Redis is away.
+    """
+    running = await queue.running(asked.lane)
+    if not running and asked.root:
+        running = await queue.find(asked.root)
+    if not running or running.author.id != asked.author.id:
+        return False
+    return await queue.stop(running.id, STOPPED)
+
+
+class Change(Protocol):
+    """An edited or deleted message."""
+
+    @property
+    def keys(self) -> tuple[ConversationKey, ...]:
+        """The conversations that may hold it."""
+        ...
+
+    @property
+    def message(self) -> str:
+        """Its turn."""
+        ...
+
+    @property
+    def text(self) -> str | None:
+        """What it says now; None if it was deleted."""
+        ...
+
+    @property
+    def at(self) -> float:
+        """When it was edited, by the platform's clock; 0 where that is unknown."""
+        ...
+
+    @property
+    def said(self) -> float:
+        """When it was written."""
+        ...
+
+
+async def follow_change(
+    queue: RedisTurnQueue, memory: Memory, change: Change, reads: str | Reword = "", *, early: bool = False
+) -> None:
+    """Change a question, and what is remembered of it, as its message was changed. Can be repeated.
+
+    Args:
+        queue: Where the question may wait or be answered.
+        memory: Where it may be remembered.
+        change: The message.
+        reads: Its text with names, files and quotes in words, as it is remembered, or what makes that of what it said.
+        early: Whether the message is for us, so that an edit is kept that comes before it.
+
+    Raises:
+        StorageError: Redis is away.
+    """
+    message, text = change.message, change.text
+    if text is None:
+        await queue.stop(message, WITHDRAWN)
+        remembered = [memory.withdraw(key, message, said=change.said) for key in change.keys]
+    else:
+        await queue.amend(message, text=text, at=change.at, early=early)
+        remembered = [memory.correct(key, message, reads, at=change.at, said=change.said) for key in change.keys]
+    kept = [queue.correct_kept(key, message, text, at=change.at) for key in change.keys]
+    await asyncio.gather(*remembered, *kept)
