@@ -14,7 +14,7 @@ import gradio as gr
 import structlog
 
 from bots.web.board import Entry
-from bots.web.live import Gallery
+from bots.web.live import LiveBoards
 from bots.web.markup import escape
 from bots.web.people import PRIVATE, People, Visitor, channel_name, contact_in, person_name, venue_of, visitor_id
 from bots.web.settings import WebSettings
@@ -41,16 +41,16 @@ EMPTY = "There's nothing to forget here."
 NOT_AGAIN = "There's no question to ask again here."
 
 
-class ChatDesk:
+class ChatActions:
     """Does what people ask for in the chat, for every browser of this process."""
 
     def __init__(
-        self, queue: RedisTurnQueue, memory: RedisMemory, people: People, gallery: Gallery, settings: WebSettings
+        self, queue: RedisTurnQueue, memory: RedisMemory, people: People, live_boards: LiveBoards, settings: WebSettings
     ) -> None:
         self.people = people
         self.memory = memory
         self.queue = queue
-        self._gallery = gallery
+        self._live_boards = live_boards
         self._header = settings.web_auth_header
         self._policy = settings.policy
         self._contact = contact_in(settings)
@@ -66,7 +66,7 @@ class ChatDesk:
         if not who:
             raise problem(NOBODY)
         given = person_name(who.removeprefix("p-")) if self._header else ""
-        with self.told():
+        with self.errors_shown():
             return await self.people.meet(who, given=given)
 
     def tell(self, text: str) -> str:
@@ -74,7 +74,7 @@ class ChatDesk:
         return Venue(contact=self._contact).tell(text)
 
     @contextmanager
-    def told(self) -> Iterator[None]:
+    def errors_shown(self) -> Iterator[None]:
         """Turn what goes wrong inside into a line for the person, and a line in the log."""
         try:
             yield
@@ -93,7 +93,7 @@ class ChatDesk:
         seat, session = object(), request.session_hash or ""
         self._seats[session] = seat
         try:
-            async with self._gallery.looking(visitor.key(channel)) as board:
+            async with self._live_boards.looking(visitor.key(channel)) as board:
                 version = 0
                 while self._seats.get(session) is seat:
                     try:
@@ -105,7 +105,7 @@ class ChatDesk:
                     if self._seats.get(session) is not seat:
                         return
                     version, entries = board.version, board.entries
-                    line = progress(entries) if self._gallery.reachable else self.tell(StorageError.plain)
+                    line = progress(entries) if self._live_boards.reachable else self.tell(StorageError.plain)
                     busy = any(entry.open for entry in entries)
                     # In a thread, since a long text takes its time.
                     messages = await asyncio.to_thread(chat_messages, entries)
@@ -118,7 +118,7 @@ class ChatDesk:
     def close(self) -> None:
         """End all watches."""
         self._seats.clear()
-        self._gallery.wake()
+        self._live_boards.wake()
 
     async def submit(self, text: str, channel: str, request: gr.Request) -> str:
         """Put a message into the queue. Gives what stays in the box: nothing, or the text that was not taken."""
@@ -150,7 +150,7 @@ class ChatDesk:
         if not receipt.accepted:
             return text
         try:
-            await self._gallery.boards.ask(key, Entry.of(turn))
+            await self._live_boards.boards.ask(key, Entry.of(turn))
         except StorageError as error:
             log.info("question not shown before its answer", turn=tag(turn.id), error=str(error))
         return ""
@@ -158,8 +158,8 @@ class ChatDesk:
     async def stop(self, channel: str, request: gr.Request) -> None:
         """End the newest answer that is written for this person here or, where all share the channel, for anybody."""
         visitor = await self.visitor(request)
-        with self.told():
-            waiting = [entry for entry in await self._gallery.boards.entries(visitor.key(channel)) if entry.open]
+        with self.errors_shown():
+            waiting = [entry for entry in await self._live_boards.boards.entries(visitor.key(channel)) if entry.open]
             own = [entry for entry in waiting if entry.author.id == visitor.id]
             for entry in reversed(own or waiting):
                 if await self.queue.stop(entry.turn, STOPPED):
@@ -170,8 +170,8 @@ class ChatDesk:
         """Ask the last question here again; the new answer takes the place of the old one."""
         visitor = await self.visitor(request)
         key = visitor.key(channel)
-        with self.told():
-            entries = [entry for entry in await self._gallery.boards.entries(key) if not entry.open]
+        with self.errors_shown():
+            entries = [entry for entry in await self._live_boards.boards.entries(key) if not entry.open]
             if not entries:
                 inform(NOT_AGAIN)
                 return
@@ -191,7 +191,7 @@ class ChatDesk:
             return await self.submit(text, channel, request), gr.skip(), gr.skip()
         visitor = await self.visitor(request)
         key = visitor.key(channel)
-        with self.told():
+        with self.errors_shown():
             extent = await self.memory.extent(key)
         alone = not venue_of(key, "").shared or extent.people <= {visitor.id}
         if alone or self.refusal("forget", visitor, channel):  # the command says so
@@ -205,9 +205,9 @@ class ChatDesk:
         if why := self.refusal("forget", visitor, channel):
             warn(why)
             return gr.Column(visible=False), ""
-        with self.told():
+        with self.errors_shown():
             extent = await self.memory.extent(key)
-            shown = await self._gallery.boards.entries(key)
+            shown = await self._live_boards.boards.entries(key)
         if not (extent.messages or shown):
             inform(EMPTY)
             return gr.Column(visible=False), ""
@@ -223,8 +223,8 @@ class ChatDesk:
         if why := self.refusal("forget", visitor, channel):
             warn(why)
             return
-        with self.told():
-            for entry in await self._gallery.boards.entries(key):
+        with self.errors_shown():
+            for entry in await self._live_boards.boards.entries(key):
                 if entry.open:
                     await self.queue.stop(entry.turn, WITHDRAWN)
             forgotten = await self.memory.forget(key)
@@ -234,7 +234,7 @@ class ChatDesk:
         """Call somebody as they want to be called."""
         visitor = await self.visitor(request)
         if (name := person_name(name)) and not visitor.given:
-            with self.told():
+            with self.errors_shown():
                 await self.people.call(visitor.id, name)
         return await self.visitor(request)
 
@@ -242,7 +242,7 @@ class ChatDesk:
         """Go to a channel, which may be new. Gives its name."""
         visitor = await self.visitor(request)
         channel = PRIVATE if channel == PRIVATE else channel_name(channel)
-        with self.told():
+        with self.errors_shown():
             await self.people.settle(visitor.id, channel)
         return channel
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from bots.web.chat import ChatDesk, status_line
+from bots.web.chat import ChatActions, status_line
 from bots.web.people import GENERAL, PRIVATE, Visitor
 
 EXAMPLES = (
@@ -52,7 +52,9 @@ def build_masthead() -> tuple[gr.Dropdown, gr.Textbox]:
     return channel, name
 
 
-def build_chat(desk: ChatDesk, channel: gr.Dropdown, name: gr.Textbox, greeting: str) -> Callable[[gr.Blocks], None]:
+def build_chat(
+    actions: ChatActions, channel: gr.Dropdown, name: gr.Textbox, greeting: str
+) -> Callable[[gr.Blocks], None]:
     """Lay the tab out and wire it. Gives what to do with the page as a whole."""
     if greeting:
         gr.Markdown(greeting, elem_classes="hint", elem_id="demo-hint")
@@ -92,7 +94,7 @@ def build_chat(desk: ChatDesk, channel: gr.Dropdown, name: gr.Textbox, greeting:
             keep = gr.Button("Keep it", elem_id="keep", size="sm")
 
     watching: dict[str, Any] = {
-        "fn": desk.watch,
+        "fn": actions.watch,
         "inputs": [channel],
         "outputs": [chat, stop, line],
         "show_progress": "hidden",
@@ -102,33 +104,33 @@ def build_chat(desk: ChatDesk, channel: gr.Dropdown, name: gr.Textbox, greeting:
     }
 
     async def move(wanted: str, request: gr.Request) -> tuple[Any, Any]:
-        place = await desk.move(wanted or GENERAL, request)
-        channels = await desk.people.channels()
+        place = await actions.move(wanted or GENERAL, request)
+        channels = await actions.people.channels()
         return gr.Dropdown(choices=_choices(channels), value=place), gr.Column(visible=False)
 
     async def forget_it(place: str, request: gr.Request) -> Any:
-        await desk.forget(place, request)
+        await actions.forget(place, request)
         return gr.Column(visible=False)
 
     async def rename(wanted: str, request: gr.Request) -> Any:
-        return _name_box(await desk.name(wanted, request))
+        return _name_box(await actions.name(wanted, request))
 
     async def example(place: str, picked: gr.SelectData, request: gr.Request) -> None:
-        await desk.submit(str(picked.value["text"]), place, request)
+        await actions.submit(str(picked.value["text"]), place, request)
 
-    gr.on([send.click, box.submit], desk.send, [box, channel], [box, confirm, question], **SAYS)
+    gr.on([send.click, box.submit], actions.send, [box, channel], [box, confirm, question], **SAYS)
     chat.example_select(example, [channel], None, **SAYS)
-    stop.click(desk.stop, [channel], None, **SAYS)
-    retry.click(desk.retry, [channel], None, **SAYS)
-    clear.click(desk.ask_first, [channel], [confirm, question], **SAYS)
+    stop.click(actions.stop, [channel], None, **SAYS)
+    retry.click(actions.retry, [channel], None, **SAYS)
+    clear.click(actions.ask_first, [channel], [confirm, question], **SAYS)
     keep.click(lambda: gr.Column(visible=False), None, [confirm], **QUICK)
     forget.click(forget_it, [channel], [confirm], **SAYS)
     gr.on([name.submit, name.blur], rename, [name], [name], **QUICK)
     channel.input(move, [channel], [channel, confirm], **QUICK).then(**watching)
 
     async def enter(request: gr.Request) -> tuple[Any, Any]:
-        visitor = await desk.visitor(request)
-        channels = await desk.people.channels()
+        visitor = await actions.visitor(request)
+        channels = await actions.people.channels()
         found = gr.Dropdown(choices=_choices([*channels, visitor.channel]), value=visitor.channel, interactive=True)
         return found, _name_box(visitor)
 

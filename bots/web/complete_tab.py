@@ -9,7 +9,7 @@ from functools import partial
 
 import gradio as gr
 
-from bots.web.chat import ChatDesk
+from bots.web.chat import ChatActions
 from bots.web.completion import Completion
 from bots.web.markup import escape
 from bots.web.people import PRIVATE
@@ -17,8 +17,8 @@ from core.models import Deadlines, Models
 from core.types import GenerationRequest, Prompt
 
 
-def build_complete(models: Models, deadlines: Deadlines, desk: ChatDesk) -> None:
-    """Lay the tab out and wire it. What is completed counts for quotas as if it was asked in private at ``desk``."""
+def build_complete(models: Models, deadlines: Deadlines, actions: ChatActions) -> None:
+    """Lay the tab out and wire it. What is completed counts for quotas as if it was asked in private."""
     names = models.names
     gr.Markdown("The model continues your text. Nothing is remembered.")
     prompt = gr.Textbox(label="Prompt", placeholder="Once upon a time", lines=4, max_lines=16, elem_id="prompt")
@@ -49,20 +49,20 @@ def build_complete(models: Models, deadlines: Deadlines, desk: ChatDesk) -> None
             yield "", _line("Write a prompt first.")
             return
         stop_it(request)
-        visitor = await desk.visitor(request)
+        visitor = await actions.visitor(request)
         key = visitor.key(PRIVATE)
-        with desk.told():
-            receipt = await desk.queue.admit(key, visitor.id, f"completion:{uuid.uuid4().hex}")
+        with actions.errors_shown():
+            receipt = await actions.queue.admit(key, visitor.id, f"completion:{uuid.uuid4().hex}")
         if receipt.refused:
-            yield "", _line(desk.tell(receipt.note))
+            yield "", _line(actions.tell(receipt.note))
             return
         asked = GenerationRequest(Prompt.raw(prompt), int(tokens), temperature=float(temperature))
-        session, charge = str(request.session_hash), partial(desk.queue.charge, key, visitor.id)
+        session, charge = str(request.session_hash), partial(actions.queue.charge, key, visitor.id)
         completion = under_way[session] = Completion(models.find(chosen).backend, asked, deadlines, charge)
         try:
             async with aclosing(completion.watch()) as looks:
                 async for written, standing in looks:
-                    yield written, _line(desk.tell(standing))
+                    yield written, _line(actions.tell(standing))
         finally:
             if under_way.get(session) is completion:
                 del under_way[session]

@@ -70,7 +70,7 @@ class LiveBoard:
         self.wake()
 
 
-class Gallery:
+class LiveBoards:
     """The boards that are looked at in this process. ``reachable`` is False while Redis is away."""
 
     def __init__(self, boards: Boards) -> None:

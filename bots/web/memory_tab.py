@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from bots.assembly import Core
-from bots.web.chat import ChatDesk
+from bots.web.chat import ChatActions
 from bots.web.chat_tab import QUICK, SAYS
 from bots.web.people import PRIVATE, Visitor
 from core.assistant import days
@@ -73,7 +73,7 @@ def export(found: Recollection) -> str:
     return json.dumps(record, ensure_ascii=False, indent=2)
 
 
-def build_memory(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> Any:
+def build_memory(core: Core, actions: ChatActions, channel: gr.Dropdown) -> Any:
     """Lay the tab out and wire it. Gives what to do when the tab is opened."""
     facts = gr.HTML("", padding=False)
     with gr.Row():
@@ -101,19 +101,19 @@ def build_memory(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> Any:
     exported, filename = gr.Textbox(visible=False), gr.Textbox(visible=False)
 
     async def look(place: str, words: str | None, request: gr.Request) -> tuple[str, str, str]:
-        visitor = await desk.visitor(request)
-        with desk.told():
+        visitor = await actions.visitor(request)
+        with actions.errors_shown():
             found = await recollect(core, visitor, place)
         return facts_of(found, place or visitor.channel), messages_of(found, words or ""), found.prompt
 
     async def pack(place: str, request: gr.Request) -> tuple[str, str]:
-        visitor = await desk.visitor(request)
-        with desk.told():
+        visitor = await actions.visitor(request)
+        with actions.errors_shown():
             found = await recollect(core, visitor, place)
         return export(found), f"parley-{'private' if place == PRIVATE else place}.json"
 
     async def forget_it(place: str, request: gr.Request) -> Any:
-        await desk.forget(place, request)
+        await actions.forget(place, request)
         return gr.Column(visible=False)
 
     shown = [facts, messages, prompt]
@@ -121,7 +121,7 @@ def build_memory(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> Any:
     # An event of its own, so that a person who types during a search sees the result of their last letter.
     search.change(look, [channel, search], shown, **QUICK, trigger_mode="always_last")
     save.click(pack, [channel], [exported, filename], **QUICK).then(None, [exported, filename], None, js=SAVE)
-    clear.click(desk.ask_first, [channel], [confirm, question], **SAYS)
+    clear.click(actions.ask_first, [channel], [confirm, question], **SAYS)
     keep.click(lambda: gr.Column(visible=False), None, [confirm], **QUICK)
     forget.click(forget_it, [channel], [confirm], **SAYS).then(look, [channel, search], shown, **QUICK)
     return lambda tab: tab.select(look, [channel, search], shown, **QUICK)

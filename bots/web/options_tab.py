@@ -10,7 +10,7 @@ import gradio as gr
 
 from bots.assembly import Core
 from bots.assembly import choices as available
-from bots.web.chat import ChatDesk, warn
+from bots.web.chat import ChatActions, warn
 from bots.web.chat_tab import QUICK, SAYS
 from core.memory import Choices, WrongChoice
 from core.types import ConversationSettings
@@ -24,7 +24,7 @@ GREEDY = 0.0
 LIVELY = 0.7
 
 
-def build_options(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> None:
+def build_options(core: Core, actions: ChatActions, channel: gr.Dropdown) -> None:
     """Lay the accordion out and wire it."""
     choices = available(core.settings, core.models.names)
     with gr.Accordion("Advanced options", open=False, elem_id="options") as accordion:
@@ -60,15 +60,15 @@ def build_options(core: Core, desk: ChatDesk, channel: gr.Dropdown) -> None:
     controls = [persona, system, temperature, greedy, most, top_p, model]
 
     async def read(place: str, request: gr.Request) -> list[Any]:
-        visitor = await desk.visitor(request)
-        with desk.told():
+        visitor = await actions.visitor(request)
+        with actions.errors_shown():
             chosen, _ = await core.memory.settings(visitor.key(place))
         return await _shown(core, chosen, choices)
 
     async def choose(place: str, setting: str, value: str, request: gr.Request) -> list[Any]:
-        visitor = await desk.visitor(request)
-        key, why = visitor.key(place), desk.refusal("settings", visitor, place)
-        with desk.told():
+        visitor = await actions.visitor(request)
+        key, why = visitor.key(place), actions.refusal("settings", visitor, place)
+        with actions.errors_shown():
             try:
                 if why:
                     raise WrongChoice(why)

@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from bots.platform import Start
-from bots.web.chat import ChatDesk
+from bots.web.chat import ChatActions
 from bots.web.chat_tab import build_chat, build_masthead
 from bots.web.complete_tab import build_complete
-from bots.web.live import Gallery
+from bots.web.live import LiveBoards
 from bots.web.memory_tab import build_memory
 from bots.web.options_tab import build_options
 from bots.web.people import People, visitor_id
@@ -56,11 +56,11 @@ FIX_ACCESSIBILITY = """() => {
 class Page:
     """What people see and do; ``app`` serves it."""
 
-    def __init__(self, start: Start[WebSettings], queue: RedisTurnQueue, gallery: Gallery) -> None:
+    def __init__(self, start: Start[WebSettings], queue: RedisTurnQueue, live_boards: LiveBoards) -> None:
         core, self._settings = start.core, start.settings
-        self._gallery = gallery
+        self._live_boards = live_boards
         people = People(core.redis, retention=core.settings.retention_seconds)
-        self._desk = ChatDesk(queue, core.memory, people, gallery, start.settings)
+        self._actions = ChatActions(queue, core.memory, people, live_boards, start.settings)
         self._blocks = self._build(start)
 
     def app(self) -> ASGIApp:
@@ -96,7 +96,7 @@ class Page:
 
     def close(self) -> None:
         """Let go of the browsers that watch."""
-        self._desk.close()
+        self._actions.close()
 
     def _build(self, start: Start[WebSettings]) -> Any:
         core = start.core
@@ -104,12 +104,12 @@ class Page:
             channel, name = build_masthead()
             with gr.Tabs():
                 with gr.Tab("Chat", id="chat") as chat:
-                    on_load = build_chat(self._desk, channel, name, DEMO if core.settings.backend == "demo" else "")
-                    build_options(core, self._desk, channel)
+                    on_load = build_chat(self._actions, channel, name, DEMO if core.settings.backend == "demo" else "")
+                    build_options(core, self._actions, channel)
                 with gr.Tab("Complete", id="complete") as complete:
-                    build_complete(core.models, core.assistant.answer_settings.deadlines, self._desk)
+                    build_complete(core.models, core.assistant.answer_settings.deadlines, self._actions)
                 with gr.Tab("Memory", id="memory") as memory:
-                    build_memory(core, self._desk, channel)(memory)
+                    build_memory(core, self._actions, channel)(memory)
                 with gr.Tab("Status", id="status") as status:
                     build_status(start)(status, [chat, complete, memory])
             on_load(blocks)

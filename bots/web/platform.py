@@ -50,14 +50,14 @@ class Web:
         settings = self._start.settings
         check_login(settings)
         await asyncio.to_thread(import_gradio)
-        from bots.web.live import Gallery
+        from bots.web.live import LiveBoards
         from bots.web.page import Page
         from bots.web.server import serving
 
         with listen(settings) as listener:
-            gallery = Gallery(self._boards)
-            page = Page(self._start, queue, gallery)
-            async with gallery.open(), serving(page.app(), listener):
+            live_boards = LiveBoards(self._boards)
+            page = Page(self._start, queue, live_boards)
+            async with live_boards.open(), serving(page.app(), listener):
                 address = _address(settings, listener.getsockname()[1])
                 log.info("page open", address=address)
                 self.place = address.rstrip("/")

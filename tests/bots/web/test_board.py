@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from bots.web.board import MOST_ENTRIES, Boards, Entry, Stage
 from bots.web.keys import CHANNELS, person_key
-from bots.web.live import Gallery
+from bots.web.live import LiveBoards
 from bots.web.people import PRIVATE, People
 from bots.web.surface import WebSurface
 from core.errors import MessageGone
@@ -71,8 +71,8 @@ async def test_forgetting_takes_the_board_away(boards: Boards, client: Redis) ->
     asked = Message(Role.USER, "question 1", id="web:1", author=ADA, at=1.0)
     await memory.append(Exchange(KEY, 0, "web:1", "", (asked,)))
     await boards.ask(KEY, Entry.of(turn()))
-    gallery = Gallery(boards)
-    async with gallery.open(), gallery.looking(KEY) as board:
+    live_boards = LiveBoards(boards)
+    async with live_boards.open(), live_boards.looking(KEY) as board:
         await wait_until(lambda: board.entries, description="the question")
         assert await memory.forget(KEY) == 1
         await wait_until(lambda: not board.entries, description="an empty board")
@@ -110,8 +110,8 @@ async def test_the_oldest_go_when_there_are_too_many(boards: Boards, client: Red
 
 async def test_a_gallery_follows_through_a_broken_connection(boards: Boards, client: Redis) -> None:
     """What was missed meanwhile is read again."""
-    gallery = Gallery(boards)
-    async with gallery.open(), gallery.looking(KEY) as board:
+    live_boards = LiveBoards(boards)
+    async with live_boards.open(), live_boards.looking(KEY) as board:
         await boards.ask(KEY, Entry.of(turn(1)))
         await wait_until(lambda: len(board.entries) == 1, description="one")
         await client.client_kill_filter(_type="pubsub")
@@ -122,9 +122,9 @@ async def test_a_gallery_follows_through_a_broken_connection(boards: Boards, cli
 
 async def test_a_burst_of_edits_is_read_in_fewer_looks(boards: Boards) -> None:
     """Whoever is slow sees the newest."""
-    gallery = Gallery(boards)
+    live_boards = LiveBoards(boards)
     editor = WebSurface(boards).open_editor(turn())
-    async with gallery.open(), gallery.looking(KEY) as board:
+    async with live_boards.open(), live_boards.looking(KEY) as board:
         ref = await editor.post("x", 0, growing=True)
         await asyncio.gather(*(editor.edit(ref, "x" * length, growing=True) for length in range(50)))
         await editor.edit(ref, "the newest", growing=True)

@@ -10,8 +10,8 @@ import pytest
 import redis.asyncio
 
 from bots.web.board import Boards
-from bots.web.chat import ChatDesk
-from bots.web.live import Gallery
+from bots.web.chat import ChatActions
+from bots.web.live import LiveBoards
 from bots.web.people import PRIVATE, People, Visitor, venue_of
 from bots.web.settings import WebSettings
 from core.memory.conversations import Exchange, RedisMemory
@@ -20,10 +20,10 @@ from core.turns.queue import RedisTurnQueue
 from core.types import Author, ConversationKey, Message, Role
 
 
-def desk(**settings: Any) -> ChatDesk:
+def desk(**settings: Any) -> ChatActions:
     """What people do on a page with these settings; nothing is asked of Redis here."""
     nothing = cast("Any", None)
-    return ChatDesk(nothing, nothing, nothing, nothing, load_settings(WebSettings, _env_file=None, **settings))
+    return ChatActions(nothing, nothing, nothing, nothing, load_settings(WebSettings, _env_file=None, **settings))
 
 
 @pytest.mark.parametrize("action", ["forget", "settings"])
@@ -47,12 +47,12 @@ def test_a_channel_is_shared_and_ones_own_is_not() -> None:
 GENERAL = ConversationKey("web", "page", "general")
 
 
-def page(client: redis.asyncio.Redis, **settings: Any) -> ChatDesk:
+def page(client: redis.asyncio.Redis, **settings: Any) -> ChatActions:
     """The desk of a page behind a proxy that names people."""
     memory = RedisMemory(client, retention=3600)
     queue, people = RedisTurnQueue(client, memory), People(client, retention=3600)
     known = load_settings(WebSettings, _env_file=None, web_auth_header="X-User", **settings)
-    return ChatDesk(queue, memory, people, Gallery(Boards(client, retention=3600)), known)
+    return ChatActions(queue, memory, people, LiveBoards(Boards(client, retention=3600)), known)
 
 
 def by(name: str) -> gr.Request:
@@ -60,7 +60,7 @@ def by(name: str) -> gr.Request:
     return cast("gr.Request", SimpleNamespace(headers={"X-User": name}, cookies={}, session_hash=name))
 
 
-async def talk(desk: ChatDesk, *users: str) -> None:
+async def talk(desk: ChatActions, *users: str) -> None:
     """Somebody asks something in the general channel and is answered, one after the other."""
     for user in users:
         asked = Message(Role.USER, "hello", id=f"web:{user}", author=Author(f"p-{user}", user), at=1.0)
