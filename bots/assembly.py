@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from core.archive import prepare
 from core.assistant import AnswerSettings, Assistant, Summarizer
-from core.memory import Choices, RedisMemory
+from core.memory import Choices, Memory
 from core.models import Deadlines, Models
 from core.models.table import counter, open_models
 from core.prompts import Personas, read_persona
@@ -25,7 +25,7 @@ class Core:
 
     settings: Settings
     redis: Redis
-    memory: RedisMemory
+    memory: Memory
     models: Models
     assistant: Assistant
 
@@ -45,7 +45,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         async def label(chosen: str) -> str:
             return await models.label(chosen) or settings.model_name
 
-        memory = RedisMemory(
+        memory = Memory(
             redis,
             retention=settings.retention_seconds,
             count=counter(settings),

@@ -10,7 +10,7 @@ import structlog
 
 from core.errors import StorageError
 from core.memory import Memory, Reword
-from core.turns import STOPPED, WITHDRAWN, RedisTurnQueue, in_time
+from core.turns import STOPPED, WITHDRAWN, TurnQueue, in_time
 from core.types import ConversationKey, Turn
 
 log = structlog.get_logger()
@@ -32,7 +32,7 @@ async def press(work: Awaitable[str]) -> str:
         return StorageError.plain
 
 
-async def stop_answer(queue: RedisTurnQueue, asked: Turn) -> bool:
+async def stop_answer(queue: TurnQueue, asked: Turn) -> bool:
     """Stop the answer that is being written for a person where they ask for that. False if there is none.
 
     Raises:
@@ -76,7 +76,7 @@ class Change(Protocol):
 
 
 async def follow_change(
-    queue: RedisTurnQueue, memory: Memory, change: Change, reads: str | Reword = "", *, early: bool = False
+    queue: TurnQueue, memory: Memory, change: Change, reads: str | Reword = "", *, early: bool = False
 ) -> None:
     """Change a question, and what is remembered of it, as its message was changed. Can be repeated.
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # the command line needs the descriptions of all platforms, a
     from core.memory import Memory
     from core.pacing import CallBudgets
     from core.store import StoredKey
-    from core.turns import RedisTurnQueue
+    from core.turns import TurnQueue
 
 S = TypeVar("S", bound=Settings)
 WORD_START = r"(?:\b|(?<=\[\dm)|(?<=\[\d\dm))"
@@ -46,7 +46,7 @@ class OpenPlatform(Protocol):
         """Answers turns."""
         ...
 
-    def listening(self, queue: RedisTurnQueue, memory: Memory, redis: Redis) -> AbstractAsyncContextManager[None]:
+    def listening(self, queue: TurnQueue, memory: Memory, redis: Redis) -> AbstractAsyncContextManager[None]:
         """Take turns while inside."""
         ...
 

@@ -24,7 +24,7 @@ from core import metrics
 from core.pacing import CallBudgets
 from core.settings import Settings
 from core.store import declare
-from core.turns import RedisTurnQueue, Timings, Worker, measure_backlog
+from core.turns import Timings, TurnQueue, Worker, measure_backlog
 from core.version import parley_version
 
 log = structlog.get_logger()
@@ -99,7 +99,7 @@ async def _serve(
 ) -> None:
     """Take turns and answer them, until we are asked to stop."""
     settings = core.settings
-    queue = RedisTurnQueue(
+    queue = TurnQueue(
         core.redis,
         core.memory,
         platforms=todo.answers,

@@ -198,9 +198,9 @@ async def _forget(store: Store, conversation: str, channel: str, user: str) -> i
 async def forget_person(store: Store, user: str) -> int:
     """Forget all that one person said, and what a platform knows of them. Returns how many messages that were."""
     from core.archive import Person
-    from core.turns import RedisTurnQueue
+    from core.turns import TurnQueue
 
-    person = Person(store.redis, store.memory, RedisTurnQueue(store.redis, store.memory), user)
+    person = Person(store.redis, store.memory, TurnQueue(store.redis, store.memory), user)
     forgotten = await person.forget()
     for platform in PLATFORMS:
         if platform.forget_person:

@@ -15,7 +15,7 @@ from bots.platforms import load_all_settings
 from core.errors import ParleyError
 
 if TYPE_CHECKING:  # the command line is read before anything that is dear to import is needed
-    from core.turns import DeadLetter, Lane, Operator, RedisTurnQueue
+    from core.turns import DeadLetter, Lane, Operator, TurnQueue
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ def ls(as_json: AsJson = False) -> None:
 def show(turn: Turn, text: Text = False, as_json: AsJson = False) -> None:
     """Show all that is known about one question."""
 
-    async def find(operator: Operator, _: RedisTurnQueue) -> Lane:
+    async def find(operator: Operator, _: TurnQueue) -> Lane:
         lanes = await operator.lanes()
         name = _one([job.turn.id for lane in lanes for job in lane.jobs], turn)
         return next(lane for lane in lanes if any(job.turn.id == name for job in lane.jobs))
@@ -136,7 +136,7 @@ async def _requeue(operator: Operator, wanted: str) -> str:
     return name
 
 
-async def _cancel(operator: Operator, queue: RedisTurnQueue, wanted: str) -> str:
+async def _cancel(operator: Operator, queue: TurnQueue, wanted: str) -> str:
     from core.turns import CANCELLED
 
     name = await _waiting(operator, wanted)
@@ -173,19 +173,19 @@ def _missing(wanted: str, listing: str = WAITING) -> Missing:
     return Missing(f"No {what} matches '{wanted}'.", remedy=f"`{listing}` lists them.")
 
 
-def _do(work: Callable[[Operator, RedisTurnQueue], Awaitable[T]]) -> T:
+def _do(work: Callable[[Operator, TurnQueue], Awaitable[T]]) -> T:
     """Do something with the queue."""
-    from core.memory import RedisMemory
+    from core.memory import Memory
     from core.store import open_redis
-    from core.turns import Operator, RedisTurnQueue
+    from core.turns import Operator, TurnQueue
 
     settings = load_all_settings()
 
     async def run() -> T:
         url = settings.redis_url.get_secret_value() if settings.redis_url else None
         async with open_redis(url, settings.data_dir) as redis:
-            memory = RedisMemory(redis, retention=settings.retention_seconds)
-            return await work(Operator(redis), RedisTurnQueue(redis, memory))
+            memory = Memory(redis, retention=settings.retention_seconds)
+            return await work(Operator(redis), TurnQueue(redis, memory))
 
     return asyncio.run(run())
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # the command line is read before anything that takes long to
     from redis.asyncio import Redis
 
     from core.archive import Archive
-    from core.memory import RedisMemory
+    from core.memory import Memory
 
 T = TypeVar("T")
 
@@ -30,14 +30,14 @@ class Store:
 
     redis: Redis
     archive: Archive
-    memory: RedisMemory
+    memory: Memory
     settings: Settings
 
 
 def do(work: Callable[[Store], Awaitable[T]]) -> T:
     """Do something with what is remembered."""
     from core.archive import Archive, prepare
-    from core.memory import RedisMemory
+    from core.memory import Memory
     from core.models.table import counter
     from core.store import open_redis
 
@@ -48,7 +48,7 @@ def do(work: Callable[[Store], Awaitable[T]]) -> T:
         async with open_redis(url, settings.data_dir) as redis:
             await prepare(redis)
             keep = settings.retention_seconds
-            memory = RedisMemory(redis, retention=keep, count=counter(settings))
+            memory = Memory(redis, retention=keep, count=counter(settings))
             return await work(Store(redis, Archive(redis, retention=keep), memory, settings))
 
     return asyncio.run(run())

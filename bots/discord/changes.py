@@ -20,7 +20,7 @@ from bots.listening import follow_change
 from core.errors import StorageError
 from core.memory import Memory
 from core.metrics import tag
-from core.turns import RedisTurnQueue
+from core.turns import TurnQueue
 from core.types import ConversationKey
 
 log = structlog.get_logger()
@@ -73,7 +73,7 @@ class End:
 class Changes:
     """Makes changes, one after another."""
 
-    def __init__(self, queue: RedisTurnQueue, memory: Memory, store: DiscordStore) -> None:
+    def __init__(self, queue: TurnQueue, memory: Memory, store: DiscordStore) -> None:
         self._queue = queue
         self._memory = memory
         self._store = store

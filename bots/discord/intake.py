@@ -29,7 +29,7 @@ from core.assistant import is_stop
 from core.errors import ParleyError, PlatformError, StorageError
 from core.memory import Memory
 from core.metrics import turn_fields
-from core.turns import NOT_ALLOWED_THERE, TOLD_AGAIN_SECONDS, RedisTurnQueue, crash_point
+from core.turns import NOT_ALLOWED_THERE, TOLD_AGAIN_SECONDS, TurnQueue, crash_point
 from core.types import Turn
 
 log = structlog.get_logger()
@@ -74,7 +74,7 @@ class Intake:
         settings: DiscordSettings,
         messenger: Messenger,
         *,
-        queue: RedisTurnQueue,
+        queue: TurnQueue,
         memory: Memory,
         store: DiscordStore,
         typists: Typists | None = None,

@@ -30,7 +30,7 @@ from core.errors import StorageError
 from core.memory import Feedback, Memory
 from core.metrics import tag
 from core.policy import Venue
-from core.turns import STOPPED, RedisTurnQueue, in_time
+from core.turns import STOPPED, TurnQueue, in_time
 from core.types import MessageRef
 
 log = structlog.get_logger()
@@ -53,7 +53,7 @@ class DiscordListener(Messenger):
         settings: DiscordSettings,
         calls: Calls,
         *,
-        queue: RedisTurnQueue,
+        queue: TurnQueue,
         memory: Memory,
         store: DiscordStore,
         feedback: Feedback,

@@ -32,7 +32,7 @@ from core.errors import ParleyError, PlatformUnauthorized, PlatformUnavailable, 
 from core.memory import Feedback, Memory
 from core.pacing import CallBudgets
 from core.tasks import end_tasks
-from core.turns import RedisTurnQueue
+from core.turns import TurnQueue
 
 log = structlog.get_logger()
 
@@ -74,7 +74,7 @@ class Discord:
         return f"Discord (@{self._client.user})"
 
     @asynccontextmanager
-    async def listening(self, queue: RedisTurnQueue, memory: Memory, redis: Redis) -> AsyncIterator[None]:
+    async def listening(self, queue: TurnQueue, memory: Memory, redis: Redis) -> AsyncIterator[None]:
         """Take what Discord sends while inside.
 
         Raises:

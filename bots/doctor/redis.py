@@ -16,7 +16,7 @@ from bots.findings import BUG, CHECK_TIMEOUT, Check, Say, ms
 from core.archive import SCHEMA, too_new
 from core.causes import cause
 from core.errors import StorageError
-from core.memory import Exchange, RedisMemory
+from core.memory import Exchange, Memory
 from core.settings import Settings
 from core.store import Keys, find_server, open_redis
 from core.types import ConversationKey, Message, Role
@@ -157,7 +157,7 @@ async def _round_trip(redis: Redis) -> Check:
     """Remember something and forget it: writes, scripts and rights, all at once."""
     name, tried, began = "memory", "Memory", time.perf_counter()
     # A minute is the longest that anything of it can stay.
-    memory = RedisMemory(redis, retention=60)
+    memory = Memory(redis, retention=60)
     key = ConversationKey("doctor", "doctor", uuid4().hex)
     try:
         said = Message(Role.USER, "Do you hear me?", id="doctor", at=time.time())

@@ -50,7 +50,7 @@ from core import metrics
 from core.assistant import NOT_ASKED, Confirmation, days, is_settings, is_stop
 from core.memory import Memory
 from core.metrics import turn_fields
-from core.turns import STOPPED, TOLD_AGAIN_SECONDS, RedisTurnQueue, crash_point, in_time
+from core.turns import STOPPED, TOLD_AGAIN_SECONDS, TurnQueue, crash_point, in_time
 from core.types import MessageRef, Turn
 
 log = structlog.get_logger()
@@ -71,7 +71,7 @@ class SlackListener(BackgroundTasks):
     """Turns events into turns, for those who may ask."""
 
     def __init__(
-        self, settings: SlackSettings, surface: SlackSurface, queue: RedisTurnQueue, memory: Memory, cleanup: Cleanup
+        self, settings: SlackSettings, surface: SlackSurface, queue: TurnQueue, memory: Memory, cleanup: Cleanup
     ) -> None:
         super().__init__()
         self._settings = settings

@@ -27,7 +27,7 @@ from core.errors import SettingsError
 from core.memory import Memory
 from core.pacing import CallBudgets
 from core.tasks import end_tasks
-from core.turns import RedisTurnQueue
+from core.turns import TurnQueue
 from core.version import parley_version
 
 log = structlog.get_logger()
@@ -89,7 +89,7 @@ class Slack:
         return f"Slack ({self._who['team']})"
 
     @asynccontextmanager
-    async def listening(self, queue: RedisTurnQueue, memory: Memory, redis: Redis) -> AsyncIterator[None]:
+    async def listening(self, queue: TurnQueue, memory: Memory, redis: Redis) -> AsyncIterator[None]:
         """Take what Slack sends while inside; afterwards nothing new comes, and what came was acknowledged.
 
         Raises:

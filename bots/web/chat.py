@@ -21,10 +21,10 @@ from bots.web.settings import WebSettings
 from bots.web.text import chat_messages, progress
 from core.assistant import in_words, is_forget, is_stop
 from core.errors import ParleyError, StorageError
-from core.memory import RedisMemory
+from core.memory import Memory
 from core.metrics import tag
 from core.policy import Action, Venue
-from core.turns import STOPPED, WITHDRAWN, RedisTurnQueue, in_time
+from core.turns import STOPPED, WITHDRAWN, TurnQueue, in_time
 from core.types import MessageRef, Role, Turn
 
 log = structlog.get_logger()
@@ -45,7 +45,7 @@ class ChatActions:
     """Does what people ask for in the chat, for every browser of this process."""
 
     def __init__(
-        self, queue: RedisTurnQueue, memory: RedisMemory, people: People, live_boards: LiveBoards, settings: WebSettings
+        self, queue: TurnQueue, memory: Memory, people: People, live_boards: LiveBoards, settings: WebSettings
     ) -> None:
         self.people = people
         self.memory = memory

@@ -22,7 +22,7 @@ from bots.web.settings import WebSettings
 from bots.web.status_tab import build_status
 from bots.web.text import COPIES
 from bots.web.theme import CSS, theme
-from core.turns import RedisTurnQueue
+from core.turns import TurnQueue
 
 DEMO = (
     "**This is the demo: no model is connected.** To connect one, set `MODEL_URL` (its server's address) in `.env`, "
@@ -56,7 +56,7 @@ FIX_ACCESSIBILITY = """() => {
 class Page:
     """What people see and do; ``app`` serves it."""
 
-    def __init__(self, start: Start[WebSettings], queue: RedisTurnQueue, live_boards: LiveBoards) -> None:
+    def __init__(self, start: Start[WebSettings], queue: TurnQueue, live_boards: LiveBoards) -> None:
         core, self._settings = start.core, start.settings
         self._live_boards = live_boards
         people = People(core.redis, retention=core.settings.retention_seconds)

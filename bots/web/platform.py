@@ -21,7 +21,7 @@ from bots.web.settings import WebSettings
 from bots.web.surface import WebSurface
 from core.errors import SettingsError
 from core.memory import Memory
-from core.turns import RedisTurnQueue
+from core.turns import TurnQueue
 from core.version import how_to_install
 
 log = structlog.get_logger()
@@ -40,7 +40,7 @@ class Web:
         """Its address, while it is served."""
 
     @asynccontextmanager
-    async def listening(self, queue: RedisTurnQueue, memory: Memory, redis: Redis) -> AsyncIterator[None]:
+    async def listening(self, queue: TurnQueue, memory: Memory, redis: Redis) -> AsyncIterator[None]:
         """Serve the page while inside.
 
         Raises:

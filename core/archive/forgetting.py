@@ -9,9 +9,9 @@ from urllib.parse import quote
 from redis.asyncio import Redis
 
 from core.archive.archive import Archive
-from core.memory import Feedback, RedisMemory
+from core.memory import Feedback, Memory
 from core.store import Keys, redis_errors
-from core.turns import WITHDRAWN, Operator, RedisTurnQueue
+from core.turns import WITHDRAWN, Operator, TurnQueue
 
 UNDER_THEIR_NAME = ("seen", "clock", "quota")
 """What is kept under a person's name, and is no part of a conversation."""
@@ -23,7 +23,7 @@ class Person:
     >>> await Person(redis, memory, queue, "U0123").forget()
     """
 
-    def __init__(self, redis: Redis, memory: RedisMemory, queue: RedisTurnQueue, user: str) -> None:
+    def __init__(self, redis: Redis, memory: Memory, queue: TurnQueue, user: str) -> None:
         self._redis: Any = redis
         self._memory = memory
         self._queue = queue

@@ -90,7 +90,7 @@ class Command:
 
 
 class ConfirmationLog(Protocol):
-    """What a confirmation needs of the queue: see ``core.turns.RedisTurnQueue``."""
+    """What a confirmation needs of the queue: see ``core.turns.TurnQueue``."""
 
     async def happened(self, name: str) -> bool:
         """Whether something of that name happened in the last 24 hours."""

@@ -14,7 +14,7 @@ from dataclasses import replace
 import structlog
 
 from core.errors import GenerationError, StorageError
-from core.memory import MOST_BYTES, MOST_MESSAGES, RedisMemory
+from core.memory import MOST_BYTES, MOST_MESSAGES, Memory
 from core.models import AnswerSettings, Models, Preempted
 from core.prompts import SpeakerNames, estimate_tokens
 from core.tasks import end_tasks
@@ -57,7 +57,7 @@ class Summarizer:
     """
 
     def __init__(
-        self, memory: RedisMemory, models: Models, answer_settings: AnswerSettings, *, idle: float = IDLE_SECONDS
+        self, memory: Memory, models: Models, answer_settings: AnswerSettings, *, idle: float = IDLE_SECONDS
     ) -> None:
         self._memory, self._models, self._idle = memory, models, idle
         self._answer_settings = replace(

@@ -10,7 +10,7 @@ from core.memory.choices import (
     split_setting,
     trace,
 )
-from core.memory.conversations import MOST_BYTES, MOST_MESSAGES, Exchange, Extent, Memory, RedisMemory, Reword, Thread
+from core.memory.conversations import MOST_BYTES, MOST_MESSAGES, Exchange, Extent, Memory, Reword, Thread
 from core.memory.departures import Departures
 from core.memory.feedback import Feedback
 
@@ -25,7 +25,6 @@ __all__ = [
     "Extent",
     "Feedback",
     "Memory",
-    "RedisMemory",
     "Reword",
     "Thread",
     "WrongChoice",

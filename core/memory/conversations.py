@@ -14,7 +14,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import structlog
 from redis.asyncio import Redis
@@ -117,75 +117,7 @@ class Extent:
     epoch: int
 
 
-class Memory(Protocol):
-    """What was said under a key, and nothing that was said elsewhere."""
-
-    async def load(self, key: ConversationKey, thread: Thread | None = None) -> Conversation:
-        """All that is remembered, oldest first. A thread seen for the first time starts from its channel."""
-        ...
-
-    async def append(self, exchange: Exchange) -> bool:
-        """Add what was said to a conversation as it was loaded, and store the window's cut.
-
-        What is stored already for the same question is replaced, so a call may be repeated. False, and nothing is
-        stored, if the conversation was forgotten since it was loaded.
-        """
-        ...
-
-    async def correct(
-        self, key: ConversationKey, message: str, text: str | Reword, *, at: float = 0.0, said: float = 0.0
-    ) -> bool:
-        """Put ``text`` in the place of what that message said, in threads that copied it too. False if not found.
-
-        Where what it says now can be told only from what it said, ``text`` makes the one of the other.
-        ``at`` is when it was edited, by the platform's clock: an edit that is older than the last one changes nothing.
-        ``said`` is when the message was written: where it is no longer stored, notes that may tell it are dropped.
-        """
-        ...
-
-    async def withdraw(self, key: ConversationKey, message: str, *, said: float = 0.0) -> bool:
-        """Take a message out, and the answer to it, in threads that copied them too. False if not found.
-
-        ``said`` is as in ``correct``.
-        """
-        ...
-
-    async def forget(self, key: ConversationKey, *, asker: str = "") -> int:
-        """Forget a conversation and the threads that branched off it, with the dead letters of them.
-
-        What ``asker`` asked there apart from the others goes, too; nobody else's does. Returns how many messages that
-        were.
-        """
-        ...
-
-    async def erase(self, place: ConversationKey) -> int:
-        """Forget a place that Parley is in no more: what is left there by everybody, and what was chosen there.
-
-        Without a channel it is a whole workspace. Returns how many messages that were.
-        """
-        ...
-
-    async def describe(self, key: ConversationKey) -> Remembered:
-        """What is remembered, in numbers, and the summary of what was said earlier."""
-        ...
-
-    async def extent(self, key: ConversationKey) -> Extent:
-        """What forgetting a conversation would take away."""
-        ...
-
-    async def settings(self, key: ConversationKey) -> tuple[ConversationSettings, Choices]:
-        """What people chose for a conversation, and what there is to choose from."""
-        ...
-
-    async def choose(self, key: ConversationKey, name: str, value: str) -> ConversationSettings:
-        """Change one setting of a conversation; "" is its default, and without a ``name`` all get theirs.
-
-        Raises WrongChoice, which says in plain words what is wrong.
-        """
-        ...
-
-
-class RedisMemory:
+class Memory:
     """The memory that all processes of a deployment share.
 
     Raises StorageError from every method when Redis is away.
@@ -202,7 +134,7 @@ class RedisMemory:
         self._choices = choices or Choices()
 
     async def load(self, key: ConversationKey, thread: Thread | None = None) -> Conversation:
-        """See ``Memory.load``."""
+        """All that is remembered, oldest first. A thread seen for the first time starts from its channel."""
         parent = key.parent if thread else None
         branch = parent or key
         root, root_at = (thread.root, thread.root_at) if thread else ("", 0.0)
@@ -230,7 +162,11 @@ class RedisMemory:
         return replace(kept, summary=summary, folded=folded, voices=_voices(voices) if summary else frozenset())
 
     async def append(self, exchange: Exchange) -> bool:
-        """See ``Memory.append``."""
+        """Add what was said to a conversation as it was loaded, and store the window's cut.
+
+        What is stored already for the same question is replaced, so a call may be repeated. False, and nothing is
+        stored, if the conversation was forgotten since it was loaded.
+        """
         with redis_errors("store a turn"):
             return bool(await self._scripts.append(**self.keys(exchange.key), exchange=self.arguments(exchange)))
 
@@ -258,7 +194,12 @@ class RedisMemory:
     async def correct(
         self, key: ConversationKey, message: str, text: str | Reword, *, at: float = 0.0, said: float = 0.0
     ) -> bool:
-        """See ``Memory.correct``."""
+        """Put ``text`` in the place of what that message said, in threads that copied it too. False if not found.
+
+        Where what it says now can be told only from what it said, ``text`` makes the one of the other.
+        ``at`` is when it was edited, by the platform's clock: an edit that is older than the last one changes nothing.
+        ``said`` is when the message was written: where it is no longer stored, notes that may tell it are dropped.
+        """
 
         def correct(old: Message) -> Message | None:
             if old.id != message or 0 < at < old.edited:
@@ -272,7 +213,10 @@ class RedisMemory:
         return bool(await self._change(key, _quoted(message), said, correct))
 
     async def withdraw(self, key: ConversationKey, message: str, *, said: float = 0.0) -> bool:
-        """See ``Memory.withdraw``."""
+        """Take a message out, and the answer to it, in threads that copied them too. False if not found.
+
+        ``said`` is as in ``correct``.
+        """
 
         def withdraw(old: Message) -> Message | None:
             return None if message in (old.id, old.reply_to) else old
@@ -294,7 +238,11 @@ class RedisMemory:
         return set(withdrawn)
 
     async def forget(self, key: ConversationKey, *, asker: str = "") -> int:
-        """See ``Memory.forget``."""
+        """Forget a conversation and the threads that branched off it, with the dead letters of them.
+
+        What ``asker`` asked there apart from the others goes, too; nobody else's does. Returns how many messages that
+        were.
+        """
         with redis_errors("forget a conversation"):
             forgotten = await self._forget_some([key])  # first: a thread that branches off now copies nothing
             async for forks in self._forks(key):
@@ -305,7 +253,10 @@ class RedisMemory:
         return forgotten
 
     async def erase(self, place: ConversationKey) -> int:
-        """See ``Memory.erase``."""
+        """Forget a place that Parley is in no more: what is left there by everybody, and what was chosen there.
+
+        Without a channel it is a whole workspace. Returns how many messages that were.
+        """
         forgotten = 0
         with redis_errors("forget a place"):
             found: dict[ConversationKey, set[str]] = {}
@@ -363,7 +314,7 @@ class RedisMemory:
             yield forks[start : start + AT_ONCE]
 
     async def describe(self, key: ConversationKey) -> Remembered:
-        """See ``Memory.describe``."""
+        """What is remembered, in numbers, and the summary of what was said earlier."""
         with redis_errors("look at a conversation"):
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.lrange(Keys.messages(key), 0, -1)
@@ -376,7 +327,7 @@ class RedisMemory:
         return Remembered(len(messages) - answers, answers, tokens, max(int(seconds), 0), summary or "")
 
     async def extent(self, key: ConversationKey) -> Extent:
-        """See ``Memory.extent``."""
+        """What forgetting a conversation would take away."""
         with redis_errors("look at what would be forgotten"):
             forks: Any = await self._redis.smembers(Keys.forks(key))
             conversations = [key, *map(ConversationKey.parse, sorted(forks))]
@@ -397,7 +348,7 @@ class RedisMemory:
         return Extent(count, frozenset(people), int(epoch or 0))
 
     async def settings(self, key: ConversationKey) -> tuple[ConversationSettings, Choices]:
-        """See ``Memory.settings``."""
+        """What people chose for a conversation, and what there is to choose from."""
         with redis_errors("read a conversation's settings"):
             found = await self._redis.get(Keys.settings(key))
             if not found and key.thread:
@@ -405,7 +356,10 @@ class RedisMemory:
         return ConversationSettings.from_json(found or ""), self._choices
 
     async def choose(self, key: ConversationKey, name: str, value: str) -> ConversationSettings:
-        """See ``Memory.choose``."""
+        """Change one setting of a conversation; "" is its default, and without a ``name`` all get theirs.
+
+        Raises WrongChoice, which says in plain words what is wrong.
+        """
         while True:
             with redis_errors("store a conversation's settings"):
                 async with self._redis.pipeline(transaction=True) as pipe:

@@ -4,7 +4,7 @@ from core.turns.backlog import measure_backlog
 from core.turns.failpoints import crash_point
 from core.turns.jobs import StoredJob
 from core.turns.operator import CANCELLED, DeadLetter, Lane, Operator, matching
-from core.turns.queue import TOLD_AGAIN_SECONDS, RedisTurnQueue, in_time
+from core.turns.queue import TOLD_AGAIN_SECONDS, TurnQueue, in_time
 from core.turns.reply import NOT_ALLOWED_THERE, STOPPED, TAKEN_OVER, WITHDRAWN
 from core.turns.timings import MOST_TIMINGS, Timing, Timings
 from core.turns.worker import Worker
@@ -20,10 +20,10 @@ __all__ = [
     "DeadLetter",
     "Lane",
     "Operator",
-    "RedisTurnQueue",
     "StoredJob",
     "Timing",
     "Timings",
+    "TurnQueue",
     "Worker",
     "crash_point",
     "in_time",

@@ -23,7 +23,7 @@ from redis.asyncio import Redis
 from core import metrics
 from core.assistant import commands
 from core.errors import StorageError
-from core.memory import RedisMemory
+from core.memory import Memory
 from core.metrics import tag
 from core.store import TURN_TTL, Keys, kind_of, redis_errors
 from core.stored import Unreadable, readable, whole_number
@@ -76,97 +76,13 @@ class Quotas(Protocol):
         ...
 
 
-class TurnQueue(Protocol):
-    """Takes turns and gives them to workers. Every method raises StorageError when the storage is away."""
-
-    async def submit(self, turn: Turn) -> Receipt:
-        """Accept a message, once in 24 hours. When this returns, an accepted message will be answered."""
-        ...
-
-    async def stop(self, turn: str, outcome: Outcome) -> bool:
-        """End a turn early, wherever it is; False if it is done with. It is told to its worker within milliseconds.
-
-        A turn that was deleted before anybody told of its message is never accepted.
-        """
-        ...
-
-    async def amend(
-        self, turn: str, *, text: str | None = None, at: float = 0.0, early: bool = False, **place: str
-    ) -> bool:
-        """A question reads otherwise now, or more became known of where it stands; False if it is done with.
-
-        ``text`` is as its author typed it, like that of a new turn; the worker understands both in the same way.
-
-        ``at`` is when its author edited it, by the platform's clock: of two edits the later one stands, in whatever
-        order they come. 0 where the platform does not say; then the one that comes last stands. ``early`` keeps the
-        edit of a message that nobody told of yet for a day: only of one that is addressed to us.
-        """
-        ...
-
-    async def retry(
-        self, key: ConversationKey, turn: str, pressed: MessageRef, person: str, *, unkept: Turn | None = None
-    ) -> Receipt:
-        """Ask a turn again whose reply has ``pressed`` in it: as it is kept for its Retry button, or as ``unkept``.
-
-        It counts for the quotas of ``person``, who asks again; where that is too much it stays kept.
-        """
-        ...
-
-    async def admit(self, key: ConversationKey, person: str, name: str) -> Receipt:
-        """Let somebody make a model work beside the queue, and count that as a turn; once for each ``name``."""
-        ...
-
-    async def is_open(self, turn: str) -> bool:
-        """Whether a turn waits or is being answered."""
-        ...
-
-    async def first(self, name: str, *, seconds: int = TURN_TTL) -> bool:
-        """Whether this is the first time in so many seconds, in any process, that something of that name happens."""
-        ...
-
-    async def claim(self, most: int, *, idle: bool) -> Claimed:
-        """Take up to ``most`` lanes; ``idle`` says that the worker has nothing else to do."""
-        ...
-
-    async def beat(self, texts: Mapping[Job, str]) -> Mapping[Job, tuple[str, ...] | None]:
-        """Keep the leases of these jobs, and save their texts ("" if unchanged). Gives notes; None for a lost lease."""
-        ...
-
-    async def mark(self, job: Job, *, posting: int | None, refs: Sequence[MessageRef], text: str) -> bool:
-        """Write down where a reply stands: message ``posting`` is about to be posted. False if the lease is lost."""
-        ...
-
-    async def seal(self, job: Job, seal: Seal, refs: Sequence[MessageRef], retry: StoredJob | None) -> bool:
-        """Write down how an answer ends, and keep ``retry`` for its button. False if the lease is lost."""
-        ...
-
-    async def commit(self, job: Job, seal: Seal | None, *, dead: str = "") -> Literal["done", "lost"] | tuple[str, ...]:
-        """End a job and remember what was said, in one step; may be repeated. Gives the notes if they are newer."""
-        ...
-
-    async def move_to_dead_letters(self, job: Job, why: str) -> bool:
-        """Move a job to the dead letters as it is stored; its lane goes on. False if the lease is lost."""
-        ...
-
-    async def correct_kept(self, key: ConversationKey, turn: str, text: str | None, *, at: float = 0.0) -> None:
-        """A question that is kept for its Retry button reads ``text`` now; None if it was deleted, and is dropped.
-
-        ``at`` is as in ``amend``.
-        """
-        ...
-
-    async def release(self, job: Job, *, wait: float = 0, failed: bool = False) -> bool:
-        """Let another worker go on, after ``wait`` seconds; ``failed`` counts as a try. False if the lease is lost."""
-        ...
-
-
-class RedisTurnQueue:
+class TurnQueue:
     """The queue that all processes of a deployment share. See ``TurnQueue``."""
 
     def __init__(
         self,
         redis: Redis,
-        memory: RedisMemory,
+        memory: Memory,
         *,
         platforms: Sequence[str] = (),
         worker: str = "",
@@ -189,7 +105,7 @@ class RedisTurnQueue:
     # Those who ask.
 
     async def submit(self, turn: Turn) -> Receipt:
-        """See ``TurnQueue.submit``."""
+        """Accept a message, once in 24 hours. When this returns, an accepted message will be answered."""
         receipt = await self._take(turn)
         kind = "command" if commands.find(turn.text) else "question"
         metrics.EVENTS.add(platform=turn.key.platform, type=kind, outcome=receipt.status)
@@ -251,19 +167,32 @@ class RedisTurnQueue:
         return await self.first(f"told:{refused.limit}:{person}", seconds=seconds)
 
     async def stop(self, turn: str, outcome: Outcome) -> bool:
-        """See ``TurnQueue.stop``."""
+        """End a turn early, wherever it is; False if it is done with. It is told to its worker within milliseconds.
+
+        A turn that was deleted before anybody told of its message is never accepted.
+        """
         return await self._add(turn, Note(stop=outcome))
 
     async def amend(
         self, turn: str, *, text: str | None = None, at: float = 0.0, early: bool = False, **place: str
     ) -> bool:
-        """See ``TurnQueue.amend``."""
+        """A question reads otherwise now, or more became known of where it stands; False if it is done with.
+
+        ``text`` is as its author typed it, like that of a new turn; the worker understands both in the same way.
+
+        ``at`` is when its author edited it, by the platform's clock: of two edits the later one stands, in whatever
+        order they come. 0 where the platform does not say; then the one that comes last stands. ``early`` keeps the
+        edit of a message that nobody told of yet for a day: only of one that is addressed to us.
+        """
         return await self._add(turn, Note(text=text, place=place, edited=at), early=early)
 
     async def retry(
         self, key: ConversationKey, turn: str, pressed: MessageRef, person: str, *, unkept: Turn | None = None
     ) -> Receipt:
-        """See ``TurnQueue.retry``."""
+        """Ask a turn again whose reply has ``pressed`` in it: as it is kept for its Retry button, or as ``unkept``.
+
+        It counts for the quotas of ``person``, who asks again; where that is too much it stays kept.
+        """
         scopes, limits = self._limits(key, person)
         job = ""
         if unkept:
@@ -284,7 +213,7 @@ class RedisTurnQueue:
         return self._receipt(answer, key, person)
 
     async def admit(self, key: ConversationKey, person: str, name: str) -> Receipt:
-        """See ``TurnQueue.admit``."""
+        """Let somebody make a model work beside the queue, and count that as a turn; once for each ``name``."""
         with redis_errors("look at quotas"):
             answer = await self._scripts.admit(name=name, limits=self._limits(key, person)[1])
         return self._receipt(answer, key, person)
@@ -296,7 +225,7 @@ class RedisTurnQueue:
                 await self._scripts.charge(scopes=" ".join(scopes), tokens=min(max(0, tokens), MOST_TOKENS))
 
     async def is_open(self, turn: str) -> bool:
-        """See ``TurnQueue.is_open``."""
+        """Whether a turn waits or is being answered."""
         with redis_errors("look for a turn"):
             return bool(await self._redis.hget(Keys.turn(turn), "status") == "open")
 
@@ -317,7 +246,7 @@ class RedisTurnQueue:
         return next((job.turn for job in found_jobs if job.turn.id == turn), None)
 
     async def first(self, name: str, *, seconds: int = TURN_TTL) -> bool:
-        """See ``TurnQueue.first``."""
+        """Whether this is the first time in so many seconds, in any process, that something of that name happens."""
         async with self._once(name) as token:
             with redis_errors("notice that something happens once"):
                 if await self._redis.set(Keys.seen(name), token, nx=True, ex=seconds):
@@ -330,7 +259,10 @@ class RedisTurnQueue:
             return bool(await self._redis.exists(Keys.seen(name)))
 
     async def correct_kept(self, key: ConversationKey, turn: str, text: str | None, *, at: float = 0.0) -> None:
-        """See ``TurnQueue.correct_kept``."""
+        """A question that is kept for its Retry button reads ``text`` now; None if it was deleted, and is dropped.
+
+        ``at`` is as in ``amend``.
+        """
         with redis_errors("change a kept turn"):
             if text is None:
                 await self._redis.hdel(Keys.retries(key), turn)
@@ -347,7 +279,7 @@ class RedisTurnQueue:
     # Those who answer.
 
     async def claim(self, most: int, *, idle: bool) -> Claimed:
-        """See ``TurnQueue.claim``."""
+        """Take up to ``most`` lanes; ``idle`` says that the worker has nothing else to do."""
         together = MOST_TOGETHER if self._follow_up == "merge" else 1
         while True:
             with redis_errors("take turns"):
@@ -394,7 +326,7 @@ class RedisTurnQueue:
         )
 
     async def move_to_dead_letters(self, job: Job, why: str) -> bool:
-        """See ``TurnQueue.move_to_dead_letters``."""
+        """Move a job to the dead letters as it is stored; its lane goes on. False if the lease is lost."""
         return await self._move_to_dead_letters(job.lane, job.epoch, 0, len(job.stored), why)
 
     async def _move_to_dead_letters(self, lane: str, epoch: int, first: int, count: int, why: str) -> bool:
@@ -416,7 +348,7 @@ class RedisTurnQueue:
                         yield str(message["data"])
 
     async def beat(self, texts: Mapping[Job, str]) -> Mapping[Job, tuple[str, ...] | None]:
-        """See ``TurnQueue.beat``; without jobs it says that the worker is there."""
+        """Keep the leases of these jobs, and save their texts ("" if unchanged). Gives notes; None for a lost lease."""
         leases = [(job.lane, str(job.epoch), text.encode("utf-8", "replace").decode()) for job, text in texts.items()]
         with redis_errors("keep leases"):
             answers = await self._scripts.beat(
@@ -438,18 +370,18 @@ class RedisTurnQueue:
             await self._redis.zrem(Keys.WORKERS, self.worker)
 
     async def mark(self, job: Job, *, posting: int | None, refs: Sequence[MessageRef], text: str) -> bool:
-        """See ``TurnQueue.mark``."""
+        """Write down where a reply stands: message ``posting`` is about to be posted. False if the lease is lost."""
         fields = ["intent", "" if posting is None else str(posting), "refs", json.dumps(write_refs(refs))]
         if text:
             fields += ["text", text.encode("utf-8", "replace").decode()]
         return await self._write(job, None, fields)
 
     async def seal(self, job: Job, seal: Seal, refs: Sequence[MessageRef], retry: StoredJob | None) -> bool:
-        """See ``TurnQueue.seal``."""
+        """Write down how an answer ends, and keep ``retry`` for its button. False if the lease is lost."""
         return await self._write(job, retry, ["seal", seal.to_json(), "refs", json.dumps(write_refs(refs))])
 
     async def commit(self, job: Job, seal: Seal | None, *, dead: str = "") -> Literal["done", "lost"] | tuple[str, ...]:
-        """See ``TurnQueue.commit``."""
+        """End a job and remember what was said, in one step; may be repeated. Gives the notes if they are newer."""
         exchange = seal.exchange if seal else None
         tokens = whole_number(seal.tokens, MOST_TOKENS) if seal else 0
         key = exchange.key if exchange else job.turn.key
@@ -469,7 +401,7 @@ class RedisTurnQueue:
         return tuple(notes) if int(code) == 3 else "lost" if int(code) == 0 else "done"
 
     async def release(self, job: Job, *, wait: float = 0, failed: bool = False) -> bool:
-        """See ``TurnQueue.release``."""
+        """Let another worker go on, after ``wait`` seconds; ``failed`` counts as a try. False if the lease is lost."""
         with redis_errors("let go of a turn"):
             return bool(
                 await self._scripts.release(lane=job.lane, epoch=job.epoch, wait=int(1000 * wait), failed=failed)

@@ -23,7 +23,7 @@ from core.metrics import tag, turn_fields
 from core.tasks import end_tasks
 from core.turns.failpoints import crash_point
 from core.turns.lease import Lease
-from core.turns.queue import RedisTurnQueue
+from core.turns.queue import TurnQueue
 from core.turns.reply import Reply
 from core.turns.timings import Timings
 
@@ -71,7 +71,7 @@ class Worker:
 
     def __init__(
         self,
-        queue: RedisTurnQueue,
+        queue: TurnQueue,
         assistant: Assistant,
         surfaces: Mapping[str, Surface],
         *,

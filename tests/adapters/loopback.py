@@ -25,7 +25,7 @@ from core.memory import Memory
 from core.pacing import CallBudget
 from core.policy import Venue
 from core.settings import Settings
-from core.turns import RedisTurnQueue
+from core.turns import TurnQueue
 from core.types import Author, ConversationKey, Limits, Message, MessageRef, Outcome, Turn
 
 EXAMPLE = "loop-1234"
@@ -87,7 +87,7 @@ class Loopback:
         self._pace = Pace(CallBudget(1e9, 1e9), CallBudget(1e9, 1e9), first_words=0)
 
     @asynccontextmanager
-    async def listening(self, queue: RedisTurnQueue, memory: Memory, redis: Redis) -> AsyncIterator[None]:
+    async def listening(self, queue: TurnQueue, memory: Memory, redis: Redis) -> AsyncIterator[None]:
         """Take lines while inside."""
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -104,7 +104,7 @@ class Loopback:
             self.connected = False
             server.close()
 
-    async def _talk(self, queue: RedisTurnQueue, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _talk(self, queue: TurnQueue, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         token = self._settings.loopback_token
         if token and (await reader.readline()).decode().strip() == token.get_secret_value():
             key = ConversationKey("loopback", "local", uuid.uuid4().hex)

@@ -17,12 +17,12 @@ import structlog
 from redis.asyncio import Redis
 
 from core.delivery.surface import Pace
-from core.memory.conversations import RedisMemory
+from core.memory.conversations import Memory
 from core.metrics.tags import tag
 from core.store.connection import connect
 from core.store.embedded import embedded_redis
 from core.store.keys import Keys
-from core.turns.queue import RedisTurnQueue
+from core.turns.queue import TurnQueue
 from core.turns.worker import Worker
 from tests.bench.figures import Figure, at
 from tests.bench.nowhere import NoEditor, NoModel, Nowhere, assistant, turn
@@ -52,9 +52,9 @@ async def measure(quick: bool) -> list[Figure]:
 async def _hop(redis: Redis, turns: int) -> list[Figure]:
     """From a message to the moment in which the model is asked: called directly, and through queue and worker."""
     asked: asyncio.Queue[float] = asyncio.Queue()
-    memory = RedisMemory(redis, retention=3600)
+    memory = Memory(redis, retention=3600)
     talker = assistant(memory, NoModel(asked.put_nowait))
-    queue = RedisTurnQueue(redis, memory, platforms=["nowhere"])
+    queue = TurnQueue(redis, memory, platforms=["nowhere"])
     nowhere = Nowhere()
     worker = Worker(queue, talker, {"nowhere": nowhere})
     direct, durable, accepted = [], [], []
@@ -88,7 +88,7 @@ async def _hop(redis: Redis, turns: int) -> list[Figure]:
 
 async def _rates(redis: Redis, url: str, workers: tuple[int, ...], turns: int) -> list[Figure]:
     """Turns a second of so many processes, with a platform and a model that cost nothing."""
-    queue = RedisTurnQueue(redis, RedisMemory(redis, retention=3600))
+    queue = TurnQueue(redis, Memory(redis, retention=3600))
     rates: list[float] = []
     for number in workers:
         async with AsyncExitStack() as stack:
@@ -140,8 +140,8 @@ async def _worker(url: str) -> AsyncIterator[asyncio.subprocess.Process]:
 
 async def _bytes(redis: Redis, turns: int) -> list[Figure]:
     """What a turn takes while it waits, what is left of it when it is done, and what a conversation takes."""
-    memory = RedisMemory(redis, retention=3600)
-    queue = RedisTurnQueue(redis, memory, platforms=["nowhere"])
+    memory = Memory(redis, retention=3600)
+    queue = TurnQueue(redis, memory, platforms=["nowhere"])
     lanes = turns // 10
     empty = await _used(redis)
     for number in range(turns):

@@ -6,7 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from core.memory.conversations import Exchange, RedisMemory
+from core.memory.conversations import Exchange, Memory
 from core.store.connection import connect
 from core.store.embedded import embedded_redis
 from core.store.keys import Keys
@@ -22,7 +22,7 @@ async def measure(quick: bool) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="parley-") as folder:
         async with embedded_redis(Path(folder)) as url:
             redis = await connect(url)
-            memory = RedisMemory(redis, retention=3600)
+            memory = Memory(redis, retention=3600)
             key = ConversationKey("slack", "T1", "C1")
             loads, appends, raw = [], [], 0
             for turn in range(turns):

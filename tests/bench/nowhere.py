@@ -14,13 +14,13 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 
 from core.assistant.assistant import AnswerSettings, Assistant
 from core.delivery.surface import MessageEditor, Pace
-from core.memory.conversations import RedisMemory
+from core.memory.conversations import Memory
 from core.models.models import single_model
 from core.pacing.budget import CallBudget
 from core.policy import Venue
 from core.prompts import open_template
 from core.store.connection import connect
-from core.turns.queue import RedisTurnQueue
+from core.turns.queue import TurnQueue
 from core.turns.worker import Worker
 from core.types import (
     Author,
@@ -112,7 +112,7 @@ class Nowhere:
         return Pace(CallBudget(UNLIMITED, UNLIMITED), CallBudget(UNLIMITED, UNLIMITED), first_words=0)
 
 
-def assistant(memory: RedisMemory, model: NoModel) -> Assistant:
+def assistant(memory: Memory, model: NoModel) -> Assistant:
     """One that asks that model."""
     return Assistant(
         memory, single_model(model, open_template("falcon")), AnswerSettings("", 0.7, 100, ModelLimits(4000, 4096))
@@ -130,8 +130,8 @@ async def main() -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     redis = await connect(os.environ["REDIS_URL"])
-    memory = RedisMemory(redis, retention=3600)
-    queue = RedisTurnQueue(redis, memory, platforms=["nowhere"])
+    memory = Memory(redis, retention=3600)
+    queue = TurnQueue(redis, memory, platforms=["nowhere"])
     worker = Worker(queue, assistant(memory, NoModel()), {"nowhere": Nowhere()})
     worker.start()
     await stop.wait()

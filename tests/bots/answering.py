@@ -21,12 +21,12 @@ from bots.slack.surface import SlackSurface
 from bots.stopping import Stopping
 from core.assistant.assistant import AnswerSettings, Assistant
 from core.delivery.surface import Surface
-from core.memory.conversations import RedisMemory
+from core.memory.conversations import Memory
 from core.models.models import single_model
 from core.pacing.shared import CallBudgets
 from core.prompts import open_template
 from core.settings import load_settings
-from core.turns.queue import RedisTurnQueue
+from core.turns.queue import TurnQueue
 from core.turns.worker import Worker
 from core.types import Delta, Done, GenerationRequest, ModelLimits, Turn
 from tests.doubles.discord import ADA, GENERAL, GUILD, DiscordDouble
@@ -77,8 +77,8 @@ class Desk:
     """Somebody who answers on one platform."""
 
     surface: Surface
-    queue: RedisTurnQueue
-    memory: RedisMemory
+    queue: TurnQueue
+    memory: Memory
     model: HeldModel
     worker: Worker
 
@@ -100,10 +100,10 @@ class Desk:
 async def desk(platform: str, surface: Surface, redis: Redis, *, lease: float = 5.0) -> AsyncIterator[Desk]:
     """A worker with one model that is held."""
     model = HeldModel()
-    memory = RedisMemory(redis, retention=3600)
+    memory = Memory(redis, retention=3600)
     answer_settings = AnswerSettings("", 0.7, 5000, ModelLimits(40_000, 60_000))
     assistant = Assistant(memory, single_model(model, open_template("falcon")), answer_settings)
-    queue = RedisTurnQueue(redis, memory, platforms=[platform], lease=lease)
+    queue = TurnQueue(redis, memory, platforms=[platform], lease=lease)
     worker = Worker(queue, assistant, {platform: surface})
     worker.start()
     try:

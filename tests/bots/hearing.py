@@ -14,10 +14,10 @@ from bots.discord.platform import Discord, open_discord
 from bots.discord.settings import DiscordSettings
 from bots.discord.store import DiscordStore
 from bots.stopping import Stopping
-from core.memory.conversations import RedisMemory
+from core.memory.conversations import Memory
 from core.pacing.shared import CallBudgets
 from core.settings import load_settings
-from core.turns.queue import RedisTurnQueue
+from core.turns.queue import TurnQueue
 from core.types import Turn
 from tests.doubles.discord import DiscordDouble
 from tests.doubles.discord_records import Posted
@@ -28,8 +28,8 @@ class Ear:
     """A process that listens."""
 
     platform: Discord
-    queue: RedisTurnQueue
-    memory: RedisMemory
+    queue: TurnQueue
+    memory: Memory
     store: DiscordStore
     double: DiscordDouble
 
@@ -57,8 +57,8 @@ async def listening(double: DiscordDouble, redis: Redis, **more: str) -> AsyncIt
         "discord_gateway_url": double.gateway_url,
     }
     settings = load_settings(DiscordSettings, _env_file=None, **{**addresses, **more})
-    memory, budgets = RedisMemory(redis, retention=1000), CallBudgets(redis)
-    queue = RedisTurnQueue(redis, memory, quotas=settings.quotas)
+    memory, budgets = Memory(redis, retention=1000), CallBudgets(redis)
+    queue = TurnQueue(redis, memory, quotas=settings.quotas)
     try:
         async with open_discord(settings, Stopping(), budgets) as platform:
             assert platform

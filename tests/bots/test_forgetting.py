@@ -17,14 +17,14 @@ from bots.platforms import PLATFORMS, load_all_settings
 from bots.web.board import Boards, Entry, Stage
 from bots.web.people import People
 from core.archive.archive import Archive
-from core.memory.conversations import MOST_MESSAGES, Exchange, RedisMemory, Thread
+from core.memory.conversations import MOST_MESSAGES, Exchange, Memory, Thread
 from core.memory.feedback import Feedback
 from core.quotas import Quota, Quotas
 from core.store.catalog import STORED
 from core.store.keys import Keys
 from core.turns.jobs import Seal, StoredJob
 from core.turns.lease import Lease
-from core.turns.queue import RedisTurnQueue
+from core.turns.queue import TurnQueue
 from core.types import Author, ConversationKey, Ending, Message, MessageRef, Outcome, Role, Turn
 
 ZOE, BOB = Author("U777", "Zoe Zebra"), Author("U7", "Bob")
@@ -56,14 +56,14 @@ class Store:
     """A whole deployment's Redis."""
 
     client: Any
-    memory: RedisMemory = field(init=False)
-    queue: RedisTurnQueue = field(init=False)
+    memory: Memory = field(init=False)
+    queue: TurnQueue = field(init=False)
     said: int = 0
 
     def __post_init__(self) -> None:
-        self.memory = RedisMemory(self.client, retention=MONTH)
+        self.memory = Memory(self.client, retention=MONTH)
         quota = Quotas(user=Quota(turns=100, tokens=10**6, queued=100))
-        self.queue = RedisTurnQueue(self.client, self.memory, platforms=["slack", "discord", "web"], quotas=quota)
+        self.queue = TurnQueue(self.client, self.memory, platforms=["slack", "discord", "web"], quotas=quota)
 
     def turn(self, key: ConversationKey, author: Author, lane: str = "") -> Turn:
         """A question of somebody."""
@@ -339,7 +339,7 @@ async def test_every_kind_of_key_is_looked_at(store: Store) -> None:
     assert documented() - met - NOBODYS <= {"conv folding", "budget", "discord"}
 
 
-async def fill_past_the_list(memory: RedisMemory, store: Store) -> ConversationKey:
+async def fill_past_the_list(memory: Memory, store: Store) -> ConversationKey:
     """A channel whose first ten messages stand in the notes alone, and the next ones in the list as well."""
     key = ConversationKey("slack", "T1", "C9")
     store.said = 1000

@@ -11,10 +11,10 @@ import redis.asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.memory.conversations import Exchange, RedisMemory, Thread
+from core.memory.conversations import Exchange, Memory, Thread
 from core.store.keys import Keys
 from core.turns.jobs import Job, Note, Seal, StoredJob
-from core.turns.queue import RedisTurnQueue
+from core.turns.queue import TurnQueue
 from core.turns.reply import WITHDRAWN
 from core.types import Author, ConversationKey, Ending, Message, MessageRef, Outcome, Role, Turn
 from tests.examples import examples
@@ -25,18 +25,18 @@ TURN = Turn("q", CHANNEL, "slack:a", Author("U1", "Ann"), "first", 1.0)
 
 
 @pytest.fixture
-def memory(redis_client: redis.asyncio.Redis) -> RedisMemory:
+def memory(redis_client: redis.asyncio.Redis) -> Memory:
     """Where what was said is remembered."""
-    return RedisMemory(redis_client, retention=3600)
+    return Memory(redis_client, retention=3600)
 
 
 @pytest.fixture
-def queue(redis_client: redis.asyncio.Redis, memory: RedisMemory) -> RedisTurnQueue:
+def queue(redis_client: redis.asyncio.Redis, memory: Memory) -> TurnQueue:
     """The queue, as one process sees it."""
-    return RedisTurnQueue(redis_client, memory, platforms=["slack"], lease=60)
+    return TurnQueue(redis_client, memory, platforms=["slack"], lease=60)
 
 
-async def remember(memory: RedisMemory, epoch: int = 0) -> None:
+async def remember(memory: Memory, epoch: int = 0) -> None:
     """One question and its answer, and a thread that copied them."""
     said = (
         Message(Role.USER, "first", id="q", author=Author("U1", "Ann"), at=1.0),
@@ -46,18 +46,18 @@ async def remember(memory: RedisMemory, epoch: int = 0) -> None:
     await memory.load(THREAD, Thread("q", 1.0))
 
 
-async def reads(memory: RedisMemory, key: ConversationKey = CHANNEL) -> str:
+async def reads(memory: Memory, key: ConversationKey = CHANNEL) -> str:
     """What the question reads."""
     return (await memory.load(key)).messages[0].text
 
 
-async def take(queue: RedisTurnQueue) -> Job:
+async def take(queue: TurnQueue) -> Job:
     """The one job that there is."""
     [job] = (await queue.claim(1, idle=True)).jobs
     return job
 
 
-async def test_a_deletion_that_comes_before_its_message_is_remembered(queue: RedisTurnQueue) -> None:
+async def test_a_deletion_that_comes_before_its_message_is_remembered(queue: TurnQueue) -> None:
     """The message is delivered again after an outage, and nobody answers it."""
     assert not await queue.stop("q", WITHDRAWN)
     assert (await queue.submit(TURN)).status == "duplicate"
@@ -65,14 +65,14 @@ async def test_a_deletion_that_comes_before_its_message_is_remembered(queue: Red
     assert (await queue.claim(1, idle=True)).jobs == ()
 
 
-async def test_a_stop_that_finds_nothing_forbids_nothing(queue: RedisTurnQueue) -> None:
+async def test_a_stop_that_finds_nothing_forbids_nothing(queue: TurnQueue) -> None:
     """Only what was deleted is never answered."""
     assert not await queue.stop("q", Outcome(Ending.STOPPED))
     assert (await queue.submit(TURN)).accepted
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations([2.0, 3.0, 4.0])))
-async def test_an_edit_that_comes_before_its_message_is_not_lost(queue: RedisTurnQueue, order: tuple[float]) -> None:
+async def test_an_edit_that_comes_before_its_message_is_not_lost(queue: TurnQueue, order: tuple[float]) -> None:
     """The newest of them, by the platform's clock."""
     for at in order:
         assert not await queue.amend("q", text=f"as of {at}", at=at, early=True)
@@ -82,15 +82,13 @@ async def test_an_edit_that_comes_before_its_message_is_not_lost(queue: RedisTur
     assert Note.from_json(job.notes[0]).applied(job.turn).text == "as of 4.0"
 
 
-async def test_of_what_is_said_to_others_nothing_is_kept(
-    queue: RedisTurnQueue, redis_client: redis.asyncio.Redis
-) -> None:
+async def test_of_what_is_said_to_others_nothing_is_kept(queue: TurnQueue, redis_client: redis.asyncio.Redis) -> None:
     """An edit of a message that is not for us leaves nothing behind."""
     assert not await queue.amend("q", text="what they said", at=2.0)
     assert await redis_client.keys("*") == []
 
 
-async def test_a_deletion_is_the_last_word_also_before_its_message(queue: RedisTurnQueue) -> None:
+async def test_a_deletion_is_the_last_word_also_before_its_message(queue: TurnQueue) -> None:
     """In whatever order with edits."""
     await queue.amend("q", text="better", at=2.0, early=True)
     await queue.stop("q", WITHDRAWN)
@@ -100,7 +98,7 @@ async def test_a_deletion_is_the_last_word_also_before_its_message(queue: RedisT
 
 @pytest.mark.parametrize("order", list(itertools.permutations([2.0, 3.0, 4.0])))
 async def test_the_newest_edit_stands_in_whatever_order_they_come(
-    queue: RedisTurnQueue, memory: RedisMemory, order: tuple[float]
+    queue: TurnQueue, memory: Memory, order: tuple[float]
 ) -> None:
     """In the queue, in the memory, in threads that copied it, and behind a Retry button."""
     await remember(memory)
@@ -121,9 +119,7 @@ async def test_the_newest_edit_stands_in_whatever_order_they_come(
     assert (await take(queue)).turn.text == "as of 4.0"
 
 
-async def test_an_edit_that_was_remembered_with_its_answer_is_ordered_too(
-    queue: RedisTurnQueue, memory: RedisMemory
-) -> None:
+async def test_an_edit_that_was_remembered_with_its_answer_is_ordered_too(queue: TurnQueue, memory: Memory) -> None:
     """What a late older edit says was overtaken before there was anything to correct."""
     question = Message(Role.USER, "as of 4.0", id="q", author=TURN.author, at=1.0, edited=4.0)
     said = (question, Message(Role.ASSISTANT, "so", id="a", at=5.0, reply_to="q"))
@@ -134,7 +130,7 @@ async def test_an_edit_that_was_remembered_with_its_answer_is_ordered_too(
 
 
 @pytest.mark.parametrize("round_", range(5))
-async def test_of_two_edits_at_one_moment_the_newer_stands(memory: RedisMemory, round_: int) -> None:
+async def test_of_two_edits_at_one_moment_the_newer_stands(memory: Memory, round_: int) -> None:
     """Whichever process is quicker."""
     await remember(memory)
     edits = [memory.correct(CHANNEL, "q", f"as of {at}", at=at) for at in (2.0, 3.0, 4.0, 5.0)]
@@ -142,9 +138,7 @@ async def test_of_two_edits_at_one_moment_the_newer_stands(memory: RedisMemory, 
     assert await reads(memory) == await reads(memory, THREAD) == "as of 5.0"
 
 
-async def test_two_thousand_edits_of_one_message_end_with_the_newest(
-    memory: RedisMemory, queue: RedisTurnQueue
-) -> None:
+async def test_two_thousand_edits_of_one_message_end_with_the_newest(memory: Memory, queue: TurnQueue) -> None:
     """As many at once as there are connections, in the memory and behind a button."""
     await remember(memory)
     await queue.submit(TURN)
@@ -169,7 +163,7 @@ async def test_two_thousand_edits_of_one_message_end_with_the_newest(
     assert (await take(queue)).turn.text == "as of 1999"
 
 
-async def test_an_edit_and_a_withdrawal_at_one_moment_leave_nothing(memory: RedisMemory) -> None:
+async def test_an_edit_and_a_withdrawal_at_one_moment_leave_nothing(memory: Memory) -> None:
     """What was deleted is gone, whatever it read."""
     for epoch in range(10):
         await remember(memory, epoch)
@@ -185,7 +179,7 @@ async def test_an_edit_and_a_withdrawal_at_one_moment_leave_nothing(memory: Redi
 @given(story=st.lists(st.tuples(st.sampled_from(["edit", "delete", "submit"]), st.integers(2, 9)), max_size=8))
 @settings(examples(60), suppress_health_check=list(HealthCheck))
 async def test_no_order_of_a_messages_story_answers_what_was_deleted_or_an_older_text(
-    queue: RedisTurnQueue, redis_client: redis.asyncio.Redis, story: list[tuple[str, int]]
+    queue: TurnQueue, redis_client: redis.asyncio.Redis, story: list[tuple[str, int]]
 ) -> None:
     """Whatever is delivered when, and how often."""
     await redis_client.flushall()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 import redis.asyncio
 
-from core.memory.conversations import MOST_BYTES, MOST_MESSAGES, Exchange, Memory, RedisMemory, Thread
+from core.memory.conversations import MOST_BYTES, MOST_MESSAGES, Exchange, Memory, Thread
 from core.store.keys import Keys
 from core.types import Author, Conversation, ConversationKey, Message, Role
 
@@ -27,7 +27,7 @@ async def append(
 @pytest.fixture
 def memory(redis_client: redis.asyncio.Redis) -> Memory:
     """The one under test."""
-    return RedisMemory(redis_client, retention=MONTH)
+    return Memory(redis_client, retention=MONTH)
 
 
 def pair(number: int, author: Author = ADA, text: str = "") -> tuple[Message, Message]:
@@ -283,7 +283,7 @@ async def test_it_can_be_described_in_numbers(memory: Memory) -> None:
 
 async def test_a_turn_costs_two_round_trips(redis_client: redis.asyncio.Redis) -> None:
     """One to load, one to append."""
-    memory = RedisMemory(redis_client, retention=MONTH)
+    memory = Memory(redis_client, retention=MONTH)
     await tell(memory, CHANNEL, 1)  # scripts are known to the server from here on
     before = (await redis_client.info("commandstats"))["cmdstat_evalsha"]["calls"]
     loaded = await memory.load(THREAD, Thread("q1", 1.0))

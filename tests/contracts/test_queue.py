@@ -16,11 +16,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from core.errors import StorageError
-from core.memory.conversations import Exchange, RedisMemory
+from core.memory.conversations import Exchange, Memory
 from core.quotas import Quota, Quotas
 from core.store.keys import Keys
 from core.turns.jobs import Job, Note, Seal, StoredJob
-from core.turns.queue import MOST_WAITING, FollowUp, RedisTurnQueue
+from core.turns.queue import MOST_WAITING, FollowUp, TurnQueue
 from core.types import Author, ConversationKey, Ending, Message, MessageRef, Outcome, Role, Turn
 from tests.redis_server import running_redis
 from tests.waiting import wait_until
@@ -30,27 +30,27 @@ DONE = Outcome(Ending.COMPLETE)
 STOP = Outcome(Ending.STOPPED, "Stopped.")
 MINUTE = 60.0
 
-Open = Callable[..., RedisTurnQueue]
+Open = Callable[..., TurnQueue]
 
 
 @pytest.fixture
-def memory(redis_client: redis.asyncio.Redis) -> RedisMemory:
+def memory(redis_client: redis.asyncio.Redis) -> Memory:
     """Where the queue puts what was said."""
-    return RedisMemory(redis_client, retention=3600)
+    return Memory(redis_client, retention=3600)
 
 
 @pytest.fixture
-def open_queue(redis_client: redis.asyncio.Redis, memory: RedisMemory) -> Open:
+def open_queue(redis_client: redis.asyncio.Redis, memory: Memory) -> Open:
     """The queue, as one process sees it."""
 
-    def open_one(lease: float = MINUTE, follow_up: FollowUp = "queue", platform: str = "slack") -> RedisTurnQueue:
-        return RedisTurnQueue(redis_client, memory, platforms=[platform], lease=lease, follow_up=follow_up)
+    def open_one(lease: float = MINUTE, follow_up: FollowUp = "queue", platform: str = "slack") -> TurnQueue:
+        return TurnQueue(redis_client, memory, platforms=[platform], lease=lease, follow_up=follow_up)
 
     return open_one
 
 
 @pytest.fixture
-def queue(open_queue: Open) -> RedisTurnQueue:
+def queue(open_queue: Open) -> TurnQueue:
     """One of them."""
     return open_queue()
 
@@ -60,12 +60,12 @@ def ask(name: str, lane: str = "slack:a", *, user: str = "U1", root: str = "", t
     return Turn(name, CHANNEL, lane, Author(user, ""), text or f"question {name}", 1.0, root=root)
 
 
-async def take(queue: RedisTurnQueue, most: int = 16, *, idle: bool = True) -> Sequence[Job]:
+async def take(queue: TurnQueue, most: int = 16, *, idle: bool = True) -> Sequence[Job]:
     """What there is to be taken."""
     return (await queue.claim(most, idle=idle)).jobs
 
 
-async def take_one(queue: RedisTurnQueue, name: str) -> Job:
+async def take_one(queue: TurnQueue, name: str) -> Job:
     """The one job that there is to be taken."""
     [job] = await take(queue)
     assert job.turn.id == name
@@ -94,7 +94,7 @@ async def test_a_message_is_accepted_once_by_whoever_comes_first(open_queue: Ope
     assert (await open_queue().submit(ask("t1"))).status == "duplicate"
 
 
-async def test_turns_of_a_lane_are_given_one_after_the_other(queue: RedisTurnQueue) -> None:
+async def test_turns_of_a_lane_are_given_one_after_the_other(queue: TurnQueue) -> None:
     """The next one when the one before is committed."""
     for name in ("t1", "t2"):
         assert (await queue.submit(ask(name))).accepted
@@ -104,9 +104,7 @@ async def test_turns_of_a_lane_are_given_one_after_the_other(queue: RedisTurnQue
     await take_one(queue, "t2")
 
 
-async def test_memory_and_completion_are_one_step_that_may_be_repeated(
-    queue: RedisTurnQueue, memory: RedisMemory
-) -> None:
+async def test_memory_and_completion_are_one_step_that_may_be_repeated(queue: TurnQueue, memory: Memory) -> None:
     """A call that is sent twice remembers once."""
     await queue.submit(ask("t1"))
     await queue.submit(ask("t2"))
@@ -118,7 +116,7 @@ async def test_memory_and_completion_are_one_step_that_may_be_repeated(
 
 
 async def test_who_lost_the_lease_may_change_nothing(
-    open_queue: Open, redis_client: redis.asyncio.Redis, memory: RedisMemory
+    open_queue: Open, redis_client: redis.asyncio.Redis, memory: Memory
 ) -> None:
     """The heir has a higher epoch, and is told where the reply stands."""
     old, heir = open_queue(), open_queue()
@@ -142,7 +140,7 @@ async def test_who_lost_the_lease_may_change_nothing(
 
 
 async def test_a_lease_that_ran_out_is_still_ours_as_long_as_nobody_took_it(
-    queue: RedisTurnQueue, redis_client: redis.asyncio.Redis
+    queue: TurnQueue, redis_client: redis.asyncio.Redis
 ) -> None:
     """Redis was away for a while, and so were the others."""
     await queue.submit(ask("t1"))
@@ -153,7 +151,7 @@ async def test_a_lease_that_ran_out_is_still_ours_as_long_as_nobody_took_it(
 
 
 async def test_a_clock_that_is_set_back_keeps_nobody_waiting(
-    queue: RedisTurnQueue, redis_client: redis.asyncio.Redis
+    queue: TurnQueue, redis_client: redis.asyncio.Redis
 ) -> None:
     """A lease that ends in a year was given before."""
     await queue.submit(ask("t1"))
@@ -162,7 +160,7 @@ async def test_a_clock_that_is_set_back_keeps_nobody_waiting(
     await take_one(queue, "t1")
 
 
-async def test_what_was_sealed_is_given_to_the_heir(queue: RedisTurnQueue, redis_client: redis.asyncio.Redis) -> None:
+async def test_what_was_sealed_is_given_to_the_heir(queue: TurnQueue, redis_client: redis.asyncio.Redis) -> None:
     """It shows that, and asks no model again."""
     await queue.submit(ask("t1"))
     job = await take_one(queue, "t1")
@@ -172,7 +170,7 @@ async def test_what_was_sealed_is_given_to_the_heir(queue: RedisTurnQueue, redis
     assert (await take_one(queue, "t1")).seal == seal
 
 
-async def test_a_released_job_is_the_next_and_was_no_try(queue: RedisTurnQueue) -> None:
+async def test_a_released_job_is_the_next_and_was_no_try(queue: TurnQueue) -> None:
     """Before those that wait longer."""
     await queue.submit(ask("t1"))
     job = await take_one(queue, "t1")
@@ -183,7 +181,7 @@ async def test_a_released_job_is_the_next_and_was_no_try(queue: RedisTurnQueue) 
     assert (again.turn.id, again.tries) == ("t1", 1)
 
 
-async def test_a_job_can_be_put_off(queue: RedisTurnQueue, redis_client: redis.asyncio.Redis) -> None:
+async def test_a_job_can_be_put_off(queue: TurnQueue, redis_client: redis.asyncio.Redis) -> None:
     """Until its time has come."""
     await queue.submit(ask("t1"))
     assert await queue.release(await take_one(queue, "t1"), wait=MINUTE, failed=True)
@@ -193,7 +191,7 @@ async def test_a_job_can_be_put_off(queue: RedisTurnQueue, redis_client: redis.a
 
 
 async def test_the_third_try_is_made_alone_and_then_it_is_given_up(
-    queue: RedisTurnQueue, redis_client: redis.asyncio.Redis
+    queue: TurnQueue, redis_client: redis.asyncio.Redis
 ) -> None:
     """Its neighbours are not taken down with it; who looks after it is asked to become idle."""
     await queue.submit(ask("poison"))
@@ -218,7 +216,7 @@ async def test_the_third_try_is_made_alone_and_then_it_is_given_up(
 
 @pytest.mark.parametrize("failed", [False, True])
 async def test_a_suspect_that_is_handed_over_is_still_taken_alone(
-    queue: RedisTurnQueue, redis_client: redis.asyncio.Redis, failed: bool
+    queue: TurnQueue, redis_client: redis.asyncio.Redis, failed: bool
 ) -> None:
     """By a worker that is asked to stop while it looks after it; and so is what failed twice."""
     await queue.submit(ask("poison"))
@@ -238,7 +236,7 @@ async def test_a_suspect_that_is_handed_over_is_still_taken_alone(
 
 
 async def test_what_kills_even_those_who_give_it_up_is_put_away(
-    queue: RedisTurnQueue, redis_client: redis.asyncio.Redis
+    queue: TurnQueue, redis_client: redis.asyncio.Redis
 ) -> None:
     """The lane goes on."""
     await queue.submit(ask("poison"))
@@ -264,7 +262,7 @@ async def test_one_worker_is_enough_for_quarantine(open_queue: Open, redis_clien
     assert not claimed.quarantine
 
 
-async def test_a_full_lane_says_so_and_takes_the_message_later(queue: RedisTurnQueue) -> None:
+async def test_a_full_lane_says_so_and_takes_the_message_later(queue: TurnQueue) -> None:
     """Nothing is dropped silently."""
     for number in range(MOST_WAITING):
         receipt = await queue.submit(ask(f"t{number}"))
@@ -288,10 +286,10 @@ async def test_a_full_lane_says_so_and_takes_the_message_later(queue: RedisTurnQ
     ],
 )
 async def test_who_reaches_a_quota_is_told_and_may_ask_later(
-    redis_client: redis.asyncio.Redis, memory: RedisMemory, quotas: Quotas, said: str
+    redis_client: redis.asyncio.Redis, memory: Memory, quotas: Quotas, said: str
 ) -> None:
     """Counted for all processes together; nothing of what was refused is kept."""
-    queues = [RedisTurnQueue(redis_client, memory, platforms=["slack"], quotas=quotas) for _ in range(4)]
+    queues = [TurnQueue(redis_client, memory, platforms=["slack"], quotas=quotas) for _ in range(4)]
     for number, queue in enumerate(queues[:3]):
         assert (await queue.submit(ask(f"t{number}", f"slack:{number}"))).accepted
     refused = await queues[3].submit(ask("t3", "slack:3"))
@@ -305,11 +303,11 @@ async def test_who_reaches_a_quota_is_told_and_may_ask_later(
 
 
 async def test_tokens_of_a_day_are_counted_when_they_are_used(
-    redis_client: redis.asyncio.Redis, memory: RedisMemory
+    redis_client: redis.asyncio.Redis, memory: Memory
 ) -> None:
     """Once, although a commit is sent twice; admins are exempt."""
     quotas = Quotas(user=Quota(tokens=100), admins=frozenset({"U9"}))
-    queue = RedisTurnQueue(redis_client, memory, platforms=["slack"], quotas=quotas)
+    queue = TurnQueue(redis_client, memory, platforms=["slack"], quotas=quotas)
     for number in range(2):
         await queue.submit(ask(f"t{number}"))
         job = await take_one(queue, f"t{number}")
@@ -321,7 +319,7 @@ async def test_tokens_of_a_day_are_counted_when_they_are_used(
     assert (await queue.submit(ask("t3", "slack:admin", user="U9"))).accepted
 
 
-async def test_people_are_served_in_turn(queue: RedisTurnQueue) -> None:
+async def test_people_are_served_in_turn(queue: TurnQueue) -> None:
     """Whoever asks twenty times at once stands behind whoever asks once."""
     for number in range(20):
         await queue.submit(ask(f"many{number}", f"slack:many{number}", user="U1"))
@@ -332,7 +330,7 @@ async def test_people_are_served_in_turn(queue: RedisTurnQueue) -> None:
     assert sorted(first[1:]) == ["few0", "few1", "few2"]
 
 
-async def test_a_thread_waits_for_its_root(queue: RedisTurnQueue) -> None:
+async def test_a_thread_waits_for_its_root(queue: TurnQueue) -> None:
     """It starts from that answer; a root that nobody knows holds nobody up."""
     await queue.submit(ask("root"))
     await queue.submit(ask("inside", "slack:thread", root="root"))
@@ -343,7 +341,7 @@ async def test_a_thread_waits_for_its_root(queue: RedisTurnQueue) -> None:
     await take_one(queue, "inside")
 
 
-async def test_a_note_reaches_who_answers_and_who_will(queue: RedisTurnQueue) -> None:
+async def test_a_note_reaches_who_answers_and_who_will(queue: TurnQueue) -> None:
     """Bound to its turn: a late Stop cannot end the next one."""
     await queue.submit(ask("t1"))
     await queue.submit(ask("t2"))
@@ -413,7 +411,7 @@ async def test_waiting_messages_are_taken_together_where_that_is_set(
     await take_one(queue, "t4")
 
 
-async def test_a_kept_turn_is_asked_again_once(queue: RedisTurnQueue) -> None:
+async def test_a_kept_turn_is_asked_again_once(queue: TurnQueue) -> None:
     """Over the messages of its reply, the one with the button included; a correction reaches it."""
     await queue.submit(ask("t1"))
     job = await take_one(queue, "t1")
@@ -430,7 +428,7 @@ async def test_a_kept_turn_is_asked_again_once(queue: RedisTurnQueue) -> None:
     assert again.stored[0].refs == (MessageRef("C1", "1.0"), pressed)
 
 
-async def test_a_kept_turn_is_dropped_after_a_day(queue: RedisTurnQueue, redis_client: redis.asyncio.Redis) -> None:
+async def test_a_kept_turn_is_dropped_after_a_day(queue: TurnQueue, redis_client: redis.asyncio.Redis) -> None:
     """Each by itself, although others are kept in the conversation every day."""
     day = 86_400
     for number, age in enumerate([2 * day, day + 1, day - 60, 0]):
@@ -442,7 +440,7 @@ async def test_a_kept_turn_is_dropped_after_a_day(queue: RedisTurnQueue, redis_c
     assert set(await redis_client.hkeys(Keys.retries(CHANNEL))) == {"t2", "t3"}
 
 
-async def test_a_turn_that_is_asked_again_before_its_end_is_committed_stays_open(queue: RedisTurnQueue) -> None:
+async def test_a_turn_that_is_asked_again_before_its_end_is_committed_stays_open(queue: TurnQueue) -> None:
     """The button is there a moment before; who pressed it can stop, correct and find what they asked for."""
     await queue.submit(ask("t1"))
     job = await take_one(queue, "t1")
@@ -467,7 +465,7 @@ async def test_a_turn_that_is_asked_again_before_its_end_is_committed_stays_open
 
 
 async def test_jobs_of_a_newer_version_are_left_to_newer_workers(
-    queue: RedisTurnQueue, redis_client: redis.asyncio.Redis
+    queue: TurnQueue, redis_client: redis.asyncio.Redis
 ) -> None:
     """Two versions run side by side while one takes over; what an older one stored is read."""
     await queue.submit(ask("t1"))
@@ -490,9 +488,7 @@ async def test_turns_of_other_platforms_are_left_to_those_who_can_answer_them(op
     assert len(await take(open_queue(platform="discord"))) == 1
 
 
-async def test_lanes_that_stand_nowhere_are_found_again(
-    queue: RedisTurnQueue, redis_client: redis.asyncio.Redis
-) -> None:
+async def test_lanes_that_stand_nowhere_are_found_again(queue: TurnQueue, redis_client: redis.asyncio.Redis) -> None:
     """Whatever an operator's hand did."""
     await queue.submit(ask("t1"))
     await redis_client.delete(Keys.lanes("ready", "slack"), Keys.bell("slack"))
@@ -502,9 +498,7 @@ async def test_lanes_that_stand_nowhere_are_found_again(
     await take_one(queue, "t1")
 
 
-async def test_scripts_that_redis_forgot_are_sent_again(
-    queue: RedisTurnQueue, redis_client: redis.asyncio.Redis
-) -> None:
+async def test_scripts_that_redis_forgot_are_sent_again(queue: TurnQueue, redis_client: redis.asyncio.Redis) -> None:
     """After SCRIPT FLUSH, or a restart."""
     await queue.submit(ask("t1"))
     await redis_client.script_flush()
@@ -513,7 +507,7 @@ async def test_scripts_that_redis_forgot_are_sent_again(
     assert await queue.commit(job, answered(job)) == "done"
 
 
-async def test_nothing_lives_for_ever(queue: RedisTurnQueue, redis_client: redis.asyncio.Redis) -> None:
+async def test_nothing_lives_for_ever(queue: TurnQueue, redis_client: redis.asyncio.Redis) -> None:
     """Every key has a time to live, whatever happened."""
     for name in ("t1", "t2", "t3"):
         await queue.submit(ask(name))
@@ -543,14 +537,14 @@ async def test_a_message_that_redis_took_after_we_gave_up_is_known_when_it_comes
         impatient = redis.asyncio.Redis(
             unix_socket_path=str(socket), socket_timeout=0.2, retry=once, decode_responses=True
         )
-        queue = RedisTurnQueue(impatient, RedisMemory(impatient, retention=60), platforms=["slack"])
+        queue = TurnQueue(impatient, Memory(impatient, retention=60), platforms=["slack"])
         assert (await queue.submit(ask("warm", "slack:b"))).accepted
         server.signal(signal.SIGSTOP)
         with pytest.raises(StorageError):
             await queue.submit(ask("t1"))
         server.signal(signal.SIGCONT)
         patient = redis.asyncio.Redis(unix_socket_path=str(socket), decode_responses=True)
-        other = RedisTurnQueue(patient, RedisMemory(patient, retention=60), platforms=["slack"])
+        other = TurnQueue(patient, Memory(patient, retention=60), platforms=["slack"])
         await wait_until(lambda: other.is_open("t1"), description="the turn in Redis")
         assert (await other.submit(ask("t1"))).status == "duplicate"
         assert (await queue.submit(ask("t1"))).accepted

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from core.memory.conversations import RedisMemory
+from core.memory.conversations import Memory
 from core.quotas import Quota, Quotas
 from core.store.keys import Keys
 from core.turns.jobs import Job, Receipt, Seal, StoredJob
-from core.turns.queue import RedisTurnQueue
+from core.turns.queue import TurnQueue
 from core.types import Author, ConversationKey, Ending, MessageRef, Outcome, Turn
 
 CHANNEL = ConversationKey("slack", "T1", "C1")
@@ -37,8 +37,8 @@ class Team:
 
     def __init__(self, client: redis.asyncio.Redis, quotas: Quotas) -> None:
         self.client, self.asked = client, 0
-        self.memory = RedisMemory(client, retention=3600)
-        self.queue = RedisTurnQueue(client, self.memory, platforms=["slack"], quotas=quotas)
+        self.memory = Memory(client, retention=3600)
+        self.queue = TurnQueue(client, self.memory, platforms=["slack"], quotas=quotas)
 
     async def ask(self, name: str, user: str = "U1") -> Receipt:
         """Ask a question, in a line of its own."""

@@ -10,9 +10,9 @@ import redis.asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.memory.conversations import RedisMemory
+from core.memory.conversations import Memory
 from core.quotas import MORE, Quota, Quotas, reached
-from core.turns.queue import RedisTurnQueue
+from core.turns.queue import TurnQueue
 from core.types import Author, ConversationKey, Turn
 
 LIMITS = st.none() | st.integers(1, 10**9)
@@ -144,13 +144,13 @@ def test_who_reaches_a_limit_reads_why_and_until_when(said: str, sentence: str) 
 
 
 @pytest.fixture
-def submitted(client: redis.asyncio.Redis) -> RedisTurnQueue:
+def submitted(client: redis.asyncio.Redis) -> TurnQueue:
     """A queue in which a person may ask twice a minute, and three questions may wait in a channel."""
     quotas = Quotas(Quota(turns=2), Quota(queued=3), admins=frozenset({"U9"}))
-    return RedisTurnQueue(client, RedisMemory(client, retention=60), quotas=quotas)
+    return TurnQueue(client, Memory(client, retention=60), quotas=quotas)
 
 
-async def test_the_queue_refuses_what_is_too_much_and_says_so(submitted: RedisTurnQueue) -> None:
+async def test_the_queue_refuses_what_is_too_much_and_says_so(submitted: TurnQueue) -> None:
     """The person's own limit first; others go on, and an admin always does."""
     for number in (1, 2):
         assert (await submitted.submit(turn(number))).accepted

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bots.web.board import Boards, Entry
-from core.memory.conversations import Exchange, RedisMemory, Thread
+from core.memory.conversations import Exchange, Memory, Thread
 from core.memory.feedback import Feedback
 from core.quotas import Quota, Quotas
 from core.store.catalog import kind_of
@@ -22,7 +22,7 @@ from core.store.keys import Keys
 from core.stored import Unreadable
 from core.turns.jobs import Job, Note, Seal, StoredJob
 from core.turns.operator import Operator
-from core.turns.queue import RedisTurnQueue
+from core.turns.queue import TurnQueue
 from core.turns.timings import Timing, Timings
 from core.types import Author, ConversationKey, ConversationSettings, Ending, Message, MessageRef, Outcome, Role, Turn
 from tests.examples import examples
@@ -85,19 +85,19 @@ BAD_JOBS = [
 
 
 @pytest.fixture
-def memory(client: redis.asyncio.Redis) -> RedisMemory:
+def memory(client: redis.asyncio.Redis) -> Memory:
     """Where the queue puts what was said."""
-    return RedisMemory(client, retention=3600)
+    return Memory(client, retention=3600)
 
 
 @pytest.fixture
-def queue(client: redis.asyncio.Redis, memory: RedisMemory) -> RedisTurnQueue:
+def queue(client: redis.asyncio.Redis, memory: Memory) -> TurnQueue:
     """The queue, as one process sees it."""
     quotas = Quotas(user=Quota(turns=100, tokens=1000, queued=50))
-    return RedisTurnQueue(client, memory, platforms=["slack"], lease=60, quotas=quotas, follow_up="merge")
+    return TurnQueue(client, memory, platforms=["slack"], lease=60, quotas=quotas, follow_up="merge")
 
 
-async def take(queue: RedisTurnQueue) -> Sequence[Job]:
+async def take(queue: TurnQueue) -> Sequence[Job]:
     """All that there is to be taken, for a worker that looks until there is nothing more."""
     jobs: list[Job] = []
     for _ in range(9):
@@ -107,7 +107,7 @@ async def take(queue: RedisTurnQueue) -> Sequence[Job]:
 
 @pytest.mark.parametrize("number", range(len(BAD_JOBS)))
 async def test_an_unreadable_job_is_a_dead_letter_and_its_lane_goes_on(
-    queue: RedisTurnQueue, client: redis.asyncio.Redis, number: int
+    queue: TurnQueue, client: redis.asyncio.Redis, number: int
 ) -> None:
     """Whether it stands before, between or behind others; and neighbours never notice."""
     await queue.submit(turn("before"))
@@ -131,7 +131,7 @@ async def test_an_unreadable_job_is_a_dead_letter_and_its_lane_goes_on(
 
 @pytest.mark.parametrize("number", range(len(BAD_JOBS)))
 async def test_a_letter_that_cannot_be_read_hides_no_other(
-    queue: RedisTurnQueue, client: redis.asyncio.Redis, number: int
+    queue: TurnQueue, client: redis.asyncio.Redis, number: int
 ) -> None:
     """All are listed, can be dropped, and are answered again if they can be."""
     operator = Operator(client)
@@ -189,7 +189,7 @@ KEYS = [
 @pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize("moment", ["before", "waiting", "held"])
 async def test_a_key_of_the_wrong_kind_stops_nobody(
-    queue: RedisTurnQueue, memory: RedisMemory, client: redis.asyncio.Redis, key: str, moment: str
+    queue: TurnQueue, memory: Memory, client: redis.asyncio.Redis, key: str, moment: str
 ) -> None:
     """At whatever moment it appears: other lanes are answered, and so is what is asked from then on."""
     boards = Boards(client, retention=3600)
@@ -244,7 +244,7 @@ VALUES = ["", "x", "nan", "inf", "-5", "1e999", "99999999999999999999", "[]", "{
 @pytest.mark.parametrize("field", FIELDS)
 @pytest.mark.parametrize("value", VALUES)
 async def test_a_lanes_state_can_hold_anything(
-    queue: RedisTurnQueue, memory: RedisMemory, client: redis.asyncio.Redis, field: str, value: str
+    queue: TurnQueue, memory: Memory, client: redis.asyncio.Redis, field: str, value: str
 ) -> None:
     """What an earlier worker left of a turn is of use only if it can be read."""
     await queue.submit(turn("t1"))
@@ -276,7 +276,7 @@ COUNTS = {
 @pytest.mark.parametrize("key", COUNTS)
 @pytest.mark.parametrize("value", VALUES)
 async def test_counters_can_hold_anything(
-    queue: RedisTurnQueue, memory: RedisMemory, client: redis.asyncio.Redis, key: str, value: str
+    queue: TurnQueue, memory: Memory, client: redis.asyncio.Redis, key: str, value: str
 ) -> None:
     """They are counted on with, or begin anew."""
     for field in COUNTS[key] or [""]:
@@ -298,7 +298,7 @@ async def test_counters_can_hold_anything(
 @pytest.mark.parametrize("tokens", [10**30, 2**63, -5, 1.5, float("nan"), float("inf"), "7", [7], None])
 @pytest.mark.parametrize("kept", ["0", "x", "9223372036854775807", "nan"])
 async def test_whatever_a_server_counts_can_be_committed(
-    queue: RedisTurnQueue, client: redis.asyncio.Redis, tokens: Any, kept: str
+    queue: TurnQueue, client: redis.asyncio.Redis, tokens: Any, kept: str
 ) -> None:
     """And whatever stood in the quota before: its next question finds a number there."""
     day = (await client.time())[0] // 86400
@@ -330,7 +330,7 @@ BAD_MESSAGES = [
 ]
 
 
-async def test_messages_that_cannot_be_read_are_passed_over(memory: RedisMemory, client: redis.asyncio.Redis) -> None:
+async def test_messages_that_cannot_be_read_are_passed_over(memory: Memory, client: redis.asyncio.Redis) -> None:
     """What was said beside them is remembered, copied, corrected, withdrawn and forgotten as ever."""
     question = Message(Role.USER, "why", id="q1", author=Author("U1", "Ann"), at=1.0)
     answer = Message(Role.ASSISTANT, "so", id="a1", at=2.0, reply_to="q1")
@@ -352,14 +352,14 @@ async def test_messages_that_cannot_be_read_are_passed_over(memory: RedisMemory,
 @pytest.mark.parametrize(
     "value", ["x", "[]", "{}", '{"temperature":"hot","top_p":9,"max_new_tokens":1e999}', "[" * 5000]
 )
-async def test_settings_can_hold_anything(memory: RedisMemory, client: redis.asyncio.Redis, value: str) -> None:
+async def test_settings_can_hold_anything(memory: Memory, client: redis.asyncio.Redis, value: str) -> None:
     """What is no choice is none."""
     await client.set(Keys.settings(CHANNEL), value)
     assert (await memory.settings(CHANNEL))[0] == ConversationSettings()
     assert (await memory.load(CHANNEL)).messages == ()
 
 
-async def test_a_kept_turn_that_cannot_be_read_is_gone(queue: RedisTurnQueue, client: redis.asyncio.Redis) -> None:
+async def test_a_kept_turn_that_cannot_be_read_is_gone(queue: TurnQueue, client: redis.asyncio.Redis) -> None:
     """Whoever presses its button is told, and the next one is not in its way."""
     bad: Any
     for number, bad in enumerate([*BAD_JOBS, b"\xff"]):

@@ -17,7 +17,7 @@ import pytest
 import redis.asyncio
 
 from core.assistant.assistant import AnswerSettings, Assistant
-from core.memory.conversations import RedisMemory
+from core.memory.conversations import Memory
 from core.models.backends.detect import detect
 from core.models.backends.openai import OpenAIBackend
 from core.models.backends.server import Server
@@ -133,7 +133,7 @@ async def test_what_it_speaks_is_found_out(engine: tuple[str, str], backend: Ope
 
 async def test_two_turns_with_memory_and_a_stop(backend: OpenAIBackend, client: redis.asyncio.Redis) -> None:
     """The second prompt holds the first turn; a stopped answer keeps its text."""
-    memory = RedisMemory(client, retention=3600)
+    memory = Memory(client, retention=3600)
     answer_settings = AnswerSettings("Be kind.", 0.7, 30, ModelLimits(1500, 2000), PATIENT)
     assistant = Assistant(memory, single_model(backend, ChatTemplate()), answer_settings)
 

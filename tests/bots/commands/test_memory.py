@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from bots.cli import cli as parley
 from bots.web.people import People
 from core.errors import ParleyError
-from core.memory.conversations import Exchange, RedisMemory, Thread
+from core.memory.conversations import Exchange, Memory, Thread
 from core.memory.feedback import Feedback
 from core.types import Author, ConversationKey, Message, Role
 from tests.journeys.process import environment
@@ -55,7 +55,7 @@ def cli(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Cli:
 
 async def say(client: Redis, key: ConversationKey, number: int, person: str) -> None:
     """Somebody asks something, and is answered."""
-    memory = RedisMemory(client, retention=86_400)
+    memory = Memory(client, retention=86_400)
     loaded = await memory.load(key, Thread("q1", 1.0) if key.thread else None)
     asked = Message(
         Role.USER, f"secret {number}", id=f"q{number}", author=Author(person, f"Name of {person}"), at=number
@@ -102,7 +102,7 @@ async def test_what_was_said_is_shown_to_the_letter(cli: Cli, client: Redis) -> 
     """Tabs and what joins letters and emoji, too; nothing that a terminal would obey."""
     said = "a\tb\n\N{MAN}\N{ZERO WIDTH JOINER}\N{ROCKET} \u0645\u06cc\N{ZERO WIDTH NON-JOINER}\u062e\u0648"
     bad = "\x1b[2J\x9b2J\r\N{RIGHT-TO-LEFT OVERRIDE}gpj"
-    memory = RedisMemory(client, retention=86_400)
+    memory = Memory(client, retention=86_400)
     asked = Message(Role.USER, said + bad, id="q1", author=Author("U1", "Ada"), at=1.0)
     answer = Message(Role.ASSISTANT, "Yes.", id="a1", at=1.5, reply_to="q1")
     assert await memory.append(Exchange(CHANNEL, 0, "q1", "", (asked, answer)))

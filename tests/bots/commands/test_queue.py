@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from core.memory.conversations import RedisMemory
+from core.memory.conversations import Memory
 from core.turns.jobs import Note
 from core.turns.operator import CANCELLED, Operator
-from core.turns.queue import RedisTurnQueue
+from core.turns.queue import TurnQueue
 from core.types import Author, ConversationKey, MessageRef, Turn
 from tests.journeys.process import run_command
 from tests.nursery import Ran
@@ -35,10 +35,10 @@ def cli(tmp_path: Path, redis_url: str) -> Cli:
 
 
 @pytest.fixture
-def queue(client: redis.asyncio.Redis) -> RedisTurnQueue:
+def queue(client: redis.asyncio.Redis) -> TurnQueue:
     """The queue, with a worker called anna."""
-    memory = RedisMemory(client, retention=3600)
-    return RedisTurnQueue(client, memory, platforms=["slack"], worker="anna", lease=60)
+    memory = Memory(client, retention=3600)
+    return TurnQueue(client, memory, platforms=["slack"], worker="anna", lease=60)
 
 
 def ask(number: int, lane: str = "slack:T1:C1/U1") -> Turn:
@@ -46,7 +46,7 @@ def ask(number: int, lane: str = "slack:T1:C1/U1") -> Turn:
     return Turn(f"slack:T1:C1:170{number}.5", KEY, lane, Author("U1", ""), "a secret", 1.0)
 
 
-async def test_an_operator_sees_what_waits_and_not_what_it_says(queue: RedisTurnQueue, cli: Cli) -> None:
+async def test_an_operator_sees_what_waits_and_not_what_it_says(queue: TurnQueue, cli: Cli) -> None:
     """Unless they ask for it."""
     assert "The queue is empty" in cli("ls").out
     for number in (1, 2):
@@ -66,7 +66,7 @@ async def test_an_operator_sees_what_waits_and_not_what_it_says(queue: RedisTurn
     assert json.loads(cli("show", "1701.5", "--text", "--json").out)["turns"][0]["text"] == "a secret"
 
 
-async def test_what_is_stuck_can_be_taken_from_its_worker(queue: RedisTurnQueue, cli: Cli) -> None:
+async def test_what_is_stuck_can_be_taken_from_its_worker(queue: TurnQueue, cli: Cli) -> None:
     """The next who looks gets it, as if nothing had been tried."""
     await queue.submit(ask(1))
     [job] = (await queue.claim(1, idle=True)).jobs
@@ -76,7 +76,7 @@ async def test_what_is_stuck_can_be_taken_from_its_worker(queue: RedisTurnQueue,
     assert await queue.commit(job, None) == "lost"
 
 
-async def test_a_turn_can_be_cancelled(queue: RedisTurnQueue, cli: Cli) -> None:
+async def test_a_turn_can_be_cancelled(queue: TurnQueue, cli: Cli) -> None:
     """The person is told by whoever answers it."""
     await queue.submit(ask(1))
     assert "Stopped slack:" in cli("cancel", "1701.5").out
@@ -84,7 +84,7 @@ async def test_a_turn_can_be_cancelled(queue: RedisTurnQueue, cli: Cli) -> None:
     assert Note.from_json(job.notes[0]).stop == CANCELLED
 
 
-async def test_dead_letters_can_be_answered_again_or_dropped(queue: RedisTurnQueue, cli: Cli) -> None:
+async def test_dead_letters_can_be_answered_again_or_dropped(queue: TurnQueue, cli: Cli) -> None:
     """Once, over the messages of the reply."""
     for number in (1, 2, 3):
         await queue.submit(ask(number, f"slack:{number}"))
@@ -106,7 +106,7 @@ async def test_dead_letters_can_be_answered_again_or_dropped(queue: RedisTurnQue
     assert "no dead letters" in cli("dead", "ls").out
 
 
-async def test_who_names_no_turn_is_told_what_to_do(queue: RedisTurnQueue, cli: Cli) -> None:
+async def test_who_names_no_turn_is_told_what_to_do(queue: TurnQueue, cli: Cli) -> None:
     """An end of an id that fits several is not guessed at."""
     for number in (1, 2):
         await queue.submit(replace(ask(number, f"slack:{number}")))
@@ -121,7 +121,7 @@ async def test_who_names_no_turn_is_told_what_to_do(queue: RedisTurnQueue, cli: 
     assert (nothing.code, "--all" in nothing.err) == (2, True)
 
 
-async def test_a_lane_tells_where_it_stands(queue: RedisTurnQueue, client: redis.asyncio.Redis) -> None:
+async def test_a_lane_tells_where_it_stands(queue: TurnQueue, client: redis.asyncio.Redis) -> None:
     """In a thread whose root is being answered, or put off for a while."""
     await queue.submit(ask(1))
     await queue.submit(replace(ask(2, "slack:thread"), root=ask(1).id))
@@ -148,7 +148,7 @@ BAD_LETTERS: list[Any] = [
 ]
 
 
-async def test_one_bad_letter_hides_no_other(queue: RedisTurnQueue, cli: Cli, client: redis.asyncio.Redis) -> None:
+async def test_one_bad_letter_hides_no_other(queue: TurnQueue, cli: Cli, client: redis.asyncio.Redis) -> None:
     """All are listed and can be thrown away; those that can be answered are, and nothing says what was said."""
     await queue.submit(ask(1))
     [job] = (await queue.claim(1, idle=True)).jobs

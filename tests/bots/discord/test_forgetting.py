@@ -12,7 +12,7 @@ from bots.discord import cleanup, store
 from bots.discord.buttons import identity
 from bots.discord.events import Place
 from bots.discord.keys import discord_key
-from core.memory.conversations import Exchange, RedisMemory, Thread
+from core.memory.conversations import Exchange, Memory, Thread
 from core.store.keys import Keys
 from core.types import Author, ConversationKey, Message, Role
 from tests.bots.hearing import listening
@@ -35,12 +35,12 @@ async def discord() -> AsyncIterator[DiscordDouble]:
 
 
 @pytest.fixture
-def memory(client: redis.asyncio.Redis) -> RedisMemory:
+def memory(client: redis.asyncio.Redis) -> Memory:
     """What is remembered."""
-    return RedisMemory(client, retention=1000)
+    return Memory(client, retention=1000)
 
 
-async def remember(memory: RedisMemory, key: ConversationKey, name: str) -> None:
+async def remember(memory: Memory, key: ConversationKey, name: str) -> None:
     """Somebody asked something and was answered."""
     loaded = await memory.load(key, Thread("root", 1.0) if key.parent else None)
     asked = Message(Role.USER, "my secret", id=name, author=Author(ADA, "Ada"), at=2.0)
@@ -48,7 +48,7 @@ async def remember(memory: RedisMemory, key: ConversationKey, name: str) -> None
     assert await memory.append(Exchange(key, loaded.epoch, name, "", (asked, answer)))
 
 
-async def everywhere(memory: RedisMemory, discord: DiscordDouble) -> tuple[Channel, dict[str, ConversationKey]]:
+async def everywhere(memory: Memory, discord: DiscordDouble) -> tuple[Channel, dict[str, ConversationKey]]:
     """A thread, and conversations there and in its channel, also private ones, and in another channel."""
     thread = discord.thread(discord.say("hello"))
     there = replace(CHANNEL, thread=thread.id)
@@ -60,7 +60,7 @@ async def everywhere(memory: RedisMemory, discord: DiscordDouble) -> tuple[Chann
     return thread, keys
 
 
-async def left(memory: RedisMemory, keys: dict[str, ConversationKey]) -> set[str]:
+async def left(memory: Memory, keys: dict[str, ConversationKey]) -> set[str]:
     """What is remembered yet, or has settings of its own."""
     chosen = [await memory._redis.exists(Keys.settings(key), Keys.messages(key)) for key in keys.values()]
     return {name for name, there in zip(keys, chosen, strict=True) if there}
@@ -73,7 +73,7 @@ CHANNELS = THREAD | {"channel", "asked in the channel"}
 @pytest.mark.parametrize(("which", "gone"), [("thread", THREAD), ("channel", CHANNELS)])
 @pytest.mark.parametrize("heard", [True, False], ids=["heard", "missed"])
 async def test_what_is_deleted_is_forgotten_whether_we_hear_of_it_or_not(
-    discord: DiscordDouble, client: redis.asyncio.Redis, memory: RedisMemory, which: str, gone: set[str], *, heard: bool
+    discord: DiscordDouble, client: redis.asyncio.Redis, memory: Memory, which: str, gone: set[str], *, heard: bool
 ) -> None:
     """At once, or with the next clean-up; with what was chosen and asked in private there, and nothing else."""
     thread, keys = await everywhere(memory, discord)
@@ -93,7 +93,7 @@ async def test_what_is_deleted_is_forgotten_whether_we_hear_of_it_or_not(
 
 
 async def test_an_archived_thread_is_not_forgotten(
-    discord: DiscordDouble, client: redis.asyncio.Redis, memory: RedisMemory, monkeypatch: pytest.MonkeyPatch
+    discord: DiscordDouble, client: redis.asyncio.Redis, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody tells us of it, so it is looked for; nor one that we may not look at, nor where nobody can tell."""
     thread, keys = await everywhere(memory, discord)
@@ -101,7 +101,7 @@ async def test_an_archived_thread_is_not_forgotten(
     looked: list[str] = []
     look_at = cleanup.Cleanup._look_at
 
-    async def noted(self: cleanup.Cleanup, place: Place, memory: RedisMemory) -> None:
+    async def noted(self: cleanup.Cleanup, place: Place, memory: Memory) -> None:
         discord.fail("GET /channels/:id", 403, 50001) if looked else None
         await look_at(self, place, memory)
         looked.append(place.id)
@@ -114,7 +114,7 @@ async def test_an_archived_thread_is_not_forgotten(
 
 
 async def test_what_is_deleted_in_an_archived_thread_is_withdrawn(
-    discord: DiscordDouble, client: redis.asyncio.Redis, memory: RedisMemory
+    discord: DiscordDouble, client: redis.asyncio.Redis, memory: Memory
 ) -> None:
     """discord.py does not know such a thread, and so not of which channel it is; one by one, or many at once."""
     thread = discord.thread(discord.say("hello"))
@@ -141,7 +141,7 @@ async def test_what_is_deleted_in_an_archived_thread_is_withdrawn(
 
 
 async def test_a_server_that_was_left_while_we_were_away_is_forgotten_in_time(
-    discord: DiscordDouble, client: redis.asyncio.Redis, memory: RedisMemory
+    discord: DiscordDouble, client: redis.asyncio.Redis, memory: Memory
 ) -> None:
     """Nobody tells of it afterwards; one where we never were is another matter."""
     _, keys = await everywhere(memory, discord)
@@ -159,7 +159,7 @@ async def test_a_server_that_was_left_while_we_were_away_is_forgotten_in_time(
 
 async def test_many_deletions_in_one_archived_thread_are_looked_for_once(client: redis.asyncio.Redis) -> None:
     """To look for a thread is to look through all keys."""
-    memory, known = RedisMemory(client, retention=1000), store.DiscordStore(client)
+    memory, known = Memory(client, retention=1000), store.DiscordStore(client)
     key = replace(CHANNEL, thread="77")
     await remember(memory, key, "q")
     assert list(await known.threads(GUILD, "77")) == [key]

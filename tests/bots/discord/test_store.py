@@ -5,7 +5,7 @@ from __future__ import annotations
 import redis.asyncio
 
 from bots.discord.store import BOT_ANSWERS, MOST_PLACES, DiscordStore
-from core.memory.conversations import Exchange, RedisMemory
+from core.memory.conversations import Exchange, Memory
 from core.memory.feedback import Feedback
 from core.types import Conversation, ConversationKey, Message, Role
 
@@ -32,7 +32,7 @@ async def test_the_newest_places_are_kept(client: redis.asyncio.Redis) -> None:
 
 async def test_a_server_that_was_left_is_forgotten_in_time(client: redis.asyncio.Redis) -> None:
     """Its channels and threads, and nobody else's; not if the bot came back."""
-    store, memory = DiscordStore(client), RedisMemory(client, retention=1000)
+    store, memory = DiscordStore(client), Memory(client, retention=1000)
     keys = [ConversationKey("discord", guild, "20") for guild in ("10", "11", "12")]
     for key in keys:
         said = Message(Role.USER, "hello", id="q")

@@ -16,11 +16,11 @@ from bots.slack.platform import open_client, open_slack
 from bots.slack.settings import SlackSettings
 from bots.stopping import Stopping
 from core.errors import PlatformError
-from core.memory.conversations import Exchange, RedisMemory, Thread
+from core.memory.conversations import Exchange, Memory, Thread
 from core.pacing import CallBudgets
 from core.settings import load_settings
 from core.store.keys import Keys
-from core.turns.queue import RedisTurnQueue
+from core.turns.queue import TurnQueue
 from core.types import Author, ConversationKey, Message, Role
 from tests.doubles.slack import SlackDouble
 from tests.waiting import wait_until
@@ -40,7 +40,7 @@ class Ear:
 
     slack: SlackDouble
     client: redis.asyncio.Redis
-    memory: RedisMemory
+    memory: Memory
 
     async def left(self) -> set[str]:
         """What is remembered yet, or was chosen."""
@@ -62,7 +62,7 @@ class Ear:
         try:
             async with open_slack(settings, Stopping(), budgets, listens=True) as platform:
                 assert platform
-                queue = RedisTurnQueue(self.client, self.memory)
+                queue = TurnQueue(self.client, self.memory)
                 async with platform.listening(queue, self.memory, self.client):
                     await wait_until(lambda: platform.connected)
                     yield
@@ -90,7 +90,7 @@ async def slack() -> AsyncIterator[SlackDouble]:
 @pytest.fixture
 async def ear(slack: SlackDouble, client: redis.asyncio.Redis) -> Ear:
     """Somebody said something everywhere, and chose something."""
-    memory = RedisMemory(client, retention=1000)
+    memory = Memory(client, retention=1000)
     for name, key in KEYS.items():
         loaded = await memory.load(key, Thread("root", 1.0) if key.parent else None)
         asked = Message(Role.USER, "my secret", id=name, author=Author("U0ADA", "Ada"), at=2.0)

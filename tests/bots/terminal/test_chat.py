@@ -21,7 +21,7 @@ from bots.terminal.chat import COMMANDS, LIMITS, Chat, visible
 from bots.terminal.plain import PlainEditor, answer_lines, lines
 from core.assistant.assistant import Assistant
 from core.errors import ModelUnavailable, StorageError, StreamBroken
-from core.memory.conversations import RedisMemory
+from core.memory.conversations import Memory
 from core.models.backends.backend import Backend
 from core.models.backends.demo import DemoBackend
 from core.models.models import single_model
@@ -39,7 +39,7 @@ def chat_with(client: Redis, tmp_path: Path) -> Callable[..., Chat]:
 
     def build(backend: Backend | None = None, **values: str) -> Chat:
         config = load_settings(data_dir=tmp_path, **values)
-        memory = RedisMemory(client, retention=3600)
+        memory = Memory(client, retention=3600)
         backend = backend or DemoBackend(rate=0)
         models = single_model(backend, open_template("falcon"))
         assistant = Assistant(memory, models, answer_settings(config))

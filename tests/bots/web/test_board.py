@@ -14,7 +14,7 @@ from bots.web.live import LiveBoards
 from bots.web.people import PRIVATE, People
 from bots.web.surface import WebSurface
 from core.errors import MessageGone
-from core.memory.conversations import Exchange, RedisMemory
+from core.memory.conversations import Exchange, Memory
 from core.store.keys import Keys
 from core.types import Author, ConversationKey, Ending, Message, Outcome, Role, Turn
 from tests.waiting import UNHURRIED, wait_until
@@ -67,7 +67,7 @@ async def test_the_end_says_how_it_came(boards: Boards) -> None:
 
 async def test_forgetting_takes_the_board_away(boards: Boards, client: Redis) -> None:
     """With the memory, and whoever looks sees it."""
-    memory = RedisMemory(client, retention=3600)
+    memory = Memory(client, retention=3600)
     asked = Message(Role.USER, "question 1", id="web:1", author=ADA, at=1.0)
     await memory.append(Exchange(KEY, 0, "web:1", "", (asked,)))
     await boards.ask(KEY, Entry.of(turn()))
@@ -80,7 +80,7 @@ async def test_forgetting_takes_the_board_away(boards: Boards, client: Redis) ->
 
 async def test_an_answer_that_was_begun_before_does_not_come_back(boards: Boards, client: Redis) -> None:
     """The memory would not take it; one that is begun afterwards, and what a command says, it shows."""
-    memory, surface = RedisMemory(client, retention=3600), WebSurface(boards)
+    memory, surface = Memory(client, retention=3600), WebSurface(boards)
     growing, waiting = [surface.open_editor(await surface.understand(turn(number))) for number in (1, 2)]
     ref = await growing.post("Half", 0, growing=True)
     command = surface.open_editor(await surface.understand(replace(turn(3), text="forget")))

@@ -14,9 +14,9 @@ from bots.web.chat import ChatActions
 from bots.web.live import LiveBoards
 from bots.web.people import PRIVATE, People, Visitor, venue_of
 from bots.web.settings import WebSettings
-from core.memory.conversations import Exchange, RedisMemory
+from core.memory.conversations import Exchange, Memory
 from core.settings import load_settings
-from core.turns.queue import RedisTurnQueue
+from core.turns.queue import TurnQueue
 from core.types import Author, ConversationKey, Message, Role
 
 
@@ -49,8 +49,8 @@ GENERAL = ConversationKey("web", "page", "general")
 
 def page(client: redis.asyncio.Redis, **settings: Any) -> ChatActions:
     """The desk of a page behind a proxy that names people."""
-    memory = RedisMemory(client, retention=3600)
-    queue, people = RedisTurnQueue(client, memory), People(client, retention=3600)
+    memory = Memory(client, retention=3600)
+    queue, people = TurnQueue(client, memory), People(client, retention=3600)
     known = load_settings(WebSettings, _env_file=None, web_auth_header="X-User", **settings)
     return ChatActions(queue, memory, people, LiveBoards(Boards(client, retention=3600)), known)
 

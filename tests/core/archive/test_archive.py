@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from core.archive.archive import Archive, Part, Record, merge_messages
-from core.memory.conversations import MOST_BYTES, MOST_MESSAGES, Exchange, RedisMemory, Thread
+from core.memory.conversations import MOST_BYTES, MOST_MESSAGES, Exchange, Memory, Thread
 from core.store.keys import Keys
 from core.types import Author, ConversationKey, Message, Role
 
@@ -33,7 +33,7 @@ class Talk:
     """A memory in which people talk."""
 
     def __init__(self, client: Redis) -> None:
-        self.memory = RedisMemory(client, retention=MONTH)
+        self.memory = Memory(client, retention=MONTH)
 
     async def say(self, key: ConversationKey, number: int, author: Author = ADA) -> bool:
         """Ask something, and be answered."""

@@ -11,11 +11,11 @@ from redis.asyncio import Redis
 
 from core.archive.archive import Archive
 from core.archive.forgetting import Person
-from core.memory.conversations import MOST_BYTES, RedisMemory
+from core.memory.conversations import MOST_BYTES, Memory
 from core.store.connection import connect
 from core.store.keys import Keys
 from core.turns.operator import Operator
-from core.turns.queue import RedisTurnQueue
+from core.turns.queue import TurnQueue
 from core.types import Author, ConversationKey, Message, Role, Turn
 from tests.redis_server import running_redis
 
@@ -56,7 +56,7 @@ async def large(tmp_path: Path) -> AsyncIterator[Redis]:
                     for name in (Keys.messages(key), Keys.state(key), Keys.forks(CHANNEL)):
                         pipe.expire(name, 3600)
                 await pipe.execute()
-        queue = RedisTurnQueue(client, RedisMemory(client, retention=3600), platforms=["slack"])
+        queue = TurnQueue(client, Memory(client, retention=3600), platforms=["slack"])
         await queue.submit(Turn("root", CHANNEL, "slack:root", Author("U", ""), "?", 1.0))
         for number in range(THREADS):
             key = ConversationKey("slack", "T1", "C1", f"{number}.0")
@@ -71,8 +71,8 @@ async def large(tmp_path: Path) -> AsyncIterator[Redis]:
 async def test_no_step_takes_redis_from_everybody(large: Redis) -> None:
     """Reading, listing, correcting, forgetting, claiming: one step after the other, each a moment."""
     client: Any = large
-    memory, archive = RedisMemory(client, retention=3600), Archive(client, retention=3600)
-    queue = RedisTurnQueue(client, memory, platforms=["slack"])
+    memory, archive = Memory(client, retention=3600), Archive(client, retention=3600)
+    queue = TurnQueue(client, memory, platforms=["slack"])
     [family] = await archive.families()
     assert len([record async for record in archive.records(family) if record.stored]) == THREADS
     await memory.correct(CHANNEL, "m0", "better")
@@ -93,8 +93,8 @@ async def test_no_step_takes_redis_from_everybody(large: Redis) -> None:
 async def test_nor_does_a_person_or_a_place_that_is_forgotten(large: Redis) -> None:
     """Who said half of all there is, in a thousand threads; then all that is left of the channel."""
     client: Any = large
-    memory = RedisMemory(client, retention=3600)
-    queue = RedisTurnQueue(client, memory, platforms=["slack"])
+    memory = Memory(client, retention=3600)
+    queue = TurnQueue(client, memory, platforms=["slack"])
     assert await Person(client, memory, queue, ADA.id).forget() == 40
     thread = ConversationKey("slack", "T1", "C1", "7.0")
     left = await memory.load(thread)

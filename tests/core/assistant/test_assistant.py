@@ -10,7 +10,7 @@ import pytest
 import redis.asyncio
 
 from core.assistant.assistant import AnswerSettings, Assistant, Stop
-from core.memory.conversations import Exchange, RedisMemory
+from core.memory.conversations import Exchange, Memory
 from core.models.backends.tgi import TgiBackend
 from core.models.generation import Deadlines
 from core.models.models import single_model
@@ -33,13 +33,13 @@ async def tgi() -> AsyncIterator[TgiDouble]:
 
 
 @pytest.fixture
-def memory(client: redis.asyncio.Redis) -> RedisMemory:
+def memory(client: redis.asyncio.Redis) -> Memory:
     """An empty memory."""
-    return RedisMemory(client, retention=3600)
+    return Memory(client, retention=3600)
 
 
 @pytest.fixture
-def assistant(memory: RedisMemory, tgi: TgiDouble) -> Assistant:
+def assistant(memory: Memory, tgi: TgiDouble) -> Assistant:
     """One that answers by that server."""
     return Assistant(memory, single_model(TgiBackend(tgi.url), open_template("falcon")), ANSWER_SETTINGS)
 
@@ -50,7 +50,7 @@ def ask(text: str, number: int = 1, key: ConversationKey = CHANNEL, root: str = 
 
 
 async def test_question_and_answer_are_remembered_as_a_pair(
-    assistant: Assistant, memory: RedisMemory, tgi: TgiDouble
+    assistant: Assistant, memory: Memory, tgi: TgiDouble
 ) -> None:
     """And the next prompt holds them."""
     tgi.answer = " A branch."
@@ -73,7 +73,7 @@ async def test_the_parameters_reach_the_server(assistant: Assistant, tgi: TgiDou
 
 
 async def test_a_stopped_answer_keeps_its_text_and_frees_the_server(
-    assistant: Assistant, memory: RedisMemory, tgi: TgiDouble
+    assistant: Assistant, memory: Memory, tgi: TgiDouble
 ) -> None:
     """It is remembered as far as it got, with a flag."""
     tgi.answer, tgi.rate = "word " * 500, 100
@@ -101,7 +101,7 @@ async def test_an_answer_that_reaches_its_length_says_so(assistant: Assistant, t
 
 
 async def test_an_empty_answer_says_so_and_is_not_remembered(
-    assistant: Assistant, memory: RedisMemory, tgi: TgiDouble
+    assistant: Assistant, memory: Memory, tgi: TgiDouble
 ) -> None:
     """Nothing was said."""
     tgi.answer = "\n"
@@ -123,7 +123,7 @@ async def test_what_is_shown_ends_where_the_model_would_speak_for_a_person(
 
 
 async def test_a_prompt_that_is_refused_as_too_long_is_cut_once_more(
-    assistant: Assistant, memory: RedisMemory, tgi: TgiDouble
+    assistant: Assistant, memory: Memory, tgi: TgiDouble
 ) -> None:
     """The person sees nothing of it."""
     for number in range(10, 40):
@@ -165,7 +165,7 @@ async def test_memory_away_is_said_in_plain_words(
 
 
 async def test_a_thread_that_began_without_us_is_read_once(
-    assistant: Assistant, memory: RedisMemory, tgi: TgiDouble
+    assistant: Assistant, memory: Memory, tgi: TgiDouble
 ) -> None:
     """It is remembered with the first answer there, and the model is told."""
     reads: list[str] = []
@@ -183,7 +183,7 @@ async def test_a_thread_that_began_without_us_is_read_once(
 
 
 async def test_an_answer_that_is_withdrawn_is_not_remembered(
-    assistant: Assistant, memory: RedisMemory, tgi: TgiDouble
+    assistant: Assistant, memory: Memory, tgi: TgiDouble
 ) -> None:
     """The message that asked for it was deleted."""
     tgi.answer, tgi.rate = "word " * 500, 100

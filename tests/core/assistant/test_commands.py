@@ -12,9 +12,9 @@ from core.assistant.commands import CommandReply, Confirmation, find, is_forget,
 from core.assistant.guesses import COMMANDS, MOST_WORDS
 from core.errors import ModelUnauthorized, ModelUnavailable, ParleyError, PromptTooLong, StorageError
 from core.memory.choices import Choices
-from core.memory.conversations import Exchange, RedisMemory, Thread
+from core.memory.conversations import Exchange, Memory, Thread
 from core.policy import OPERATOR, Policy, Venue
-from core.turns.queue import RedisTurnQueue
+from core.turns.queue import TurnQueue
 from core.types import Author, ConversationKey, ConversationSettings, Message, Role, Turn
 
 CHANNEL = ConversationKey("slack", "T1", "C1")
@@ -24,9 +24,9 @@ ALONE = Venue(contact="@ops")
 
 
 @pytest.fixture
-def memory(client: redis.asyncio.Redis) -> RedisMemory:
+def memory(client: redis.asyncio.Redis) -> Memory:
     """An empty memory."""
-    return RedisMemory(client, retention=3600, choices=Choices("Be kind.", models=("large", "small")))
+    return Memory(client, retention=3600, choices=Choices("Be kind.", models=("large", "small")))
 
 
 def turn(text: str, user: str = "U1", key: ConversationKey = CHANNEL) -> Turn:
@@ -35,7 +35,7 @@ def turn(text: str, user: str = "U1", key: ConversationKey = CHANNEL) -> Turn:
 
 
 async def say(
-    memory: RedisMemory,
+    memory: Memory,
     text: str,
     *,
     user: str = "U1",
@@ -49,7 +49,7 @@ async def say(
     return await command(turn(text, user, key), memory, venue, policy or Policy())
 
 
-async def talk(memory: RedisMemory, *users: str, key: ConversationKey = CHANNEL) -> None:
+async def talk(memory: Memory, *users: str, key: ConversationKey = CHANNEL) -> None:
     """Somebody asks something and is answered, one after the other."""
     kept = await memory.load(key, Thread("root", 0.5) if key.thread else None)
     for number, user in enumerate(users):
@@ -133,7 +133,7 @@ MISTYPED = {
 
 
 @pytest.mark.parametrize(("meant", "text"), [(meant, text) for meant, texts in MISTYPED.items() for text in texts])
-async def test_a_mistyped_command_is_answered_with_what_was_meant(memory: RedisMemory, meant: str, text: str) -> None:
+async def test_a_mistyped_command_is_answered_with_what_was_meant(memory: Memory, meant: str, text: str) -> None:
     """And changes nothing: it is neither obeyed nor sent to a model."""
     said = await say(memory, text)
     assert said.text.startswith(f"Did you mean `@Parley {meant}`?")
@@ -212,7 +212,7 @@ def test_stop_is_obeyed_by_adapters_and_is_no_command_in_the_queue() -> None:
         assert find(text) is None
 
 
-async def test_an_unknown_slash_command_is_said_to_be_one(memory: RedisMemory) -> None:
+async def test_an_unknown_slash_command_is_said_to_be_one(memory: Memory) -> None:
     """With where to find the others."""
     assert (await say(memory, "/shrug")).text == "There's no command `/shrug`. `@Parley help` lists what there is."
     assert (await say(memory, "/settings colour red")).text.startswith("No setting `colour`. Choose: `system`")
@@ -229,7 +229,7 @@ async def test_an_unknown_slash_command_is_said_to_be_one(memory: RedisMemory) -
         ("settings model smal", "settings model small"),
     ],
 )
-async def test_a_value_that_cannot_be_is_answered_with_one_that_can(memory: RedisMemory, text: str, meant: str) -> None:
+async def test_a_value_that_cannot_be_is_answered_with_one_that_can(memory: Memory, text: str, meant: str) -> None:
     """As it has to be typed there."""
     said = (await say(memory, text)).text
     assert said.endswith(f"Did you mean `@Parley {meant}`?")
@@ -239,7 +239,7 @@ async def test_a_value_that_cannot_be_is_answered_with_one_that_can(memory: Redi
 # Help.
 
 
-async def test_help_fits_where_it_is_read(memory: RedisMemory) -> None:
+async def test_help_fits_where_it_is_read(memory: Memory) -> None:
     """With a mention where one is needed, without where none is; and it says model, retention, files and contact."""
     policy = Policy(retention=30 * 86_400)
     channel = (await say(memory, "help", policy=policy)).text
@@ -254,7 +254,7 @@ async def test_help_fits_where_it_is_read(memory: RedisMemory) -> None:
     assert max(len(channel.splitlines()), len(alone.splitlines())) <= 10
 
 
-async def test_help_names_the_model_that_was_chosen(memory: RedisMemory) -> None:
+async def test_help_names_the_model_that_was_chosen(memory: Memory) -> None:
     """Where there are several."""
     await memory.choose(CHANNEL, "model", "small")
     assert "I answer with `small`" in (await say(memory, "help")).text
@@ -263,7 +263,7 @@ async def test_help_names_the_model_that_was_chosen(memory: RedisMemory) -> None
 # Forget.
 
 
-async def test_what_others_said_is_forgotten_only_when_that_is_confirmed(memory: RedisMemory) -> None:
+async def test_what_others_said_is_forgotten_only_when_that_is_confirmed(memory: Memory) -> None:
     """The question says how much it is, and how to go ahead."""
     await talk(memory, "U1", "U2")
     said = await say(memory, "forget")
@@ -275,7 +275,7 @@ async def test_what_others_said_is_forgotten_only_when_that_is_confirmed(memory:
     assert not (await memory.load(CHANNEL)).messages
 
 
-async def test_what_one_said_alone_is_forgotten_at_once(memory: RedisMemory) -> None:
+async def test_what_one_said_alone_is_forgotten_at_once(memory: Memory) -> None:
     """In a channel as well; what only others said is not one's own."""
     await talk(memory, "U1", "U1")
     assert "forgotten" in (await say(memory, "forget")).text
@@ -284,13 +284,13 @@ async def test_what_one_said_alone_is_forgotten_at_once(memory: RedisMemory) -> 
     assert (await say(memory, "forget")).confirm
 
 
-async def test_in_a_conversation_of_ones_own_nothing_is_asked(memory: RedisMemory) -> None:
+async def test_in_a_conversation_of_ones_own_nothing_is_asked(memory: Memory) -> None:
     """Whoever is named in what was said there."""
     await talk(memory, "U1", "U2")
     assert "I've forgotten this conversation" in (await say(memory, "forget", venue=ALONE)).text
 
 
-async def test_what_others_said_in_threads_counts_too(memory: RedisMemory) -> None:
+async def test_what_others_said_in_threads_counts_too(memory: Memory) -> None:
     """They are forgotten with their channel."""
     await talk(memory, "U1")
     await talk(memory, "U2", key=THREAD)
@@ -298,7 +298,7 @@ async def test_what_others_said_in_threads_counts_too(memory: RedisMemory) -> No
     assert (await say(memory, "forget", key=THREAD)).confirm
 
 
-async def test_what_only_a_summary_tells_counts_as_others(memory: RedisMemory) -> None:
+async def test_what_only_a_summary_tells_counts_as_others(memory: Memory) -> None:
     """Nobody knows any more who said it."""
     await talk(memory, "U1")
     await memory.fold(await memory.load(CHANNEL), "Bob likes tea.", "x")
@@ -306,7 +306,7 @@ async def test_what_only_a_summary_tells_counts_as_others(memory: RedisMemory) -
 
 
 @pytest.mark.parametrize("text", ["forget?", "/forget?", "Forget ?", "forget now?", "forget??"])
-async def test_whoever_asks_what_forget_does_is_told(memory: RedisMemory, text: str) -> None:
+async def test_whoever_asks_what_forget_does_is_told(memory: Memory, text: str) -> None:
     """And nothing is forgotten, wherever that is."""
     await talk(memory, "U1")
     said = await say(memory, text, venue=ALONE)
@@ -315,12 +315,12 @@ async def test_whoever_asks_what_forget_does_is_told(memory: RedisMemory, text: 
 
 
 @pytest.fixture
-def queue(client: redis.asyncio.Redis, memory: RedisMemory) -> RedisTurnQueue:
+def queue(client: redis.asyncio.Redis, memory: Memory) -> TurnQueue:
     """The queue, which knows what was asked."""
-    return RedisTurnQueue(client, memory)
+    return TurnQueue(client, memory)
 
 
-async def test_only_the_asker_or_an_admin_confirms(memory: RedisMemory, queue: RedisTurnQueue) -> None:
+async def test_only_the_asker_or_an_admin_confirms(memory: Memory, queue: TurnQueue) -> None:
     """Once, and what is said afterwards stays."""
     await talk(memory, "U1", "U2")
     asked = Confirmation.of(turn("forget"), (await say(memory, "forget")).confirm)
@@ -335,7 +335,7 @@ async def test_only_the_asker_or_an_admin_confirms(memory: RedisMemory, queue: R
     assert len((await memory.load(CHANNEL)).messages) == 2
 
 
-async def test_a_confirmation_that_was_tampered_with_is_refused(memory: RedisMemory, queue: RedisTurnQueue) -> None:
+async def test_a_confirmation_that_was_tampered_with_is_refused(memory: Memory, queue: TurnQueue) -> None:
     """Whichever of its values was changed."""
     other = ConversationKey("slack", "T1", "C2")
     await talk(memory, "U1", "U2")
@@ -357,7 +357,7 @@ async def test_a_confirmation_that_was_tampered_with_is_refused(memory: RedisMem
 # Who can do what.
 
 
-async def test_only_admins_forget_and_set_where_the_operator_says_so(memory: RedisMemory) -> None:
+async def test_only_admins_forget_and_set_where_the_operator_says_so(memory: Memory) -> None:
     """In shared conversations; whoever is refused reads whom to ask."""
     policy = Policy(frozenset({"U9"}), "admins", "admins")
     await talk(memory, "U1")

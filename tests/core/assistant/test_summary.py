@@ -13,7 +13,7 @@ from core.assistant import commands
 from core.assistant.assistant import AnswerSettings, Assistant
 from core.assistant.summary import INSTRUCTION, LONGEST_SUMMARY, Summarizer, pending
 from core.errors import StreamBroken
-from core.memory.conversations import Exchange, RedisMemory, Thread
+from core.memory.conversations import Exchange, Memory, Thread
 from core.models.generation import Deadlines
 from core.models.models import single_model
 from core.prompts import open_template
@@ -92,7 +92,7 @@ class Talk:
 
     def __init__(self, client: redis.asyncio.Redis, *, notes: bool = True) -> None:
         self.reader = Reader()
-        self.memory = RedisMemory(client, retention=3600)
+        self.memory = Memory(client, retention=3600)
         models = single_model(self.reader, open_template("falcon"))
         self.summarizer = Summarizer(self.memory, models, ANSWER_SETTINGS, idle=0)
         self.assistant = Assistant(self.memory, models, ANSWER_SETTINGS, summarizer=self.summarizer if notes else None)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from core.assistant import commands
 from core.assistant.assistant import AnswerSettings, Assistant
 from core.memory.choices import NAMES, Choices, WrongChoice, find_setting
-from core.memory.conversations import RedisMemory, Thread
+from core.memory.conversations import Memory, Thread
 from core.models.generation import Deadlines
 from core.models.models import Model, Models, fixed_template
 from core.prompts import open_template
@@ -26,9 +26,9 @@ CHOICES = Choices("Be kind.", 0.7, None, 1024, ("large", "small"), {"pirate": "S
 
 
 @pytest.fixture
-def memory(client: redis.asyncio.Redis) -> RedisMemory:
+def memory(client: redis.asyncio.Redis) -> Memory:
     """An empty memory with something to choose from."""
-    return RedisMemory(client, retention=3600, choices=CHOICES)
+    return Memory(client, retention=3600, choices=CHOICES)
 
 
 def turn(text: str, key: ConversationKey = CHANNEL) -> Turn:
@@ -36,7 +36,7 @@ def turn(text: str, key: ConversationKey = CHANNEL) -> Turn:
     return Turn("t1", key, str(key), Author("U1", "Ada"), text, 1.0, root="5.0" if key.thread else "", root_at=5.0)
 
 
-async def test_changes_at_the_same_time_are_all_kept(memory: RedisMemory) -> None:
+async def test_changes_at_the_same_time_are_all_kept(memory: Memory) -> None:
     """From a form, or from two browsers."""
     changes = {"temperature": "0.2", "top_p": "0.5", "max": "33", "model": "small"}
     await asyncio.gather(*(memory.choose(CHANNEL, name, value) for name, value in changes.items()))
@@ -44,7 +44,7 @@ async def test_changes_at_the_same_time_are_all_kept(memory: RedisMemory) -> Non
     assert chosen == ConversationSettings(temperature=0.2, top_p=0.5, max_new_tokens=33, model="small")
 
 
-async def say(memory: RedisMemory, text: str, key: ConversationKey = CHANNEL) -> str:
+async def say(memory: Memory, text: str, key: ConversationKey = CHANNEL) -> str:
     """What Parley says to a command."""
     command = commands.find(text)
     assert command, text
@@ -129,7 +129,7 @@ def test_a_setting_is_told_from_a_question(text: str, found: tuple[str, str] | N
     assert bool(commands.find(f"settings {text}")) == (found is not None or text == "temperature")  # shows it
 
 
-async def test_settings_are_shown_changed_and_taken_back(memory: RedisMemory) -> None:
+async def test_settings_are_shown_changed_and_taken_back(memory: Memory) -> None:
     """By words, on every platform."""
     assert "- `temperature`: 0.7 (default)" in await say(memory, "settings")
     said = await say(memory, "Settings temperature 0.2")
@@ -141,7 +141,7 @@ async def test_settings_are_shown_changed_and_taken_back(memory: RedisMemory) ->
     assert (await memory.settings(CHANNEL))[0] == ConversationSettings()
 
 
-async def test_they_end_with_the_conversation(memory: RedisMemory, client: redis.asyncio.Redis) -> None:
+async def test_they_end_with_the_conversation(memory: Memory, client: redis.asyncio.Redis) -> None:
     """Nothing lives for ever; use keeps them."""
     await memory.choose(CHANNEL, "temperature", "0")
     key = "{parley}:conv:slack:T1:C1:settings"
@@ -151,7 +151,7 @@ async def test_they_end_with_the_conversation(memory: RedisMemory, client: redis
     assert await client.ttl(key) > 3000
 
 
-async def test_a_thread_has_its_channels_settings_until_it_gets_its_own(memory: RedisMemory) -> None:
+async def test_a_thread_has_its_channels_settings_until_it_gets_its_own(memory: Memory) -> None:
     """And back at the defaults it stays there."""
     await memory.choose(CHANNEL, "temperature", "0.1")
     assert (await memory.load(THREAD, Thread("5.0", 5.0))).settings.temperature == 0.1
@@ -162,7 +162,7 @@ async def test_a_thread_has_its_channels_settings_until_it_gets_its_own(memory: 
     assert (await memory.load(THREAD, Thread("5.0", 5.0))).settings == ConversationSettings()
 
 
-async def test_an_answer_follows_them(memory: RedisMemory) -> None:
+async def test_an_answer_follows_them(memory: Memory) -> None:
     """System prompt, temperature, length, and which model is asked first."""
     large, small = Says("large"), Says("small")
     both = Models([Model(one, fixed_template(open_template("falcon")), name=one.text) for one in (large, small)])

@@ -12,10 +12,10 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from core.memory.conversations import RedisMemory
+from core.memory.conversations import Memory
 from core.pacing import CallBudgets
 from core.store.connection import connect
-from core.turns.queue import RedisTurnQueue
+from core.turns.queue import TurnQueue
 from core.types import Author, ConversationKey, Turn
 from tests.waiting import UNHURRIED, wait_until
 
@@ -81,7 +81,7 @@ async def switching(redis_url: str) -> AsyncIterator[tuple[Switch, Redis]]:
 
 async def submit(client: Redis) -> None:
     """Accept a message, as one that was not heard of yet."""
-    queue = RedisTurnQueue(client, RedisMemory(client, retention=60))
+    queue = TurnQueue(client, Memory(client, retention=60))
     assert (await queue.submit(Turn("t1", CHANNEL, "slack:a", Author("U1", ""), "why?", 1.0))).accepted
 
 

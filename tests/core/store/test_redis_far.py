@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from core.errors import StorageError, StorageFault
-from core.memory.conversations import Exchange, RedisMemory
+from core.memory.conversations import Exchange, Memory
 from core.store.connection import connect, redis_errors
-from core.turns.queue import STORED_WITHIN, RedisTurnQueue
+from core.turns.queue import STORED_WITHIN, TurnQueue
 from core.types import Author, ConversationKey, Message, Role, Turn
 from tests.redis_server import running_redis
 from tests.relay import Relay, relaying
@@ -42,7 +42,7 @@ async def test_a_message_is_acknowledged_in_time_although_redis_is_far_away(tmp_
     """Also the first one after a restart, over a new connection to a Redis that does not know our scripts."""
     async with running_redis(tmp_path / "s") as server, relaying(server.socket) as relay:
         client = await connect(relay.url)
-        queue = RedisTurnQueue(client, RedisMemory(client, retention=60), platforms=["slack"])
+        queue = TurnQueue(client, Memory(client, retention=60), platforms=["slack"])
         if warm:
             await queue.submit(turn("t0"))
         async with in_few_round_trips(relay):
@@ -54,7 +54,7 @@ async def test_an_edit_and_a_deletion_are_acknowledged_in_time_although_redis_is
     """What was said is looked for where it may stand, and the answer to it as well."""
     async with running_redis(tmp_path / "s") as server, relaying(server.socket) as relay:
         client = await connect(relay.url)
-        memory = RedisMemory(client, retention=60)
+        memory = Memory(client, retention=60)
         said = (Message(Role.USER, "why", id="q", at=1.0), Message(Role.ASSISTANT, "so", id="a", reply_to="q"))
         await memory.append(Exchange(CHANNEL, 0, "q", "", said))
         async with in_few_round_trips(relay):
@@ -77,7 +77,7 @@ async def test_a_failover_heals_within_seconds(tmp_path: Path) -> None:
         relaying(old.socket) as relay,
     ):
         client: Any = await connect(relay.url)
-        queue = RedisTurnQueue(client, RedisMemory(client, retention=60), platforms=["slack"])
+        queue = TurnQueue(client, Memory(client, retention=60), platforms=["slack"])
         await asyncio.gather(*(queue.submit(turn(f"t{number}")) for number in range(12)))
         relay.target = new.socket
         await client.execute_command("REPLICAOF", "127.0.0.1", str(port))

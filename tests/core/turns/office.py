@@ -8,12 +8,12 @@ import redis.asyncio
 
 from core.assistant.assistant import AnswerSettings, Assistant
 from core.delivery.surface import Pace
-from core.memory.conversations import RedisMemory
+from core.memory.conversations import Memory
 from core.models.backends.tgi import TgiBackend
 from core.models.models import single_model
 from core.policy import Venue
 from core.prompts import open_template
-from core.turns.queue import FollowUp, RedisTurnQueue
+from core.turns.queue import FollowUp, TurnQueue
 from core.turns.worker import Worker
 from core.types import Author, ConversationKey, Ending, Message, ModelLimits, Turn
 from tests.core.delivery.platform import Platform, pace
@@ -68,7 +68,7 @@ class Office:
 
     def __init__(self, client: redis.asyncio.Redis, tgi: TgiDouble, town: Town) -> None:
         self.client, self.town = client, town
-        self.memory = RedisMemory(client, retention=3600)
+        self.memory = Memory(client, retention=3600)
         answer_settings = AnswerSettings("", 0.7, 500, ModelLimits(4000, 4096))
         self.assistant = Assistant(
             self.memory, single_model(TgiBackend(tgi.url), open_template("falcon")), answer_settings
@@ -76,9 +76,9 @@ class Office:
         self.workers: list[Worker] = []
         self.queue = self.open_queue()
 
-    def open_queue(self, follow_up: FollowUp = "queue") -> RedisTurnQueue:
+    def open_queue(self, follow_up: FollowUp = "queue") -> TurnQueue:
         """The queue, as one process sees it."""
-        return RedisTurnQueue(self.client, self.memory, platforms=["slack"], lease=LEASE, follow_up=follow_up)
+        return TurnQueue(self.client, self.memory, platforms=["slack"], lease=LEASE, follow_up=follow_up)
 
     def hire(self, follow_up: FollowUp = "queue", slots: int = 8) -> Worker:
         """One more worker."""

@@ -12,11 +12,11 @@ from redis.backoff import NoBackoff
 
 from core import metrics
 from core.errors import StorageError
-from core.memory.conversations import RedisMemory
+from core.memory.conversations import Memory
 from core.metrics.meters import isolated_values
 from core.store.keys import Keys
 from core.turns.backlog import measure_backlog
-from core.turns.queue import RedisTurnQueue
+from core.turns.queue import TurnQueue
 from core.types import Author, ConversationKey, Turn
 
 
@@ -28,7 +28,7 @@ def turn(lane: str, number: int, *, age: float = 0.0) -> Turn:
 
 async def test_what_waits_and_how_long(client: redis.asyncio.Redis) -> None:
     """What is being answered does not wait; what nobody has taken is what an age is asked of."""
-    queue = RedisTurnQueue(client, RedisMemory(client, retention=60), platforms=["slack"], lease=60)
+    queue = TurnQueue(client, Memory(client, retention=60), platforms=["slack"], lease=60)
     with isolated_values():
         await measure_backlog(client, ["slack", "discord"])
         assert (metrics.QUEUE_DEPTH.value(), metrics.QUEUE_OLDEST_AGE.value()) == (0, 0)
@@ -49,7 +49,7 @@ async def test_what_waits_and_how_long(client: redis.asyncio.Redis) -> None:
 
 async def test_an_answer_whose_worker_died_waits_again(client: redis.asyncio.Redis) -> None:
     """As soon as its lease is over, although nobody has noticed."""
-    queue = RedisTurnQueue(client, RedisMemory(client, retention=60), platforms=["slack"], lease=60)
+    queue = TurnQueue(client, Memory(client, retention=60), platforms=["slack"], lease=60)
     with isolated_values():
         await queue.submit(turn("A", 1, age=50))
         [job] = (await queue.claim(1, idle=False)).jobs

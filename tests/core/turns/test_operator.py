@@ -7,11 +7,11 @@ import time
 import pytest
 import redis.asyncio
 
-from core.memory.conversations import RedisMemory
+from core.memory.conversations import Memory
 from core.metrics.tags import tag
 from core.store.keys import Keys
 from core.turns.operator import Operator, matching
-from core.turns.queue import RedisTurnQueue
+from core.turns.queue import TurnQueue
 from core.types import Author, ConversationKey, Turn
 
 CHANNEL = ConversationKey("slack", "T1", "C1")
@@ -23,12 +23,12 @@ def turn(name: str, lane: str = "slack:a", user: str = "U1") -> Turn:
 
 
 @pytest.fixture
-def queue(client: redis.asyncio.Redis) -> RedisTurnQueue:
+def queue(client: redis.asyncio.Redis) -> TurnQueue:
     """The queue, as one process sees it."""
-    return RedisTurnQueue(client, RedisMemory(client, retention=3600), platforms=["slack"], lease=60)
+    return TurnQueue(client, Memory(client, retention=3600), platforms=["slack"], lease=60)
 
 
-async def test_lanes_are_seen_where_they_stand(client: redis.asyncio.Redis, queue: RedisTurnQueue) -> None:
+async def test_lanes_are_seen_where_they_stand(client: redis.asyncio.Redis, queue: TurnQueue) -> None:
     """Ready, held, and for how long by Redis's clock."""
     for name, lane in (("t1", "slack:a"), ("t2", "slack:a"), ("t3", "slack:b")):
         await queue.submit(turn(name, lane))
@@ -41,7 +41,7 @@ async def test_lanes_are_seen_where_they_stand(client: redis.asyncio.Redis, queu
     assert [job.turn.id for job in lanes["slack:a"].jobs] == ["t1", "t2"]
 
 
-async def test_a_lane_that_cannot_be_read_hides_no_other(client: redis.asyncio.Redis, queue: RedisTurnQueue) -> None:
+async def test_a_lane_that_cannot_be_read_hides_no_other(client: redis.asyncio.Redis, queue: TurnQueue) -> None:
     """An entry, a state or an inbox of another kind costs itself."""
     for lane in "abcd":
         await queue.submit(turn(lane, f"slack:{lane}"))
@@ -54,9 +54,7 @@ async def test_a_lane_that_cannot_be_read_hides_no_other(client: redis.asyncio.R
     assert seen["slack:d"] == ["d"]
 
 
-async def test_a_turn_is_put_back_as_if_nothing_had_been_tried(
-    client: redis.asyncio.Redis, queue: RedisTurnQueue
-) -> None:
+async def test_a_turn_is_put_back_as_if_nothing_had_been_tried(client: redis.asyncio.Redis, queue: TurnQueue) -> None:
     """Also one that was given up already, and never one that is done with."""
     await queue.submit(turn("t1"))
     for _ in range(4):
@@ -80,7 +78,7 @@ async def test_of_a_letter_that_cannot_be_read_it_is_known_whom_it_concerns(clie
     assert len({letter.name for letter in found}) == 3
 
 
-async def test_dead_letters_of_another_kind_are_none(client: redis.asyncio.Redis, queue: RedisTurnQueue) -> None:
+async def test_dead_letters_of_another_kind_are_none(client: redis.asyncio.Redis, queue: TurnQueue) -> None:
     """The next turn that is given up is found there."""
     await client.set(Keys.DEAD, "x")
     assert await Operator(client).dead_letters() == []

@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from core.memory.conversations import Exchange, RedisMemory
+from core.memory.conversations import Exchange, Memory
 from core.store.connection import connect
 from core.store.keys import Keys
 from core.turns.jobs import Job, Seal, StoredJob
-from core.turns.queue import RedisTurnQueue
+from core.turns.queue import TurnQueue
 from core.types import Author, ConversationKey, Ending, Message, MessageRef, Outcome, Role, Turn
 from tests.examples import examples
 
@@ -44,9 +44,9 @@ class QueueMachine(RuleBasedStateMachine):
         self.client = self.do(connect(self.url))
         self.redis: Any = redis.Redis.from_url(self.url, decode_responses=True)
         self.redis.flushall()
-        self.memory = RedisMemory(self.client, retention=3600)
+        self.memory = Memory(self.client, retention=3600)
         self.queues = [
-            RedisTurnQueue(self.client, self.memory, platforms=["slack", "discord"], lease=60, worker=f"w{number}")
+            TurnQueue(self.client, self.memory, platforms=["slack", "discord"], lease=60, worker=f"w{number}")
             for number in range(3)
         ]
         self.asked: dict[str, list[str]] = defaultdict(list)
@@ -90,7 +90,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert not self.epochs or job.epoch > self.epochs[-1], "epochs only grow"
         self.epochs.append(job.epoch)
 
-    def end(self, queue: RedisTurnQueue, job: Job, *, dead: str = "") -> str:
+    def end(self, queue: TurnQueue, job: Job, *, dead: str = "") -> str:
         """Commit, with whatever became known meanwhile."""
         turn = job.turn
         question = Message(Role.USER, turn.text, id=turn.id, at=turn.at)

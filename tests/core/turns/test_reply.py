@@ -11,7 +11,7 @@ import redis.asyncio
 
 from core.assistant.assistant import AnswerSettings, Assistant
 from core.errors import NotAllowed, PlatformError, PlatformUnavailable
-from core.memory.conversations import RedisMemory
+from core.memory.conversations import Memory
 from core.models.backends.tgi import TgiBackend
 from core.models.models import single_model
 from core.prompts import open_template
@@ -19,7 +19,7 @@ from core.quotas import Quota, Quotas
 from core.store.keys import Keys
 from core.turns.jobs import Job, Seal
 from core.turns.lease import Lease
-from core.turns.queue import RedisTurnQueue
+from core.turns.queue import TurnQueue
 from core.turns.reply import NOT_ALLOWED_THERE, REPLY_REFUSED, STOPPED, WITHDRAWN, WOULD_HAVE_POSTED, Reply
 from core.types import Author, ConversationKey, Ending, ModelLimits, Outcome, Turn
 from tests.core.turns.office import Town
@@ -47,10 +47,10 @@ class Bench:
 
     def __init__(self, client: redis.asyncio.Redis, tgi: TgiDouble, town: Town, quotas: Quotas | None = None) -> None:
         self.client, self.town = client, town
-        self.memory = RedisMemory(client, retention=3600)
+        self.memory = Memory(client, retention=3600)
         manner = AnswerSettings("", 0.7, 500, ModelLimits(4000, 4096))
         self.assistant = Assistant(self.memory, single_model(TgiBackend(tgi.url), open_template("falcon")), manner)
-        self.queue = RedisTurnQueue(client, self.memory, platforms=["slack"], lease=5.0, quotas=quotas)
+        self.queue = TurnQueue(client, self.memory, platforms=["slack"], lease=5.0, quotas=quotas)
 
     async def ask(self, name: str, text: str = "why?") -> Turn:
         """Somebody asks."""

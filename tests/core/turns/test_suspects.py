@@ -8,25 +8,25 @@ from collections.abc import Sequence
 import pytest
 import redis.asyncio
 
-from core.memory.conversations import RedisMemory
+from core.memory.conversations import Memory
 from core.store.keys import Keys
 from core.turns.jobs import Job
-from core.turns.queue import RedisTurnQueue
+from core.turns.queue import TurnQueue
 from core.types import Author, ConversationKey, Turn
 
 CHANNEL = ConversationKey("slack", "T1", "C1")
 
 
 @pytest.fixture
-def queue(client: redis.asyncio.Redis) -> RedisTurnQueue:
+def queue(client: redis.asyncio.Redis) -> TurnQueue:
     """The queue, as one process sees it."""
-    return RedisTurnQueue(client, RedisMemory(client, retention=3600), platforms=["slack"], lease=60)
+    return TurnQueue(client, Memory(client, retention=3600), platforms=["slack"], lease=60)
 
 
 class Crowd:
     """Turns in lanes of their own, some of which kill whoever answers them."""
 
-    def __init__(self, client: redis.asyncio.Redis, queue: RedisTurnQueue, size: int, poison: Sequence[int]) -> None:
+    def __init__(self, client: redis.asyncio.Redis, queue: TurnQueue, size: int, poison: Sequence[int]) -> None:
         self.client, self.queue, self.size = client, queue, size
         self.poison = {f"t{number}" for number in poison}
         self.deaths = 0
@@ -69,7 +69,7 @@ class Crowd:
             self.answered |= names
 
 
-async def test_an_innocent_crowd_is_not_put_in_single_file(client: redis.asyncio.Redis, queue: RedisTurnQueue) -> None:
+async def test_an_innocent_crowd_is_not_put_in_single_file(client: redis.asyncio.Redis, queue: TurnQueue) -> None:
     """Two deaths that nobody of them caused cost two rounds more, and no turn is given up."""
     crowd = Crowd(client, queue, 32, [])
     await crowd.ask()
@@ -79,9 +79,7 @@ async def test_an_innocent_crowd_is_not_put_in_single_file(client: redis.asyncio
 
 
 @pytest.mark.parametrize("poison", [[0], [31], [7], [3, 4], [0, 15, 16, 31]])
-async def test_what_kills_is_found_by_halves(
-    client: redis.asyncio.Redis, queue: RedisTurnQueue, poison: list[int]
-) -> None:
+async def test_what_kills_is_found_by_halves(client: redis.asyncio.Redis, queue: TurnQueue, poison: list[int]) -> None:
     """All the others are answered; a few workers die of it, and not one for each."""
     crowd = Crowd(client, queue, 32, poison)
     await crowd.ask()
@@ -91,9 +89,7 @@ async def test_what_kills_is_found_by_halves(
     assert crowd.deaths <= len(poison) * math.log2(32)
 
 
-async def test_a_suspect_that_is_let_go_is_not_suspected_more(
-    client: redis.asyncio.Redis, queue: RedisTurnQueue
-) -> None:
+async def test_a_suspect_that_is_let_go_is_not_suspected_more(client: redis.asyncio.Redis, queue: TurnQueue) -> None:
     """A worker that is asked to stop gives back what it looks after, as often as that happens."""
     crowd = Crowd(client, queue, 8, [])
     await crowd.ask()
@@ -111,7 +107,7 @@ async def test_what_waits_for_its_platform_is_not_taken_before_its_time(
     client: redis.asyncio.Redis, lease: float
 ) -> None:
     """However short leases are: once they were taken for given before the clock was set back, again and again."""
-    queue = RedisTurnQueue(client, RedisMemory(client, retention=3600), platforms=["slack"], lease=lease)
+    queue = TurnQueue(client, Memory(client, retention=3600), platforms=["slack"], lease=lease)
     await queue.submit(Turn("t1", CHANNEL, "slack:a", Author("U1", ""), "?", 1.0))
     [job] = (await queue.claim(1, idle=True)).jobs
     assert await queue.release(job, wait=30.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from core.turns.queue import RedisTurnQueue
+from core.turns.queue import TurnQueue
 from core.turns.reply import STOPPED, WITHDRAWN
 from core.turns.worker import Worker
 from core.types import ConversationKey, Ending, MessageRef, Role
@@ -227,10 +227,10 @@ async def test_a_retry_writes_over_the_reply_and_replaces_the_pair(office: Offic
 
 async def test_a_worker_is_counted_from_its_start(office: Office) -> None:
     """And not only when the first third of its lease is over."""
-    queue = RedisTurnQueue(office.client, office.memory, platforms=["slack"], lease=300)
+    queue = TurnQueue(office.client, office.memory, platforms=["slack"], lease=300)
     worker = Worker(queue, office.assistant, {"slack": office.town})
     worker.start()
-    others = RedisTurnQueue(office.client, office.memory, platforms=["slack"], lease=300).others
+    others = TurnQueue(office.client, office.memory, platforms=["slack"], lease=300).others
     await wait_until(others, description="a worker")
     await worker.drain(0)
     assert await others() == 0

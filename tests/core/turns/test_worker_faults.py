@@ -12,11 +12,11 @@ from structlog.testing import capture_logs
 
 from bots.health.health import Health
 from core.errors import PlatformError, PlatformUnavailable, StorageFault
-from core.memory.conversations import Exchange, RedisMemory
+from core.memory.conversations import Exchange, Memory
 from core.metrics.meters import isolated_values as metrics_apart
 from core.turns.jobs import Job
 from core.turns.operator import Operator
-from core.turns.queue import RedisTurnQueue
+from core.turns.queue import TurnQueue
 from core.types import ConversationKey, Ending, Turn
 from tests.core.delivery.platform import Platform
 from tests.core.turns.office import Office, Town, ask
@@ -54,10 +54,10 @@ async def test_a_loop_survives_whatever_it_meets(
     office: Office, town: Town, monkeypatch: pytest.MonkeyPatch, loop: str, error: type[BaseException]
 ) -> None:
     """It is counted, and the loop goes on: whoever asks afterwards is answered, and what was stopped is."""
-    queue, failures = RedisTurnQueue, 0
+    queue, failures = TurnQueue, 0
     real = getattr(queue, loop)
 
-    def fail(self: RedisTurnQueue, *args: object, **named: object) -> object:
+    def fail(self: TurnQueue, *args: object, **named: object) -> object:
         nonlocal failures
         failures += 1
         if failures <= 2:
@@ -108,9 +108,9 @@ async def test_what_cannot_be_committed_is_a_dead_letter(
     office: Office, town: Town, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     """Its reason says so, people see the answer, the lane goes on, and nobody says that Redis is away."""
-    real = RedisMemory.arguments
+    real = Memory.arguments
 
-    def arguments(self: RedisMemory, exchange: Exchange) -> dict[str, object]:
+    def arguments(self: Memory, exchange: Exchange) -> dict[str, object]:
         values = real(self, exchange)
         if exchange.question == "t1":
             match broken:
@@ -123,7 +123,7 @@ async def test_what_cannot_be_committed_is_a_dead_letter(
         return values
 
     monkeypatch.setattr("core.turns.reply.COMMIT_RETRY", 0.01)
-    monkeypatch.setattr(RedisMemory, "arguments", arguments)
+    monkeypatch.setattr(Memory, "arguments", arguments)
     await office.submit(ask("t1"), ask("t2"))
     with capture_logs() as logs:
         office.hire()
@@ -142,16 +142,16 @@ async def test_a_step_that_always_fails_ends_its_turn_and_no_other(
 ) -> None:
     """Redis is there and cannot do what it is asked for one turn: the others are answered."""
     monkeypatch.setattr("core.turns.reply.FAULT_RETRY", 0.0)
-    real, failed = getattr(RedisTurnQueue, step), 0
+    real, failed = getattr(TurnQueue, step), 0
 
-    async def fail(self: RedisTurnQueue, job: Job, *args: object, **named: object) -> object:
+    async def fail(self: TurnQueue, job: Job, *args: object, **named: object) -> object:
         nonlocal failed
         if job.turn.id == "t1":
             failed += 1
             raise StorageFault("Redis could not do that: ERR")
         return await real(self, job, *args, **named)
 
-    monkeypatch.setattr(RedisTurnQueue, step, fail)
+    monkeypatch.setattr(TurnQueue, step, fail)
     await office.submit(ask("t1"), ask("t2"), ask("t3", "slack:b"))
     office.hire()
     await wait_until(lambda: town.ending("t2") is Ending.COMPLETE and town.ending("t3") is Ending.COMPLETE)

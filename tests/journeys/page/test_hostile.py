@@ -9,7 +9,7 @@ import pytest
 
 from bots.web.board import Boards, Entry, Stage
 from bots.web.people import People, Visitor, channel_name, person_name
-from core.memory import Exchange, RedisMemory
+from core.memory import Exchange, Memory
 from core.store import open_redis
 from core.types import Author, Message, Role
 from tests.journeys.page.conftest import Open
@@ -109,7 +109,7 @@ async def test_nothing_that_is_written_changes_the_page(visit: Open, folder: Pat
     ada.page.on("dialog", lambda dialog: ada.complaints.append(f"dialog: {dialog.message}"))
     key, place = Visitor("v-1").key(channel_name(IMG)), channel_name(IMG)
     async with open_redis(None, folder / "data") as redis:
-        boards, memory = Boards(redis, retention=3600), RedisMemory(redis, retention=3600)
+        boards, memory = Boards(redis, retention=3600), Memory(redis, retention=3600)
         for number, text in enumerate(HOSTILE.values()):
             author, at = Author(f"v-{number}", person_name(text)), time.time() + number
             entry = Entry(f"web:{number}", author, text, at, stage=Stage.DONE, answer=f"{text}\n\n{END}", note=text)
