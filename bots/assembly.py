@@ -11,12 +11,12 @@ from redis.asyncio import Redis
 from core.archive import prepare
 from core.assistant import AnswerSettings, Assistant, Summarizer
 from core.memory import Choices, Memory
+from core.model_types import ModelLimits
 from core.models import Deadlines, Models
 from core.models.table import counter, open_models
 from core.prompts import Personas, read_persona
 from core.settings import Settings
 from core.store import open_redis
-from core.types import ModelLimits
 
 
 @dataclass(frozen=True, slots=True)

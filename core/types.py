@@ -1,17 +1,16 @@
-"""The words of Parley, as values.
+"""What people say and where: messages, conversations, turns and how they end.
 
-Nothing here acts, waits or knows a platform. A value never changes once made; identity belongs to the
-platform that named a message and to Redis, which keeps it. What is stored goes through ``to_json`` and
-``from_json`` and carries the version ``v`` of its format, so that a newer Parley can read an older one's.
+All classes are immutable values without behaviour of their own; none knows a platform. Stored ones are written by
+``to_json`` and read by ``from_json``; they carry the version ``v`` of their format, so that a newer Parley can read
+what an older one wrote. What a model is asked and streams is in ``core.model_types``.
 
-Shapes and units: ``at`` is seconds since the epoch, ``tokens`` are the model's, sizes are in the units of
-the platform that counts them.
+Units: ``at`` is in seconds since the epoch, ``tokens`` are the model's, sizes are in the units that a platform counts.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Self
@@ -32,23 +31,23 @@ class Role(StrEnum):
 
 
 class Ending(StrEnum):
-    """How an answer came to its end."""
+    """How an answer ended."""
 
     COMPLETE = "complete"
-    """The model said all that it wanted to say."""
+    """The model finished its answer."""
     LENGTH = "length"
-    """The model was cut off at the most tokens it may write."""
+    """The answer reached the token limit."""
     STOPPED = "stopped"
-    """A person stopped it; the text so far stands."""
+    """A person stopped it; the text so far is kept."""
     INTERRUPTED = "interrupted"
-    """Something broke on the way; the text so far stands."""
+    """Something failed while it was written; the text so far is kept."""
     FAILED = "failed"
-    """There is no text."""
+    """It failed before there was any text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """A person, as the platform names them: a stable ``id`` and a ``name`` to show."""
+    """A person on a platform: a stable ``id`` and a display ``name``."""
 
     id: str
     name: str
@@ -56,11 +55,13 @@ class Author:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One thing that was said.
+    """One message of a conversation, from a person or from the model.
 
-    ``id`` is the platform's identity of a person's message; an answer has the id of its first posted
-    message, and ``reply_to`` names the question. ``tokens`` is counted once, when it is stored. ``edited`` is when its
-    author last edited it, by the platform's clock, 0 for never.
+    Args:
+        id: the platform's id of a person's message; for an answer, that of its first posted message.
+        tokens: its length, counted once, when it is stored; 0 before.
+        reply_to: for an answer, the id of its question.
+        edited: when its author last edited it, by the platform's clock; 0 for never.
     """
 
     role: Role
@@ -74,7 +75,7 @@ class Message:
     edited: float = 0.0
 
     def to_json(self) -> str:
-        """Compact JSON, as kept in Redis; what has its default is left out."""
+        """Compact JSON, as stored in Redis; fields with their default are left out."""
         record: dict[str, Any] = {
             "v": FORMAT,
             "id": self.id,
@@ -92,12 +93,12 @@ class Message:
             record["ending"] = self.ending
         if self.edited:
             record["edited"] = self.edited
-        # Half a surrogate pair, which JSON can bring in, is no text that could be stored.
+        # JSON can contain half a surrogate pair, which can't be encoded: it is replaced.
         return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace").decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read what ``to_json`` wrote; fields of a newer version are passed over. Raises Unreadable."""
+        """Read what ``to_json`` wrote; ignore fields of a newer version. Raises Unreadable."""
         record = read_record(text)
         author = Author(text_in(record, "uid"), text_in(record, "name", "")) if "uid" in record else None
         return cls(
@@ -115,10 +116,13 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ConversationKey:
-    """Where a conversation stands: what was said under one key is never read under another.
+    """The place of a conversation. What was said under one key is never read under another.
 
-    ``thread`` is empty for the channel itself (or a direct message). What one person asks apart from the others has
-    ``@`` and their id in the place of the thread, or of the channel on the page.
+    ``thread`` is empty for a channel or a direct message. A private conversation of one person in a channel has
+    ``@`` and their id instead of the thread; on the page, instead of the channel.
+
+    >>> str(ConversationKey("slack", "T1", "C1", "1700.1"))
+    'slack:T1:C1:1700.1'
     """
 
     platform: str
@@ -127,7 +131,7 @@ class ConversationKey:
     thread: str = ""
 
     def __str__(self) -> str:
-        """``slack:T1:C1`` or ``slack:T1:C1:1700.1``; parts are quoted, so that no name forges a scope."""
+        """``slack:T1:C1`` or ``slack:T1:C1:1700.1``; parts are percent-encoded, so that no name forges another key."""
         parts = [self.platform, self.workspace, self.channel]
         if self.thread:
             parts.append(self.thread)
@@ -143,30 +147,30 @@ class ConversationKey:
 
     @property
     def home(self) -> ConversationKey:
-        """The channel in which it stands: itself, for a channel."""
+        """Its channel; a channel is its own."""
         return replace(self, thread="")
 
     @property
     def parent(self) -> ConversationKey | None:
-        """The channel that a thread branched off; None for a channel, and for what is one person's alone."""
+        """The channel that a thread branched off; None for a channel and for a private conversation."""
         return self.home if self.thread and not self.owner else None
 
     @property
     def owner(self) -> str:
-        """The person whose alone it is; "" where it is everybody's."""
+        """The person whose private conversation it is; "" if it is everybody's."""
         name = self.thread or self.channel
         return name[1:] if name.startswith("@") else ""
 
     def apart(self, person: str) -> ConversationKey:
-        """What one person asks in that place apart from the others."""
+        """The private conversation of one person in this place."""
         return ConversationKey(self.platform, self.workspace, self.thread or self.channel, f"@{person}")
 
 
 @dataclass(frozen=True, slots=True)
 class ConversationSettings:
-    """What people chose for one conversation; None is as Parley's own settings say.
+    """What people chose for one conversation; None means the operator's default.
 
-    ``persona`` names a system prompt of whoever runs Parley, ``system`` is one of their own; not both.
+    ``persona`` names one of the operator's system prompts, ``system`` is one that people wrote; never both.
     """
 
     system: str | None = None
@@ -177,18 +181,20 @@ class ConversationSettings:
     model: str | None = None
 
     def to_json(self) -> str:
-        """Compact JSON, as kept in Redis; "" if nothing was chosen."""
+        """Compact JSON, as stored in Redis; "" if nothing was chosen."""
         chosen = {name: value for name, value in asdict(self).items() if value is not None}
         return json.dumps({"v": FORMAT} | chosen, ensure_ascii=False, separators=(",", ":")) if chosen else ""
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read what ``to_json`` wrote; fields of a newer version are passed over, and so are values of other types."""
+        """Read what ``to_json`` wrote; ignore unknown fields and values that can't be valid."""
         try:
             record = read_record(text) if text else {}
         except Unreadable:
             record = {}
-        return cls(**{name: record[name] for name, fits in _CHOSEN.items() if name in record and fits(record[name])})
+        return cls(
+            **{name: record[name] for name, fits in _VALID_CHOICES.items() if name in record and fits(record[name])}
+        )
 
 
 def _is_text(value: object) -> bool:
@@ -199,7 +205,7 @@ def _is_number(least: float, most: float) -> Callable[[object], bool]:
     return lambda value: isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
 
 
-_CHOSEN: Mapping[str, Callable[[object], bool]] = {
+_VALID_CHOICES: Mapping[str, Callable[[object], bool]] = {
     "system": _is_text,
     "persona": _is_text,
     "temperature": _is_number(0, 2),
@@ -207,22 +213,25 @@ _CHOSEN: Mapping[str, Callable[[object], bool]] = {
     "max_new_tokens": lambda value: isinstance(value, int) and _is_number(1, 1_000_000)(value),
     "model": _is_text,
 }
-"""What a conversation's settings can be."""
+"""For each field of ``ConversationSettings``: whether a stored value is valid."""
 
 
 ANYBODY = "*"
-"""In the place of people whom nobody wrote down."""
+"""Stands for people whose ids were not recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What is remembered under one key, oldest first.
+    """What is remembered under one key.
 
-    ``cut`` is the id of the oldest message that the model still sees ("" for all). ``epoch`` counts how often
-    the conversation was forgotten: what was loaded under an older epoch is not stored any more.
-    ``stranger`` says that this is a thread whose beginning Parley never saw. ``summary`` stands for all that was said
-    up to and including the message called ``folded``, and ``voices`` are the people whose words it may tell
-    (``ANYBODY`` where that is not known); ``changes`` counts the edits and deletions of what is stored.
+    Args:
+        messages: oldest first.
+        cut: id of the oldest message that the model still sees; "" for all.
+        epoch: how often the conversation was forgotten. What was loaded in an older epoch is no longer stored.
+        stranger: whether this is a thread whose beginning Parley never saw.
+        summary: replaces all messages up to and including the one with the id ``folded``.
+        voices: people whose words the summary may contain; ``ANYBODY`` where that is not known.
+        changes: number of edits and deletions so far.
     """
 
     key: ConversationKey
@@ -239,13 +248,16 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message that is owed one reply.
+    """One message that gets one reply.
 
-    ``id`` is made of the platform's own identity of the message, so that a redelivery is the same turn.
-    ``lane`` is what is answered in order: a thread, a direct message, or one person in a channel.
-    ``root`` and ``root_at`` name the message on which a thread hangs. ``place`` is the platform's business:
-    whatever its adapter needs to reply there. ``attempt`` counts the times a person asked to try again. ``edited`` is
-    when its author last edited it, by the platform's clock, 0 for never.
+    Args:
+        id: made from the platform's id of the message, so that a redelivery is the same turn.
+        lane: turns of one lane are answered in order: a thread, a direct message, or one person in a channel.
+        root: id of the message that started the thread; "" outside threads.
+        root_at: when that message was written.
+        place: what the platform's adapter needs to reply there.
+        attempt: how often a person asked to try again.
+        edited: when its author last edited it, by the platform's clock; 0 for never.
     """
 
     id: str
@@ -261,7 +273,7 @@ class Turn:
     edited: float = 0.0
 
     def record(self) -> dict[str, Any]:
-        """As kept in Redis, ready for JSON."""
+        """As stored in Redis, ready for JSON."""
         return {
             "id": self.id,
             "key": str(self.key),
@@ -279,7 +291,7 @@ class Turn:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
-        """Read what ``record`` gave; fields of a newer version are passed over. Raises Unreadable."""
+        """Read what ``record`` gave; ignore fields of a newer version. Raises Unreadable."""
         return cls(
             id=text_in(record, "id"),
             key=choice_in({"key": text_in(record, "key")}, "key", ConversationKey.parse),
@@ -297,7 +309,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class MessageRef:
-    """A posted message: where it stands, and what the platform calls it."""
+    """A posted message: its channel, and its id on the platform."""
 
     channel: str
     id: str
@@ -305,11 +317,14 @@ class MessageRef:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a person is told under a finished reply: a plain ``note`` ("" for none), and whether Retry is offered.
+    """How a reply ended, and what its asker sees under it.
 
-    ``remember`` is False where question and answer are to be forgotten with the message that asked. ``hand_on`` has the
-    question remembered although it was not answered: the next answer in its lane knows it. ``confirm`` is what a Forget
-    button under the reply is bound to (see ``core.assistant.Confirmation``), "" for no such button.
+    Args:
+        note: a sentence under the reply; "" for none.
+        retry: whether there is a Retry button.
+        remember: False if question and answer are forgotten because the question was deleted.
+        hand_on: remember the question although it was not answered, so that the next answer in its lane knows it.
+        confirm: what a Forget button under the reply confirms (see ``core.assistant.Confirmation``); "" for no button.
     """
 
     ending: Ending
@@ -320,7 +335,7 @@ class Outcome:
     confirm: str = ""
 
     def record(self) -> dict[str, Any]:
-        """As kept in Redis, ready for JSON."""
+        """As stored in Redis, ready for JSON."""
         record = {"ending": self.ending, "note": self.note, "retry": self.retry, "remember": self.remember}
         more = {"hand_on": True} if self.hand_on else {}
         return record | more | ({"confirm": self.confirm} if self.confirm else {})
@@ -339,19 +354,23 @@ class Outcome:
 
 
 def code_points(text: str) -> int:
-    """Length as Python and most platforms count it."""
+    """Length in Unicode code points, as Python and most platforms count it."""
     return len(text)
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Of one platform's messages: ``size`` in the units that ``measure`` counts.
+class MessageLimits:
+    """What one platform's messages can hold, and how often they can be edited.
 
-    ``interval`` is the least number of seconds between two edits of one message. ``heals`` says that previews show
-    healed Markdown; where what was shown cannot be taken back, they show the text as it was generated. A reply has
-    ``messages`` at the most (0: any number), and the whole text as a file where they do not hold it. It must have ended
-    ``until`` then, in seconds since the epoch (0: whenever). ``thinking`` is what a reply shows while the model reasons
-    for long before its first word; "" where something else says that it is at work.
+    Args:
+        size: of one message at most, in the units that ``measure`` counts.
+        measure: the length of a text.
+        interval: seconds between two edits of one message, at least.
+        heals: whether previews show healed Markdown; False where shown text can't be taken back, so that previews show
+            the text as generated.
+        messages: of one reply at most, 0 for any number; a longer text is attached as a file.
+        until: when a reply must have ended, in seconds since the epoch; 0 for no limit.
+        thinking: what a reply shows while the model reasons for long; "" if the platform shows that another way.
     """
 
     size: int
@@ -361,95 +380,3 @@ class Limits:
     messages: int = 0
     until: float = 0.0
     thinking: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelLimits:
-    """Of one model, as its server tells them, in tokens."""
-
-    max_input_tokens: int
-    max_total_tokens: int
-    model: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class PromptWindow:
-    """What the model sees of a conversation: the system prompt, then messages, the question last."""
-
-    system: str
-    messages: tuple[Message, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """A window, rendered for one family of models.
-
-    Raw servers take ``text()``; those that template by themselves take ``chat()``, roles and guarded words, or
-    ``text()`` where there is none. Both are made when asked for. ``messages`` is what was said, as it was said.
-    ``stops`` end the answer and are never part of it; nor does it show any of the template's own ``control_tokens``.
-    """
-
-    messages: tuple[Message, ...]
-    stops: tuple[str, ...]
-    text: Callable[[], str]
-    chat: Callable[[], Sequence[tuple[Role, str]]] | None = None
-    control_tokens: tuple[str, ...] = ()
-
-    @classmethod
-    def raw(cls, text: str, stops: Sequence[str] = ()) -> Self:
-        """A text that the model continues as it stands: no memory, no template."""
-        return cls((Message(Role.USER, text),), tuple(stops), lambda: text)
-
-
-@dataclass(frozen=True, slots=True)
-class GenerationRequest:
-    """What a backend is asked for. A ``temperature`` of 0 is greedy."""
-
-    prompt: Prompt
-    max_new_tokens: int
-    temperature: float = 0.7
-    top_p: float | None = None
-    seed: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """More visible text."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Thinking:
-    """The model reasons before it answers. What it reasons is shown to nobody; that it does is a sign of life.
-
-    With ``retract``, the text so far was reasoning that nobody could tell from an answer: it does not count. ``text``
-    is what a backend heard of it: the answer, if nothing else comes.
-    """
-
-    retract: bool = False
-    text: str = field(default="", compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens as the server counted them; None where it did not say."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The end of a stream: how it ended (``COMPLETE`` or ``LENGTH``), and what it cost.
-
-    ``began_inside`` says that the text began in the middle of reasoning, which only a lone end tag told.
-    """
-
-    ending: Ending = Ending.COMPLETE
-    usage: Usage = Usage()
-    began_inside: bool = False
-
-
-Streamed = Delta | Thinking | Done
-"""What comes out of a model, piece by piece."""

@@ -13,10 +13,11 @@ from bots.console.printing import did_you_mean
 from bots.terminal.chat import visible
 from bots.terminal.plain import write
 from core.errors import GenerationError, SettingsError
+from core.model_types import Delta, Done, GenerationRequest, Prompt, Usage
 from core.models import generate
 from core.models.table import open_models
 from core.settings import Settings
-from core.types import Delta, Done, Ending, GenerationRequest, Prompt, Usage
+from core.types import Ending
 
 MAX_PROMPT_CHARACTERS = 4_000_000
 """Characters of a prompt; no model reads as many."""

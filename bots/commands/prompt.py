@@ -22,7 +22,7 @@ from core.types import Conversation, Message, Role
 
 if TYPE_CHECKING:
     from bots.assembly import Core
-    from core.types import Prompt
+    from core.model_types import Prompt
 
 
 @dataclass(frozen=True, slots=True)

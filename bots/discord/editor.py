@@ -29,7 +29,7 @@ from bots.discord.writers import DEAD_TOKEN, ChannelWriter, Content, ResponseWri
 from core.assistant import commands
 from core.errors import MessageGone, NotAllowed, PlatformError
 from core.pacing import CallBudget
-from core.types import Ending, Limits, MessageRef, Outcome, Turn
+from core.types import Ending, MessageLimits, MessageRef, Outcome, Turn
 
 NOTE_SIZE = 200
 """Units that stay free in a message, for the note under an answer."""
@@ -37,7 +37,7 @@ EDIT_INTERVAL = 1.25
 """Seconds between two edits of a message: four in five seconds, so that the fifth is there when the answer ends."""
 MOST_MESSAGES = 5
 """A longer answer would bury the channel: the rest of it is a file."""
-LIMITS = Limits(
+LIMITS = MessageLimits(
     size=SIZE - NOTE_SIZE,
     measure=shown_units,
     interval=EDIT_INTERVAL,

@@ -19,7 +19,7 @@ from bots.listening import NOT_FOR_PERSON, NOT_IN_CHANNEL
 from core.errors import PlatformError
 from core.markdown import split
 from core.policy import Venue
-from core.types import Limits, Turn
+from core.types import MessageLimits, Turn
 
 log = structlog.get_logger()
 
@@ -96,5 +96,5 @@ async def tell(calls: Calls, turn: Turn, text: str) -> None:
     opened = await calls("open a direct message", "POST", "/users/@me/channels", {"recipient_id": turn.author.id})
     path = f"/channels/{opened.name('id')}/messages"
     about = f"<#{turn.place['channel']}>: " if turn.key.workspace != DMS else ""
-    for part in split(about + text, Limits(SIZE, measure=shown_units))[:MOST_DIRECT_MESSAGES]:
+    for part in split(about + text, MessageLimits(SIZE, measure=shown_units))[:MOST_DIRECT_MESSAGES]:
         await calls("post a message", "POST", path, quiet_message(shown(part.text)))

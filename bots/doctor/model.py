@@ -13,6 +13,7 @@ from bots.assembly import answer_settings, choices
 from bots.findings import CHECK_TIMEOUT, Check, Say, ms, without_example
 from core.causes import cause
 from core.errors import GenerationError, ModelOverloaded, ModelTimeout, ModelUnavailable, SettingsError
+from core.model_types import Done, GenerationRequest, ModelLimits, Prompt, PromptWindow
 from core.models import AnswerSettings, Deadlines, Model, generate
 from core.models.backends.backend import Backend
 from core.models.backends.detect import DetectedBackend
@@ -20,7 +21,7 @@ from core.models.backends.openai import OpenAIBackend
 from core.models.table import counter, open_models
 from core.prompts import split_context
 from core.settings import Settings
-from core.types import Done, GenerationRequest, Message, ModelLimits, Prompt, PromptWindow, Role
+from core.types import Message, Role
 
 QUESTION = "This checks that a model reads what it is asked. Please answer with one short word."
 """What a model is asked: long enough that its server's count of tokens shows whether the model read it."""

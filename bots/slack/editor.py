@@ -21,7 +21,7 @@ from bots.slack.errors import NO_SCOPE, slack_errors
 from bots.slack.status import Status
 from bots.slack.text import escape, fallback, plain, safe_markdown, tables_as_code
 from core.errors import PlatformError, PlatformUnauthorized
-from core.types import Limits, MessageRef, Outcome, Turn
+from core.types import MessageLimits, MessageRef, Outcome, Turn
 
 log = structlog.get_logger()
 
@@ -31,7 +31,7 @@ def written_units(text: str) -> int:
     return len(text.encode("utf-16-le", "surrogatepass")) // 2 + sum(text.count(sign) for sign in '"\\\n\t\r<@')
 
 
-LIMITS = Limits(size=10_000, measure=written_units, interval=1.0, thinking="_Thinking …_")
+LIMITS = MessageLimits(size=10_000, measure=written_units, interval=1.0, thinking="_Thinking …_")
 """Below the 12,000 of markdown blocks and the 13,200 or so of a whole payload, with room for the fallback text."""
 RETRY = "parley_retry"
 STOP = "parley_stop"

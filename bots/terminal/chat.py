@@ -18,9 +18,9 @@ from core.delivery import MessageEditor, Pace
 from core.pacing import CallBudget
 from core.policy import Venue
 from core.settings import Settings
-from core.types import Author, ConversationKey, Limits, MessageRef, Role, Turn
+from core.types import Author, ConversationKey, MessageLimits, MessageRef, Role, Turn
 
-LIMITS = Limits(size=10**9, interval=0.05, heals=False)
+LIMITS = MessageLimits(size=10**9, interval=0.05, heals=False)
 """A terminal takes all of an answer as one message, a person sees no more than 20 frames per second, and what was
 printed cannot be taken back."""
 VENUE = Venue(prefix="/")

@@ -13,8 +13,8 @@ from bots.web.chat import ChatActions
 from bots.web.completion import Completion
 from bots.web.markup import escape
 from bots.web.people import PRIVATE
+from core.model_types import GenerationRequest, Prompt
 from core.models import Deadlines, Models
-from core.types import GenerationRequest, Prompt
 
 
 def build_complete(models: Models, deadlines: Deadlines, actions: ChatActions) -> None:

@@ -10,11 +10,12 @@ from contextlib import aclosing
 import structlog
 
 from core.errors import GenerationError, StorageError
+from core.model_types import Delta, Done, GenerationRequest, Thinking, Usage
 from core.models import Deadlines, generate
 from core.models.backends.backend import Backend
 from core.prompts import estimate_tokens
 from core.stored import whole_number
-from core.types import Delta, Done, Ending, GenerationRequest, Thinking, Usage
+from core.types import Ending
 
 log = structlog.get_logger()
 

@@ -13,9 +13,9 @@ from core.delivery import Pace
 from core.errors import MessageGone, PlatformUnavailable, StorageError
 from core.pacing import CallBudget
 from core.policy import Venue
-from core.types import Limits, Message, MessageRef, Outcome, Turn
+from core.types import Message, MessageLimits, MessageRef, Outcome, Turn
 
-LIMITS = Limits(size=10**9, interval=0.1, thinking="*Thinking …*")
+LIMITS = MessageLimits(size=10**9, interval=0.1, thinking="*Thinking …*")
 """A board takes all of an answer as one message; ten times a second is as smooth as reading is."""
 EPOCH = "epoch"
 """In a turn's place: how often its channel was forgotten when its answer was begun. The memory is read after that, so

@@ -16,13 +16,14 @@ from core.delivery import Draft, MessageEditor, Pace, deliver
 from core.errors import GenerationError, ParleyError, PlatformError, StorageError
 from core.memory import Exchange, Memory, Thread
 from core.metrics import tag
+from core.model_types import Delta, Done, Thinking, Usage
 from core.models import AnswerSettings as AnswerSettings  # noqa: PLC0414 - who builds an assistant needs both
 from core.models import Models
 from core.policy import Policy, Venue
 from core.prompts import Fit, estimate_tokens
 from core.stored import whole_number
 from core.tasks import end_tasks
-from core.types import Conversation, Delta, Done, Ending, Message, MessageRef, Outcome, Role, Thinking, Turn, Usage
+from core.types import Conversation, Ending, Message, MessageRef, Outcome, Role, Turn
 
 log = structlog.get_logger()
 

@@ -15,10 +15,11 @@ import structlog
 
 from core.errors import GenerationError, StorageError
 from core.memory import MOST_BYTES, MOST_MESSAGES, Memory
+from core.model_types import Delta, Done, Thinking
 from core.models import AnswerSettings, Models, Preempted
 from core.prompts import SpeakerNames, estimate_tokens
 from core.tasks import end_tasks
-from core.types import Conversation, ConversationKey, Delta, Done, Ending, Message, Role, Thinking
+from core.types import Conversation, ConversationKey, Ending, Message, Role
 
 log = structlog.get_logger()
 

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 from core.errors import PlatformUnavailable, RateLimited
 from core.pacing import CallBudget
 from core.policy import Venue
-from core.types import Limits, Message, MessageRef, Outcome, Turn
+from core.types import Message, MessageLimits, MessageRef, Outcome, Turn
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class MessageEditor(Protocol):
     """
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> MessageLimits:
         """What a message can hold now; it may change after ``fall_back``."""
         ...
 

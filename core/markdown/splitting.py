@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import regex
 
 from core.markdown.fences import Fence, fence_lines, open_fence
-from core.types import Limits
+from core.types import MessageLimits
 
 _GRAPHEME = regex.compile(r"\X")
 _PARAGRAPH_END = re.compile(r"\n(?:[ \t\r]*\n)+")
@@ -41,7 +41,7 @@ class Part:
     text: str
 
 
-def split(text: str, limits: Limits) -> list[Part]:
+def split(text: str, limits: MessageLimits) -> list[Part]:
     """Cut ``text`` into parts of at most ``limits.size``; an empty text has no parts.
 
     The ``raw`` of all parts joined is ``text``. Code blocks are balanced in every part's ``text``; only the last part
@@ -70,7 +70,7 @@ class Splitter:
             messages = [part.text for part in splitter.parts(text)]
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: MessageLimits) -> None:
         self._limits = limits
         self._longest = limits.size // 4 - 1
         self._begin()

@@ -14,11 +14,12 @@ from contextlib import aclosing, closing
 from dataclasses import dataclass
 
 from core.errors import ModelTimeout, StreamBroken
+from core.model_types import Delta, Done, GenerationRequest, Streamed, Thinking
 from core.models.backends.backend import Backend
 from core.models.control_tokens import ControlTrimmer
 from core.models.deadline import RollingDeadline
 from core.models.reasoning import ReasoningOpened, ReasoningTrimmer
-from core.types import Delta, Done, Ending, GenerationRequest, Streamed, Thinking
+from core.types import Ending
 
 MAX_WHITE_SPACE = 200
 """A longer run of white space ends the answer as LENGTH: the model is looping."""

@@ -24,6 +24,7 @@ from core.errors import (
     ModelUnavailable,
     PromptTooLong,
 )
+from core.model_types import Delta, Done, GenerationRequest, ModelLimits, Prompt, Streamed, Thinking
 from core.models.backends.backend import Backend
 from core.models.breaker import Attempt, Breaker
 from core.models.generation import Deadlines, generate
@@ -42,18 +43,7 @@ from core.prompts import (
     fit,
     split_context,
 )
-from core.types import (
-    Conversation,
-    ConversationSettings,
-    Delta,
-    Done,
-    GenerationRequest,
-    Message,
-    ModelLimits,
-    Prompt,
-    Streamed,
-    Thinking,
-)
+from core.types import Conversation, ConversationSettings, Message
 
 log = structlog.get_logger()
 

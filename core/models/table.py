@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from core.errors import GenerationError, ModelRefused, ModelUnavailable, SettingsError
+from core.model_types import ModelLimits
 from core.models.backends.backend import Backend
 from core.models.models import Model, Models
 from core.prompts import (
@@ -40,7 +41,6 @@ from core.prompts import (
     template_file,
 )
 from core.settings import HomePath, HttpUrl, Settings, in_plain_words
-from core.types import ModelLimits
 
 if TYPE_CHECKING:
     from core.models.backends.detect import Api

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from core.model_types import Prompt, PromptWindow
 from core.prompts.guard import guard
 from core.prompts.jinja import render
 from core.prompts.messages import TemplateMessage, alternate_roles, prompt_messages
-from core.types import Prompt, PromptWindow, Role
+from core.types import Role
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from core.errors import ModelRefused, SettingsError
+from core.model_types import Prompt, PromptWindow
 from core.prompts.guard import guard
 from core.prompts.jinja import TemplateRefused, compiled, render
 from core.prompts.messages import TemplateMessage, alternate_roles, fold_system, prompt_messages
-from core.types import Prompt, PromptWindow, Role
+from core.types import Role
 
 MAX_STOPS = 4
 """TGI accepts no more."""

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from hashlib import sha256
 
+from core.model_types import PromptWindow
 from core.prompts.guard import GUARD_MARK, guard, name
-from core.types import Author, PromptWindow, Role
+from core.types import Author, Role
 
 TemplateMessage = tuple[Role, str]
 """A role and its words, as templates take them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from core.types import Prompt, PromptWindow
+from core.model_types import Prompt, PromptWindow
 
 
 class PromptTemplate(Protocol):

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from core.model_types import ModelLimits, PromptWindow
 from core.prompts.guard import guard
 from core.prompts.messages import day
 from core.prompts.tokens import MESSAGE_OVERHEAD, TokenCounter, estimate_tokens, message_tokens
-from core.types import Conversation, Message, ModelLimits, PromptWindow, Role
+from core.types import Conversation, Message, Role
 
 SHARE_KEPT = 0.5
 """Share of the room that the kept messages fill after a cut."""

@@ -32,7 +32,7 @@ from core.errors import (
 from core.turns.failpoints import crash_point
 from core.turns.jobs import Job, Note, Seal, StoredJob
 from core.turns.queue import TurnQueue
-from core.types import Limits, MessageRef, Outcome, Turn
+from core.types import MessageLimits, MessageRef, Outcome, Turn
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -176,7 +176,7 @@ class LeaseEditor:
         return tuple(self._refs)
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> MessageLimits:
         """See ``MessageEditor.limits``."""
         return self._editor.limits
 

@@ -26,7 +26,7 @@ from core.pacing import CallBudget
 from core.policy import Venue
 from core.settings import Settings
 from core.turns import TurnQueue
-from core.types import Author, ConversationKey, Limits, Message, MessageRef, Outcome, Turn
+from core.types import Author, ConversationKey, Message, MessageLimits, MessageRef, Outcome, Turn
 
 EXAMPLE = "loop-1234"
 
@@ -41,7 +41,7 @@ class LoopbackSettings(Settings):
 class LoopbackEditor:
     """Writes one reply. See ``core.delivery.MessageEditor``."""
 
-    limits = Limits(size=10**9, interval=0.05, heals=False)
+    limits = MessageLimits(size=10**9, interval=0.05, heals=False)
 
     def __init__(self, line: asyncio.StreamWriter | None) -> None:
         self._line = line

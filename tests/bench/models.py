@@ -13,6 +13,7 @@ from statistics import median
 
 import aiohttp
 
+from core.model_types import Delta, GenerationRequest, Prompt
 from core.models.backends.backend import Backend
 from core.models.backends.openai import OpenAIBackend
 from core.models.backends.tgi import TgiBackend
@@ -20,7 +21,7 @@ from core.models.generation import Deadlines, generate
 from core.prompts.families import FAMILIES, FamilyTemplate
 from core.prompts.tokens import message_tokens
 from core.prompts.window import TokenBudget, fit
-from core.types import Author, Conversation, ConversationKey, Delta, GenerationRequest, Message, Prompt, Role
+from core.types import Author, Conversation, ConversationKey, Message, Role
 from tests.bench.figures import Figure
 
 BLOCK = 64

@@ -15,6 +15,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from core.assistant.assistant import AnswerSettings, Assistant
 from core.delivery.surface import MessageEditor, Pace
 from core.memory.conversations import Memory
+from core.model_types import Delta, Done, GenerationRequest, ModelLimits
 from core.models.models import single_model
 from core.pacing.budget import CallBudget
 from core.policy import Venue
@@ -22,19 +23,7 @@ from core.prompts import open_template
 from core.store.connection import connect
 from core.turns.queue import TurnQueue
 from core.turns.worker import Worker
-from core.types import (
-    Author,
-    ConversationKey,
-    Delta,
-    Done,
-    GenerationRequest,
-    Limits,
-    Message,
-    MessageRef,
-    ModelLimits,
-    Outcome,
-    Turn,
-)
+from core.types import Author, ConversationKey, Message, MessageLimits, MessageRef, Outcome, Turn
 
 UNLIMITED = 1e9
 
@@ -65,7 +54,7 @@ class NoModel:
 class NoEditor:
     """See ``core.delivery.surface.MessageEditor``."""
 
-    limits = Limits(size=10_000)
+    limits = MessageLimits(size=10_000)
 
     def __init__(self, turn: Turn) -> None:
         self._ref = MessageRef(turn.key.channel, f"{turn.id}/answer")

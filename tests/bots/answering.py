@@ -22,13 +22,14 @@ from bots.stopping import Stopping
 from core.assistant.assistant import AnswerSettings, Assistant
 from core.delivery.surface import Surface
 from core.memory.conversations import Memory
+from core.model_types import Delta, Done, GenerationRequest, ModelLimits
 from core.models.models import single_model
 from core.pacing.shared import CallBudgets
 from core.prompts import open_template
 from core.settings import load_settings
 from core.turns.queue import TurnQueue
 from core.turns.worker import Worker
-from core.types import Delta, Done, GenerationRequest, ModelLimits, Turn
+from core.types import Turn
 from tests.doubles.discord import ADA, GENERAL, GUILD, DiscordDouble
 from tests.doubles.discord_records import Posted
 from tests.doubles.slack import SlackDouble

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from core.delivery.delivery import deliver
 from core.delivery.draft import Draft
 from core.delivery.surface import MessageEditor, Pace
+from core.model_types import Delta, Done, GenerationRequest, ModelLimits, Prompt
 from core.models.backends.backend import Backend
 from core.models.generation import Deadlines, generate
 from core.pacing.budget import CallBudget
-from core.types import Delta, Done, Ending, GenerationRequest, ModelLimits, Outcome, Prompt
+from core.types import Ending, Outcome
 
 MARKED = st.lists(
     st.sampled_from(

@@ -8,8 +8,9 @@ from contextlib import aclosing
 from core.errors import (
     GenerationError,
 )
+from core.model_types import Delta, Done, GenerationRequest, Prompt
 from core.models.backends.backend import Backend
-from core.types import Delta, Done, GenerationRequest, Message, Prompt, Role
+from core.types import Message, Role
 
 KEY = "sesame-and-poppy"
 SECRET = "the launch code is 0000 and nobody may read it"

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import pytest
 
+from core.model_types import Delta, Done
 from core.models.backends.backend import Backend
 from core.models.backends.demo import DemoBackend, reply
 from core.models.backends.openai import OpenAIBackend
 from core.models.backends.tgi import TgiBackend
-from core.types import Delta, Done, Ending, Message, Role
+from core.types import Ending, Message, Role
 from tests.contracts.asking import ask, collect
 from tests.doubles.openai import SERVERS, OpenAIDouble
 from tests.doubles.tgi import TgiDouble

@@ -22,24 +22,22 @@ from core.errors import (
     SettingsError,
     StreamBroken,
 )
-from core.models.backends.openai import OpenAIBackend
-from core.models.backends.server import retry_after_seconds
-from core.models.generation import Deadlines, generate
-from core.prompts.families import ChatTemplate
-from core.types import (
+from core.model_types import (
     Delta,
     Done,
-    Ending,
     GenerationRequest,
-    Message,
     ModelLimits,
     Prompt,
     PromptWindow,
-    Role,
     Streamed,
     Thinking,
     Usage,
 )
+from core.models.backends.openai import OpenAIBackend
+from core.models.backends.server import retry_after_seconds
+from core.models.generation import Deadlines, generate
+from core.prompts.families import ChatTemplate
+from core.types import Ending, Message, Role
 from tests.contracts.asking import KEY, SECRET, ask, check, collect
 from tests.doubles.openai import ENDS, EVENTS, SERVERS, Habits, OpenAIDouble
 from tests.waiting import wait_until

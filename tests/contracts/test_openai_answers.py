@@ -18,12 +18,9 @@ from core.errors import (
     StreamBroken,
     ToolWanted,
 )
+from core.model_types import Done, Usage
 from core.models.backends.openai import OpenAIBackend
-from core.types import (
-    Done,
-    Ending,
-    Usage,
-)
+from core.types import Ending
 from tests.contracts.asking import KEY, SECRET, ask, check, collect
 from tests.doubles.openai import OpenAIDouble
 from tests.examples import examples

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from core.errors import GenerationError, ModelRefused, ModelUnauthorized, ModelUnavailable, PromptTooLong
+from core.model_types import Done, GenerationRequest, PromptWindow
 from core.models.backends.openai import OpenAIBackend
 from core.prompts.families import ChatTemplate
-from core.types import Done, GenerationRequest, Message, PromptWindow, Role
+from core.types import Message, Role
 from tests.contracts.asking import KEY, ask, check, collect
 from tests.doubles.openai import OpenAIDouble
 

@@ -22,9 +22,10 @@ from core.errors import (
     SettingsError,
     StreamBroken,
 )
+from core.model_types import Delta, Done, ModelLimits, Usage
 from core.models.backends.tgi import TgiBackend
 from core.models.generation import Deadlines, generate
-from core.types import Delta, Done, Ending, ModelLimits, Usage
+from core.types import Ending
 from tests.contracts.asking import KEY, SECRET, ask, check, collect
 from tests.doubles.tgi import ENDS, IN_STREAM, TgiDouble
 from tests.waiting import wait_until

@@ -18,25 +18,14 @@ import redis.asyncio
 
 from core.assistant.assistant import AnswerSettings, Assistant
 from core.memory.conversations import Memory
+from core.model_types import Delta, Done, GenerationRequest, ModelLimits, Prompt
 from core.models.backends.detect import detect
 from core.models.backends.openai import OpenAIBackend
 from core.models.backends.server import Server
 from core.models.generation import Deadlines, generate
 from core.models.models import single_model
 from core.prompts.families import ChatTemplate
-from core.types import (
-    Author,
-    ConversationKey,
-    Delta,
-    Done,
-    Ending,
-    GenerationRequest,
-    ModelLimits,
-    Outcome,
-    Prompt,
-    Role,
-    Turn,
-)
+from core.types import Author, ConversationKey, Ending, Outcome, Role, Turn
 from tests.core.delivery.platform import Platform, pace
 from tests.waiting import wait_until
 

@@ -31,7 +31,7 @@ from core.models.control_tokens import ControlTrimmer
 from core.models.generation import SpaceTrimmer, StopTrimmer
 from core.models.reasoning import ReasoningOpened, ReasoningTrimmer
 from core.prompts import guard, tokens
-from core.types import Limits
+from core.types import MessageLimits
 from tests.examples import examples
 
 SHORT = 8_000
@@ -40,7 +40,7 @@ QUICK_SECONDS = 0.008
 """What takes no longer than this is not measured any further."""
 RATIO = 9
 TRIES = 3
-LIMITS = Limits(1_800)
+LIMITS = MessageLimits(1_800)
 OURS = "123456789012345678"
 
 PIECE = 24

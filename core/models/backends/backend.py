@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from core.types import GenerationRequest, ModelLimits, Streamed
+from core.model_types import GenerationRequest, ModelLimits, Streamed
 
 
 class Backend(Protocol):

@@ -13,8 +13,9 @@ import unicodedata
 from collections.abc import AsyncGenerator, Sequence
 from itertools import count
 
+from core.model_types import Delta, Done, GenerationRequest, ModelLimits, Usage
 from core.prompts import GUARD_MARK
-from core.types import Delta, Done, Ending, GenerationRequest, Message, ModelLimits, Role, Usage
+from core.types import Ending, Message, Role
 
 _PIECE = re.compile(r"\S{1,16}\s*|\s+")
 _WORDS_ASKED = re.compile(r"\b(\d[\d,]{0,8})[ -]words?\b", re.IGNORECASE)

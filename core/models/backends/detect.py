@@ -11,10 +11,10 @@ import aiohttp
 import structlog
 
 from core.errors import GenerationError, ModelUnavailable
+from core.model_types import GenerationRequest, ModelLimits, Streamed
 from core.models.backends.backend import Backend
 from core.models.backends.server import Server
 from core.models.backends.untrusted import TooLarge, parse_json
-from core.types import GenerationRequest, ModelLimits, Streamed
 
 log = structlog.get_logger()
 

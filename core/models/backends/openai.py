@@ -34,6 +34,7 @@ from core.errors import (
     PromptTooLong,
     ToolWanted,
 )
+from core.model_types import Done, GenerationRequest, ModelLimits, Streamed
 from core.models.backends.openai_models import CONTEXT_PAGES, context_on, listed_context, model_names
 from core.models.backends.openai_stream import (
     FILTER_REASONS,
@@ -47,7 +48,6 @@ from core.models.backends.openai_stream import (
 from core.models.backends.refusals import BUSY, NO_CHAT, NO_KEY, NO_MODEL, TOO_LONG, Dialect, remedy
 from core.models.backends.server import CONNECT_TIMEOUT, Auth, Server, retry_after_seconds
 from core.models.backends.untrusted import TooLarge, error_text, parse_json, read_beginning, token_count
-from core.types import Done, GenerationRequest, ModelLimits, Streamed
 
 log = structlog.get_logger()
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
+from core.model_types import Delta, Streamed, Thinking, Usage
 from core.models.backends.untrusted import (
     MAX_BODY_BYTES,
     SurrogateJoiner,
@@ -19,7 +20,7 @@ from core.models.backends.untrusted import (
     text_in,
     token_count,
 )
-from core.types import Delta, Ending, Streamed, Thinking, Usage
+from core.types import Ending
 
 MAX_EVENT_BYTES = 1_000_000
 """Bytes of one event or line; a longer one ends the answer with an error."""

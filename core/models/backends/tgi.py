@@ -26,6 +26,7 @@ from core.errors import (
     ModelUnavailable,
     PromptTooLong,
 )
+from core.model_types import Delta, Done, GenerationRequest, ModelLimits, Usage
 from core.models.backends.refusals import NO_KEY
 from core.models.backends.server import CONNECT_TIMEOUT, Auth, Server, retry_after_seconds
 from core.models.backends.untrusted import (
@@ -38,7 +39,7 @@ from core.models.backends.untrusted import (
 )
 from core.models.control_tokens import ends_turn
 from core.models.reasoning_formats import is_reasoning_mark
-from core.types import Delta, Done, Ending, GenerationRequest, ModelLimits, Usage
+from core.types import Ending
 
 _TOO_LONG = re.compile(r"inputs\W* (tokens|must have less than \d+ tokens)")
 _BY_BASE: tuple[tuple[type[Exception], type[GenerationError], str], ...] = (

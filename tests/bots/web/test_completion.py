@@ -9,8 +9,9 @@ import pytest
 
 from bots.web.completion import Completion
 from core.errors import GenerationError, StorageError, StreamBroken
+from core.model_types import Delta, Done, GenerationRequest, ModelLimits, Prompt, Usage
 from core.models.generation import Deadlines
-from core.types import Delta, Done, Ending, GenerationRequest, Message, ModelLimits, Prompt, Role, Usage
+from core.types import Ending, Message, Role
 from tests.waiting import wait_until
 
 PROMPT = "Once upon a time there was " * 10

@@ -11,11 +11,12 @@ import redis.asyncio
 
 from core.assistant.assistant import AnswerSettings, Assistant, Stop
 from core.memory.conversations import Exchange, Memory
+from core.model_types import ModelLimits
 from core.models.backends.tgi import TgiBackend
 from core.models.generation import Deadlines
 from core.models.models import single_model
 from core.prompts import open_template
-from core.types import Author, ConversationKey, Ending, Message, ModelLimits, Outcome, Role, Turn
+from core.types import Author, ConversationKey, Ending, Message, Outcome, Role, Turn
 from tests.core.delivery.platform import Platform, pace
 from tests.doubles.tgi import TgiDouble
 from tests.waiting import wait_until

@@ -14,23 +14,12 @@ from core.assistant.assistant import AnswerSettings, Assistant
 from core.assistant.summary import INSTRUCTION, LONGEST_SUMMARY, Summarizer, pending
 from core.errors import StreamBroken
 from core.memory.conversations import Exchange, Memory, Thread
+from core.model_types import Delta, Done, GenerationRequest, ModelLimits, Streamed
 from core.models.generation import Deadlines
 from core.models.models import single_model
 from core.prompts import open_template
 from core.prompts.window import SUMMARY_HEADING, fit, split_context
-from core.types import (
-    Author,
-    Conversation,
-    ConversationKey,
-    Delta,
-    Done,
-    GenerationRequest,
-    Message,
-    ModelLimits,
-    Role,
-    Streamed,
-    Turn,
-)
+from core.types import Author, Conversation, ConversationKey, Message, Role, Turn
 from tests.core.delivery.platform import Platform, pace
 from tests.waiting import wait_until
 

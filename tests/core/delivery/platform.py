@@ -13,17 +13,17 @@ from core.delivery.draft import Draft
 from core.delivery.surface import Pace
 from core.errors import PlatformError
 from core.pacing.budget import CallBudget
-from core.types import Ending, Limits, MessageRef, Outcome
+from core.types import Ending, MessageLimits, MessageRef, Outcome
 
 DONE = Outcome(Ending.COMPLETE)
-SMALL = Limits(size=100, interval=0.0)
+SMALL = MessageLimits(size=100, interval=0.0)
 
 
 @dataclass
 class Platform:
     """A small platform: keeps what each message showed over time, and can be slow or refuse."""
 
-    limits: Limits = SMALL
+    limits: MessageLimits = SMALL
     history: dict[str, list[str]] = field(default_factory=dict)
     outcome: Outcome | None = None
     removed: list[str] = field(default_factory=list)

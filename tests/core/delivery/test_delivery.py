@@ -10,7 +10,7 @@ from core.delivery.draft import Draft
 from core.delivery.surface import Pace
 from core.errors import MessageGone, PlatformError, RateLimited
 from core.pacing.budget import CallBudget
-from core.types import Ending, Limits, Outcome
+from core.types import Ending, MessageLimits, Outcome
 from tests.core.delivery.platform import DONE, Platform, pace, start
 from tests.waiting import UNHURRIED, wait_until
 
@@ -56,7 +56,7 @@ async def test_a_short_answer_is_posted_once_and_complete() -> None:
 
 async def test_a_slow_edit_never_holds_back_the_model_and_the_newest_text_wins() -> None:
     """While one edit is on its way, any number of tokens may come; the next edit shows them all."""
-    draft, platform = Draft(), Platform(Limits(size=10_000, interval=0.0))
+    draft, platform = Draft(), Platform(MessageLimits(size=10_000, interval=0.0))
     delivery = start(draft, platform)
     draft.append("a")
     await wait_until(lambda: platform.shown)
@@ -144,7 +144,7 @@ async def test_nothing_stays_reserved_when_a_delivery_is_cancelled() -> None:
     await asyncio.wait_for(how.edits.reserve(), UNHURRIED)
 
 
-THINKS = Limits(size=100, interval=0.0, thinking="thinking …")
+THINKS = MessageLimits(size=100, interval=0.0, thinking="thinking …")
 
 
 async def test_a_model_that_reasons_for_long_is_said_to() -> None:

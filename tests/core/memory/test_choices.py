@@ -13,10 +13,11 @@ from core.assistant import commands
 from core.assistant.assistant import AnswerSettings, Assistant
 from core.memory.choices import NAMES, Choices, WrongChoice, find_setting
 from core.memory.conversations import Memory, Thread
+from core.model_types import ModelLimits
 from core.models.generation import Deadlines
 from core.models.models import Model, Models, fixed_template
 from core.prompts import open_template
-from core.types import Author, ConversationKey, ConversationSettings, Message, ModelLimits, Role, Turn
+from core.types import Author, ConversationKey, ConversationSettings, Message, Role, Turn
 from tests.core.delivery.platform import Platform, pace
 from tests.core.models.asking import Says
 

@@ -9,23 +9,12 @@ from contextlib import aclosing
 from core.errors import (
     GenerationError,
 )
+from core.model_types import Delta, Done, GenerationRequest, ModelLimits, Streamed, Thinking, Usage
 from core.models.generation import Deadlines
 from core.models.models import AnswerSettings, Model, Models, fixed_template
 from core.prompts import open_template
 from core.prompts.window import Fit
-from core.types import (
-    Conversation,
-    ConversationKey,
-    Delta,
-    Done,
-    GenerationRequest,
-    Message,
-    ModelLimits,
-    Role,
-    Streamed,
-    Thinking,
-    Usage,
-)
+from core.types import Conversation, ConversationKey, Message, Role
 
 ANSWER_SETTINGS = AnswerSettings("Be kind.", 0.7, 50, ModelLimits(1000, 1200), Deadlines(5, 5, 20))
 NOBODY = ConversationKey("test", "T", "C")

@@ -8,8 +8,9 @@ import time
 
 import pytest
 
+from core.model_types import Delta, Done, GenerationRequest, Prompt
 from core.models.backends.demo import DemoBackend, reply
-from core.types import Author, Delta, Done, Ending, GenerationRequest, Message, Prompt, Role
+from core.types import Author, Ending, Message, Role
 
 ADA, BOB = Author("U1", "Ada"), Author("U2", "Bob")
 ANSWER = Message(Role.ASSISTANT, "an answer")

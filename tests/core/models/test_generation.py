@@ -12,6 +12,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from core.errors import GenerationError, ModelTimeout, ModelUnavailable, StreamBroken
+from core.model_types import Delta, Done, GenerationRequest, ModelLimits, Prompt, Streamed, Thinking, Usage
 from core.models.generation import (
     CHARACTERS_PER_TOKEN,
     EXTRA_CHARACTERS,
@@ -20,7 +21,7 @@ from core.models.generation import (
     StopTrimmer,
     generate,
 )
-from core.types import Delta, Done, Ending, GenerationRequest, ModelLimits, Prompt, Streamed, Thinking, Usage
+from core.types import Ending
 from tests.examples import examples
 from tests.waiting import wait_until
 

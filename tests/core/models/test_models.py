@@ -13,6 +13,7 @@ from core.errors import (
     PromptTooLong,
     SettingsError,
 )
+from core.model_types import Delta, Streamed, Thinking, Usage
 from core.models.backends.openai import OpenAIBackend
 from core.models.models import INSIDE_BEFORE_WITHHOLDING, Model, Models, fixed_template, single_model
 from core.models.reasoning import ReasoningOpened
@@ -20,15 +21,7 @@ from core.prompts import open_template
 from core.prompts.families import ChatTemplate
 from core.prompts.tokens import Calibration, read_tokenizer
 from core.prompts.window import Fit
-from core.types import (
-    Conversation,
-    Delta,
-    Message,
-    Role,
-    Streamed,
-    Thinking,
-    Usage,
-)
+from core.types import Conversation, Message, Role
 from tests.core.models.asking import ANSWER_SETTINGS, NOBODY, QUESTION, Says, ask, models
 from tests.doubles.openai import SERVERS, OpenAIDouble
 
@@ -122,8 +115,8 @@ async def test_what_one_answer_did_holds_nobody_elses_back() -> None:
 
 def test_a_prompt_that_opens_the_reasoning_says_so() -> None:
     """Its template is ours, so it need not be learned."""
+    from core.model_types import PromptWindow
     from core.prompts.huggingface import HuggingFaceTemplate
-    from core.types import PromptWindow
 
     template = HuggingFaceTemplate("{% for m in messages %}{{ m.content }}{% endfor %}<|a|><think>\n")
     model = Model(Says("x"), fixed_template(template))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.model_types import Delta, Streamed, Thinking, Usage
 from core.models.backends.openai_stream import (
     MAX_EVENT_BYTES,
     AnswerFault,
@@ -19,7 +20,6 @@ from core.models.backends.openai_stream import (
     StrangeEvent,
 )
 from core.models.backends.untrusted import SurrogateJoiner, TooLarge, describe, error_text, parse_json, token_count
-from core.types import Delta, Streamed, Thinking, Usage
 from tests.examples import examples
 
 HELLO = b'{"choices":[{"index":0,"delta":{"content":"hello"}}]}'

@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import ModelRefused, SettingsError
+from core.model_types import PromptWindow
 from core.prompts.families import FAMILIES, ChatTemplate, FamilyTemplate, family_source
 from core.prompts.guard import GUARD_MARK
 from core.prompts.huggingface import HuggingFaceTemplate
 from core.prompts.jinja import TemplateRefused, render
 from core.prompts.personas import list_personas, read_persona
 from core.prompts.template import PromptTemplate, open_template
-from core.types import Author, Message, PromptWindow, Role
+from core.types import Author, Message, Role
 from tests.examples import examples
 
 DATA = json.loads(Path(__file__).parents[1].joinpath("data").joinpath("templates.json").read_text(encoding="utf-8"))

@@ -7,10 +7,11 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.model_types import ModelLimits
 from core.prompts import open_template
 from core.prompts.tokens import MESSAGE_OVERHEAD, estimate_tokens, message_tokens
 from core.prompts.window import Fit, TokenBudget, fit, shorten, split_context
-from core.types import Author, Conversation, ConversationKey, Message, ModelLimits, Role
+from core.types import Author, Conversation, ConversationKey, Message, Role
 
 KEY = ConversationKey("terminal", "local", "me")
 SYSTEM = "You are a helpful assistant."

@@ -9,13 +9,14 @@ import redis.asyncio
 from core.assistant.assistant import AnswerSettings, Assistant
 from core.delivery.surface import Pace
 from core.memory.conversations import Memory
+from core.model_types import ModelLimits
 from core.models.backends.tgi import TgiBackend
 from core.models.models import single_model
 from core.policy import Venue
 from core.prompts import open_template
 from core.turns.queue import FollowUp, TurnQueue
 from core.turns.worker import Worker
-from core.types import Author, ConversationKey, Ending, Message, ModelLimits, Turn
+from core.types import Author, ConversationKey, Ending, Message, Turn
 from tests.core.delivery.platform import Platform, pace
 from tests.doubles.tgi import TgiDouble
 

@@ -12,6 +12,7 @@ import redis.asyncio
 from core.assistant.assistant import AnswerSettings, Assistant
 from core.errors import NotAllowed, PlatformError, PlatformUnavailable
 from core.memory.conversations import Memory
+from core.model_types import ModelLimits
 from core.models.backends.tgi import TgiBackend
 from core.models.models import single_model
 from core.prompts import open_template
@@ -21,7 +22,7 @@ from core.turns.jobs import Job, Seal
 from core.turns.lease import Lease
 from core.turns.queue import TurnQueue
 from core.turns.reply import NOT_ALLOWED_THERE, REPLY_REFUSED, STOPPED, WITHDRAWN, WOULD_HAVE_POSTED, Reply
-from core.types import Author, ConversationKey, Ending, ModelLimits, Outcome, Turn
+from core.types import Author, ConversationKey, Ending, Outcome, Turn
 from tests.core.turns.office import Town
 from tests.doubles.tgi import TgiDouble
 from tests.waiting import wait_until
