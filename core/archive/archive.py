@@ -18,7 +18,7 @@ from typing import Any, Literal, Self, cast
 from redis.asyncio import Redis
 from redis.exceptions import WatchError
 
-from core.memory import MOST_BYTES, MOST_MESSAGES
+from core.memory import MAX_CONVERSATION_BYTES, MAX_CONVERSATION_MESSAGES
 from core.store import Keys, Script, kind_of, redis_errors
 from core.stored import (
     LATEST,
@@ -349,9 +349,9 @@ def merge_messages(here: Sequence[str], other: Sequence[str]) -> list[str]:
     new = [text for text in other if _is_new(Message.from_json(text), known, answered)]
     merged = [text for _, exchange in heapq.merge(_exchanges(here), _exchanges(new), key=_time) for text in exchange]
     sizes = [len(text.encode()) for text in merged]
-    start, size = max(0, len(merged) - MOST_MESSAGES), sum(sizes)
+    start, size = max(0, len(merged) - MAX_CONVERSATION_MESSAGES), sum(sizes)
     size -= sum(sizes[:start])
-    while size > MOST_BYTES and start < len(merged) - 2:
+    while size > MAX_CONVERSATION_BYTES and start < len(merged) - 2:
         size -= sizes[start]
         start += 1
     return merged[start:]

@@ -14,7 +14,7 @@ from dataclasses import replace
 import structlog
 
 from core.errors import GenerationError, StorageError
-from core.memory import MOST_BYTES, MOST_MESSAGES, Memory
+from core.memory import MAX_CONVERSATION_BYTES, MAX_CONVERSATION_MESSAGES, Memory
 from core.model_types import Delta, Done, Thinking
 from core.models import AnswerSettings, Models, Preempted
 from core.prompts import SpeakerNames, estimate_tokens
@@ -151,7 +151,7 @@ def pending(conversation: Conversation) -> list[Message]:
     messages = conversation.messages
     seen_from = next((at for at, message in enumerate(messages) if message.id == conversation.cut), 0)
     size = sum(len(message.text.encode("utf-8", "replace")) for message in messages)
-    if len(messages) > 0.8 * MOST_MESSAGES or size > 0.8 * MOST_BYTES:
+    if len(messages) > 0.8 * MAX_CONVERSATION_MESSAGES or size > 0.8 * MAX_CONVERSATION_BYTES:
         seen_from = max(seen_from, len(messages) // 2)
     folded = next((at + 1 for at, message in enumerate(messages) if message.id == conversation.folded), 0)
     return list(messages[folded:seen_from])

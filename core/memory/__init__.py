@@ -1,5 +1,6 @@
 """What is remembered of each conversation: messages, what people chose for it, and their feedback."""
 
+from core.memory.changes import Reword
 from core.memory.choices import (
     MOST_TOKENS,
     NAMES,
@@ -10,13 +11,14 @@ from core.memory.choices import (
     split_setting,
     trace,
 )
-from core.memory.conversations import MOST_BYTES, MOST_MESSAGES, Exchange, Extent, Memory, Reword, Thread
+from core.memory.conversations import MAX_CONVERSATION_BYTES, MAX_CONVERSATION_MESSAGES, Exchange, Memory, Thread
 from core.memory.departures import Departures
 from core.memory.feedback import Feedback
+from core.memory.forgetting import Extent
 
 __all__ = [
-    "MOST_BYTES",
-    "MOST_MESSAGES",
+    "MAX_CONVERSATION_BYTES",
+    "MAX_CONVERSATION_MESSAGES",
     "MOST_TOKENS",
     "NAMES",
     "Choices",

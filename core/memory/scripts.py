@@ -35,9 +35,9 @@ class MemoryScripts:
             keys=[*stored, "retries", "board", "forks", "chosen", "own_forks"],
             args={"ttl": int, "boards": str, "thread": str, "whole": bool},
         )
-        self.unsay = Script(
+        self.withdraw_author = Script(
             redis,
-            "core/memory/unsay",
+            "core/memory/withdraw_author",
             keys=[*stored, "retries", "board"],
             args={"user": str, "quoted": str, "boards": str},
         )

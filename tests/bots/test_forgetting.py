@@ -17,7 +17,7 @@ from bots.platforms import PLATFORMS, load_all_settings
 from bots.web.board import Boards, Entry, Stage
 from bots.web.people import People
 from core.archive.archive import Archive
-from core.memory.conversations import MOST_MESSAGES, Exchange, Memory, Thread
+from core.memory.conversations import MAX_CONVERSATION_MESSAGES, Exchange, Memory, Thread
 from core.memory.feedback import Feedback
 from core.quotas import Quota, Quotas
 from core.store.catalog import STORED
@@ -129,7 +129,7 @@ class Store:
             await self.note(CHANNEL, author)
         await self.say(BUSY, ZOE)
         await self.note(BUSY, ZOE)
-        for _ in range(MOST_MESSAGES // 2 + 1):
+        for _ in range(MAX_CONVERSATION_MESSAGES // 2 + 1):
             last = await self.say(BUSY, BOB)
         await self.memory.load(BRANCH, Thread(last.id, 10**6))
         await self.say(BRANCH, BOB)
@@ -343,7 +343,7 @@ async def fill_past_the_list(memory: Memory, store: Store) -> ConversationKey:
     """A channel whose first ten messages stand in the notes alone, and the next ones in the list as well."""
     key = ConversationKey("slack", "T1", "C9")
     store.said = 1000
-    for _ in range(MOST_MESSAGES // 2):
+    for _ in range(MAX_CONVERSATION_MESSAGES // 2):
         await store.say(key, BOB)
     await store.note(key, BOB, text="- all of it")
     for _ in range(5):

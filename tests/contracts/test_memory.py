@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 import redis.asyncio
 
-from core.memory.conversations import MOST_BYTES, MOST_MESSAGES, Exchange, Memory, Thread
+from core.memory.conversations import MAX_CONVERSATION_BYTES, MAX_CONVERSATION_MESSAGES, Exchange, Memory, Thread
 from core.store.keys import Keys
 from core.types import Author, Conversation, ConversationKey, Message, Role
 
@@ -99,16 +99,16 @@ async def test_asking_again_replaces_the_pair(memory: Memory) -> None:
 
 async def test_the_list_is_bounded_in_number(memory: Memory) -> None:
     """The oldest go first."""
-    await tell(memory, CHANNEL, *range(MOST_MESSAGES // 2 + 3))
+    await tell(memory, CHANNEL, *range(MAX_CONVERSATION_MESSAGES // 2 + 3))
     kept = texts(await memory.load(CHANNEL))
-    assert len(kept) == MOST_MESSAGES
+    assert len(kept) == MAX_CONVERSATION_MESSAGES
     assert kept[0] == "question 3"
 
 
 async def test_the_list_is_bounded_in_bytes_but_keeps_the_newest(memory: Memory) -> None:
     """A huge message pushes the old ones out, never itself."""
     await tell(memory, CHANNEL, 1, 2)
-    huge = "x" * (MOST_BYTES + 1)
+    huge = "x" * (MAX_CONVERSATION_BYTES + 1)
     await append(memory, await memory.load(CHANNEL), pair(3, text=huge), question="q3", cut="")
     assert texts(await memory.load(CHANNEL)) == [huge, "answer 3"]
     assert texts(await tell(memory, CHANNEL, 4)) == ["answer 3", "question 4", "answer 4"]
@@ -221,7 +221,7 @@ async def test_copies_are_reached_after_the_channel_lost_the_original(memory: Me
     await memory.load(THREAD, Thread("q5", 5.0))
     better = Message(Role.ASSISTANT, "better", id="a9", at=9.0, reply_to="q5")
     await append(memory, await memory.load(CHANNEL), [pair(5)[0], better], question="q5", cut="")
-    await tell(memory, CHANNEL, *range(10, 10 + MOST_MESSAGES // 2))
+    await tell(memory, CHANNEL, *range(10, 10 + MAX_CONVERSATION_MESSAGES // 2))
     assert await memory.withdraw(CHANNEL, "q5")
     assert texts(await memory.load(THREAD, Thread("q5", 5.0))) == []
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from core.archive.archive import Archive, Part, Record, merge_messages
-from core.memory.conversations import MOST_BYTES, MOST_MESSAGES, Exchange, Memory, Thread
+from core.memory.conversations import MAX_CONVERSATION_BYTES, MAX_CONVERSATION_MESSAGES, Exchange, Memory, Thread
 from core.store.keys import Keys
 from core.types import Author, ConversationKey, Message, Role
 
@@ -190,7 +190,7 @@ def test_any_two_memories_become_one(here: list[int], other: list[int]) -> None:
         return [message.to_json() for number in sorted(chosen) for message in pair(number)]
 
     merged = merge_messages(stored(here), stored(other))
-    expected = stored(list({*here, *other}))[-MOST_MESSAGES:]
+    expected = stored(list({*here, *other}))[-MAX_CONVERSATION_MESSAGES:]
     assert merged == expected
     assert merge_messages(merged, stored(other))[-2:] == merged[-2:]
 
@@ -199,9 +199,9 @@ def test_a_merged_memory_stays_within_its_bytes() -> None:
     """The newest stay; the last pair does, however large it is."""
     large = [replace(message, text="x" * 60_000).to_json() for number in range(9) for message in pair(number)]
     merged = merge_messages(large[:8], large[8:])
-    assert sum(len(text.encode()) for text in merged) <= MOST_BYTES
+    assert sum(len(text.encode()) for text in merged) <= MAX_CONVERSATION_BYTES
     assert merged == large[-len(merged) :]
-    huge = [replace(message, text="x" * MOST_BYTES).to_json() for message in pair(1)]
+    huge = [replace(message, text="x" * MAX_CONVERSATION_BYTES).to_json() for message in pair(1)]
     assert merge_messages([], huge) == huge
 
 

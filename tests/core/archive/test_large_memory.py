@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from core.archive.archive import Archive
 from core.archive.forgetting import Person
-from core.memory.conversations import MOST_BYTES, Memory
+from core.memory.conversations import MAX_CONVERSATION_BYTES, Memory
 from core.store.connection import connect
 from core.store.keys import Keys
 from core.turns.operator import Operator
@@ -32,7 +32,7 @@ async def large(tmp_path: Path) -> AsyncIterator[Redis]:
     """A thousand threads of one channel, each as large as it can be, and a lane that waits for each."""
     async with running_redis(tmp_path / "s") as server:
         client: Any = await connect(server.url)
-        text = "word " * (MOST_BYTES // 40 // 5 - 30)
+        text = "word " * (MAX_CONVERSATION_BYTES // 40 // 5 - 30)
         said = [
             Message(
                 Role.ASSISTANT if n % 2 else Role.USER,
@@ -50,7 +50,8 @@ async def large(tmp_path: Path) -> AsyncIterator[Redis]:
                     key = ConversationKey("slack", "T1", "C1", f"{number}.0")
                     pipe.rpush(Keys.messages(key), *said)
                     pipe.hset(
-                        Keys.state(key), mapping={"epoch": 0, "bytes": MOST_BYTES, "summary": "-", "folded": "m1"}
+                        Keys.state(key),
+                        mapping={"epoch": 0, "bytes": MAX_CONVERSATION_BYTES, "summary": "-", "folded": "m1"},
                     )
                     pipe.sadd(Keys.forks(CHANNEL), str(key))
                     for name in (Keys.messages(key), Keys.state(key), Keys.forks(CHANNEL)):
