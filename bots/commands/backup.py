@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bots.commands.store import AsJson, Store, do, done
+from bots.commands.store import AsJson, Store, report, run_with_store
 from bots.console.printing import many, progress
 from bots.console.usage import OPERATE, Command
 from core.errors import BackupError
@@ -53,7 +53,7 @@ def backup(
             raise typer.BadParameter(
                 "A backup is binary, and takes all of standard output: parley backup - > parley.backup"
             )
-        count, waiting = do(_stream)
+        count, waiting = run_with_store(_stream)
         typer.echo(f"The backup holds {many(count, 'conversation')}.{_unanswered(waiting)}", err=True)
         if _others_can_read(sys.stdout.fileno()):
             typer.echo(
@@ -61,10 +61,10 @@ def backup(
             )
         return
     file = file or Path(time.strftime("parley-%Y%m%d-%H%M%S.backup"))
-    count, waiting = do(lambda store: _write(store, file, over=force))
+    count, waiting = run_with_store(lambda store: _write(store, file, over=force))
     size = file.stat().st_size
     said = f"{file} holds {many(count, 'conversation')} in {size:,} bytes.{_unanswered(waiting)}"
-    done(as_json, said, file=str(file), conversations=count, bytes=size, waiting=waiting)
+    report(as_json, said, file=str(file), conversations=count, bytes=size, waiting=waiting)
 
 
 def restore(
@@ -103,15 +103,15 @@ def restore(
             name = "This backup" if file == Path("-") else file
             said = f"{name} is complete: {many(whole.count, 'conversation')}, saved {made}"
             said += f" by Parley {whole.header.version}."
-            done(as_json, said, conversations=whole.count, at=whole.header.at, version=whole.header.version)
+            report(as_json, said, conversations=whole.count, at=whole.header.at, version=whole.header.version)
         return
     how: How | None = "merge" if merge else "replace" if replace else None
-    counts = do(lambda store: put_back(store, file, how))
+    counts = run_with_store(lambda store: restore_file(store, file, how))
     said = f"Restored {many(counts['written'] + counts['merged'], 'conversation')}.{left_out(counts)}"
     said += (
         f" Forgot {many(counts['removed'], 'conversation')} that the file does not have." if counts["removed"] else ""
     )
-    done(as_json, said, **counts)
+    report(as_json, said, **counts)
 
 
 def left_out(counts: Mapping[str, int]) -> str:
@@ -120,7 +120,7 @@ def left_out(counts: Mapping[str, int]) -> str:
     return "".join(f" Left out: {many_of_them}, {words}." for many_of_them, words in skipped)
 
 
-async def put_back(store: Store, file: Path, how: How | None) -> dict[str, int]:
+async def restore_file(store: Store, file: Path, how: How | None) -> dict[str, int]:
     """Put back what a backup holds. Returns how many conversations became what.
 
     Raises:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bots.commands.backup import left_out, put_back
-from bots.commands.store import AsJson, Store, do, done
+from bots.commands.backup import left_out, restore_file
+from bots.commands.store import AsJson, Store, report, run_with_store
 from bots.console.printing import ago, many, plain, print_json, progress, show, span, table
 from bots.console.usage import Command
 from bots.platforms import PLATFORMS
@@ -53,7 +53,7 @@ def ls(conversation: Conversation = "", channel: Channel = "", user: User = "", 
         found = selected(store, conversation, channel, user, whole=True)
         return [_figures(record) async for record in found if record.stored]
 
-    rows = sorted(do(look), key=lambda row: str(row["conversation"]))
+    rows = sorted(run_with_store(look), key=lambda row: str(row["conversation"]))
     if as_json:
         print_json(rows)
         return
@@ -70,7 +70,7 @@ def ls(conversation: Conversation = "", channel: Channel = "", user: User = "", 
 
 def show_one(conversation: Name, as_json: AsJson = False) -> None:
     """Show one conversation, word for word."""
-    [record] = do(lambda store: select(store, conversation, "", "", whole=True))
+    [record] = run_with_store(lambda store: select(store, conversation, "", "", whole=True))
     figures, state = _figures(record), record.state
     chosen: dict[str, Any] = json.loads(record.parts["settings"].value) if "settings" in record.parts else {}
     said: list[dict[str, Any]] = [
@@ -116,7 +116,7 @@ def export(
     from core.archive import SCHEMA, Header, Writer, write_backup
     from core.version import parley_version
 
-    records = do(lambda store: select(store, conversation, channel, user))
+    records = run_with_store(lambda store: select(store, conversation, channel, user))
     header = Header(SCHEMA, parley_version(), time.time())
     if file in (None, Path("-")):
         writer = Writer(sys.stdout.buffer, header)
@@ -127,7 +127,7 @@ def export(
     with write_backup(file, header, packed=False, over=force) as writer:
         for record in records:
             writer.add(record)
-    done(as_json, f"{file} holds {many(len(records), 'conversation')}.", file=str(file), conversations=len(records))
+    report(as_json, f"{file} holds {many(len(records), 'conversation')}.", file=str(file), conversations=len(records))
 
 
 def import_(
@@ -140,10 +140,10 @@ def import_(
 
     What is already here stays as it is, and what was forgotten since stays forgotten.
     """
-    counts = do(lambda store: put_back(store, file, "merge"))
+    counts = run_with_store(lambda store: restore_file(store, file, "merge"))
     added = counts["written"] + counts["merged"]
     said = f"Added {many(added, 'conversation')}." if added else "Nothing was added."
-    done(as_json, said + left_out(counts), **counts)
+    report(as_json, said + left_out(counts), **counts)
 
 
 def forget(
@@ -158,17 +158,17 @@ def forget(
     """
     if sum(map(bool, (conversation, channel, user))) != 1:
         raise typer.BadParameter("Say what to forget: one of --conversation, --channel and --user.")
-    records = do(lambda store: select(store, conversation, channel, user, threads=True))
+    records = run_with_store(lambda store: select(store, conversation, channel, user, threads=True))
     if not records and not user:  # of a person, there may be what nobody could answer
-        done(as_json, "Nothing is remembered there.", conversations=0, messages=0)
+        report(as_json, "Nothing is remembered there.", conversations=0, messages=0)
         return
     count, what = sum(len(record.stored) for record in records), _meant(records, user)
     if not yes and not sys.stdin.isatty():
         raise typer.BadParameter("Nobody is at a terminal to confirm this. Add --yes to forget without being asked.")
     if not yes and not typer.confirm(f"Forget {what}, {many(count, 'message')}, for good?", err=True):
         raise typer.Exit(1)
-    forgotten = do(lambda store: _forget(store, conversation, channel, user))
-    done(as_json, f"Forgot {what}, {many(forgotten, 'message')}.", conversations=len(records), messages=forgotten)
+    forgotten = run_with_store(lambda store: _forget(store, conversation, channel, user))
+    report(as_json, f"Forgot {what}, {many(forgotten, 'message')}.", conversations=len(records), messages=forgotten)
 
 
 def _meant(records: Sequence[Record], user: str) -> str:

@@ -19,12 +19,12 @@ if TYPE_CHECKING:  # the command line is read before anything that is dear to im
 
 T = TypeVar("T")
 
-WAITING, DEAD = "parley queue ls", "parley queue dead ls"
+LS_QUEUE, LS_DEAD = "parley queue ls", "parley queue dead ls"
 """The commands that list turns in the queue, and dead letters."""
 
-ID = "The question's id, as `ls` or the log shows it. The end of it is enough."
-Turn = Annotated[str, typer.Argument(metavar="TURN", help=ID)]
-DeadTurn = Annotated[str, typer.Argument(metavar="TURN", help=ID, show_default=False)]
+ID_HELP = "The question's id, as `ls` or the log shows it. The end of it is enough."
+Turn = Annotated[str, typer.Argument(metavar="TURN", help=ID_HELP)]
+DeadTurn = Annotated[str, typer.Argument(metavar="TURN", help=ID_HELP, show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Text = Annotated[bool, typer.Option("--text", help="Also show what the question says.")]
 All = Annotated[bool, typer.Option("--all", help="Take all dead letters.")]
@@ -46,7 +46,7 @@ def attach(queue: typer.Typer, dead: typer.Typer) -> None:
 
 def ls(as_json: AsJson = False) -> None:
     """List the questions that wait or are being answered, and which worker has them."""
-    lanes = _do(lambda operator, _: operator.lanes())
+    lanes = _run_with_queue(lambda operator, _: operator.lanes())
     if as_json:
         print_json([_lane(lane) for lane in lanes])
         return
@@ -70,7 +70,7 @@ def show(turn: Turn, text: Text = False, as_json: AsJson = False) -> None:
         name = _one([job.turn.id for lane in lanes for job in lane.jobs], turn)
         return next(lane for lane in lanes if any(job.turn.id == name for job in lane.jobs))
 
-    lane = _do(find)
+    lane = _run_with_queue(find)
     name = _one([job.turn.id for job in lane.jobs], turn)
     if as_json:
         print_json(_lane(lane, text=text) | {"turn": name})
@@ -83,19 +83,19 @@ def show(turn: Turn, text: Text = False, as_json: AsJson = False) -> None:
 
 def requeue(turn: Turn, as_json: AsJson = False) -> None:
     """Take a question from its worker, so that another worker answers it now."""
-    name = _do(lambda operator, _: _requeue(operator, turn))
-    _done(as_json, name, f"{name} is back in the queue, first in its line.")
+    name = _run_with_queue(lambda operator, _: _requeue(operator, turn))
+    _report(as_json, name, f"{name} is back in the queue, first in its line.")
 
 
 def cancel(turn: Turn, as_json: AsJson = False) -> None:
     """Stop a question. What was answered so far stays, and the person is told."""
-    name = _do(lambda operator, queue: _cancel(operator, queue, turn))
-    _done(as_json, name, f"Stopped {name}.")
+    name = _run_with_queue(lambda operator, queue: _cancel(operator, queue, turn))
+    _report(as_json, name, f"Stopped {name}.")
 
 
 def dead_ls(as_json: AsJson = False) -> None:
     """List the dead letters, and why each was given up."""
-    letters = _do(lambda operator, _: operator.dead_letters())
+    letters = _run_with_queue(lambda operator, _: operator.dead_letters())
     if as_json:
         print_json([_letter(letter) for letter in letters])
         return
@@ -111,15 +111,15 @@ def dead_ls(as_json: AsJson = False) -> None:
 def replay(turn: DeadTurn = "", every: All = False, as_json: AsJson = False) -> None:
     """Answer a dead letter again; the new answer replaces what was shown."""
     _check(turn, every)
-    names = _do(lambda operator, _: _take(operator, turn, every, operator.replay))
-    _done(as_json, names, f"Back in the queue: {many(len(names), 'question')}.")
+    names = _run_with_queue(lambda operator, _: _take(operator, turn, every, operator.replay))
+    _report(as_json, names, f"Back in the queue: {many(len(names), 'question')}.")
 
 
 def drop(turn: DeadTurn = "", every: All = False, as_json: AsJson = False) -> None:
     """Delete a dead letter."""
     _check(turn, every)
-    names = _do(lambda operator, _: _take(operator, turn, every, operator.drop))
-    _done(as_json, names, f"Deleted {many(len(names), 'dead letter')}.")
+    names = _run_with_queue(lambda operator, _: _take(operator, turn, every, operator.drop))
+    _report(as_json, names, f"Deleted {many(len(names), 'dead letter')}.")
 
 
 def _check(turn: str, every: bool) -> None:
@@ -153,11 +153,11 @@ async def _take(
     operator: Operator, wanted: str, every: bool, take: Callable[[DeadLetter], Awaitable[bool]]
 ) -> list[str]:
     letters = {letter.name: letter for letter in await operator.dead_letters()}
-    names = list(letters) if every else [_one(list(letters), wanted, DEAD)]
+    names = list(letters) if every else [_one(list(letters), wanted, LS_DEAD)]
     return [name for name in names if await take(letters[name])]
 
 
-def _one(turns: Sequence[str], wanted: str, listing: str = WAITING) -> str:
+def _one(turns: Sequence[str], wanted: str, listing: str = LS_QUEUE) -> str:
     from core.turns import matching
 
     found = list(dict.fromkeys(matching(turns, wanted)))
@@ -168,12 +168,12 @@ def _one(turns: Sequence[str], wanted: str, listing: str = WAITING) -> str:
     return found[0]
 
 
-def _missing(wanted: str, listing: str = WAITING) -> Missing:
-    what = "dead letter" if listing == DEAD else "question in the queue"
+def _missing(wanted: str, listing: str = LS_QUEUE) -> Missing:
+    what = "dead letter" if listing == LS_DEAD else "question in the queue"
     return Missing(f"No {what} matches '{wanted}'.", remedy=f"`{listing}` lists them.")
 
 
-def _do(work: Callable[[Operator, TurnQueue], Awaitable[T]]) -> T:
+def _run_with_queue(work: Callable[[Operator, TurnQueue], Awaitable[T]]) -> T:
     """Do something with the queue."""
     from core.memory import Memory
     from core.store import open_redis
@@ -256,7 +256,7 @@ def _where(lane: Lane) -> str:
             return "waits for a worker"
 
 
-def _done(as_json: bool, what: Any, said: str) -> None:
+def _report(as_json: bool, what: Any, said: str) -> None:
     if as_json:
         print_json({"ok": True, "turns": [what] if isinstance(what, str) else what})
     else:

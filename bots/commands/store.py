@@ -34,7 +34,7 @@ class Store:
     settings: Settings
 
 
-def do(work: Callable[[Store], Awaitable[T]]) -> T:
+def run_with_store(work: Callable[[Store], Awaitable[T]]) -> T:
     """Do something with what is remembered."""
     from core.archive import Archive, prepare
     from core.memory import Memory
@@ -54,7 +54,7 @@ def do(work: Callable[[Store], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-def done(as_json: bool, said: str, **figures: Any) -> None:
+def report(as_json: bool, said: str, **figures: Any) -> None:
     """Say what was done."""
     if as_json:
         print_json({"ok": True, **figures})

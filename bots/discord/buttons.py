@@ -27,7 +27,7 @@ def identity(guild: str | int | None, channel: str | int, message: str | int) ->
 
 
 @dataclass(frozen=True, slots=True)
-class Handle:
+class ButtonTarget:
     """Which reply a button stands under, and who asked for it."""
 
     guild: int
@@ -39,7 +39,7 @@ class Handle:
 
     @classmethod
     def of(cls, turn: Turn, part: int = 0) -> Self:
-        """The handle of a turn of Discord."""
+        """The target of a turn of Discord."""
         key = turn.key
         guild = 0 if key.workspace == DMS else int(key.workspace)
         message = int(turn.id.rpartition(":")[2])
@@ -75,19 +75,19 @@ class Handle:
 class PressHandler(Protocol):
     """Where presses are taken."""
 
-    async def stop(self, interaction: discord.Interaction, handle: Handle) -> None:
+    async def stop(self, interaction: discord.Interaction, target: ButtonTarget) -> None:
         """End the answer."""
         ...
 
-    async def forget(self, interaction: discord.Interaction, handle: Handle) -> None:
+    async def forget(self, interaction: discord.Interaction, target: ButtonTarget) -> None:
         """Forget the conversation, which somebody asked for."""
         ...
 
-    async def again(self, interaction: discord.Interaction, handle: Handle) -> None:
+    async def regenerate(self, interaction: discord.Interaction, target: ButtonTarget) -> None:
         """Answer once more."""
         ...
 
-    async def rate(self, interaction: discord.Interaction, handle: Handle, mark: str) -> None:
+    async def rate(self, interaction: discord.Interaction, target: ButtonTarget, mark: str) -> None:
         """Keep what somebody thinks of the answer."""
         ...
 
@@ -95,16 +95,16 @@ class PressHandler(Protocol):
 class _ReplyButton(DynamicItem[Button[View]], template=r"parley:none"):
     """A button of ours; a client that takes presses has a ``listener``."""
 
-    def __init__(self, handle: Handle, button: Button[View]) -> None:
+    def __init__(self, target: ButtonTarget, button: Button[View]) -> None:
         super().__init__(button)
-        self.handle = handle
+        self.target = target
 
     @classmethod
     async def from_custom_id(cls, interaction: discord.Interaction, item: Any, match: re.Match[str]) -> Self:
         """See discord.py."""
         del interaction
         made = cls.__new__(cls)
-        _ReplyButton.__init__(made, Handle.decode(match["code"]), item)
+        _ReplyButton.__init__(made, ButtonTarget.decode(match["code"]), item)
         return made
 
     def handler(self, interaction: discord.Interaction) -> PressHandler:
@@ -116,71 +116,71 @@ class _ReplyButton(DynamicItem[Button[View]], template=r"parley:none"):
 class Stop(_ReplyButton, template=rf"p1:stop:{_CODE}"):
     """Ends an answer that is being written."""
 
-    def __init__(self, handle: Handle) -> None:
-        super().__init__(handle, Button(label="Stop", emoji="⏹️", custom_id=f"p1:stop:{handle.encode()}"))
+    def __init__(self, target: ButtonTarget) -> None:
+        super().__init__(target, Button(label="Stop", emoji="⏹️", custom_id=f"p1:stop:{target.encode()}"))
 
     async def callback(self, interaction: discord.Interaction) -> None:
         """See discord.py."""
-        await self.handler(interaction).stop(interaction, self.handle)
+        await self.handler(interaction).stop(interaction, self.target)
 
 
 class Forget(_ReplyButton, template=rf"p1:forget:{_CODE}"):
-    """Confirms that a conversation is forgotten; the handle's ``part`` is its epoch."""
+    """Confirms that a conversation is forgotten; the target's ``part`` is its epoch."""
 
-    def __init__(self, handle: Handle) -> None:
+    def __init__(self, target: ButtonTarget) -> None:
         button: Button[View] = Button(
-            label="Forget", style=discord.ButtonStyle.danger, custom_id=f"p1:forget:{handle.encode()}"
+            label="Forget", style=discord.ButtonStyle.danger, custom_id=f"p1:forget:{target.encode()}"
         )
-        super().__init__(handle, button)
+        super().__init__(target, button)
 
     async def callback(self, interaction: discord.Interaction) -> None:
         """See discord.py."""
-        await self.handler(interaction).forget(interaction, self.handle)
+        await self.handler(interaction).forget(interaction, self.target)
 
 
-class Again(_ReplyButton, template=rf"p1:again:{_CODE}"):
+class Regenerate(_ReplyButton, template=rf"p1:again:{_CODE}"):
     """Answers once more, over the same messages."""
 
-    def __init__(self, handle: Handle, *, retry: bool) -> None:
+    def __init__(self, target: ButtonTarget, *, retry: bool) -> None:
         label, emoji = ("Retry", "🔁") if retry else ("Regenerate", "🔁")
-        super().__init__(handle, Button(label=label, emoji=emoji, custom_id=f"p1:again:{handle.encode()}"))
+        super().__init__(target, Button(label=label, emoji=emoji, custom_id=f"p1:again:{target.encode()}"))
 
     async def callback(self, interaction: discord.Interaction) -> None:
         """See discord.py."""
-        await self.handler(interaction).again(interaction, self.handle)
+        await self.handler(interaction).regenerate(interaction, self.target)
 
 
 class Rate(_ReplyButton, template=rf"p1:(?P<mark>up|down):{_CODE}"):
     """Says whether an answer was any good."""
 
-    def __init__(self, handle: Handle, mark: str) -> None:
+    def __init__(self, target: ButtonTarget, mark: str) -> None:
         emoji = "👍" if mark == "up" else "👎"
-        super().__init__(handle, Button(emoji=emoji, custom_id=f"p1:{mark}:{handle.encode()}"))
+        super().__init__(target, Button(emoji=emoji, custom_id=f"p1:{mark}:{target.encode()}"))
 
     async def callback(self, interaction: discord.Interaction) -> None:
         """See discord.py."""
         mark = "up" if self.custom_id.startswith("p1:up:") else "down"
-        await self.handler(interaction).rate(interaction, self.handle, mark)
+        await self.handler(interaction).rate(interaction, self.target, mark)
 
 
-BUTTONS = (Stop, Forget, Again, Rate)
+BUTTONS = (Stop, Forget, Regenerate, Rate)
 """To be registered with a client that takes presses."""
 
 
-def growing(handle: Handle) -> View:
+def growing(target: ButtonTarget) -> View:
     """Under a message that may still get more text."""
-    return _view(Stop(handle))
+    return _view(Stop(target))
 
 
-def confirming(handle: Handle) -> View:
+def confirming(target: ButtonTarget) -> View:
     """Under the question whether a conversation is to be forgotten."""
-    return _view(Forget(handle))
+    return _view(Forget(target))
 
 
-def finished(handle: Handle, *, retry: bool, answered: bool) -> View:
+def finished(target: ButtonTarget, *, retry: bool, answered: bool) -> View:
     """Under a reply that is done: ``retry`` because something went wrong, and marks where there is an answer."""
-    marks = (Rate(handle, "up"), Rate(handle, "down")) if answered else ()
-    return _view(Again(handle, retry=retry), *marks)
+    marks = (Rate(target, "up"), Rate(target, "down")) if answered else ()
+    return _view(Regenerate(target, retry=retry), *marks)
 
 
 def _view(*items: _ReplyButton) -> View:

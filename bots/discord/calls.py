@@ -45,7 +45,7 @@ FILE_NAME = "answer.md"
 Json = dict[str, Any]
 
 
-class Rank(IntEnum):
+class CallPriority(IntEnum):
     """Who goes first where calls have to wait.
 
     The end of an answer; then the first sign that a question was heard; then first words where there was a sign
@@ -168,7 +168,7 @@ class Calls:
         method: str,
         path: str,
         payload: Any = None,
-        rank: Rank = Rank.BEGINNING,
+        priority: CallPriority = CallPriority.BEGINNING,
         *,
         file: str = "",
         deadline: float | None = None,
@@ -182,7 +182,7 @@ class Calls:
             method: GET, POST, PATCH, PUT or DELETE.
             path: Below Discord's API, with its query.
             payload: What is sent as JSON.
-            rank: Who goes first where calls wait for the bot's budget.
+            priority: Who goes first where calls wait for the bot's budget.
             file: A text that is attached as a file.
             deadline: Seconds, where they are not those of all calls.
             paid: Whether the budget was waited for already.
@@ -193,7 +193,7 @@ class Calls:
             PlatformError: as ``bots.discord.errors`` and ``core.errors`` say.
         """
         if not paid:
-            await self.budget.reserve(rank)
+            await self.budget.reserve(priority)
 
         async def call() -> Answer:
             headers = {"Authorization": f"Bot {self.client.http.token}"}

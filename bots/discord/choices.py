@@ -19,7 +19,7 @@ from core.memory import Choices, WrongChoice, trace
 from core.turns import in_time
 from core.types import ConversationKey, ConversationSettings
 
-LONGEST = 4000
+MAX_INPUT_CHARACTERS = 4000
 """Characters of a field (docs.discord.com, components/reference, "Text Input")."""
 MOST_CHOICES = 25
 KIND = "settings"
@@ -79,7 +79,9 @@ async def suggest(listener: DiscordListener, interaction: discord.Interaction, w
 def form(chosen: ConversationSettings, choices: Choices) -> Form:
     """Who Parley is here, how lively, how long, and on which model. An empty field is its default."""
     inputs = {
-        "system": _field("system", chosen.system, choices.system, style=discord.TextStyle.paragraph, most=LONGEST),
+        "system": _field(
+            "system", chosen.system, choices.system, style=discord.TextStyle.paragraph, most=MAX_INPUT_CHARACTERS
+        ),
         "persona": _field("persona", chosen.persona, choices.persona or "none"),
         "temperature": _field("temperature", chosen.temperature, choices.temperature),
         "max": _field("max", chosen.max_new_tokens, choices.max_new_tokens),

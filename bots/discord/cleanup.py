@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from bots.discord.calls import Calls, Rank
+from bots.discord.calls import CallPriority, Calls
 from bots.discord.events import Place
 from bots.discord.store import DiscordStore
 from core.errors import MessageGone, PlatformError
@@ -55,7 +55,7 @@ class Cleanup:
     async def _look_at(self, place: Place, memory: Memory) -> None:
         """Forget a channel or a thread, if Discord says that there is none."""
         try:
-            await self._calls("look for a channel", "GET", f"/channels/{place.id}", rank=Rank.PREVIEW)
+            await self._calls("look for a channel", "GET", f"/channels/{place.id}", priority=CallPriority.PREVIEW)
         except PlatformError as error:
             if isinstance(error, MessageGone) and error.code == UNKNOWN_CHANNEL:
                 await forget_place(place, memory)

@@ -30,7 +30,7 @@ class _Events:
 
     async def on_message(self, message: discord.Message) -> None:
         if self.listener:
-            await self.listener.intake.hear(message)
+            await self.listener.intake.handle_message(message)
 
     async def on_raw_message_edit(self, event: discord.RawMessageUpdateEvent) -> None:
         if self.listener:

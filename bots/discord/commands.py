@@ -21,9 +21,9 @@ from discord.ui import Label, TextInput
 
 from bots.discord import choices as settings
 from bots.discord import forms
-from bots.discord.buttons import Handle, confirming
+from bots.discord.buttons import ButtonTarget, confirming
 from bots.discord.calls import EPHEMERAL, Calls, quiet_message
-from bots.discord.events import QUOTE, Place, make_turn
+from bots.discord.events import MAX_QUOTE_UNITS, Place, make_turn
 from bots.discord.forms import Form
 from bots.discord.listener import DiscordListener
 from bots.discord.messenger import REFUSED
@@ -41,9 +41,9 @@ log = structlog.get_logger()
 
 CONTEXTS = app_commands.AppCommandContext(guild=True, dm_channel=True, private_channel=True)
 INSTALLS = app_commands.AppInstallationType(guild=True, user=True)
-LONGEST = 6000
+MAX_PROMPT_CHARACTERS = 6000
 """Characters of an option of a command (docs.discord.com, interactions/application-commands)."""
-ABOUT = "Ask about this message"
+ASK_ABOUT = "Ask about this message"
 PERMISSIONS = discord.Permissions(
     view_channel=True,
     send_messages=True,
@@ -53,7 +53,7 @@ PERMISSIONS = discord.Permissions(
     attach_files=True,
 )
 """What Parley needs, and nothing more."""
-LATE = "I no longer have the message you asked about. Please choose it again."
+QUOTE_EXPIRED = "I no longer have the message you asked about. Please choose it again."
 
 
 @app_commands.command(name="ask", description="Ask Parley something")
@@ -61,20 +61,20 @@ LATE = "I no longer have the message you asked about. Please choose it again."
     prompt="What you want to know", private="Only you see the answer, and it stays out of the channel's memory"
 )
 async def _ask(
-    interaction: discord.Interaction, prompt: app_commands.Range[str, 1, LONGEST], private: bool = False
+    interaction: discord.Interaction, prompt: app_commands.Range[str, 1, MAX_PROMPT_CHARACTERS], private: bool = False
 ) -> None:
-    await _desk(interaction).ask(interaction, prompt, private=private)
+    await _commands_of(interaction).ask(interaction, prompt, private=private)
 
 
 @app_commands.command(name="forget", description="Forget this conversation and its threads")
 @app_commands.describe(now="Don't ask me first whether others still need it")
 async def _forget(interaction: discord.Interaction, now: bool = False) -> None:
-    await _desk(interaction).obey(interaction, "forget now" if now else "forget", private=False)
+    await _commands_of(interaction).obey(interaction, "forget now" if now else "forget", private=False)
 
 
 @app_commands.command(name="memory", description="What Parley remembers here, and for how long")
 async def _memory(interaction: discord.Interaction) -> None:
-    await _desk(interaction).obey(interaction, "memory")
+    await _commands_of(interaction).obey(interaction, "memory")
 
 
 async def _personas(interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[str]]:
@@ -98,17 +98,17 @@ async def _settings(interaction: discord.Interaction, persona: str | None = None
 
 @app_commands.command(name="stop", description="Stop the answer that Parley is writing for you here")
 async def _stop(interaction: discord.Interaction) -> None:
-    await _desk(interaction).stop(interaction)
+    await _commands_of(interaction).stop(interaction)
 
 
 @app_commands.command(name="help", description="What Parley can do")
 async def _help(interaction: discord.Interaction) -> None:
-    await _desk(interaction).obey(interaction, "help")
+    await _commands_of(interaction).obey(interaction, "help")
 
 
-@app_commands.context_menu(name=ABOUT)
+@app_commands.context_menu(name=ASK_ABOUT)
 async def _about(interaction: discord.Interaction, message: discord.Message) -> None:
-    await _desk(interaction).ask_about(interaction, message)
+    await _commands_of(interaction).ask_about(interaction, message)
 
 
 class Tree(app_commands.CommandTree):
@@ -129,7 +129,7 @@ class Tree(app_commands.CommandTree):
 
 async def take_form(interaction: discord.Interaction) -> None:
     """Take what somebody wrote into a form of ours; any other interaction is none of this one's business."""
-    await _desk(interaction).take(interaction)
+    await _commands_of(interaction).take(interaction)
 
 
 def _listener(interaction: discord.Interaction) -> DiscordListener:
@@ -137,7 +137,7 @@ def _listener(interaction: discord.Interaction) -> DiscordListener:
     return listener
 
 
-def _desk(interaction: discord.Interaction) -> Commands:
+def _commands_of(interaction: discord.Interaction) -> Commands:
     return Commands(_listener(interaction))
 
 
@@ -158,7 +158,7 @@ class Commands:
             await self._listener.whisper(interaction, REFUSED[why])
             return
         names = {str(user.id): user.display_name for user in message.mentions}
-        quote = cut(readable(message.content, names), QUOTE)
+        quote = cut(readable(message.content, names), MAX_QUOTE_UNITS)
         if not quote:
             await self._listener.whisper(interaction, "That message has no text that I can read.")
             return
@@ -171,7 +171,7 @@ class Commands:
             style=discord.TextStyle.paragraph, max_length=4000, placeholder="What does this mean?", custom_id="question"
         )
         fields = [Label(text="Your question", component=text)]
-        form = Form("about", str(interaction.id), title=ABOUT, fields=fields)
+        form = Form("about", str(interaction.id), title=ASK_ABOUT, fields=fields)
         await self._listener.respond(interaction, Response.modal, form.to_dict())
 
     async def take(self, interaction: discord.Interaction) -> None:
@@ -184,7 +184,7 @@ class Commands:
                 if aside is None:
                     await self._listener.whisper(interaction, StorageError.plain)
                 elif not aside:
-                    await self._listener.whisper(interaction, LATE)
+                    await self._listener.whisper(interaction, QUOTE_EXPIRED)
                 else:
                     quote, by = aside
                     await self.ask(interaction, written.get("question", ""), private=False, quote=quote, quote_by=by)
@@ -200,7 +200,7 @@ class Commands:
         if not said:
             await self._listener.whisper(interaction, StorageError.plain)
             return
-        view = confirming(Handle.of(turn, int(said.confirm))) if said.confirm else None
+        view = confirming(ButtonTarget.of(turn, int(said.confirm))) if said.confirm else None
         flags = EPHEMERAL if private or said.private else 0
         data = quiet_message(cut(shown(said.text), SIZE), view, flags=flags)
         await self._listener.respond(interaction, Response.channel_message, data)
@@ -242,7 +242,7 @@ class Commands:
         if await listener.respond(interaction, Response.deferred_channel_message, {"flags": flags}):
             metrics.INGRESS_ACK.observe(time.time() - turn.at, platform="discord")
         elif receipt.accepted:  # Discord has told who asked that it failed
-            listener.later(listener.queue.stop(turn.id, WITHDRAWN))
+            listener.run_in_background(listener.queue.stop(turn.id, WITHDRAWN))
 
     async def _in_time(self, work: Awaitable[Any]) -> Any:
         """What came of it; None if the memory is away, or too slow."""

@@ -20,8 +20,8 @@ from enum import IntEnum
 
 from discord.ui import View
 
-from bots.discord.buttons import Handle, confirming, finished, growing
-from bots.discord.calls import Answer, Calls, Rank
+from bots.discord.buttons import ButtonTarget, confirming, finished, growing
+from bots.discord.calls import Answer, CallPriority, Calls
 from bots.discord.errors import UNKNOWN_MESSAGE
 from bots.discord.text import SIZE, cut, shown, shown_units, without_links
 from bots.discord.typing import Typing, Typists
@@ -114,12 +114,12 @@ class DiscordEditor:
             return
         if not self._begun:
             self._end_typing()  # the first words are a sign of life themselves
-        await self._calls.budget.reserve(Rank.PREVIEW if self._begun else self._first_rank)
+        await self._calls.budget.reserve(CallPriority.PREVIEW if self._begun else self._first_priority)
         self._paid = True
 
     async def post(self, text: str, part: int, *, growing: bool) -> MessageRef:
         """Post under the question; of an interaction, the first message is there already and says "thinking"."""
-        return await self._post(self._content(text, self._stop_button(part, growing)), part, self._first_rank)
+        return await self._post(self._content(text, self._stop_button(part, growing)), part, self._first_priority)
 
     async def edit(self, ref: MessageRef, text: str, *, growing: bool) -> None:
         """Put the newer text in place. A message from long ago stays as it is, and a new one takes its place."""
@@ -128,8 +128,8 @@ class DiscordEditor:
         if age > OLD_SECONDS:
             raise NotAllowed("edit a message: it is too old", code="too_old")
         self._end_typing()
-        rank = Rank.PREVIEW if growing else Rank.BEGINNING
-        await self._edit(ref, self._content(text, self._stop_button(0, growing)), rank)
+        priority = CallPriority.PREVIEW if growing else CallPriority.BEGINNING
+        await self._edit(ref, self._content(text, self._stop_button(0, growing)), priority)
 
     async def finish(
         self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome, *, whole: str = ""
@@ -151,9 +151,9 @@ class DiscordEditor:
             file=whole if whole and self._may_attach else content.file,
         )
         if len(refs) > last:
-            await self._edit(refs[last], content, Rank.END)
+            await self._edit(refs[last], content, CallPriority.END)
             return tuple(refs)
-        return (*refs, await self._post(content, last, Rank.END))
+        return (*refs, await self._post(content, last, CallPriority.END))
 
     async def remove(self, ref: MessageRef) -> None:
         """Delete a message of an earlier reply."""
@@ -165,7 +165,7 @@ class DiscordEditor:
             return None  # the first message of an interaction is there, whichever process wrote it
         return await self._in_channel.find(part)
 
-    async def _post(self, content: Content, part: int, rank: Rank) -> MessageRef:
+    async def _post(self, content: Content, part: int, priority: CallPriority) -> MessageRef:
         if self._response.alive and part == 0 and not self._anew:
             try:
                 return _ref(await self._response.edit(ResponseWriter.ORIGINAL, content))
@@ -176,16 +176,16 @@ class DiscordEditor:
             raise MessageGone("answer an interaction: its time is over", code="expired")
         await self._in_channel.open_thread()
         self._end_typing()
-        answer = await self._in_channel.post(content, part, rank, paid=self._use_paid_call())
+        answer = await self._in_channel.post(content, part, priority, paid=self._use_paid_call())
         self._begun = True
         ref = _ref(answer)
         self._posted_at[ref.id] = time.monotonic()
         if answer.data.get("content", content.text) != content.text:
             # The nonce gave us what was posted before its answer was lost.
-            await self._edit(ref, content, rank)
+            await self._edit(ref, content, priority)
         return ref
 
-    async def _edit(self, ref: MessageRef, content: Content, rank: Rank) -> None:
+    async def _edit(self, ref: MessageRef, content: Content, priority: CallPriority) -> None:
         if self._response.alive:
             try:
                 await self._response.edit(ref.id, content)
@@ -196,7 +196,7 @@ class DiscordEditor:
                 return
         if not self._bot:
             raise MessageGone("edit an answer: its time is over", code="expired")
-        await self._in_channel.edit(ref, content, rank, paid=self._use_paid_call())
+        await self._in_channel.edit(ref, content, priority, paid=self._use_paid_call())
 
     def _content(self, text: str, view: View | None) -> Content:
         """What a message shows of a text, in the form that Discord takes."""
@@ -207,20 +207,20 @@ class DiscordEditor:
 
     def _stop_button(self, part: int, grows: bool) -> View | None:
         """Stop while it grows; below a part that is done nothing."""
-        return growing(Handle.of(self._turn, part)) if grows else None
+        return growing(ButtonTarget.of(self._turn, part)) if grows else None
 
     def _last_buttons(self, outcome: Outcome, part: int, *, answered: bool) -> View | None:
         """What people can do with a reply that is done: try again, rate it, or confirm what it asks."""
         went_well = outcome.remember and outcome.ending not in (Ending.INTERRUPTED, Ending.FAILED)
         if outcome.retry or (went_well and not self._command):
-            return finished(Handle.of(self._turn, part), retry=outcome.retry, answered=answered)
-        return confirming(Handle.of(self._turn, int(outcome.confirm))) if outcome.confirm else None
+            return finished(ButtonTarget.of(self._turn, part), retry=outcome.retry, answered=answered)
+        return confirming(ButtonTarget.of(self._turn, int(outcome.confirm))) if outcome.confirm else None
 
     @property
-    def _first_rank(self) -> Rank:
+    def _first_priority(self) -> CallPriority:
         """An asker who has had no sign of life goes before those who have."""
         seen = self._begun or (self._typing is not None and self._typing.seen)
-        return Rank.BEGINNING if seen else Rank.SIGN
+        return CallPriority.BEGINNING if seen else CallPriority.SIGN
 
     def _use_paid_call(self) -> bool:
         """Whether a call was waited for before; it is made now."""

@@ -19,13 +19,13 @@ from bots.discord.buttons import DMS, identity
 from bots.discord.text import cut, readable, without_mention
 from core.types import Author, ConversationKey, Turn
 
-SPEECH = {discord.MessageType.default, discord.MessageType.reply}
+MESSAGE_TYPES = {discord.MessageType.default, discord.MessageType.reply}
 """Types of messages that somebody wrote; the others are joins, pins, boosts and the like."""
-QUOTE = 1500
+MAX_QUOTE_UNITS = 1500
 """Units of a message that is replied to."""
-QUOTED, QUOTE_END = "[In reply to what ", "]\n"
+QUOTE_START, QUOTE_END = "[In reply to what ", "]\n"
 """What stands on both sides of a quote, in words."""
-THREAD_NAME = 90
+MAX_THREAD_NAME_UNITS = 90
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def context_of(message: discord.Message, bot: discord.ClientUser) -> dict[str, s
 def with_context(text: str, context: Mapping[str, str]) -> str:
     """A text with what ``context_of`` found beside it, in words; ``keep_quote`` finds the quote in it again."""
     if quote := context.get("quote"):
-        quoted = f"{QUOTED}{context.get('quote_by') or 'you'} wrote: {quote}".replace(QUOTE_END, "] \n")
+        quoted = f"{QUOTE_START}{context.get('quote_by') or 'you'} wrote: {quote}".replace(QUOTE_END, "] \n")
         text = f"{quoted}{QUOTE_END}{text}"
     if files := context.get("files"):
         text = f"{text}\n[Attached, and not readable to you: {files}]"
@@ -120,13 +120,13 @@ def lacks_quote(message: discord.Message) -> bool:
 
 def keep_quote(reads: str, before: str) -> str:
     """What a message ``reads`` now, with the quote that was understood when it read as ``before``."""
-    quote, end, _ = before.partition(QUOTE_END) if before.startswith(QUOTED) else ("", "", "")
+    quote, end, _ = before.partition(QUOTE_END) if before.startswith(QUOTE_START) else ("", "", "")
     return f"{quote}{end}{reads}" if end else reads
 
 
 def read_question(message: discord.Message, bot: discord.ClientUser, *, auto_thread: bool) -> Turn | None:
     """The turn in a message; None if nobody asks us anything."""
-    if message.author.id == bot.id or message.type not in SPEECH or not addressed(message, bot):
+    if message.author.id == bot.id or message.type not in MESSAGE_TYPES or not addressed(message, bot):
         return None
     where = Place.of(message.guild.id if message.guild else None, message.channel)
     text, context = text_of(message, bot), context_of(message, bot)
@@ -136,7 +136,7 @@ def read_question(message: discord.Message, bot: discord.ClientUser, *, auto_thr
     if not text and not context["files"] and "quote" in place:
         text = place.pop("quote")  # "@Parley", in reply to somebody: that is the question
     if auto_thread and isinstance(message.channel, discord.TextChannel):
-        place["open_thread"] = cut(" ".join(text.split()) or "A question", THREAD_NAME)
+        place["open_thread"] = cut(" ".join(text.split()) or "A question", MAX_THREAD_NAME_UNITS)
         del place["reply_to"]
     return make_turn(where, str(message.id), message.author, text, at=message.created_at.timestamp(), place=place)
 
@@ -171,4 +171,4 @@ def _quote(message: discord.Message, bot: discord.ClientUser) -> dict[str, str]:
     if not isinstance(replied, discord.Message) or not replied.content:
         return {}
     by = "" if replied.author.id == bot.id else replied.author.display_name
-    return {"quote": cut(readable(replied.content, names_in(replied)), QUOTE), "quote_by": by}
+    return {"quote": cut(readable(replied.content, names_in(replied)), MAX_QUOTE_UNITS), "quote_by": by}

@@ -56,7 +56,7 @@ class MessageListener(Protocol):
 
     store: Any
 
-    async def hear(self, message: discord.Message) -> None:
+    async def handle_message(self, message: discord.Message) -> None:
         """One message."""
         ...
 
@@ -275,7 +275,7 @@ class Gateway:
         if len(said) == MOST_MESSAGES:
             log.warning("missed messages left out", messages=MOST_MESSAGES)
         for message in reversed(said):
-            await self._listener.hear(message)
+            await self._listener.handle_message(message)
         return len(said)
 
     async def _channels(self, after: int, shard: int) -> list[Any]:

@@ -41,7 +41,7 @@ PROXY_SECONDS = 10.0
 
 
 @dataclass(slots=True)
-class Heard:
+class PendingMessage:
     """A message that is being taken, and how far that is."""
 
     message: discord.Message
@@ -51,7 +51,7 @@ class Heard:
     change: Change | None = None
     """What became of it meanwhile."""
     new: bool = False
-    let_in: bool = False
+    allowed: bool = False
     stopped: bool = False
 
     @property
@@ -86,29 +86,29 @@ class Intake:
         self._typists = typists
         self._access = AccessPolicy(settings, messenger.calls, store)
         self._changes = Changes(queue, memory, store)
-        self._heard: dict[str, Heard] = {}
+        self._pending: dict[str, PendingMessage] = {}
         self._asked_at: dict[tuple[str, str], float] = {}
         self._accepting: dict[str, asyncio.Lock] = {}
 
-    async def hear(self, message: discord.Message) -> None:
+    async def handle_message(self, message: discord.Message) -> None:
         """A message: a question, or nothing to us."""
         turn = read_question(message, self._messenger.me, auto_thread=self._settings.discord_auto_thread)
-        if not turn or turn.id in self._heard:
+        if not turn or turn.id in self._pending:
             return
         where = Place.of(message.guild.id if message.guild else None, message.channel)
         self._note_asked(message, turn)
-        heard = self._heard[turn.id] = Heard(message, turn, where)
+        pending = self._pending[turn.id] = PendingMessage(message, turn, where)
         try:
             # In the order in which they came, where one person writes twice in a moment.
             async with self._accepting.setdefault(turn.lane, asyncio.Lock()):
-                if isinstance(await retry_until(lambda: self._take(heard), heard.until), StorageError):
-                    await self._give_up(heard)
+                if isinstance(await retry_until(lambda: self._take(pending), pending.until), StorageError):
+                    await self._give_up(pending)
         finally:
-            del self._heard[turn.id]
-            if not any(other.asked.lane == turn.lane for other in self._heard.values()):
+            del self._pending[turn.id]
+            if not any(other.asked.lane == turn.lane for other in self._pending.values()):
                 self._accepting.pop(turn.lane, None)
-            if heard.change:
-                self._changes.add(heard.change)  # Redis may have taken it all the same, or as it read before
+            if pending.change:
+                self._changes.add(pending.change)  # Redis may have taken it all the same, or as it read before
 
     def follow_edit(self, event: discord.RawMessageUpdateEvent) -> None:
         """Somebody edited a message: what is remembered of it, or is about to be, follows."""
@@ -137,37 +137,37 @@ class Intake:
 
     # Inside.
 
-    async def _take(self, heard: Heard) -> None:
+    async def _take(self, pending: PendingMessage) -> None:
         """Take a message that is not known yet, or tell its author once why not; what was done is not done again."""
-        turn, where = heard.turn, heard.where
-        if heard.deleted or not (heard.new or not await self.store.knows_turn(turn.id)):
+        turn, where = pending.turn, pending.where
+        if pending.deleted or not (pending.new or not await self.store.knows_turn(turn.id)):
             return
-        heard.new = True
-        if not heard.let_in:
-            why = await self._access.refusal(heard.message, turn, where)
+        pending.new = True
+        if not pending.allowed:
+            why = await self._access.refusal(pending.message, turn, where)
             if why != "":
-                await self._say_why_not(heard, why)
-            if why != "" or not await self._access.count(heard.message, where):
+                await self._say_why_not(pending, why)
+            if why != "" or not await self._access.count(pending.message, where):
                 return
-            heard.let_in = True
-        if not heard.deleted:
-            await self._accept(heard, heard.turn)
+            pending.allowed = True
+        if not pending.deleted:
+            await self._accept(pending, pending.turn)
 
-    async def _say_why_not(self, heard: Heard, why: str | None) -> None:
+    async def _say_why_not(self, pending: PendingMessage, why: str | None) -> None:
         """Tell the author of a message why it is not answered, once: there, or apart if we may not write there."""
-        turn, where, once = heard.turn, heard.where, f"{heard.turn.key}/{heard.turn.author.id}"
+        turn, where, once = pending.turn, pending.where, f"{pending.turn.key}/{pending.turn.author.id}"
         if why:
             log.info("access denied", **turn_fields(turn), why=why)
             metrics.EVENTS.add(platform="discord", type="question", outcome="denied")
             if await self._queue.first(f"{once}/refused"):
-                self._messenger.later(self._messenger.say(where.id, REFUSED[why]))
+                self._messenger.run_in_background(self._messenger.say(where.id, REFUSED[why]))
             return
-        if self._is_proxied(heard) and await self._queue.first(f"{turn.key}/proxied"):
+        if self._is_proxied(pending) and await self._queue.first(f"{turn.key}/proxied"):
             log.warning("proxied message ignored", remedy="Add the webhook's id to DISCORD_ALLOW_BOTS.")
-            self._messenger.later(self._messenger.say(where.id, PROXIED))
-        closed = self._messenger.calls.is_forbidden(where.id) and not heard.message.author.bot
+            self._messenger.run_in_background(self._messenger.say(where.id, PROXIED))
+        closed = self._messenger.calls.is_forbidden(where.id) and not pending.message.author.bot
         if closed and await self._queue.first(f"{once}/no place"):
-            self._messenger.later(tell(self._messenger.calls, turn, NOT_ALLOWED_THERE))
+            self._messenger.run_in_background(tell(self._messenger.calls, turn, NOT_ALLOWED_THERE))
 
     def _note_asked(self, message: discord.Message, turn: Turn) -> None:
         """Remember for a moment what people asked, to know it again when another bot copies it."""
@@ -176,20 +176,20 @@ class Intake:
         if not (message.author.bot or message.webhook_id):
             self._asked_at[turn.place["channel"], turn.text] = now
 
-    def _is_proxied(self, heard: Heard) -> bool:
+    def _is_proxied(self, pending: PendingMessage) -> bool:
         """Whether a message is a webhook's copy of what a person asked a moment ago, as bots for personas make them."""
-        return bool(heard.message.webhook_id) and (heard.where.id, heard.asked.text) in self._asked_at
+        return bool(pending.message.webhook_id) and (pending.where.id, pending.asked.text) in self._asked_at
 
-    async def _accept(self, heard: Heard, turn: Turn) -> None:
+    async def _accept(self, pending: PendingMessage, turn: Turn) -> None:
         """Store a question, so that it will be answered."""
-        where, say = heard.where, self._messenger.say
+        where, say = pending.where, self._messenger.say
         if is_stop(turn.text):
-            await self._obey_stop(heard)
+            await self._obey_stop(pending)
             return
         files = turn.place.get("files")
         if files and not turn.text:
             if await self._queue.first(f"{turn.id}:files") and await self._tells(turn, "files"):
-                self._messenger.later(say(where.id, UNREAD_FILES.format(files=files)))
+                self._messenger.run_in_background(say(where.id, UNREAD_FILES.format(files=files)))
             return
         crash_point("submit")
         receipt = await self._queue.submit(turn)
@@ -200,30 +200,33 @@ class Intake:
         # the message be found again.
         user = turn.author.id
         if receipt.refused and await self._queue.first(turn.id) and await self._queue.tells(receipt, user):
-            self._messenger.later(say(where.id, receipt.note))
+            self._messenger.run_in_background(say(where.id, receipt.note))
         if files and not receipt.refused and await self._queue.first(f"{turn.id}:files"):
-            self._messenger.later(say(where.id, UNREAD_FILES.format(files=files)))
+            self._messenger.run_in_background(say(where.id, UNREAD_FILES.format(files=files)))
         if receipt.accepted and (where.thread or not where.guild):
             await self.store.note_place(where.id)
 
-    async def _obey_stop(self, heard: Heard) -> None:
+    async def _obey_stop(self, pending: PendingMessage) -> None:
         """End what is being answered, and only then note that it was asked for."""
-        heard.stopped = heard.stopped or await stop_answer(self._queue, heard.turn)
-        unheard = await self._queue.first(heard.turn.id) and not heard.stopped
-        if unheard and await self._tells(heard.turn, "stop"):
-            self._messenger.later(self._messenger.say(heard.where.id, NOTHING_TO_STOP))
+        pending.stopped = pending.stopped or await stop_answer(self._queue, pending.turn)
+        unstopped = await self._queue.first(pending.turn.id) and not pending.stopped
+        if unstopped and await self._tells(pending.turn, "stop"):
+            self._messenger.run_in_background(self._messenger.say(pending.where.id, NOTHING_TO_STOP))
 
     async def _tells(self, turn: Turn, about: str) -> bool:
         """Whether who wrote a message is told why nothing comes of it: once in a while, however often they write."""
         name = f"told:{turn.key}:{about}:{turn.author.id}"
         return await self._queue.first(name, seconds=TOLD_AGAIN_SECONDS)
 
-    async def _give_up(self, heard: Heard) -> None:
+    async def _give_up(self, pending: PendingMessage) -> None:
         """Tell the author of a message that it is not answered, if they would have been."""
         with suppress(PlatformError):
-            bot = heard.message.author.bot or heard.message.webhook_id
-            if not (bot or heard.deleted) and await self._access.refusal(heard.message, heard.turn, heard.where) == "":
-                self._messenger.later(self._messenger.say(heard.where.id, StorageError.plain))
+            bot = pending.message.author.bot or pending.message.webhook_id
+            if (
+                not (bot or pending.deleted)
+                and await self._access.refusal(pending.message, pending.turn, pending.where) == ""
+            ):
+                self._messenger.run_in_background(self._messenger.say(pending.where.id, StorageError.plain))
 
     def _follow(self, event: Any, message: int, change: Change) -> None:
         """Make a change of that message: of one that is still being taken, there."""
@@ -231,11 +234,11 @@ class Intake:
         name, keys = changed_keys(event.guild_id, channel, event.channel_id, message)
         thread = (str(event.guild_id), str(event.channel_id)) if event.guild_id and not channel else None
         change = replace(change, message=name, keys=tuple(keys), thread=thread)
-        heard = self._heard.get(name)
-        if not heard:
+        pending = self._pending.get(name)
+        if not pending:
             self._changes.add(change)
-        elif not heard.deleted and not (heard.change and change.text is not None and change.at < heard.change.at):
-            heard.change = change
+        elif not pending.deleted and not (pending.change and change.text is not None and change.at < pending.change.at):
+            pending.change = change
 
     def _channel(self, event: Any) -> Any:
         """The channel of an event, if we know it: threads are told apart from channels by that."""

@@ -14,7 +14,7 @@ import structlog
 from discord import InteractionResponseType as Response
 
 from bots.discord.access import refusal
-from bots.discord.buttons import Handle
+from bots.discord.buttons import ButtonTarget
 from bots.discord.calls import Calls, quiet_message
 from bots.discord.events import Place
 from bots.discord.intake import RETRY_SECONDS, Intake, retry_until
@@ -35,7 +35,7 @@ from core.types import MessageRef
 
 log = structlog.get_logger()
 
-OVER = "Discord no longer lets me change that message. Please ask again."
+TOO_OLD_TO_EDIT = "Discord no longer lets me change that message. Please ask again."
 NOT_YOURS = "Only the person who asked, or somebody who can manage messages, can do that."
 THANKS = "Thank you, noted."
 WELCOME = (
@@ -80,27 +80,27 @@ class DiscordListener(Messenger):
 
     # Presses.
 
-    async def stop(self, interaction: discord.Interaction, handle: Handle) -> None:
+    async def stop(self, interaction: discord.Interaction, target: ButtonTarget) -> None:
         """See ``bots.discord.buttons.PressHandler``."""
 
         async def end() -> str:
-            if not self._may_manage(interaction, handle):
+            if not self._may_manage(interaction, target):
                 return NOT_YOURS
-            await self.queue.stop(handle.turn, STOPPED)  # if it is done, its last edit is about to show that
+            await self.queue.stop(target.turn, STOPPED)  # if it is done, its last edit is about to show that
             return ""
 
         await self._press(interaction, end())
 
-    async def forget(self, interaction: discord.Interaction, handle: Handle) -> None:
+    async def forget(self, interaction: discord.Interaction, target: ButtonTarget) -> None:
         """See ``bots.discord.buttons.PressHandler``."""
         message = interaction.message
         assert message  # noqa: S101 - a button stands under one
-        asked = Confirmation(handle.key, handle.turn, str(handle.author), str(handle.part))
+        asked = Confirmation(target.key, target.turn, str(target.author), str(target.part))
 
         async def confirm() -> tuple[bool, str]:
             if why := self.refused(interaction):
                 return False, REFUSED[why]
-            if Place.of(interaction.guild_id, interaction.channel).key != handle.key:
+            if Place.of(interaction.guild_id, interaction.channel).key != target.key:
                 return False, NOT_ASKED
             user, policy = str(interaction.user.id), self.settings.policy
             return await asked.give(user, self.queue, self.memory, self.venue(interaction), policy)
@@ -118,32 +118,32 @@ class DiscordListener(Messenger):
         kind = Response.channel_message if message.flags.ephemeral else Response.message_update
         await self.respond(interaction, kind, quiet_message(say))
 
-    async def again(self, interaction: discord.Interaction, handle: Handle) -> None:
+    async def regenerate(self, interaction: discord.Interaction, target: ButtonTarget) -> None:
         """See ``bots.discord.buttons.PressHandler``."""
         message = interaction.message
         assert message  # noqa: S101 - a button stands under one
 
         async def ask() -> str:
-            if not self._may_manage(interaction, handle):
+            if not self._may_manage(interaction, target):
                 return NOT_YOURS
             if why := self.refused(interaction):
                 return REFUSED[why]
             age = interaction.created_at - message.created_at
             if message.flags.ephemeral and age.total_seconds() > self.settings.discord_token_seconds:
-                return OVER
+                return TOO_OLD_TO_EDIT
             pressed = MessageRef(str(message.channel.id), str(message.id))
-            receipt = await self.queue.retry(handle.key, handle.turn, pressed, str(interaction.user.id))
+            receipt = await self.queue.retry(target.key, target.turn, pressed, str(interaction.user.id))
             return QUESTION_GONE if receipt.status == "gone" else receipt.note if receipt.refused else ""
 
         await self._press(interaction, ask())
 
-    async def rate(self, interaction: discord.Interaction, handle: Handle, mark: str) -> None:
+    async def rate(self, interaction: discord.Interaction, target: ButtonTarget, mark: str) -> None:
         """See ``bots.discord.buttons.PressHandler``."""
 
         async def keep() -> str:
-            await self._feedback.rate(handle.turn, str(interaction.user.id), "up" if mark == "up" else "down")
+            await self._feedback.rate(target.turn, str(interaction.user.id), "up" if mark == "up" else "down")
             metrics.FEEDBACK.add(platform="discord", mark=mark)
-            log.info("feedback received", turn=tag(handle.turn), mark=mark)
+            log.info("feedback received", turn=tag(target.turn), mark=mark)
             return THANKS
 
         await self._press(interaction, keep())
@@ -191,9 +191,9 @@ class DiscordListener(Messenger):
         channel = guild.system_channel or next(iter(guild.text_channels), None)
         if channel and await self.queue.first(f"discord:{guild.id}:joined:{guild.me.joined_at}"):
             kept = days(self.settings.retention_seconds)
-            self.later(self.say(str(channel.id), WELCOME.format(bot=self.me.id, kept=kept)))
+            self.run_in_background(self.say(str(channel.id), WELCOME.format(bot=self.me.id, kept=kept)))
 
-    def _may_manage(self, interaction: discord.Interaction, handle: Handle) -> bool:
+    def _may_manage(self, interaction: discord.Interaction, target: ButtonTarget) -> bool:
         """Whether a person is the asker, can manage messages, or is an admin."""
         user = interaction.user.id
-        return user == handle.author or interaction.permissions.manage_messages or str(user) in self.settings.admins
+        return user == target.author or interaction.permissions.manage_messages or str(user) in self.settings.admins

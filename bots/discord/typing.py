@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from bots.discord.calls import Calls, Rank
+from bots.discord.calls import CallPriority, Calls
 from core.errors import PlatformError
 from core.types import Turn
 
@@ -40,8 +40,8 @@ class Typing:
         path = f"/channels/{await find_channel()}/typing"
         while True:
             with suppress(PlatformError):
-                rank = Rank.BEGINNING if self.seen else Rank.SIGN
-                await self._calls("type", "POST", path, rank=rank, deadline=CALL_DEADLINE, shielded=True)
+                priority = CallPriority.BEGINNING if self.seen else CallPriority.SIGN
+                await self._calls("type", "POST", path, priority=priority, deadline=CALL_DEADLINE, shielded=True)
                 self.seen = True
             await asyncio.sleep(REPEAT_SECONDS)
 

@@ -16,8 +16,8 @@ import structlog
 from discord.ui import View
 
 from bots.discord.budgets import learn
-from bots.discord.buttons import Handle
-from bots.discord.calls import Answer, Calls, Json, Rank, quiet_message
+from bots.discord.buttons import ButtonTarget
+from bots.discord.calls import Answer, CallPriority, Calls, Json, quiet_message
 from bots.discord.errors import (
     ARCHIVED,
     FORBIDDEN,
@@ -93,7 +93,7 @@ class ChannelWriter:
                 return
         self.channel = self._question
 
-    async def post(self, content: Content, part: int, rank: Rank, *, paid: bool = False) -> Answer:
+    async def post(self, content: Content, part: int, priority: CallPriority, *, paid: bool = False) -> Answer:
         """Post part ``part`` of the reply; the same call again gives the same message."""
         payload = content.payload(nonce=self._nonce(part), enforce_nonce=True)
         if self._reply_to and part == 0:
@@ -104,12 +104,12 @@ class ChannelWriter:
             }
         path = f"/channels/{self.channel}/messages"
         try:
-            answer = await self._calls("post a message", "POST", path, payload, rank, file=content.file, paid=paid)
+            answer = await self._calls("post a message", "POST", path, payload, priority, file=content.file, paid=paid)
         except NotAllowed as error:
             if error.code == NO_HISTORY and self._reply_to:
                 log.warning("reply reference refused", code=error.code, remedy=error.remedy)
                 self._reply_to = ""
-                return await self.post(content, part, rank)
+                return await self.post(content, part, priority)
             self._suspect_file(error, content)
             if error.code in FORBIDDEN:
                 log.warning("no permission to write", code=error.code, remedy=error.remedy)
@@ -118,18 +118,18 @@ class ChannelWriter:
         learn(self._posts, answer)
         return answer
 
-    async def edit(self, ref: MessageRef, content: Content, rank: Rank, *, paid: bool = False) -> None:
+    async def edit(self, ref: MessageRef, content: Content, priority: CallPriority, *, paid: bool = False) -> None:
         """Edit a message; a thread that was archived meanwhile is opened again."""
         path, payload = f"/channels/{ref.channel}/messages/{ref.id}", content.payload(attachments=[])
         del payload["flags"]  # a message keeps those that it was posted with
         try:
-            answer = await self._calls("edit a message", "PATCH", path, payload, rank, file=content.file, paid=paid)
+            answer = await self._calls("edit a message", "PATCH", path, payload, priority, file=content.file, paid=paid)
         except NotAllowed as error:
             self._suspect_file(error, content)
             if error.code != ARCHIVED:
                 raise
-            await self._calls("open a thread again", "PATCH", f"/channels/{ref.channel}", {"archived": False}, rank)
-            answer = await self._calls("edit a message", "PATCH", path, payload, rank, file=content.file)
+            await self._calls("open a thread again", "PATCH", f"/channels/{ref.channel}", {"archived": False}, priority)
+            answer = await self._calls("edit a message", "PATCH", path, payload, priority, file=content.file)
         learn(self._edits, answer)
 
     async def remove(self, ref: MessageRef) -> None:
@@ -142,7 +142,7 @@ class ChannelWriter:
         A message is posted with a button under it, and what stands in its id is the turn and the part. Should it not be
         found, the nonce keeps it from being posted twice for some minutes.
         """
-        ours = Handle.of(self._turn, part).encode()
+        ours = ButtonTarget.of(self._turn, part).encode()
         path = f"/channels/{self.channel}/messages?limit={MOST_SEARCHED}&after={self._question}"
         try:
             answer = await self._calls("read messages", "GET", path)

@@ -21,15 +21,15 @@ from core.types import ConversationKey, ConversationSettings
 
 log = structlog.get_logger()
 
-OPEN = "parley_settings"
+OPEN_ACTION = "parley_settings"
 """``action_id`` of the button."""
-FORM = "parley_settings_form"
+FORM_CALLBACK = "parley_settings_form"
 """``callback_id`` of the modal."""
-RESET = "parley_reset"
-LONGEST_INPUT = 3000
+RESET_FIELD = "parley_reset"
+MAX_INPUT_CHARACTERS = 3000
 """Characters that Slack takes in one field."""
-LONGEST_OPTION = 75
-MOST_OPTIONS = 100
+MAX_OPTION_CHARACTERS = 75
+MAX_OPTIONS = 100
 LABELS = {
     "system": "Who I am here",
     "persona": "Persona",
@@ -38,7 +38,7 @@ LABELS = {
     "max": "Longest answer, in tokens",
     "model": "Model",
 }
-CUT = f"This shows its first {LONGEST_INPUT:,} characters. If you change them, the rest is lost."
+TRUNCATED_HINT = f"This shows its first {MAX_INPUT_CHARACTERS:,} characters. If you change them, the rest is lost."
 RANGES = {"temperature": ("0", "2"), "top_p": ("0.01", "1"), "max": ("1", str(MOST_TOKENS))}
 FIELDS = {"max": "max_new_tokens"}
 
@@ -49,21 +49,21 @@ Whisper = Callable[[str, str, str, str], Awaitable[None]]
 """Says something to a person in a channel and a thread of it."""
 
 
-def offer(key: ConversationKey) -> list[Json]:
+def settings_button(key: ConversationKey) -> list[Json]:
     """A button that opens the form."""
-    button = {"type": "button", "action_id": OPEN, "text": _plain("Change settings"), "value": str(key)}
-    return [{"type": "actions", "block_id": OPEN, "elements": [button]}]
+    button = {"type": "button", "action_id": OPEN_ACTION, "text": _plain("Change settings"), "value": str(key)}
+    return [{"type": "actions", "block_id": OPEN_ACTION, "elements": [button]}]
 
 
 def form(key: ConversationKey, chosen: ConversationSettings, choices: Choices) -> Json:
     """The modal, filled in with what was chosen; an empty field is its default."""
     blocks = [_field(name, chosen, choices) for name in NAMES if choices.offers(name)]
-    option = {"text": _plain("Reset to defaults"), "value": RESET}
-    boxes = {"type": "checkboxes", "action_id": RESET, "options": [option]}
-    reset = {"type": "input", "block_id": RESET, "optional": True, "label": _plain("Defaults"), "element": boxes}
+    option = {"text": _plain("Reset to defaults"), "value": RESET_FIELD}
+    boxes = {"type": "checkboxes", "action_id": RESET_FIELD, "options": [option]}
+    reset = {"type": "input", "block_id": RESET_FIELD, "optional": True, "label": _plain("Defaults"), "element": boxes}
     return {
         "type": "modal",
-        "callback_id": FORM,
+        "callback_id": FORM_CALLBACK,
         "private_metadata": json.dumps({"key": str(key), "shown": _traces(chosen, choices)}),
         "title": _plain("Settings"),
         "submit": _plain("Save"),
@@ -82,10 +82,10 @@ def read_about(view: Json) -> tuple[ConversationKey, dict[str, str]]:
 
 
 def read_form(view: Json) -> dict[str, str]:
-    """What was filled in, by the names of settings; ``RESET`` alone if all is to be reset."""
+    """What was filled in, by the names of settings; ``RESET_FIELD`` alone if all is to be reset."""
     values = view.get("state", {}).get("values", {})
-    if values.get(RESET, {}).get(RESET, {}).get("selected_options"):
-        return {RESET: ""}
+    if values.get(RESET_FIELD, {}).get(RESET_FIELD, {}).get("selected_options"):
+        return {RESET_FIELD: ""}
     found = {}
     for name in NAMES:
         if name in values:
@@ -109,11 +109,11 @@ def changed(
     for name, value in filled.items():
         if trace(value) == shown.get(name):
             continue
-        whole = next((one for one in _menu(name, choices) if one[:LONGEST_OPTION] == value), value)
+        whole = next((one for one in _menu(name, choices) if one[:MAX_OPTION_CHARACTERS] == value), value)
         try:
             choices.change(before, name, whole)
         except WrongChoice as error:
-            wrong[name] = str(error).replace("`", "")[:LONGEST_INPUT]
+            wrong[name] = str(error).replace("`", "")[:MAX_INPUT_CHARACTERS]
         else:
             wanted.append((name, whole))
     # What is taken back goes first: a persona takes the place of a system prompt, and the other way round.
@@ -128,8 +128,8 @@ class SettingsForm:
 
     def attach(self, app: AsyncApp) -> None:
         """Register with Bolt."""
-        app.action(OPEN)(self.open)
-        app.view(FORM)(self.save)
+        app.action(OPEN_ACTION)(self.open)
+        app.view(FORM_CALLBACK)(self.save)
 
     async def open(self, ack: Callable[[], Awaitable[None]], body: Json, action: Json) -> None:
         """The button was pressed: show the form, while Slack still lets us."""
@@ -151,7 +151,7 @@ class SettingsForm:
     async def save(self, ack: Callable[..., Awaitable[None]], body: Json, view: Json) -> None:
         """The form was sent: store what changed, or say beside each field what is wrong with it."""
         (key, shown), filled = read_about(view), read_form(view)
-        first = next(iter(filled), RESET)
+        first = next(iter(filled), RESET_FIELD)
         if why := self._refuses(key.channel, body["user"]["id"]):
             wrong = {first: (await self._surface.venue_in(key.channel)).tell(why)}
             await ack(response_action="errors", errors=wrong)
@@ -176,7 +176,7 @@ class SettingsForm:
     async def _choose(
         self, key: ConversationKey, filled: Mapping[str, str], shown: Mapping[str, str]
     ) -> dict[str, str]:
-        if RESET in filled:
+        if RESET_FIELD in filled:
             await self._memory.choose(key, "", "")
             return {}
         before, choices = await self._memory.settings(key)
@@ -203,11 +203,11 @@ def _field(name: str, chosen: ConversationSettings, choices: Choices) -> Json:
             }
             element |= {"initial_value": value} if value else {}
         case _:
-            element = {"type": "plain_text_input", "multiline": True, "max_length": LONGEST_INPUT}
+            element = {"type": "plain_text_input", "multiline": True, "max_length": MAX_INPUT_CHARACTERS}
             element |= {"initial_value": value} if value else {}
             element["placeholder"] = _plain("Default")
-            if len(chosen.system or "") > LONGEST_INPUT:
-                hint += " " + CUT
+            if len(chosen.system or "") > MAX_INPUT_CHARACTERS:
+                hint += " " + TRUNCATED_HINT
     return {
         "type": "input",
         "block_id": name,
@@ -219,7 +219,7 @@ def _field(name: str, chosen: ConversationSettings, choices: Choices) -> Json:
 
 
 def _select(value: str, names: Sequence[str]) -> Json:
-    options = [{"text": _plain(one[:LONGEST_OPTION]), "value": one[:LONGEST_OPTION]} for one in names]
+    options = [{"text": _plain(one[:MAX_OPTION_CHARACTERS]), "value": one[:MAX_OPTION_CHARACTERS]} for one in names]
     initial = next((option for option in options if option["value"] == value), None)
     return {"type": "static_select", "options": options} | ({"initial_option": initial} if initial else {})
 
@@ -227,7 +227,7 @@ def _select(value: str, names: Sequence[str]) -> Json:
 def _menu(name: str, choices: Choices) -> tuple[str, ...]:
     """What a menu offers; nothing for what is no menu."""
     names = {"persona": tuple(choices.personas), "model": choices.models}.get(name, ())
-    return names[:MOST_OPTIONS]
+    return names[:MAX_OPTIONS]
 
 
 def _shown(name: str, chosen: ConversationSettings, choices: Choices) -> str:
@@ -236,7 +236,7 @@ def _shown(name: str, chosen: ConversationSettings, choices: Choices) -> str:
     if value is None or (name in ("persona", "model") and value not in _menu(name, choices)):
         return ""
     text = f"{value:g}" if isinstance(value, float) else str(value)
-    return text[: LONGEST_OPTION if name in ("persona", "model") else LONGEST_INPUT]
+    return text[: MAX_OPTION_CHARACTERS if name in ("persona", "model") else MAX_INPUT_CHARACTERS]
 
 
 def _traces(chosen: ConversationSettings, choices: Choices) -> dict[str, str]:

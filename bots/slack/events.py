@@ -26,20 +26,31 @@ log = structlog.get_logger()
 
 Event = Mapping[str, Any]
 
-SPEECH = {None, "file_share", "thread_broadcast"}
+MESSAGE_SUBTYPES = {None, "file_share", "thread_broadcast"}
 """Subtypes of messages that a person wrote; the others are edits, joins, topics and the like."""
 
-CHANNEL_GONE, CHANNEL_LEFT = {"channel_deleted", "group_deleted"}, {"channel_left", "group_left"}
+CHANNEL_DELETED, CHANNEL_LEFT = {"channel_deleted", "group_deleted"}, {"channel_left", "group_left"}
 """Events about a channel that is no more, and about one that we are in no more."""
-TEXTS = {"bot_id", "channel", "channel_type", "deleted_ts", "event_ts", "subtype", "text", "thread_ts", "ts", "user"}
-STAMPS = {"deleted_ts", "event_ts", "thread_ts", "ts"}
-OBJECTS = {"edited", "message", "previous_message"}
+STRING_FIELDS = {
+    "bot_id",
+    "channel",
+    "channel_type",
+    "deleted_ts",
+    "event_ts",
+    "subtype",
+    "text",
+    "thread_ts",
+    "ts",
+    "user",
+}
+TIMESTAMP_FIELDS = {"deleted_ts", "event_ts", "thread_ts", "ts"}
+OBJECT_FIELDS = {"edited", "message", "previous_message"}
 """Fields of an event by their type: text, among them the names of messages, and objects."""
-STAMP = re.compile(r"[0-9]{1,12}[.][0-9]{1,9}")
+TIMESTAMP = re.compile(r"[0-9]{1,12}[.][0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Question:
     """Somebody addressed Parley; ``files`` are the names of what they attached."""
 
     turn: Turn
@@ -47,7 +58,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
+class MessageChange:
     """Somebody edited a message: it says ``text`` now; None if it was deleted.
 
     ``keys`` are the conversations that may hold it: a message on which a thread hangs belongs to its channel, and to
@@ -77,7 +88,7 @@ class Departure:
 
 
 @dataclass(frozen=True, slots=True)
-class Pressed:
+class ButtonPress:
     """Somebody pressed a button under message ``ts``; ``names`` are what the button's value names, after ``key``."""
 
     channel: str
@@ -109,12 +120,12 @@ def conversation(workspace: str, channel: str, event: Event) -> ConversationKey:
     return ConversationKey("slack", workspace, channel, "" if thread == event.get("ts") else thread)
 
 
-def read_question(body: Event, bot: str) -> Asked | None:
+def read_question(body: Event, bot: str) -> Question | None:
     """The turn in a ``message`` or ``app_mention`` event; None if nobody asks ``bot`` anything."""
     event, workspace = event_of(body), workspace_of(body)
     if event is None:
         return None
-    by_person = event.get("user") and not event.get("bot_id") and event.get("subtype") in SPEECH
+    by_person = event.get("user") and not event.get("bot_id") and event.get("subtype") in MESSAGE_SUBTYPES
     if not by_person or event["user"] == bot:
         return None
     text, channel, ts = event.get("text") or "", event["channel"], event["ts"]
@@ -138,7 +149,7 @@ def read_question(body: Event, bot: str) -> Asked | None:
         # A mention in a channel is answered in a thread under it; a direct message where it stands.
         place={"channel": channel, "ts": ts, "thread": key.thread or ("" if direct else ts)},
     )
-    return Asked(turn, file_names(event))
+    return Question(turn, file_names(event))
 
 
 def file_names(message: Event) -> tuple[str, ...]:
@@ -148,7 +159,7 @@ def file_names(message: Event) -> tuple[str, ...]:
     return tuple(str(file.get("name") or "a file") for file in files)
 
 
-def read_change(body: Event) -> Changed | None:
+def read_change(body: Event) -> MessageChange | None:
     """What was edited or deleted, in a ``message`` event with such a subtype."""
     event, workspace = _checked(body.get("event")), workspace_of(body)
     before = event.get("previous_message") or {}
@@ -170,7 +181,7 @@ def read_change(body: Event) -> Changed | None:
     keys = (key,) if key.thread else (key, replace(key, thread=ts))
     at = finite((after.get("edited") or {}).get("ts")) if text is not None else 0.0
     direct, files = event.get("channel_type") == "im", ", ".join(file_names(after))
-    return Changed(keys, identity(workspace, event["channel"], ts), text, at, direct, files)
+    return MessageChange(keys, identity(workspace, event["channel"], ts), text, at, direct, files)
 
 
 def read_departure(body: Event) -> Departure | None:
@@ -183,8 +194,8 @@ def read_departure(body: Event) -> Departure | None:
         return Departure(workspace, for_good=True)
     if kind == "tokens_revoked":  # of the bot; those of people are none of ours
         return Departure(workspace, for_good=False) if _object(event.get("tokens")).get("bot") else None
-    if kind in CHANNEL_GONE | CHANNEL_LEFT and channel:
-        return Departure(f"{workspace}:{channel}", for_good=kind in CHANNEL_GONE)
+    if kind in CHANNEL_DELETED | CHANNEL_LEFT and channel:
+        return Departure(f"{workspace}:{channel}", for_good=kind in CHANNEL_DELETED)
     return None
 
 
@@ -202,7 +213,7 @@ def event_of(body: Event) -> Event | None:
     return None
 
 
-def read_press(body: Event, action: Event, names: int) -> Pressed | None:
+def read_press(body: Event, action: Event, names: int) -> ButtonPress | None:
     """A press of a button of ours whose value is a conversation and so many ``names``; None if it is none."""
     channel, user = _object(body.get("channel")).get("id"), _object(body.get("user")).get("id")
     message, value = _checked(body.get("message")), action.get("value")
@@ -215,7 +226,7 @@ def read_press(body: Event, action: Event, names: int) -> Pressed | None:
     if not (whole and there and isinstance(channel, str) and isinstance(user, str)):
         log.warning("button press dropped", why="tampered with, or of another version")
         return None
-    return Pressed(channel, user, message["ts"], message.get("thread_ts", ""), there, tuple(named[:names]))
+    return ButtonPress(channel, user, message["ts"], message.get("thread_ts", ""), there, tuple(named[:names]))
 
 
 def _object(value: Any) -> Event:
@@ -226,8 +237,10 @@ def _checked(value: Any) -> dict[str, Any]:
     """An event or a message without fields of the wrong type."""
     checked = {}
     for name, said in _object(value).items():
-        if name in OBJECTS:
+        if name in OBJECT_FIELDS:
             checked[name] = _checked(said)
-        elif name not in TEXTS or (isinstance(said, str) and (name not in STAMPS or STAMP.fullmatch(said))):
+        elif name not in STRING_FIELDS or (
+            isinstance(said, str) and (name not in TIMESTAMP_FIELDS or TIMESTAMP.fullmatch(said))
+        ):
             checked[name] = said
     return checked

@@ -28,13 +28,13 @@ from bots.listening import (
     press,
     stop_answer,
 )
-from bots.slack.choices import SettingsForm, offer
+from bots.slack.choices import SettingsForm, settings_button
 from bots.slack.cleanup import Cleanup
 from bots.slack.editor import FORGET, RETRY, STOP, own_message
 from bots.slack.errors import slack_errors
 from bots.slack.events import (
-    Asked,
-    Changed,
+    MessageChange,
+    Question,
     event_of,
     is_external,
     read_change,
@@ -64,7 +64,7 @@ REFUSED = {
     PERSON: NOT_FOR_PERSON,
 }
 FORM_OFFERED = "Change settings"
-NOT_YOURS = "Only the person who asked can stop this answer."
+ONLY_ASKER_CAN_STOP = "Only the person who asked can stop this answer."
 
 
 class SlackListener(BackgroundTasks):
@@ -84,15 +84,15 @@ class SlackListener(BackgroundTasks):
 
     def attach(self, app: AsyncApp) -> None:
         """Register with Bolt."""
-        app.event("app_mention")(self.hear)
-        app.event("message")(self.hear)
+        app.event("app_mention")(self.handle_message)
+        app.event("message")(self.handle_message)
         app.event("member_joined_channel")(self.greet)
-        app.event("channel_deleted")(self.part)
-        app.event("channel_left")(self.part)
-        app.event("group_deleted")(self.part)
-        app.event("group_left")(self.part)
-        app.event("app_uninstalled")(self.part)
-        app.event("tokens_revoked")(self.part)
+        app.event("channel_deleted")(self.handle_departure)
+        app.event("channel_left")(self.handle_departure)
+        app.event("group_deleted")(self.handle_departure)
+        app.event("group_left")(self.handle_departure)
+        app.event("app_uninstalled")(self.handle_departure)
+        app.event("tokens_revoked")(self.handle_departure)
         app.action(RETRY)(self.retry)
         app.action(STOP)(self.stop)
         app.action(FORGET)(self.forget)
@@ -100,7 +100,7 @@ class SlackListener(BackgroundTasks):
         # What is not ours is acknowledged too; Slack would deliver it again.
         app.event(re.compile(".*"))(_ignore)
 
-    async def hear(self, body: dict[str, Any]) -> None:
+    async def handle_message(self, body: dict[str, Any]) -> None:
         """A message: a question, an edit, a deletion, or nothing to us."""
         if change := read_change(body):
             async with in_time():
@@ -131,15 +131,15 @@ class SlackListener(BackgroundTasks):
                 f"the team's own model.\nI remember what you say to me in this channel for {kept} after the last "
                 f"message, and use it nowhere else. Mention me with `forget` to delete it, or with `help` for more."
             )
-            self.later(self._post(event["channel"], "", text))
+            self.run_in_background(self._post(event["channel"], "", text))
 
-    async def part(self, body: dict[str, Any]) -> None:
+    async def handle_departure(self, body: dict[str, Any]) -> None:
         """A channel was deleted, or we were taken out of it, or of the workspace: it is forgotten, now or in time."""
         if departure := read_departure(body):
             async with in_time():
                 await self._cleanup.part(departure)
             if departure.for_good:
-                self.later(self._cleanup.erase(departure))
+                self.run_in_background(self._cleanup.erase(departure))
 
     async def retry(self, ack: Callable[[], Awaitable[None]], body: dict[str, Any], action: dict[str, Any]) -> None:
         """The Retry button: the same turn again, over the same messages, for anybody who may ask here."""
@@ -169,7 +169,7 @@ class SlackListener(BackgroundTasks):
 
         async def end() -> str:
             if pressed.user not in {asker, *self._settings.admins}:
-                return NOT_YOURS
+                return ONLY_ASKER_CAN_STOP
             await self._queue.stop(turn, STOPPED)  # if it is done, its last edit is about to show that
             return ""
 
@@ -191,12 +191,12 @@ class SlackListener(BackgroundTasks):
             venue = await self._surface.venue_in(channel)
             done, say = await asked.give(user, self._queue, self._memory, venue, self._settings.policy)
             if done:
-                self.later(self._replace(channel, pressed.ts, say))
+                self.run_in_background(self._replace(channel, pressed.ts, say))
             return "" if done else say
 
         return await self._press(ack, confirm(), channel, user, pressed.thread)
 
-    async def _accept(self, body: dict[str, Any], asked: Asked) -> None:
+    async def _accept(self, body: dict[str, Any], asked: Question) -> None:
         """Store the message, so that it will be answered, or say why not."""
         turn, channel, user = asked.turn, asked.turn.place["channel"], asked.turn.author.id
         files = ", ".join(asked.files)
@@ -227,18 +227,18 @@ class SlackListener(BackgroundTasks):
             # The same message came first as app_mention, which does not tell of files.
             await self._queue.amend(turn.id, files=files)
         if files and not receipt.refused and await self._queue.first(f"{turn.id}:files"):
-            self.later(self._whisper(channel, user, thread, UNREAD_FILES.format(files=files)))
+            self.run_in_background(self._whisper(channel, user, thread, UNREAD_FILES.format(files=files)))
         # Both events of one message are refused where one is.
         if receipt.note and (receipt.accepted or await self._queue.tells(receipt, user)):
-            self.later(self._whisper(channel, user, thread, receipt.note))
+            self.run_in_background(self._whisper(channel, user, thread, receipt.note))
         if receipt.accepted and is_settings(turn.text) and not self._refuses_settings(channel, user):
-            self.later(self._whisper(channel, user, thread, FORM_OFFERED, offer(turn.key)))
+            self.run_in_background(self._whisper(channel, user, thread, FORM_OFFERED, settings_button(turn.key)))
 
     async def _refuse(self, turn: Turn, text: str, *, about: str) -> None:
         """Tell who wrote a message why nothing comes of it: once in a while, however often they write."""
         channel, user = turn.place["channel"], turn.author.id
         if await self._queue.first(f"told:slack:{channel}:{about}:{user}", seconds=TOLD_AGAIN_SECONDS):
-            self.later(self._whisper(channel, user, turn.key.thread, text))
+            self.run_in_background(self._whisper(channel, user, turn.key.thread, text))
 
     async def _end(self, asked: Turn) -> bool:
         """Do what a message that says stop asks for, once. False if there is nothing to stop, and it is to be told."""
@@ -263,7 +263,7 @@ class SlackListener(BackgroundTasks):
         say = await press(work)
         await ack()
         if say:
-            self.later(self._whisper(channel, user, thread, say))
+            self.run_in_background(self._whisper(channel, user, thread, say))
 
     def _refusal(self, channel: str, user: str, *, direct: bool, external: bool) -> str:
         """Why this person is not answered here; "" if they are."""
@@ -283,7 +283,7 @@ class SlackListener(BackgroundTasks):
             return REFUSED[refusal]
         return self._settings.policy.refusal("settings", user, shared=not direct)
 
-    async def _follow(self, change: Changed) -> None:
+    async def _follow(self, change: MessageChange) -> None:
         """An edited or deleted message: what is remembered of it, or is about to be, follows."""
         reads, early, bot = "", False, self._surface.bot
         if change.text is not None:

@@ -61,7 +61,7 @@ class Chat:
         self._pace = Pace(CallBudget(_UNLIMITED, _UNLIMITED), CallBudget(_UNLIMITED, _UNLIMITED), first_words=0)
         self._last: Turn | None = None
 
-    async def hear(self, line: str) -> Turn | str | None:
+    async def handle_line(self, line: str) -> Turn | str | None:
         """What a line asks for: a turn to be answered, something to be said at once, or None to leave.
 
         Only ``/words`` are commands here.

@@ -111,7 +111,7 @@ async def answer_lines(chat: Chat, source: AsyncGenerator[str], out: Callable[[s
             if not line.strip():
                 continue
             try:
-                heard = await chat.hear(line)
+                heard = await chat.handle_line(line)
                 if heard is None:
                     break
                 if isinstance(heard, str):

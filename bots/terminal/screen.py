@@ -77,7 +77,7 @@ async def talk(chat: Chat, history: Path) -> int:
 
 async def _exchange(chat: Chat, line: str, console: Console, interrupts: Interrupts) -> bool:
     """Do what a line asks for. False if that is to leave."""
-    heard = await chat.hear(line)
+    heard = await chat.handle_line(line)
     if isinstance(heard, str):
         _say(console, heard)
     elif heard:

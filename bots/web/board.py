@@ -20,9 +20,9 @@ from core.store import Keys, Script, redis_errors
 from core.stored import choice_in, count_in, flag_in, read_record, readable, record_in, text_in, time_in
 from core.types import FORMAT, Author, ConversationKey, Turn
 
-MOST_ENTRIES = 100
+MAX_ENTRIES = 100
 """Of one board; when there are a quarter more, the oldest go."""
-MOST_SHOWN = 20_000
+MAX_QUESTION_CHARACTERS = 20_000
 """Characters of a question that a board shows; the model reads what it can, and the memory keeps that."""
 
 
@@ -83,9 +83,9 @@ class Entry:
 
 def shown(text: str) -> str:
     """A question, or the beginning of a very long one and how much more there is."""
-    if len(text) <= MOST_SHOWN:
+    if len(text) <= MAX_QUESTION_CHARACTERS:
         return text
-    return f"{text[: MOST_SHOWN // 10].rstrip()} … ({len(text):,} characters in all)"
+    return f"{text[: MAX_QUESTION_CHARACTERS // 10].rstrip()} … ({len(text):,} characters in all)"
 
 
 class Boards:
@@ -169,7 +169,7 @@ class Boards:
                 entry=entry,
                 only_new=only_new,
                 ttl=self._retention,
-                most=MOST_ENTRIES,
+                most=MAX_ENTRIES,
                 boards=Keys.BOARDS,
                 epoch=epoch,
             )

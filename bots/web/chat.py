@@ -29,16 +29,16 @@ from core.types import MessageRef, Role, Turn
 
 log = structlog.get_logger()
 
-MOST_CHARACTERS = 1_100_000
+MAX_MESSAGE_CHARACTERS = 1_100_000
 """Of one message; the model's window is far smaller, and the middle of what does not fit is left out."""
-FRAME = 0.08
+MIN_REFRESH_SECONDS = 0.08
 """Seconds between two looks of a chat window at the least."""
-TICK = 10.0
+BROWSER_CHECK_SECONDS = 10.0
 """Seconds after which a watch looks whether its browser is still there."""
-NOBODY = "Allow cookies for this page and reload it: without them I can't tell you from other people."
-NOTHING = "I'm not writing an answer here right now."
-EMPTY = "There's nothing to forget here."
-NOT_AGAIN = "There's no question to ask again here."
+NO_COOKIE = "Allow cookies for this page and reload it: without them I can't tell you from other people."
+NOTHING_TO_STOP = "I'm not writing an answer here right now."
+NOTHING_TO_FORGET = "There's nothing to forget here."
+NOTHING_TO_RETRY = "There's no question to ask again here."
 
 
 class ChatActions:
@@ -54,7 +54,7 @@ class ChatActions:
         self._header = settings.web_auth_header
         self._policy = settings.policy
         self._contact = contact_in(settings)
-        self._seats: dict[str, object] = {}
+        self._watches: dict[str, object] = {}
 
     async def visitor(self, request: gr.Request) -> Visitor:
         """Who asks.
@@ -64,10 +64,10 @@ class ChatActions:
         """
         who = visitor_id(request.headers, request.cookies, self._header)
         if not who:
-            raise problem(NOBODY)
+            raise problem(NO_COOKIE)
         given = person_name(who.removeprefix("p-")) if self._header else ""
         with self.errors_shown():
-            return await self.people.meet(who, given=given)
+            return await self.people.find(who, given=given)
 
     def tell(self, text: str) -> str:
         """One of our own sentences, with whom to ask in it."""
@@ -90,19 +90,19 @@ class ChatActions:
     async def watch(self, channel: str, request: gr.Request) -> AsyncIterator[Any]:
         """Keep a chat window up to date, until its browser goes away or looks at another channel."""
         visitor = await self.visitor(request)
-        seat, session = object(), request.session_hash or ""
-        self._seats[session] = seat
+        watch, session = object(), request.session_hash or ""
+        self._watches[session] = watch
         try:
-            async with self._live_boards.looking(visitor.key(channel)) as board:
+            async with self._live_boards.watching(visitor.key(channel)) as board:
                 version = 0
-                while self._seats.get(session) is seat:
+                while self._watches.get(session) is watch:
                     try:
-                        async with asyncio.timeout(TICK):
+                        async with asyncio.timeout(BROWSER_CHECK_SECONDS):
                             await board.changed(version)
                     except TimeoutError:
                         yield gr.skip(), gr.skip(), gr.skip()
                         continue
-                    if self._seats.get(session) is not seat:
+                    if self._watches.get(session) is not watch:
                         return
                     version, entries = board.version, board.entries
                     line = progress(entries) if self._live_boards.reachable else self.tell(StorageError.plain)
@@ -110,14 +110,14 @@ class ChatActions:
                     # In a thread, since a long text takes its time.
                     messages = await asyncio.to_thread(chat_messages, entries)
                     yield messages, gr.Button("Stop", interactive=busy), status_line(line)
-                    await asyncio.sleep(FRAME)
+                    await asyncio.sleep(MIN_REFRESH_SECONDS)
         finally:
-            if self._seats.get(session) is seat:
-                del self._seats[session]
+            if self._watches.get(session) is watch:
+                del self._watches[session]
 
     def close(self) -> None:
         """End all watches."""
-        self._seats.clear()
+        self._watches.clear()
         self._live_boards.wake()
 
     async def submit(self, text: str, channel: str, request: gr.Request) -> str:
@@ -128,9 +128,9 @@ class ChatActions:
         if is_stop(text):
             await self.stop(channel, request)
             return ""
-        if len(text) > MOST_CHARACTERS:
+        if len(text) > MAX_MESSAGE_CHARACTERS:
             warn(
-                f"Your message has {len(text):,} characters, and I can take {MOST_CHARACTERS:,}. "
+                f"Your message has {len(text):,} characters, and I can take {MAX_MESSAGE_CHARACTERS:,}. "
                 "It's still in the box: please shorten it.",
                 duration=30,  # a browser is slow with so long a text, and the time counts from when it shows this
             )
@@ -164,7 +164,7 @@ class ChatActions:
             for entry in reversed(own or waiting):
                 if await self.queue.stop(entry.turn, STOPPED):
                     return
-        inform(NOTHING)
+        inform(NOTHING_TO_STOP)
 
     async def retry(self, channel: str, request: gr.Request) -> None:
         """Ask the last question here again; the new answer takes the place of the old one."""
@@ -173,7 +173,7 @@ class ChatActions:
         with self.errors_shown():
             entries = [entry for entry in await self._live_boards.boards.entries(key) if not entry.open]
             if not entries:
-                inform(NOT_AGAIN)
+                inform(NOTHING_TO_RETRY)
                 return
             last = entries[-1]
             ref = MessageRef(key.channel, f"{last.turn}/answer")
@@ -209,7 +209,7 @@ class ChatActions:
             extent = await self.memory.extent(key)
             shown = await self._live_boards.boards.entries(key)
         if not (extent.messages or shown):
-            inform(EMPTY)
+            inform(NOTHING_TO_FORGET)
             return gr.Column(visible=False), ""
         if not venue_of(key, "").shared:
             return gr.Column(visible=True), "Forget everything said here? Only you can see this channel."
@@ -235,7 +235,7 @@ class ChatActions:
         visitor = await self.visitor(request)
         if (name := person_name(name)) and not visitor.given:
             with self.errors_shown():
-                await self.people.call(visitor.id, name)
+                await self.people.set_name(visitor.id, name)
         return await self.visitor(request)
 
     async def move(self, channel: str, request: gr.Request) -> str:
@@ -243,7 +243,7 @@ class ChatActions:
         visitor = await self.visitor(request)
         channel = PRIVATE if channel == PRIVATE else channel_name(channel)
         with self.errors_shown():
-            await self.people.settle(visitor.id, channel)
+            await self.people.set_channel(visitor.id, channel)
         return channel
 
 

@@ -20,7 +20,7 @@ from core.types import Ending
 log = structlog.get_logger()
 
 REASONS = {Ending.COMPLETE: "the model finished", Ending.LENGTH: "cut off at the maximum of new tokens"}
-FRAME = 0.05
+REFRESH_SECONDS = 0.05
 """Seconds between two looks."""
 
 
@@ -49,7 +49,7 @@ class Completion:
                     yield seen
                 if over:
                     return
-                await asyncio.wait({self._writer}, timeout=FRAME)
+                await asyncio.wait({self._writer}, timeout=REFRESH_SECONDS)
         finally:
             self.stop()
 

@@ -80,7 +80,7 @@ class LiveBoards:
         self._stale = asyncio.Event()
 
     @asynccontextmanager
-    async def looking(self, key: ConversationKey) -> AsyncIterator[LiveBoard]:
+    async def watching(self, key: ConversationKey) -> AsyncIterator[LiveBoard]:
         """A board that is up to date while inside."""
         name = Keys.board(key)
         board = self._live.setdefault(name, LiveBoard(key))

@@ -18,10 +18,10 @@ from core.assistant import days
 from core.prompts import TokenBudget, fit
 from core.types import Conversation, Message, Role
 
-NEXT = "(your next question)"
-MOST_LISTED = 600
+NEXT_QUESTION = "(your next question)"
+MAX_LISTED_CHARACTERS = 600
 """Characters of one message in the list."""
-SAVE = """(text, name) => {
+DOWNLOAD_SCRIPT = """(text, name) => {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], {type: "application/json"}));
   link.download = name;
@@ -51,7 +51,7 @@ async def recollect(core: Core, visitor: Visitor, channel: str) -> Recollection:
     model = core.models.find(answer_settings.model)
     budget = await model.budget(answer_settings)
     budget = replace(budget, prompt=model.calibration.room(budget.prompt))
-    question = Message(Role.USER, NEXT, author=visitor.author)
+    question = Message(Role.USER, NEXT_QUESTION, author=visitor.author)
     fitted = fit(conversation, question, answer_settings.system, budget, count=model.count)
     window, seen = fitted.window, fitted.tokens
     ids = {message.id for message in window.messages}
@@ -120,7 +120,9 @@ def build_memory(core: Core, actions: ChatActions, channel: gr.Dropdown) -> Any:
     gr.on([again.click, channel.change], look, [channel, search], shown, **QUICK)
     # An event of its own, so that a person who types during a search sees the result of their last letter.
     search.change(look, [channel, search], shown, **QUICK, trigger_mode="always_last")
-    save.click(pack, [channel], [exported, filename], **QUICK).then(None, [exported, filename], None, js=SAVE)
+    save.click(pack, [channel], [exported, filename], **QUICK).then(
+        None, [exported, filename], None, js=DOWNLOAD_SCRIPT
+    )
     clear.click(actions.ask_first, [channel], [confirm, question], **SAYS)
     keep.click(lambda: gr.Column(visible=False), None, [confirm], **QUICK)
     forget.click(forget_it, [channel], [confirm], **SAYS).then(look, [channel, search], shown, **QUICK)
@@ -163,7 +165,11 @@ def messages_of(found: Recollection, words: str) -> str:
 
 
 def _row(message: Message, *, seen: bool) -> str:
-    text = message.text if len(message.text) <= MOST_LISTED else message.text[:MOST_LISTED].rstrip() + " …"
+    text = (
+        message.text
+        if len(message.text) <= MAX_LISTED_CHARACTERS
+        else message.text[:MAX_LISTED_CHARACTERS].rstrip() + " …"
+    )
     at = f"{datetime.fromtimestamp(message.at).astimezone():%Y-%m-%d %H:%M}" if message.at else ""
     out = "" if seen else " · no longer seen by the model"
     return (

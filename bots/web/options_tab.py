@@ -15,13 +15,13 @@ from bots.web.chat_tab import QUICK, SAYS
 from core.memory import Choices, WrongChoice
 from core.types import ConversationSettings
 
-MOST_TOKENS = 1024
+MAX_SLIDER_TOKENS = 1024
 """Of the slider, where the model's context is not smaller."""
-READING = "place => { document.body.classList.add('reading'); return [place]; }"
-READ = "() => { document.body.classList.remove('reading'); }"
+LOCK_SCRIPT = "place => { document.body.classList.add('reading'); return [place]; }"
+UNLOCK_SCRIPT = "() => { document.body.classList.remove('reading'); }"
 """Meanwhile no option can be changed (``page.css``): what is read would take back the change."""
-GREEDY = 0.0
-LIVELY = 0.7
+GREEDY_TEMPERATURE = 0.0
+DEFAULT_TEMPERATURE = 0.7
 
 
 def build_options(core: Core, actions: ChatActions, channel: gr.Dropdown) -> None:
@@ -44,10 +44,12 @@ def build_options(core: Core, actions: ChatActions, channel: gr.Dropdown) -> Non
             elem_id="system",
         )
         with gr.Row():
-            temperature = gr.Slider(0.1, 1, value=LIVELY, step=0.05, label="Temperature", elem_id="warmth")
+            temperature = gr.Slider(0.1, 1, value=DEFAULT_TEMPERATURE, step=0.05, label="Temperature", elem_id="warmth")
             greedy = gr.Checkbox(label="Greedy: always the likeliest word", elem_id="greedy")
         with gr.Row():
-            most = gr.Slider(1, MOST_TOKENS, value=MOST_TOKENS, step=1, label="Maximum new tokens", elem_id="most")
+            most = gr.Slider(
+                1, MAX_SLIDER_TOKENS, value=MAX_SLIDER_TOKENS, step=1, label="Maximum new tokens", elem_id="most"
+            )
             top_p = gr.Slider(0.05, 1, value=1, step=0.05, label="Top-p", elem_id="top-p")
         model = gr.Dropdown(
             choices=list(choices.models),
@@ -86,7 +88,9 @@ def build_options(core: Core, actions: ChatActions, channel: gr.Dropdown) -> Non
         return kept
 
     async def keep_heat(place: str, heat: float, likeliest: bool, request: gr.Request) -> list[Any]:
-        return await choose(place, "temperature", f"{GREEDY if likeliest else heat or LIVELY:g}", request)
+        return await choose(
+            place, "temperature", f"{GREEDY_TEMPERATURE if likeliest else heat or DEFAULT_TEMPERATURE:g}", request
+        )
 
     async def keep_nothing(place: str, request: gr.Request) -> list[Any]:
         return await choose(place, "", "", request)
@@ -100,22 +104,27 @@ def build_options(core: Core, actions: ChatActions, channel: gr.Dropdown) -> Non
     model.input(keep("model"), [channel, model], controls, **says)
     reset.click(keep_nothing, [channel], controls, **says)
     causes = [channel.change, accordion.expand]
-    reading = gr.on(causes, read, [channel], controls, js=READING, **QUICK, trigger_mode="always_last")
-    reading.then(None, None, None, js=READ)
+    reading = gr.on(causes, read, [channel], controls, js=LOCK_SCRIPT, **QUICK, trigger_mode="always_last")
+    reading.then(None, None, None, js=UNLOCK_SCRIPT)
 
 
 async def _shown(core: Core, chosen: ConversationSettings, choices: Choices) -> list[Any]:
     """What each control shows. A command may have set what lies beyond a slider's ends: then it reaches so far."""
     heat = choices.temperature if chosen.temperature is None else chosen.temperature
     most, top_p = chosen.max_new_tokens or choices.max_new_tokens, chosen.top_p or choices.top_p or 1
-    room = await _room(core, max(most, MOST_TOKENS))
+    room = await _room(core, max(most, MAX_SLIDER_TOKENS))
     most = min(most, room)
     return [
         chosen.persona or "",
         chosen.system or "",
-        gr.Slider(value=heat or LIVELY, minimum=min(heat or 0.1, 0.1), maximum=max(heat, 1), interactive=heat > GREEDY),
-        heat == GREEDY,
-        gr.Slider(value=most, maximum=min(room, max(most, MOST_TOKENS))),
+        gr.Slider(
+            value=heat or DEFAULT_TEMPERATURE,
+            minimum=min(heat or 0.1, 0.1),
+            maximum=max(heat, 1),
+            interactive=heat > GREEDY_TEMPERATURE,
+        ),
+        heat == GREEDY_TEMPERATURE,
+        gr.Slider(value=most, maximum=min(room, max(most, MAX_SLIDER_TOKENS))),
         gr.Slider(value=top_p, minimum=min(top_p, 0.05)),
         chosen.model or (choices.models[0] if choices.models else None),
     ]

@@ -33,7 +33,7 @@ ASKING = (
     "Ask me anything: write your question below the chat. The buttons there stop an answer, ask again, and clear the "
     "channel."
 )
-MOST_CHANNELS = 50
+MAX_CHANNELS_LISTED = 50
 _SPACES = re.compile(r"[\s/:#@]+")
 
 
@@ -102,7 +102,7 @@ class People:
         self._redis = redis
         self._retention = retention
 
-    async def meet(self, person: str, *, given: str = "") -> Visitor:
+    async def find(self, person: str, *, given: str = "") -> Visitor:
         """Somebody with that id; ``given`` is the name that a proxy knows."""
         with redis_errors("look for a person"):
             async with self._redis.pipeline() as pipe:
@@ -112,7 +112,7 @@ class People:
         name, channel = found[0]
         return Visitor(person, given or name or "", channel or GENERAL, bool(given))
 
-    async def call(self, person: str, name: str) -> None:
+    async def set_name(self, person: str, name: str) -> None:
         """Remember how somebody wants to be called."""
         await self._keep(person, "name", name)
 
@@ -121,7 +121,7 @@ class People:
         with redis_errors("forget a person"):
             await self._redis.delete(person_key(person))
 
-    async def settle(self, person: str, channel: str) -> None:
+    async def set_channel(self, person: str, channel: str) -> None:
         """Remember where somebody is; a channel that was not there is there from now on."""
         await self._keep(person, "channel", channel)
         if channel != PRIVATE:
@@ -135,7 +135,7 @@ class People:
     async def channels(self) -> list[str]:
         """The shared channels, those that were opened last first, after the general one."""
         with redis_errors("list the channels"):
-            names: Any = await self._redis.zrevrange(CHANNELS, 0, MOST_CHANNELS - 1)
+            names: Any = await self._redis.zrevrange(CHANNELS, 0, MAX_CHANNELS_LISTED - 1)
         return [GENERAL, *(name for name in names if name != GENERAL)]
 
     async def _keep(self, person: str, field: str, value: str) -> None:

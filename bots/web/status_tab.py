@@ -25,8 +25,8 @@ REFRESH_SECONDS = 2.0
 """Seconds between two looks while the tab is open."""
 LOOK_TIMEOUT = 3.0
 """Seconds that one look may take."""
-SLOW_PING = 0.05
-MOST_PLOTTED = 60
+SLOW_PING_SECONDS = 0.05
+MAX_PLOTTED_ANSWERS = 60
 """Answers of which a plot shows how they went."""
 WHERE = {PLATFORM: "on this page"}
 
@@ -96,7 +96,7 @@ def cards_of(findings: list[Finding]) -> str:
 def plots_of(timings: list[Timing]) -> str:
     """Of the last answers, wherever they were given: time to first text, tokens a second, edits, refusals."""
     timings = [timing for timing in timings if timing.at > time.time() - 86_400]
-    recent = timings[-MOST_PLOTTED:]
+    recent = timings[-MAX_PLOTTED_ANSWERS:]
     first = [timing.first for timing in recent if timing.first is not None]
     speed = [timing.speed for timing in recent if timing.speed is not None]
     plots = (
@@ -182,7 +182,7 @@ async def _redis(core: Core) -> Finding:
         return Finding("Redis", "error", "It does not answer.", remedy)
     whose = "The one of REDIS_URL" if core.settings.redis_url else "Our own"
     said = f"{whose}: PING in {1000 * took:.1f} ms, {memory} of memory."
-    if took > SLOW_PING:
+    if took > SLOW_PING_SECONDS:
         return Finding(
             "Redis", "warning", said, "That is slow, and each answer needs several calls: is it far away, or busy?"
         )

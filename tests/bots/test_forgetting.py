@@ -139,7 +139,7 @@ class Store:
             await self.give_up(self.turn(CHANNEL, author))
             await self.garble(self.turn(CHANNEL, author))
             await Feedback(self.client).rate("slack:t1", author.id, "up")
-            await People(self.client, retention=MONTH).call(author.id, author.name)
+            await People(self.client, retention=MONTH).set_name(author.id, author.name)
             await self.queue.first(f"{CHANNEL}/{author.id}/refused")
             await self.memory.choose(CHANNEL, "temperature", "0.2")
         await DiscordStore(self.client).count_bot_answer("20")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bots.discord.buttons import Handle
+from bots.discord.buttons import ButtonTarget
 from tests.doubles.discord import ADA, BOB, GENERAL, DiscordDouble
 from tests.doubles.discord_records import Interaction, Posted
 from tests.doubles.discord_world import CLEO, RANDOM
@@ -84,10 +84,10 @@ async def test_forgetting_what_others_said_asks_first(discord: DiscordDouble, tg
         refused = discord.press(question, "Forget", user=BOB)
         await wait_until(lambda: refused.response)
         assert "Only the person who asked, or an admin" in discord.messages()[-1].text
-        handle = Handle.decode(question.buttons[0].custom_id.rpartition(":")[2])
-        own = Handle(handle.guild, handle.channel, handle.thread, handle.message, int(BOB), handle.part)
-        elsewhere = Handle(handle.guild, int(RANDOM), handle.thread, handle.message, handle.author, handle.part)
-        later = Handle(handle.guild, handle.channel, handle.thread, handle.message, handle.author, 7)
+        target = ButtonTarget.decode(question.buttons[0].custom_id.rpartition(":")[2])
+        own = ButtonTarget(target.guild, target.channel, target.thread, target.message, int(BOB), target.part)
+        elsewhere = ButtonTarget(target.guild, int(RANDOM), target.thread, target.message, target.author, target.part)
+        later = ButtonTarget(target.guild, target.channel, target.thread, target.message, target.author, 7)
         for user, forged in ((BOB, own), (ADA, elsewhere), (ADA, later)):
             refused = discord.press(question, "Forget", user=user, custom_id=f"p1:forget:{forged.encode()}")
             await wait_until(lambda: refused.response)  # noqa: B023

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bots.slack.choices import OPEN
+from bots.slack.choices import OPEN_ACTION
 from bots.slack.editor import FORGET
 from tests.doubles.slack import SlackDouble
 from tests.doubles.slack_forms import press_whisper, submit
@@ -120,14 +120,14 @@ async def test_only_admins_forget_and_set_where_that_is_set(slack: SlackDouble, 
         await said(slack, "settings")
         await wait_until(lambda: slack.ephemerals, description="the button")
         whisper = slack.ephemerals[-1]
-        await press_whisper(slack, whisper, OPEN)
+        await press_whisper(slack, whisper, OPEN_ACTION)
         await wait_until(lambda: slack.views, description="the form")
     async with in_slack(slack, tgi, tmp_path, **only):
         for text in ("forget", "forget now", "settings temperature 0.2"):
             assert (await said(slack, text)).text.endswith("Ask @ops.")
         seen, views = len(slack.ephemerals), len(slack.views)
         assert "0.7 (default)" in (await said(slack, "settings")).text
-        await press_whisper(slack, whisper, OPEN)
+        await press_whisper(slack, whisper, OPEN_ACTION)
         await wait_until(lambda: len(slack.ephemerals) > seen, description="a refusal")
         assert "Only admins can change settings" in slack.ephemerals[-1].text
         assert len(slack.views) == views

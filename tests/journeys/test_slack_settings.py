@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bots.slack.choices import OPEN, RESET
+from bots.slack.choices import OPEN_ACTION, RESET_FIELD
 from tests.doubles.slack import SlackDouble
 from tests.doubles.slack_forms import press_whisper, submit
 from tests.doubles.slack_records import Json
@@ -19,7 +19,7 @@ async def opened(slack: SlackDouble) -> Json:
     seen = len(slack.ephemerals)
     await reply(slack, GENERAL, await slack.mention(GENERAL, "settings"))
     await wait_until(lambda: len(slack.ephemerals) > seen, description="the button")
-    await press_whisper(slack, slack.ephemerals[-1], OPEN)
+    await press_whisper(slack, slack.ephemerals[-1], OPEN_ACTION)
     await wait_until(lambda: len(slack.views) > before, description="the form")
     return slack.views[-1]
 
@@ -29,7 +29,7 @@ async def test_what_is_filled_in_counts_from_the_next_answer_on(
 ) -> None:
     """And stands in the form the next time; an empty field is the default."""
     form = await opened(slack)
-    assert [block["block_id"] for block in form["blocks"]] == ["system", "temperature", "top_p", "max", RESET]
+    assert [block["block_id"] for block in form["blocks"]] == ["system", "temperature", "top_p", "max", RESET_FIELD]
     sent = await submit(slack, form, system="You are a pirate.", temperature="0", max="7")
     await sent.acked.wait()
     assert not sent.response
@@ -61,7 +61,7 @@ async def test_all_is_taken_back_by_one_box(slack: SlackDouble, parley: Parley) 
     """Whatever else stands in the form."""
     sent = await submit(slack, await opened(slack), temperature="1.5")
     await sent.acked.wait()
-    sent = await submit(slack, await opened(slack), **{RESET: RESET, "max": "9"})
+    sent = await submit(slack, await opened(slack), **{RESET_FIELD: RESET_FIELD, "max": "9"})
     await sent.acked.wait()
     posted = await reply(slack, GENERAL, await slack.mention(GENERAL, "settings"))
     assert "`temperature`: 0.7 (default)" in posted.text

@@ -157,11 +157,11 @@ async def test_of_who_is_forgotten_nothing_is_left(cli: Cli, client: Redis) -> N
     feedback, people = Feedback(client), People(client, retention=86_400)
     for user in ("U1", "U2"):
         await feedback.rate("turn", user, "up")
-        await people.call(user, f"Name of {user}")
+        await people.set_name(user, f"Name of {user}")
     forgotten = await asyncio.to_thread(cli, "memory", "forget", "--user", "U1", "--yes")
     assert forgotten.returncode == 0
     assert await feedback.marks("turn") == {"up": 1, "down": 0}
-    assert [(await people.meet(user)).name for user in ("U1", "U2")] == ["", "Name of U2"]
+    assert [(await people.find(user)).name for user in ("U1", "U2")] == ["", "Name of U2"]
 
 
 @pytest.mark.usefixtures("talk")

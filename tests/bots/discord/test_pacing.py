@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from bots.discord.access import Asker, refusal
 from bots.discord.budgets import learn
-from bots.discord.buttons import Handle
-from bots.discord.calls import Answer, Calls, Rank
+from bots.discord.buttons import ButtonTarget
+from bots.discord.calls import Answer, CallPriority, Calls
 from bots.discord.settings import DiscordSettings
 from core.pacing.budget import CallBudget
 from core.settings import load_settings
@@ -93,20 +93,26 @@ async def test_what_discord_says_corrects_the_count() -> None:
 async def test_the_end_of_an_answer_goes_before_previews() -> None:
     """And who has had no sign yet before who has."""
     calls = CallBudget(1, seconds=1.0)
-    order: list[Rank] = []
+    order: list[CallPriority] = []
 
-    async def call(rank: Rank) -> None:
-        await calls.reserve(rank)
-        order.append(rank)
+    async def call(priority: CallPriority) -> None:
+        await calls.reserve(priority)
+        order.append(priority)
         calls.release()
 
-    await calls.reserve(Rank.PREVIEW)
-    ranks = (Rank.PREVIEW, Rank.BEGINNING, Rank.END, Rank.SIGN, Rank.PREVIEW)
-    tasks = [asyncio.create_task(call(rank)) for rank in ranks]
+    await calls.reserve(CallPriority.PREVIEW)
+    priorities = (
+        CallPriority.PREVIEW,
+        CallPriority.BEGINNING,
+        CallPriority.END,
+        CallPriority.SIGN,
+        CallPriority.PREVIEW,
+    )
+    tasks = [asyncio.create_task(call(priority)) for priority in priorities]
     await asyncio.sleep(0)
     calls.release()
     await asyncio.gather(*tasks)
-    assert order == sorted(ranks)
+    assert order == sorted(priorities)
 
 
 async def test_never_more_than_so_many_calls_in_a_second() -> None:
@@ -115,7 +121,7 @@ async def test_never_more_than_so_many_calls_in_a_second() -> None:
     made: list[float] = []
 
     async def call() -> None:
-        await calls.reserve(Rank.PREVIEW)
+        await calls.reserve(CallPriority.PREVIEW)
         made.append(time.monotonic())
         calls.spend()
 
@@ -162,9 +168,9 @@ async def test_a_call_that_nobody_waits_for_any_more_counts_until_it_was_answere
 @given(st.tuples(*[st.integers(0, 2**64 - 1)] * 5), st.integers(0, 99))
 def test_a_handle_fits_into_a_button_and_comes_back(numbers: tuple[int, ...], part: int) -> None:
     """With the longest ids that there can be."""
-    handle = replace(Handle(*numbers), part=part)
-    assert Handle.decode(handle.encode()) == handle
-    assert len(f"p1:again:{handle.encode()}") <= 100
+    target = replace(ButtonTarget(*numbers), part=part)
+    assert ButtonTarget.decode(target.encode()) == target
+    assert len(f"p1:again:{target.encode()}") <= 100
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from bots.discord.editor import LIMITS
-from bots.discord.events import QUOTED, keep_quote, with_context
+from bots.discord.events import QUOTE_START, keep_quote, with_context
 from bots.discord.text import cut, readable, shown, shown_units, units, without_mention
 from core.markdown.fences import fences_balanced
 from core.markdown.healing import heal
@@ -107,5 +107,5 @@ def test_a_quote_is_kept_whatever_it_says(before: str, quote: str, by: str, now:
     context = {"quote": quote, "quote_by": by}
     old = with_context(before, {**context, "files": files})
     assert keep_quote(with_context(now, {"files": files}), old) == with_context(now, {**context, "files": files})
-    if not before.startswith(QUOTED):
+    if not before.startswith(QUOTE_START):
         assert keep_quote(now, before) == now

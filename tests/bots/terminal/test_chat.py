@@ -60,7 +60,7 @@ async def of(*said: str) -> AsyncGenerator[str, None]:
 @pytest.mark.parametrize("line", ["hello", "help", "forget", "/etc/hosts is what?", " /forget", "1/2", "x /quit"])
 async def test_only_slash_words_are_commands(chat_with: Callable[..., Chat], line: str) -> None:
     """What chat platforms take for a command is a message here, unless it begins with a slash."""
-    heard = await chat_with().hear(line)
+    heard = await chat_with().handle_line(line)
     assert isinstance(heard, Turn)
     assert heard.text == line
 
@@ -68,7 +68,7 @@ async def test_only_slash_words_are_commands(chat_with: Callable[..., Chat], lin
 async def test_each_question_is_a_turn_of_its_own(chat_with: Callable[..., Chat]) -> None:
     """The same words twice are two turns, by the same nameless author in the same conversation."""
     chat = chat_with()
-    one, two = await chat.hear("hello"), await chat.hear("hello")
+    one, two = await chat.handle_line("hello"), await chat.handle_line("hello")
     assert isinstance(one, Turn)
     assert isinstance(two, Turn)
     assert one.id != two.id
@@ -90,54 +90,56 @@ async def test_a_mistyped_command_is_answered_with_the_one_that_was_probably_mea
 ) -> None:
     """It does not reach the model, and it is said how it would."""
     word = typed.split(maxsplit=1)[0].lower()
-    assert await chat_with().hear(typed) == (
+    assert await chat_with().handle_line(typed) == (
         f"No command `{word}`. {hint} To send this as a message, put a space before the slash."
     )
     if typed == "/hlep":
-        assert "Did you mean `/settings temperature 0.2`?" in str(await chat_with().hear("/settings temperatur 0.2"))
+        assert "Did you mean `/settings temperature 0.2`?" in str(
+            await chat_with().handle_line("/settings temperatur 0.2")
+        )
 
 
 async def test_a_command_with_words_after_it_does_nothing(chat_with: Callable[..., Chat]) -> None:
     """`/forget what I said about tea` is no reason to forget everything."""
     chat = chat_with()
     await answer_lines(chat, of("My name is Ada."), lambda text: None)
-    assert "takes nothing after it" in str(await chat.hear("/forget what I said about tea"))
-    assert "1 message and 1 answer" in str(await chat.hear("/memory"))
+    assert "takes nothing after it" in str(await chat.handle_line("/forget what I said about tea"))
+    assert "1 message and 1 answer" in str(await chat.handle_line("/memory"))
 
 
 async def test_help_names_every_command(chat_with: Callable[..., Chat]) -> None:
     """/help is complete."""
-    said = str(await chat_with().hear("/HELP"))
+    said = str(await chat_with().handle_line("/HELP"))
     assert all(f"`/{word}`" in said for word in COMMANDS)
 
 
 async def test_quit_is_none(chat_with: Callable[..., Chat]) -> None:
     """/quit leaves."""
-    assert await chat_with().hear("/quit") is None
+    assert await chat_with().handle_line("/quit") is None
 
 
 async def test_forget_says_how_much_and_forgets_the_question_too(chat_with: Callable[..., Chat]) -> None:
     """After /forget there is nothing left to try again."""
     chat = chat_with()
     await answer_lines(chat, of("one", "two"), lambda text: None)
-    assert "4 messages" in str(await chat.hear("/forget"))
-    assert "nothing" in str(await chat.hear("/memory"))
-    assert await chat.hear("/retry") == "There is no question to ask again."
+    assert "4 messages" in str(await chat.handle_line("/forget"))
+    assert "nothing" in str(await chat.handle_line("/memory"))
+    assert await chat.handle_line("/retry") == "There is no question to ask again."
 
 
 async def test_commands_are_named_with_their_slash(chat_with: Callable[..., Chat]) -> None:
     """What the core says of `forget` is what has to be typed here."""
     chat = chat_with()
     await answer_lines(chat, of("one"), lambda text: None)
-    assert "`/forget`" in str(await chat.hear("/memory"))
+    assert "`/forget`" in str(await chat.handle_line("/memory"))
 
 
 async def test_retry_asks_the_last_question_again_and_replaces_its_answer(chat_with: Callable[..., Chat]) -> None:
     """The same turn, once more: the memory holds one question and one answer."""
     chat = chat_with()
     await answer_lines(chat, of("one", "/retry", "/retry"), lambda text: None)
-    assert "1 message and 1 answer" in str(await chat.hear("/memory"))
-    again = await chat.hear("/retry")
+    assert "1 message and 1 answer" in str(await chat.handle_line("/memory"))
+    again = await chat.handle_line("/retry")
     assert isinstance(again, Turn)
     assert (again.text, again.attempt) == ("one", 3)
 
@@ -146,38 +148,38 @@ async def test_retry_works_after_a_new_start(chat_with: Callable[..., Chat]) -> 
     """A new process asks again what was asked last in the one before."""
     await answer_lines(chat_with(), of("one", "two"), lambda text: None)
     chat = chat_with()
-    again = await chat.hear("/retry")
+    again = await chat.handle_line("/retry")
     assert isinstance(again, Turn)
     assert again.text == "two"
     await answer_lines(chat, of("/retry"), lambda text: None)
-    assert "2 messages and 2 answers" in str(await chat.hear("/memory"))
+    assert "2 messages and 2 answers" in str(await chat.handle_line("/memory"))
 
 
 async def test_system_replaces_the_system_prompt_until_it_is_reset(chat_with: Callable[..., Chat]) -> None:
     """/system shows it, /system <text> replaces it, /system reset brings back the setting's."""
     backend = Says("yes")
     chat = chat_with(backend)
-    usual = await chat.hear("/system")
+    usual = await chat.handle_line("/system")
     assert "You are Parley" in str(usual)
-    await chat.hear("/system You are a pirate.\nSay arr.")
+    await chat.handle_line("/system You are a pirate.\nSay arr.")
     await answer_lines(chat, of("hello"), lambda text: None)
     assert "System: You are a pirate.\nSay arr." in backend.asked[0].prompt.text()
-    assert await chat.hear("/system") == "You are a pirate.\nSay arr."
-    await chat.hear("/system reset")
-    assert await chat.hear("/system") == usual
+    assert await chat.handle_line("/system") == "You are a pirate.\nSay arr."
+    await chat.handle_line("/system reset")
+    assert await chat.handle_line("/system") == usual
 
 
 async def test_settings_are_changed_by_their_own_words(chat_with: Callable[..., Chat]) -> None:
     """What the core says of `settings` is what has to be typed here; what is wrong is said."""
     chat = chat_with()
-    assert "- `temperature`: 0.1\n" in str(await chat.hear("/temperature 0.1"))
-    said = str(await chat.hear("/settings"))
+    assert "- `temperature`: 0.1\n" in str(await chat.handle_line("/temperature 0.1"))
+    said = str(await chat.handle_line("/settings"))
     assert "`/settings temperature 0.2` changes one, `/settings temperature reset` takes that back" in said
-    assert "`max` is a whole number" in str(await chat.hear("/max lots"))
-    assert "No model “big”" in str(await chat.hear("/model big"))
-    assert "No such setting" in str(await chat.hear("/settings colour red"))
-    assert "default settings again" in str(await chat.hear("/settings reset"))
-    assert "`temperature`: 0.7 (default)" in str(await chat.hear("/settings"))
+    assert "`max` is a whole number" in str(await chat.handle_line("/max lots"))
+    assert "No model “big”" in str(await chat.handle_line("/model big"))
+    assert "No such setting" in str(await chat.handle_line("/settings colour red"))
+    assert "default settings again" in str(await chat.handle_line("/settings reset"))
+    assert "`temperature`: 0.7 (default)" in str(await chat.handle_line("/settings"))
 
 
 async def test_the_greeting_says_who_answers_and_no_secret(chat_with: Callable[..., Chat]) -> None:
@@ -339,7 +341,7 @@ def test_a_plain_chat_loads_no_platform_and_no_screen() -> None:
 async def test_a_stopped_answer_is_remembered_as_far_as_it_got(chat_with: Callable[..., Chat]) -> None:
     """What a person saw is what the model will know of."""
     chat = chat_with(DemoBackend(rate=100))
-    heard = await chat.hear("Write 500 words")
+    heard = await chat.handle_line("Write 500 words")
     assert isinstance(heard, Turn)
     printed: list[str] = []
     stop: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()

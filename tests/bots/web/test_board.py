@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from redis.asyncio import Redis
 
-from bots.web.board import MOST_ENTRIES, Boards, Entry, Stage
+from bots.web.board import MAX_ENTRIES, Boards, Entry, Stage
 from bots.web.keys import CHANNELS, person_key
 from bots.web.live import LiveBoards
 from bots.web.people import PRIVATE, People
@@ -72,7 +72,7 @@ async def test_forgetting_takes_the_board_away(boards: Boards, client: Redis) ->
     await memory.append(Exchange(KEY, 0, "web:1", "", (asked,)))
     await boards.ask(KEY, Entry.of(turn()))
     live_boards = LiveBoards(boards)
-    async with live_boards.open(), live_boards.looking(KEY) as board:
+    async with live_boards.open(), live_boards.watching(KEY) as board:
         await wait_until(lambda: board.entries, description="the question")
         assert await memory.forget(KEY) == 1
         await wait_until(lambda: not board.entries, description="an empty board")
@@ -100,18 +100,18 @@ async def test_an_answer_that_was_begun_before_does_not_come_back(boards: Boards
 
 async def test_the_oldest_go_when_there_are_too_many(boards: Boards, client: Redis) -> None:
     """And nothing stays for ever."""
-    for number in range(MOST_ENTRIES + MOST_ENTRIES // 4 + 1):
+    for number in range(MAX_ENTRIES + MAX_ENTRIES // 4 + 1):
         await boards.ask(KEY, Entry.of(turn(number)))
     entries = await boards.entries(KEY)
-    assert len(entries) == MOST_ENTRIES
-    assert entries[-1].turn == f"web:{MOST_ENTRIES + MOST_ENTRIES // 4}"
+    assert len(entries) == MAX_ENTRIES
+    assert entries[-1].turn == f"web:{MAX_ENTRIES + MAX_ENTRIES // 4}"
     assert 0 < await client.ttl(Keys.board(KEY)) <= 3600
 
 
 async def test_a_gallery_follows_through_a_broken_connection(boards: Boards, client: Redis) -> None:
     """What was missed meanwhile is read again."""
     live_boards = LiveBoards(boards)
-    async with live_boards.open(), live_boards.looking(KEY) as board:
+    async with live_boards.open(), live_boards.watching(KEY) as board:
         await boards.ask(KEY, Entry.of(turn(1)))
         await wait_until(lambda: len(board.entries) == 1, description="one")
         await client.client_kill_filter(_type="pubsub")
@@ -124,7 +124,7 @@ async def test_a_burst_of_edits_is_read_in_fewer_looks(boards: Boards) -> None:
     """Whoever is slow sees the newest."""
     live_boards = LiveBoards(boards)
     editor = WebSurface(boards).open_editor(turn())
-    async with live_boards.open(), live_boards.looking(KEY) as board:
+    async with live_boards.open(), live_boards.watching(KEY) as board:
         ref = await editor.post("x", 0, growing=True)
         await asyncio.gather(*(editor.edit(ref, "x" * length, growing=True) for length in range(50)))
         await editor.edit(ref, "the newest", growing=True)
@@ -135,14 +135,14 @@ async def test_a_burst_of_edits_is_read_in_fewer_looks(boards: Boards) -> None:
 async def test_people_and_channels_are_found_again(client: Redis) -> None:
     """By another process; what is private is on no list."""
     people = People(client, retention=3600)
-    await people.call("v-1", "Ada")
-    await people.settle("v-1", "ops")
-    await people.settle("v-2", PRIVATE)
+    await people.set_name("v-1", "Ada")
+    await people.set_channel("v-1", "ops")
+    await people.set_channel("v-2", PRIVATE)
     again = People(client, retention=3600)
-    ada = await again.meet("v-1")
+    ada = await again.find("v-1")
     assert (ada.name, ada.channel, ada.author) == ("Ada", "ops", Author("v-1", "Ada"))
-    assert (await again.meet("v-9abc")).author.name == "Guest 9abc"
-    assert (await again.meet("p-x", given="Bob")).author.name == "Bob"
+    assert (await again.find("v-9abc")).author.name == "Guest 9abc"
+    assert (await again.find("p-x", given="Bob")).author.name == "Bob"
     assert await again.channels() == ["general", "ops"]
     assert 0 < await client.ttl(person_key("v-1")) <= 3600
     assert 0 < await client.ttl(CHANNELS) <= 3600

@@ -123,7 +123,7 @@ async def test_nothing_that_is_written_changes_the_page(visit: Open, folder: Pat
                 entry = Entry(f"web:growing-{number}", author, text, at, stage=Stage.GROWING, answer=growing)
                 await boards.show(Visitor("v-1").key("half-said"), entry)
         await memory.choose(key, "system", IMG + OVER)
-        await People(redis, retention=3600).settle("v-1", place)
+        await People(redis, retention=3600).set_channel("v-1", place)
     count = len(HOSTILE)
 
     async def shown() -> bool:
