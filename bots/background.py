@@ -1,4 +1,4 @@
-"""Tasks in the background of an adapter: it tells people something, and the event that led to it does not wait."""
+"""Background tasks of an adapter: it tells people something without delaying the event that led to it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from core.errors import ParleyError
 log = structlog.get_logger()
 
 DRAIN_SECONDS = 5
-"""Seconds that the tasks still running get to finish when a process stops."""
+"""Seconds that running tasks get to finish when a process stops."""
 
 
 class BackgroundTasks:
-    """Runs tasks in the background. A class that has some inherits from it."""
+    """Base class of adapters that run tasks in the background."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def run_in_background(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Run ``work`` in the background. If the platform refuses it, that is logged."""
+        """Run ``work`` in the background. A refusal by the platform is logged."""
 
         async def run() -> None:
             try:

@@ -1,4 +1,4 @@
-"""Log lines with fields: for people on a terminal, as JSON everywhere else. Never a secret, never what anybody said."""
+"""Sets up the log: lines for people on a terminal, JSON everywhere else; no secrets, and no text of messages."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _SECRETS = (
     # A JSON web token.
     re.compile(WORD_START + r"(eyJ[\w-])[\w-]{15,300}\.[\w-]{5,2000}\.[\w-]{20,}"),
 )
-"""Each keeps its beginning, which tells the kind; none crosses a space or the end of a string in JSON."""
+"""The captured beginning stays in the log and tells the kind; no match crosses a space or the end of a JSON string."""
 _WORD = re.compile(r"[^\s'\"\\]+")
 
 
 def redact(line: str) -> str:
-    """A log line without what looks like a secret; the beginning that tells its kind stays."""
+    """Mask everything in a log line that looks like a secret, except the beginning that tells its kind."""
     line = _WORD.sub(_without_login, line) if "://" in line and "@" in line else line
     for secret in (*_SECRETS, *(secret for platform in PLATFORMS for secret in platform.secrets)):
         line = secret.sub(r"\1…", line)
@@ -33,19 +33,19 @@ def redact(line: str) -> str:
 
 
 def _without_login(word: re.Match[str]) -> str:
-    """An address without its user name and password; an unquoted / or @ in a password does not end it."""
+    """Mask the user name and password of an address, also if the password has an unquoted / or @."""
     scheme, separator, rest = word[0].partition("://")
     _, at, host = rest.rpartition("@")
     return f"{scheme}://…@{host}" if separator and at else word[0]
 
 
 def _redacted(_logger: Any, _method: str, line: Any) -> str:
-    """The last processor, for our lines and for those of libraries."""
+    """The last processor: masks secrets in our lines and in those of libraries."""
     return redact(line)
 
 
 class NoTracebacks(logging.Filter):
-    """Takes tracebacks out of what libraries log: they may quote messages."""
+    """Removes tracebacks from what libraries log, because they can quote messages."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite a record in place."""
@@ -56,7 +56,7 @@ class NoTracebacks(logging.Filter):
 
 
 def configure_logging(level: str) -> None:
-    """Log to stderr from ``level`` on; libraries only from ``warning`` on, since their debug lines quote messages.
+    """Log to stderr from ``level`` on; libraries from ``warning`` on, because their debug lines quote messages.
 
     Lines carry ``ts``, ``level``, ``event`` and, while a turn is answered, the fields of ``core.metrics.tags``.
     """

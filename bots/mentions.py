@@ -1,4 +1,4 @@
-"""Takes the mentions that only address Parley off both ends of a message."""
+"""Removes the mentions that only address Parley from both ends of a message."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 
 
 def without_mentions_at_ends(text: str, mention: re.Pattern[str]) -> str:
-    """``text`` without the mentions at its beginning and end, and without the white space and commas around them.
+    """Remove the mentions at the beginning and end of ``text``, with the white space and commas around them.
 
-    A mention inside a sentence stays. Takes time in proportion to the length of the text, whatever it holds; a single
-    pattern for "spaces and mentions up to the end" takes the square of a long run of spaces.
+    A mention inside a sentence stays. The time is linear in the length of the text; a single pattern for "spaces and
+    mentions up to the end" would be quadratic in a long run of spaces.
 
     Args:
         text: What a person wrote.
@@ -31,7 +31,7 @@ def without_mentions_at_ends(text: str, mention: re.Pattern[str]) -> str:
 
 
 def _skip(text: str, at: int, more: str = "") -> int:
-    """The place of the first character from ``at`` on that is neither white space nor one of ``more``."""
+    """The index of the first character from ``at`` on that is neither white space nor one of ``more``."""
     while at < len(text) and (text[at].isspace() or text[at] in more):
         at += 1
     return at

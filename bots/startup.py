@@ -1,6 +1,6 @@
-"""What ``parley run`` says to a person: that it is starting, that it is ready and where, and that it is stopping.
+"""What ``parley run`` tells a person at a terminal: that it is starting, ready (and where), or stopping.
 
-Where stderr is no terminal, it says nothing: supervisors read the log.
+If stderr isn't a terminal, it prints nothing: supervisors read the log.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from core.settings import Settings
 from core.version import parley_version
 
 SLOW_START_SECONDS = 0.5
-"""Seconds that a step of the start may take before a person is told what is being waited for."""
+"""Seconds after which a step of the start that is still running is named."""
 _REMOTE = ("SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY", "CI")
 _IN_TERMINAL = {"www-browser", "links", "elinks", "lynx", "w3m"}
 """Browsers that would take over the terminal."""
 
 
 class Notices:
-    """Lines for the person at the terminal."""
+    """Prints lines for the person at the terminal."""
 
     def __init__(self, *, browser: bool = False) -> None:
-        """With ``browser``, a page that is ready opens in one, if there is one."""
+        """With ``browser``, open the page in one when it is ready, if there is one."""
         self.running: Callable[[], int] = lambda: 0
         """How many answers are being written."""
         self._browser = browser
@@ -39,7 +39,7 @@ class Notices:
 
     @contextmanager
     def waiting(self, for_what: str) -> Iterator[None]:
-        """While inside, a step of the start is under way; a slow one is named."""
+        """While inside, a step of the start is running; if it is slow, name it."""
         line = f"Starting Parley {parley_version()}: {for_what} …"
         timer = asyncio.get_running_loop().call_later(SLOW_START_SECONDS, self._say, line)
         try:
@@ -48,13 +48,13 @@ class Notices:
             timer.cancel()
 
     def ready(self, *parts: str, page: str = "") -> None:
-        """All is connected, and the page answers: at the address ``page``, if it is what was started."""
+        """Say that everything is connected, and open ``page``, the page's address, if it was started."""
         self._say(" · ".join([f"Parley {parley_version()}", *parts, "Ctrl-C to stop"]))
         if page and self._browser and not self._stopping and has_browser():
             open_in_browser(page)
 
     def stopping(self, grace: float) -> None:
-        """Somebody asked to stop; asked once more, running answers end at once."""
+        """Say that Parley is stopping; a second request to stop ends running answers at once."""
         self._stopping += 1
         running = self.running()
         line = "\nStopping."
@@ -77,7 +77,7 @@ class Notices:
 
 
 def model_in_words(settings: Settings, names: Sequence[str] = ()) -> str:
-    """Which model answers, with nothing secret; ``names`` are those in the table of models."""
+    """Which model answers, in words and without secrets; ``names`` are those in MODELS_FILE."""
     if named := [name for name in names if name]:
         return f"model{'s' * (len(named) > 1)} {', '.join(named)}"
     if settings.backend == "demo" or not settings.model_url:
@@ -87,14 +87,14 @@ def model_in_words(settings: Settings, names: Sequence[str] = ()) -> str:
 
 
 def has_browser(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether there is a screen before the person at this terminal on which a browser can open."""
+    """Whether a browser can open on the screen of the person at this terminal."""
     if not sys.stderr.isatty() or any(environment.get(name) for name in _REMOTE):
         return False
     return sys.platform != "linux" or bool(environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY"))
 
 
 def open_in_browser(address: str) -> None:
-    """Open a page; where that fails, the person has its address."""
+    """Open a page in a browser; ignore errors, since its address has been printed."""
 
     def work() -> None:
         try:
@@ -104,5 +104,5 @@ def open_in_browser(address: str) -> None:
         except (webbrowser.Error, OSError):
             return
 
-    # Not asyncio.to_thread: the end of the program waits for that, and a browser may take long.
+    # Not asyncio.to_thread: the program waits for that at exit, and a browser can take long.
     threading.Thread(target=work, daemon=True).start()

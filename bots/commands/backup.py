@@ -1,4 +1,4 @@
-"""``parley backup`` and ``parley restore``: all that is remembered, in one file, and back."""
+"""``parley backup`` and ``parley restore``: everything that is remembered, to one file and back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from core.archive import Header, How, Writer
 
 REASONS_LEFT_OUT = {"unchanged": "already here", "expired": "too old to be kept", "forgotten": "forgotten since"}
-"""Why a conversation was not put back, in words."""
+"""Why a conversation was not restored, in words."""
 
 Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
 
@@ -115,16 +115,16 @@ def restore(
 
 
 def left_out(counts: Mapping[str, int]) -> str:
-    """Which conversations of a file were not put back, and why; a sentence for each reason."""
+    """Say how many conversations of a file were not restored, and why: a sentence for each reason."""
     skipped = ((many(counts[what], "conversation"), words) for what, words in REASONS_LEFT_OUT.items() if counts[what])
     return "".join(f" Left out: {many_of_them}, {words}." for many_of_them, words in skipped)
 
 
 async def restore_file(store: Store, file: Path, how: How | None) -> dict[str, int]:
-    """Put back what a backup holds. Returns how many conversations became what.
+    """Restore the conversations of a backup. Returns how many were written, merged, left out (by reason) and removed.
 
     Raises:
-        BackupError: the file is not to be trusted, or ``how`` is None and something is remembered already.
+        BackupError: the file is damaged, or ``how`` is None and something is remembered already.
     """
     from core.archive import read_backup
 
@@ -150,7 +150,7 @@ async def restore_file(store: Store, file: Path, how: How | None) -> dict[str, i
 
 
 def _others_can_read(file: int) -> bool:
-    """Whether an open file lies on a disk, readable for others than its owner."""
+    """Whether an open file is on disk, and other users can read it."""
     mode = os.fstat(file).st_mode
     return stat.S_ISREG(mode) and bool(mode & (stat.S_IRGRP | stat.S_IROTH))
 
@@ -160,7 +160,7 @@ def _unanswered(waiting: int) -> str:
 
 
 async def _write(store: Store, file: Path, *, over: bool) -> tuple[int, int]:
-    """Write a backup into a file. Returns how many conversations are in it, and how many turns are not."""
+    """Write a backup to a file. Returns the numbers of conversations in it and of queued turns, which are not."""
     from core.archive import write_backup
 
     with write_backup(file, _header(), over=over) as writer:
@@ -168,7 +168,7 @@ async def _write(store: Store, file: Path, *, over: bool) -> tuple[int, int]:
 
 
 async def _stream(store: Store) -> tuple[int, int]:
-    """The same to standard output."""
+    """Write a backup to standard output. Returns the same as ``_write``."""
     from core.archive import stream_backup
 
     with stream_backup(sys.stdout.buffer, _header()) as writer:
@@ -183,7 +183,7 @@ def _header() -> Header:
 
 
 async def _fill(store: Store, writer: Writer) -> tuple[int, int]:
-    """Write all that is remembered."""
+    """Write every conversation. Returns the same as ``_write``."""
     from core.turns import Operator
 
     families = await store.archive.families()

@@ -20,13 +20,13 @@ from core.settings import Settings
 from core.types import Ending
 
 MAX_PROMPT_CHARACTERS = 4_000_000
-"""Characters of a prompt; no model reads as many."""
+"""Characters of a prompt; more than any model can read."""
 FINISH_REASONS = {Ending.COMPLETE: "stop", Ending.LENGTH: "length"}
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to complete, and how; None is as the settings say."""
+    """What to complete, and how; None means as in the settings."""
 
     text: str
     max_new_tokens: int | None = None
@@ -38,12 +38,12 @@ class Order:
 
 
 async def complete(settings: Settings, order: Order, *, as_json: bool = False) -> None:
-    """Print how a model continues a text, as it is written or, for programs, as one JSON object at the end.
+    """Let a model continue a text; print it as it grows or, with ``as_json``, as one JSON object at the end.
 
     Raises:
-        GenerationError: the model gave no whole answer; what it gave has been printed, and is no JSON then.
+        GenerationError: the answer is incomplete. The text so far has been printed, but no JSON.
         SettingsError: there is no such model, or a setting is wrong.
-        BrokenPipeError: nobody reads it any more.
+        BrokenPipeError: the reader of stdout is gone.
     """
     asked, models = answer_settings(settings), open_models(settings)
     try:
@@ -88,7 +88,7 @@ async def complete(settings: Settings, order: Order, *, as_json: bool = False) -
 
 
 def read_prompt(argument: str) -> str:
-    """The text of an argument; ``-`` is what comes from stdin.
+    """The text to complete: the argument, or all of stdin if that is ``-``.
 
     Raises:
         SettingsError: there is nothing to complete, or too much.

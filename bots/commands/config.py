@@ -30,7 +30,7 @@ class Effective:
     value: Any
     source: str
     changed: bool
-    """Whether it differs from its default, or was meant to."""
+    """Whether it differs from its default, or would if its value weren't wrong."""
 
 
 def attach(cli: typer.Typer) -> None:
@@ -89,7 +89,7 @@ def effective(settings: Settings, wrong: frozenset[str] = frozenset()) -> list[E
 
 
 def _masked(value: Any) -> Any:
-    """A value that anybody may see, ready for JSON."""
+    """A value with its secrets masked, ready for JSON."""
     match value:
         case SecretStr():
             secret = value.get_secret_value()

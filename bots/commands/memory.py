@@ -18,7 +18,7 @@ from bots.console.usage import Command
 from bots.platforms import PLATFORMS
 from core.errors import ParleyError
 
-if TYPE_CHECKING:  # the command line is read before anything that takes long to import is needed
+if TYPE_CHECKING:  # imported where they are used: reading the command line must not wait for them
     from core.archive import Record
 
 MAX_NAMES_SHOWN = 3
@@ -159,7 +159,7 @@ def forget(
     if sum(map(bool, (conversation, channel, user))) != 1:
         raise typer.BadParameter("Say what to forget: one of --conversation, --channel and --user.")
     records = run_with_store(lambda store: select(store, conversation, channel, user, threads=True))
-    if not records and not user:  # of a person, there may be what nobody could answer
+    if not records and not user:  # a person's questions can also be in the queue or among the dead letters
         report(as_json, "Nothing is remembered there.", conversations=0, messages=0)
         return
     count, what = sum(len(record.stored) for record in records), _meant(records, user)
@@ -172,7 +172,7 @@ def forget(
 
 
 def _meant(records: Sequence[Record], user: str) -> str:
-    """What is forgotten, in words: a few conversations by their names, with the number of their threads."""
+    """Say in words what is forgotten: a few conversations by name, with the number of their threads."""
     if user:
         return f"what {user} said and the answers to it in {many(len(records), 'conversation')}"
     keys = {record.key for record in records}
@@ -196,7 +196,7 @@ async def _forget(store: Store, conversation: str, channel: str, user: str) -> i
 
 
 async def forget_person(store: Store, user: str) -> int:
-    """Forget all that one person said, and what a platform knows of them. Returns how many messages that were."""
+    """Forget everything a person said, and what platforms store about them. Returns the number of messages."""
     from core.archive import Person
     from core.turns import TurnQueue
 
@@ -211,16 +211,22 @@ async def forget_person(store: Store, user: str) -> int:
 async def select(
     store: Store, conversation: str, channel: str, user: str, *, whole: bool = False, threads: bool = False
 ) -> list[Record]:
-    """As ``selected``, all of them."""
+    """All conversations that ``selected`` yields."""
     return [record async for record in selected(store, conversation, channel, user, whole=whole, threads=threads)]
 
 
 async def selected(
     store: Store, conversation: str, channel: str, user: str, *, whole: bool = False, threads: bool = False
 ) -> AsyncIterator[Record]:
-    """The conversations that are meant, channel by channel; of a person, what they said and the answers, or all of it.
+    """Yield the conversations that the options select, channel by channel.
 
-    A single conversation comes with its ``threads`` or alone; a channel always has them.
+    Args:
+        store: Where they are stored.
+        conversation: The end of one conversation's name; "" for all.
+        channel: A channel's id, which selects its threads too; "" for all.
+        user: A person's id; "" for everybody.
+        whole: Whether a person's conversations come whole, or only with what they said and the answers to it.
+        threads: Whether the threads of a single conversation come with it.
     """
     families = await store.archive.families()
     if conversation:
@@ -242,7 +248,7 @@ async def selected(
 
 
 def one_name(names: list[str], wanted: str) -> str:
-    """The conversation that is meant: by its whole name, or by an end of it that fits one alone. Raises Missing."""
+    """Find a conversation by its name, or by an end of it that only one has. Raises Missing."""
     from core.turns import matching
 
     found = matching(names, wanted)

@@ -87,7 +87,7 @@ async def _look(settings: Settings, wanted: str, say: str) -> Seen:
 
 
 def _asked(conversation: Conversation, say: str) -> tuple[Conversation, Message]:
-    """The conversation as it was before the question that counts, and that question."""
+    """The last question, or the one to ``say``, and the conversation before it. Raises NothingAsked."""
     questions = [number for number, message in enumerate(conversation.messages) if message.role is Role.USER]
     last = conversation.messages[questions[-1]] if questions else None
     if say:
@@ -100,14 +100,14 @@ def _asked(conversation: Conversation, say: str) -> tuple[Conversation, Message]
 
 
 async def _seen(core: Core, conversation: Conversation, question: Message) -> Seen:
-    """What the first model that would be asked is given."""
+    """The prompt for the model that would be asked first."""
     from core.prompts import Fit
 
     asked = core.assistant.answer_settings.with_choices(conversation.settings)
     model = min(core.models.models, key=lambda model: model.name != asked.model)
     async with aclosing(core.models.ask(conversation, question, asked)) as stream:
         async for fitted in stream:
-            if isinstance(fitted, Fit):  # what comes first, before anybody is asked
+            if isinstance(fitted, Fit):  # comes before any model is asked
                 template = await model.template()
                 return Seen(model.name, model.where, template.name, fitted.tokens, template.render(fitted.window))
-    raise AssertionError("a window is fitted before anything is asked")
+    raise AssertionError("the prompt is fitted before a model is asked")

@@ -1,4 +1,4 @@
-"""``parley queue``: the questions that wait or are being answered, and the dead letters."""
+"""``parley queue``: the questions that are waiting or being answered, and the dead letters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bots.console.usage import Command
 from bots.platforms import load_all_settings
 from core.errors import ParleyError
 
-if TYPE_CHECKING:  # the command line is read before anything that is dear to import is needed
+if TYPE_CHECKING:  # imported where they are used: reading the command line must not wait for them
     from core.turns import DeadLetter, Lane, Operator, TurnQueue
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ def attach(queue: typer.Typer, dead: typer.Typer) -> None:
 
 
 def ls(as_json: AsJson = False) -> None:
-    """List the questions that wait or are being answered, and which worker has them."""
+    """List the questions that are waiting or being answered, and which worker has them."""
     lanes = _run_with_queue(lambda operator, _: operator.lanes())
     if as_json:
         print_json([_lane(lane) for lane in lanes])
@@ -63,7 +63,7 @@ def ls(as_json: AsJson = False) -> None:
 
 
 def show(turn: Turn, text: Text = False, as_json: AsJson = False) -> None:
-    """Show all that is known about one question."""
+    """Show everything that is known about one question."""
 
     async def find(operator: Operator, _: TurnQueue) -> Lane:
         lanes = await operator.lanes()
@@ -174,7 +174,7 @@ def _missing(wanted: str, listing: str = LS_QUEUE) -> Missing:
 
 
 def _run_with_queue(work: Callable[[Operator, TurnQueue], Awaitable[T]]) -> T:
-    """Do something with the queue."""
+    """Open the queue, run ``work`` with it, and return its result."""
     from core.memory import Memory
     from core.store import open_redis
     from core.turns import Operator, TurnQueue
@@ -191,7 +191,7 @@ def _run_with_queue(work: Callable[[Operator, TurnQueue], Awaitable[T]]) -> T:
 
 
 def _lane(lane: Lane, *, text: bool = False) -> dict[str, Any]:
-    """A lane for programs."""
+    """A lane as JSON."""
     turns = [
         {
             "id": job.turn.id,
@@ -216,7 +216,7 @@ def _lane(lane: Lane, *, text: bool = False) -> dict[str, Any]:
 
 
 def _in_words(lane: Lane, name: str, *, text: bool) -> Iterator[tuple[str, str]]:
-    """What is known of a turn, line by line."""
+    """What is known about a turn, as names and values."""
     place, job = next((number, job) for number, job in enumerate(lane.jobs) if job.turn.id == name)
     yield "turn", name
     yield "asked", f"{ago(job.turn.at)} by {job.turn.author.id}, {many(len(job.turn.text), 'character')}"

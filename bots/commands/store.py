@@ -1,4 +1,4 @@
-"""What commands work on: all that is remembered, opened for one of them."""
+"""Opens what is remembered, for commands that work on it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bots.console.printing import print_json
 from bots.platforms import load_all_settings
 from core.settings import Settings
 
-if TYPE_CHECKING:  # the command line is read before anything that takes long to import is needed
+if TYPE_CHECKING:  # imported where they are used: reading the command line must not wait for them
     from redis.asyncio import Redis
 
     from core.archive import Archive
@@ -26,7 +26,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """What commands work on."""
+    """The open memory, its archive, and the settings."""
 
     redis: Redis
     archive: Archive
@@ -35,7 +35,7 @@ class Store:
 
 
 def run_with_store(work: Callable[[Store], Awaitable[T]]) -> T:
-    """Do something with what is remembered."""
+    """Open what is remembered, run ``work`` with it, and return its result."""
     from core.archive import Archive, prepare
     from core.memory import Memory
     from core.models.table import counter
@@ -55,7 +55,7 @@ def run_with_store(work: Callable[[Store], Awaitable[T]]) -> T:
 
 
 def report(as_json: bool, said: str, **figures: Any) -> None:
-    """Say what was done."""
+    """Print what was done: the sentence ``said`` for people, ``figures`` as JSON for programs."""
     if as_json:
         print_json({"ok": True, **figures})
     else:

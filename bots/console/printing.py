@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 FILE_COLUMNS = 1_000_000
-"""Columns of a table that goes into a file or a pipe: an id that is wrapped could not be searched for."""
+"""Columns of a table in a file or a pipe, where nothing is wrapped: nobody could search for a wrapped id."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""All but tabs and line feeds; what joins letters and emoji (U+200C, U+200D) is none of them."""
+"""Control characters, without tabs and line feeds, and without the joiners of letters and emoji (U+200C, U+200D)."""
 UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
 
 
 def print_json(value: Any) -> None:
-    """Print JSON; what stdout's encoding cannot write is escaped."""
+    """Print JSON; characters that stdout's encoding lacks are escaped."""
     ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
     sys.stdout.write(json.dumps(value, ensure_ascii=ascii_only, indent=2) + "\n")
 
@@ -57,12 +57,12 @@ def plain(text: str) -> str:
 
 
 def many(count: int, thing: str) -> str:
-    """``1 message``, ``2 messages``."""
+    """A number and what it counts: ``1 message``, ``2 messages``."""
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 def did_you_mean(typed: str, known: Sequence[str], shown: str = "{}", *, otherwise: str = "") -> str:
-    """The name that was probably meant, as a question; if there is none, ``otherwise``, or all names.
+    """Ask for the name that was probably meant; if none is close, ``otherwise``, or the list of all names.
 
     >>> did_you_mean("slak", ["slack", "discord"])
     'Did you mean slack?'
@@ -73,7 +73,7 @@ def did_you_mean(typed: str, known: Sequence[str], shown: str = "{}", *, otherwi
 
 
 def span(seconds: float) -> str:
-    """A time as people say it: ``3 d``."""
+    """A duration in its largest unit: ``3 d``."""
     for size, unit in UNITS:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
@@ -87,7 +87,7 @@ def ago(at: float) -> str:
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """Call what it gives after each of ``total`` steps; a bar grows on stderr if that is a terminal."""
+    """Show a progress bar on stderr, if that is a terminal. Call the result after each of ``total`` steps."""
     if not sys.stderr.isatty():
         yield lambda: None
         return

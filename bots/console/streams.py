@@ -1,4 +1,4 @@
-"""The standard streams, made safe for all commands: each is open, and can take any text."""
+"""Makes the standard streams safe for all commands: each is open, and takes any text."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ def discard_stdout() -> None:
 
 
 def say(*lines: str) -> None:
-    """Print lines on stderr; do nothing if nobody reads it any longer."""
+    """Print lines on stderr; do nothing if its reader is gone."""
     with suppress(OSError):
         print(*filter(None, lines), sep="\n", file=sys.stderr)  # noqa: T201 - for the person at the terminal

@@ -1,4 +1,4 @@
-"""Help, errors and completion of the command line in words for people: no Python types, and one line for each error."""
+"""Help, errors and completion of the command line, in plain words: no Python types, one line for each error."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class _Option(TyperOption):
 
 
 class _Prose:
-    """A command or group whose help is prose, no wider than can be read."""
+    """A command or group whose help is prose, at most ``MAX_COLUMNS`` wide."""
 
     help: str | None
 
@@ -76,7 +76,7 @@ class Command(_Prose, TyperCommand):
         """See typer."""
         for before, value in zip(["", *args], args, strict=False):
             empty = not value or (value.startswith("--") and value.endswith("="))
-            if empty and self.name != "complete":  # which has an answer of its own to no text
+            if empty and self.name != "complete":  # which explains itself what is missing
                 option = value.removesuffix("=") or (before if before.startswith("--") else "")
                 raise typer.BadParameter(f"{option or 'A value'} is empty. Is a variable not set?", ctx=ctx)
         return super().parse_args(ctx, args)
@@ -136,7 +136,7 @@ def _explain(error: typer.TyperException) -> None:
 
 
 def _sentence(error: Any) -> str:
-    """What is wrong, with what was typed in quotes; typer's own words where they say it well."""
+    """Say what is wrong with the command line; in typer's own words where they are clear."""
     said: str = error.format_message().strip()
     if hasattr(error, "possibilities"):
         near = f" Did you mean '{error.possibilities[0]}'?" if error.possibilities else ""

@@ -1,7 +1,7 @@
-"""Buttons that work after a restart and in any process: all that they need stands in their ids.
+"""Buttons that work after a restart and in any process, because their ids hold everything that they need.
 
-A ``custom_id`` has 100 characters, so numbers are written in base 36: guild, channel, thread, message, who asked, and
-which part of the reply it is.
+A ``custom_id`` has at most 100 characters, so numbers are written in base 36: guild, channel, thread, message, asker,
+and the part of the reply.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from discord.ui import Button, DynamicItem, View
 from core.types import ConversationKey, Turn
 
 DMS = "dm"
-"""The workspace of direct messages, and of what is said where no guild is."""
+"""The workspace of direct messages and of other places outside servers."""
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _CODE = r"(?P<code>[0-9a-z]+(?:\.[0-9a-z]+){5})"
 
 
 def identity(guild: str | int | None, channel: str | int, message: str | int) -> str:
-    """A turn's name: where its message stands, and the message."""
+    """A turn's id: the place of its message, and the message's id."""
     return f"discord:{guild or DMS}:{channel}:{message}"
 
 
 @dataclass(frozen=True, slots=True)
 class ButtonTarget:
-    """Which reply a button stands under, and who asked for it."""
+    """The reply that a button belongs to, and its asker."""
 
     guild: int
     channel: int
@@ -39,7 +39,7 @@ class ButtonTarget:
 
     @classmethod
     def of(cls, turn: Turn, part: int = 0) -> Self:
-        """The target of a turn of Discord."""
+        """The target for a button under the reply to a turn."""
         key = turn.key
         guild = 0 if key.workspace == DMS else int(key.workspace)
         message = int(turn.id.rpartition(":")[2])
@@ -51,13 +51,13 @@ class ButtonTarget:
         return cls(*(int(number, 36) for number in code.split(".")))
 
     def encode(self) -> str:
-        """At most 80 characters."""
+        """Write it in at most 80 characters."""
         numbers = (self.guild, self.channel, self.thread, self.message, self.author, self.part)
         return ".".join(map(_base36, numbers))
 
     @property
     def private(self) -> bool:
-        """Whether it was asked in private: in the place of a thread stands who asked."""
+        """Whether the question was private: then ``thread`` is the asker's id."""
         return self.thread == self.author
 
     @property
@@ -68,32 +68,32 @@ class ButtonTarget:
 
     @property
     def turn(self) -> str:
-        """The turn's name."""
+        """The turn's id."""
         return identity(self.guild, self.channel if self.private else self.thread or self.channel, self.message)
 
 
 class PressHandler(Protocol):
-    """Where presses are taken."""
+    """Handles presses of buttons."""
 
     async def stop(self, interaction: discord.Interaction, target: ButtonTarget) -> None:
-        """End the answer."""
+        """Stop the answer."""
         ...
 
     async def forget(self, interaction: discord.Interaction, target: ButtonTarget) -> None:
-        """Forget the conversation, which somebody asked for."""
+        """Forget the conversation: the person confirms what they asked for."""
         ...
 
     async def regenerate(self, interaction: discord.Interaction, target: ButtonTarget) -> None:
-        """Answer once more."""
+        """Answer the question again, over the same messages."""
         ...
 
     async def rate(self, interaction: discord.Interaction, target: ButtonTarget, mark: str) -> None:
-        """Keep what somebody thinks of the answer."""
+        """Store a person's rating of the answer; ``mark`` is up or down."""
         ...
 
 
 class _ReplyButton(DynamicItem[Button[View]], template=r"parley:none"):
-    """A button of ours; a client that takes presses has a ``listener``."""
+    """A button under a reply. The client that handles presses must have a ``listener``."""
 
     def __init__(self, target: ButtonTarget, button: Button[View]) -> None:
         super().__init__(button)
@@ -108,13 +108,13 @@ class _ReplyButton(DynamicItem[Button[View]], template=r"parley:none"):
         return made
 
     def handler(self, interaction: discord.Interaction) -> PressHandler:
-        """Where the press is taken."""
+        """The client's listener."""
         handler: PressHandler = interaction.client.listener  # type: ignore[attr-defined]
         return handler
 
 
 class Stop(_ReplyButton, template=rf"p1:stop:{_CODE}"):
-    """Ends an answer that is being written."""
+    """Stops an answer that is being written."""
 
     def __init__(self, target: ButtonTarget) -> None:
         super().__init__(target, Button(label="Stop", emoji="⏹️", custom_id=f"p1:stop:{target.encode()}"))
@@ -125,7 +125,7 @@ class Stop(_ReplyButton, template=rf"p1:stop:{_CODE}"):
 
 
 class Forget(_ReplyButton, template=rf"p1:forget:{_CODE}"):
-    """Confirms that a conversation is forgotten; the target's ``part`` is its epoch."""
+    """Confirms that a conversation should be forgotten; the target's ``part`` is its epoch."""
 
     def __init__(self, target: ButtonTarget) -> None:
         button: Button[View] = Button(
@@ -139,7 +139,7 @@ class Forget(_ReplyButton, template=rf"p1:forget:{_CODE}"):
 
 
 class Regenerate(_ReplyButton, template=rf"p1:again:{_CODE}"):
-    """Answers once more, over the same messages."""
+    """Answers the question again, over the same messages."""
 
     def __init__(self, target: ButtonTarget, *, retry: bool) -> None:
         label, emoji = ("Retry", "🔁") if retry else ("Regenerate", "🔁")
@@ -151,7 +151,7 @@ class Regenerate(_ReplyButton, template=rf"p1:again:{_CODE}"):
 
 
 class Rate(_ReplyButton, template=rf"p1:(?P<mark>up|down):{_CODE}"):
-    """Says whether an answer was any good."""
+    """Rates an answer."""
 
     def __init__(self, target: ButtonTarget, mark: str) -> None:
         emoji = "👍" if mark == "up" else "👎"
@@ -164,21 +164,21 @@ class Rate(_ReplyButton, template=rf"p1:(?P<mark>up|down):{_CODE}"):
 
 
 BUTTONS = (Stop, Forget, Regenerate, Rate)
-"""To be registered with a client that takes presses."""
+"""Register these with the client that handles presses."""
 
 
 def growing(target: ButtonTarget) -> View:
-    """Under a message that may still get more text."""
+    """The button under an answer that is being written."""
     return _view(Stop(target))
 
 
 def confirming(target: ButtonTarget) -> View:
-    """Under the question whether a conversation is to be forgotten."""
+    """The button under the question whether to forget a conversation."""
     return _view(Forget(target))
 
 
 def finished(target: ButtonTarget, *, retry: bool, answered: bool) -> View:
-    """Under a reply that is done: ``retry`` because something went wrong, and marks where there is an answer."""
+    """The buttons under a finished reply: Retry after an error, else Regenerate; ratings if there is an answer."""
     marks = (Rate(target, "up"), Rate(target, "down")) if answered else ()
     return _view(Regenerate(target, retry=retry), *marks)
 

@@ -1,7 +1,7 @@
-"""Slash commands and the entry in a message's menu.
+"""Slash commands, and "Ask about this message" in a message's menu.
 
-A question is stored within 1.5 s and then deferred, so that Discord shows that we think; where that fails, the first
-response is a plain line that only who asked sees, since what the first response is, the answer stays.
+A question is stored within 1.5 s and then deferred, so that Discord shows "thinking …". If that fails, the first
+response is a plain line that only the asker sees: the answer can't be more visible than the first response was.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ log = structlog.get_logger()
 CONTEXTS = app_commands.AppCommandContext(guild=True, dm_channel=True, private_channel=True)
 INSTALLS = app_commands.AppInstallationType(guild=True, user=True)
 MAX_PROMPT_CHARACTERS = 6000
-"""Characters of an option of a command (docs.discord.com, interactions/application-commands)."""
+"""Characters in a command's option (docs.discord.com, interactions/application-commands)."""
 ASK_ABOUT = "Ask about this message"
 PERMISSIONS = discord.Permissions(
     view_channel=True,
@@ -52,7 +52,7 @@ PERMISSIONS = discord.Permissions(
     read_message_history=True,
     attach_files=True,
 )
-"""What Parley needs, and nothing more."""
+"""The permissions that Parley needs, and no more."""
 QUOTE_EXPIRED = "I no longer have the message you asked about. Please choose it again."
 
 
@@ -112,7 +112,7 @@ async def _about(interaction: discord.Interaction, message: discord.Message) -> 
 
 
 class Tree(app_commands.CommandTree):
-    """All commands. A client that takes them has a ``listener``."""
+    """All commands of Parley. The client that uses it must have a ``listener``."""
 
     def __init__(self, client: discord.Client) -> None:
         super().__init__(client, allowed_contexts=CONTEXTS, allowed_installs=INSTALLS)
@@ -121,14 +121,14 @@ class Tree(app_commands.CommandTree):
             self.add_command(entry)
 
     async def on_error(self, interaction: discord.Interaction, error: app_commands.AppCommandError) -> None:
-        """Say so to who used the command."""
+        """Tell the person who used the command that it failed."""
         name = interaction.command.name if interaction.command else ""
         log.error("command failed", command=name, kind=type(error.__cause__ or error).__name__)
         await _listener(interaction).whisper(interaction, ParleyError.plain)
 
 
 async def take_form(interaction: discord.Interaction) -> None:
-    """Take what somebody wrote into a form of ours; any other interaction is none of this one's business."""
+    """Handle a submitted form of ours; ignore any other interaction."""
     await _commands_of(interaction).take(interaction)
 
 
@@ -142,18 +142,18 @@ def _commands_of(interaction: discord.Interaction) -> Commands:
 
 
 class Commands:
-    """What the commands do."""
+    """Runs the commands, with what the listener has."""
 
     def __init__(self, listener: DiscordListener) -> None:
         self._listener = listener
 
     async def ask(self, interaction: discord.Interaction, prompt: str, *, private: bool, **more: str) -> None:
-        """Answer a question. ``private``: for who asks alone, and remembered apart from the channel."""
+        """Answer a question; a ``private`` one is shown to the asker alone, and remembered apart from the channel."""
         turn = question(interaction, prompt, private=private, seconds=self._listener.settings.discord_token_seconds)
         await self._submit(interaction, _with(turn, more), private=private)
 
     async def ask_about(self, interaction: discord.Interaction, message: discord.Message) -> None:
-        """Ask what somebody wants to know of a message."""
+        """Open a form for a question about a message."""
         if why := self._listener.refused(interaction):
             await self._listener.whisper(interaction, REFUSED[why])
             return
@@ -163,8 +163,8 @@ class Commands:
             await self._listener.whisper(interaction, "That message has no text that I can read.")
             return
         ours = message.author.id == self._listener.me.id
-        aside = self._listener.store.keep_quote(interaction.id, quote, "" if ours else message.author.display_name)
-        if not await self._in_time(aside):
+        storing = self._listener.store.keep_quote(interaction.id, quote, "" if ours else message.author.display_name)
+        if not await self._in_time(storing):
             await self._listener.whisper(interaction, StorageError.plain)
             return
         text = TextInput[Any](
@@ -175,22 +175,22 @@ class Commands:
         await self._listener.respond(interaction, Response.modal, form.to_dict())
 
     async def take(self, interaction: discord.Interaction) -> None:
-        """A form that somebody filled in, wherever it was shown."""
+        """Handle a submitted form, whichever process opened it."""
         match forms.sent(interaction):
             case settings.KIND, about, written:
                 await settings.take(self._listener, interaction, about, written)
             case "about", message, written:
-                aside = await self._in_time(self._listener.store.find_quote(message))
-                if aside is None:
+                found = await self._in_time(self._listener.store.find_quote(message))
+                if found is None:
                     await self._listener.whisper(interaction, StorageError.plain)
-                elif not aside:
+                elif not found:
                     await self._listener.whisper(interaction, QUOTE_EXPIRED)
                 else:
-                    quote, by = aside
+                    quote, by = found
                     await self.ask(interaction, written.get("question", ""), private=False, quote=quote, quote_by=by)
 
     async def obey(self, interaction: discord.Interaction, word: str, *, private: bool = True) -> None:
-        """Do what people can also say: help, memory, forget."""
+        """Run a command that people can also write: help, memory or forget."""
         if why := self._listener.refused(interaction):
             await self._listener.whisper(interaction, REFUSED[why])
             return
@@ -214,7 +214,7 @@ class Commands:
         return said
 
     async def stop(self, interaction: discord.Interaction) -> None:
-        """End the answers that are being written there for who says so: that which all see, and that which they see."""
+        """Stop the person's answers that are being written in this place: the public one, and the private one."""
         asked = [question(interaction, "stop", private=private, seconds=0) for private in (False, True)]
 
         async def end() -> str:
@@ -225,7 +225,7 @@ class Commands:
         await self._listener.whisper(interaction, said or StorageError.plain)
 
     async def _submit(self, interaction: discord.Interaction, turn: Turn, *, private: bool) -> None:
-        """Store a question, then say that we think about it; or say why not, to who asked alone."""
+        """Store a question, then show that Parley is thinking; or tell the asker alone why it can't."""
         listener = self._listener
         if why := listener.refused(interaction):
             await listener.whisper(interaction, REFUSED[why])
@@ -237,15 +237,15 @@ class Commands:
         if receipt.refused:
             await listener.whisper(interaction, receipt.note)
             return
-        # How many are before it is not said: a message that follows a deferral would take the answer's place.
+        # The place in line isn't said: a message after a deferral would take the answer's place.
         flags = EPHEMERAL if private else 0
         if await listener.respond(interaction, Response.deferred_channel_message, {"flags": flags}):
             metrics.INGRESS_ACK.observe(time.time() - turn.at, platform="discord")
-        elif receipt.accepted:  # Discord has told who asked that it failed
+        elif receipt.accepted:  # Discord has told the asker that the command failed
             listener.run_in_background(listener.queue.stop(turn.id, WITHDRAWN))
 
     async def _in_time(self, work: Awaitable[Any]) -> Any:
-        """What came of it; None if the memory is away, or too slow."""
+        """The result of ``work``; None if Redis is away or too slow."""
         try:
             async with in_time():
                 return await work
@@ -255,7 +255,7 @@ class Commands:
 
 
 def question(interaction: discord.Interaction, text: str, *, private: bool, seconds: float) -> Turn:
-    """The turn of a command; its answer is written with the interaction's token for so many ``seconds``."""
+    """The turn of a command, whose answer can be written with the interaction's token for ``seconds``."""
     channel, user = interaction.channel, interaction.user
     where = Place.of(interaction.guild_id, channel or discord.Object(interaction.channel_id or 0))
     at = interaction.created_at.timestamp()
@@ -263,28 +263,28 @@ def question(interaction: discord.Interaction, text: str, *, private: bool, seco
         "channel": where.id,
         "app": str(interaction.application_id),
         "token": interaction.token,
-        "until": f"{time.time() + seconds:.3f}",  # by our own clock, which is asked for it later
+        "until": f"{time.time() + seconds:.3f}",  # by our own clock, which is compared with it later
         "bot": "1" if not private and _bot_may_write(interaction) else "",
         "private": "1" if private else "",
         SHARED: "1" if interaction.context.private_channel is True and not private else "",
     }
-    if private:  # a conversation of its own, of which the channel learns nothing
+    if private:  # its own conversation, which the channel's memory never sees
         where = Place(where.guild, where.id, f"@{user.id}")
     return make_turn(where, str(interaction.id), user, text, at=at, place=place)
 
 
 def payload(tree: Tree) -> list[dict[str, Any]]:
-    """What is registered with Discord."""
+    """The commands as they are registered with Discord."""
     return [command.to_dict(tree) for command in tree.get_commands()]
 
 
 def digest(tree: Tree) -> str:
-    """Changes when, and only when, there is something to register."""
+    """A hash of the commands: it changes when they have to be registered again."""
     return hashlib.sha256(json.dumps(payload(tree), sort_keys=True).encode()).hexdigest()
 
 
 def shape(entries: list[dict[str, Any]]) -> list[Any]:
-    """What people see of commands; Discord gives back more than it was told."""
+    """The part of commands that people see, to compare with what Discord returns, which has more fields."""
     seen = [
         (one["name"], one.get("type", 1), one.get("description", ""), sorted(o["name"] for o in one.get("options", [])))
         for one in entries
@@ -293,7 +293,7 @@ def shape(entries: list[dict[str, Any]]) -> list[Any]:
 
 
 async def register(calls: Calls, tree: Tree) -> int:
-    """Register all commands with Discord, for all servers at once. Returns how many there are."""
+    """Register all commands with Discord, for all servers at once. Returns their number."""
     commands_ = payload(tree)
     application = calls.client.application_id
     assert application  # noqa: S101 - known since the login
@@ -304,14 +304,14 @@ async def register(calls: Calls, tree: Tree) -> int:
 
 
 def _bot_may_write(interaction: discord.Interaction) -> bool:
-    """Whether the bot itself may write where it was called: it is on the server, or it is its own direct message."""
+    """Whether the bot itself can write in the place: on a server that it is on, or in its own direct message."""
     if not interaction.is_guild_integration():
         return False
     if interaction.guild_id is None:
         return interaction.context.dm_channel is True
-    may = interaction.app_permissions
+    allowed = interaction.app_permissions
     thread = isinstance(interaction.channel, discord.Thread)
-    return may.view_channel and (may.send_messages_in_threads if thread else may.send_messages)
+    return allowed.view_channel and (allowed.send_messages_in_threads if thread else allowed.send_messages)
 
 
 def _with(turn: Turn, more: dict[str, str]) -> Turn:

@@ -1,8 +1,8 @@
-"""What a message or a command of Discord means to Parley.
+"""Reads Discord's messages: whether they are questions to Parley, and what they say.
 
-A turn's identity is where its message stands and the message's id, which Discord gives once and for good; so a message
-that comes twice (two connections, a look at what was missed) is the same turn. In a channel the reply stands under the
-question; a thread is a conversation of its own that began in its channel.
+A turn's identity is its place and the message's id, which never changes; so a message that comes twice (over two
+connections, or in a search for missed ones) is the same turn. In a channel, the reply refers to the question; a thread
+is a conversation of its own that branched off its channel.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from bots.discord.text import cut, readable, without_mention
 from core.types import Author, ConversationKey, Turn
 
 MESSAGE_TYPES = {discord.MessageType.default, discord.MessageType.reply}
-"""Types of messages that somebody wrote; the others are joins, pins, boosts and the like."""
+"""Types of messages that people write; the others are joins, pins, boosts and the like."""
 MAX_QUOTE_UNITS = 1500
-"""Units of a message that is replied to."""
+"""UTF-16 units quoted from a message that is replied to."""
 QUOTE_START, QUOTE_END = "[In reply to what ", "]\n"
-"""What stands on both sides of a quote, in words."""
+"""The words before and after a quote."""
 MAX_THREAD_NAME_UNITS = 90
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something was said: the channel, and the thread in it, or ``@`` and who asked there in private."""
+    """Where a message was written: a channel, and a thread in it; or ``@`` and a person's id, for private questions."""
 
     guild: str
     channel: str
@@ -38,7 +38,7 @@ class Place:
 
     @classmethod
     def of(cls, guild: int | None, channel: Any) -> Place:
-        """Of a channel as discord.py knows it: a thread tells its parent."""
+        """The place of discord.py's channel or thread."""
         where = str(guild) if guild else ""
         if isinstance(channel, discord.Thread):
             return cls(where, str(channel.parent_id), str(channel.id))
@@ -46,26 +46,26 @@ class Place:
 
     @property
     def key(self) -> ConversationKey:
-        """The conversation that is held there."""
+        """The conversation in this place."""
         return ConversationKey("discord", self.guild or DMS, self.channel, self.thread)
 
     @property
     def id(self) -> str:
-        """What Discord calls the place where messages stand."""
+        """The id of the channel or thread that messages are posted to."""
         return self.channel if self.key.owner else self.thread or self.channel
 
     def asker(self, user: Any) -> Asker:
-        """Somebody who asks there."""
+        """A person who asks in this place."""
         roles = [str(role) for role in getattr(user, "_roles", ())] if self.guild else []
         return Asker(str(user.id), self.guild, [self.channel, *([self.thread] if self.thread else [])], roles)
 
     def lane(self, user: str) -> str:
-        """What is answered in order: all of a thread or a direct message; in a channel, one person's questions."""
+        """The lane of a person's questions: all of a thread or a direct message; in a channel, one for each person."""
         return str(self.key) if self.thread or not self.guild else f"{self.key}/{user}"
 
 
 def names_in(message: discord.Message) -> dict[str, str]:
-    """People, roles and channels that a message names."""
+    """The names of people, roles and channels that a message mentions, by id."""
     names = {str(user.id): user.display_name for user in message.mentions}
     names |= {str(role.id): role.name for role in message.role_mentions}
     for number in re.findall(r"<#(\d+)>", message.content):
@@ -76,13 +76,13 @@ def names_in(message: discord.Message) -> dict[str, str]:
 
 
 def addressed(message: discord.Message, bot: discord.ClientUser) -> bool:
-    """Whether a message speaks to us: in private, by name, by replying to us, or in a thread that we opened."""
+    """Whether a message is meant for Parley: a direct message, a mention, a reply to it, or in a thread it opened."""
     if message.guild is None or bot in message.mentions:
         return True
     if any(role.tags and role.tags.bot_id == bot.id for role in message.role_mentions):
         return True
     if not message.content or message.mentions:
-        return False  # without the Message Content intent nothing else can be read; and somebody else is spoken to
+        return False  # unreadable without the Message Content intent; or somebody else is mentioned
     replied = message.reference.resolved if message.reference else None
     if isinstance(replied, discord.Message) and replied.author.id == bot.id:
         return True
@@ -90,7 +90,7 @@ def addressed(message: discord.Message, bot: discord.ClientUser) -> bool:
 
 
 def text_of(message: discord.Message, bot: discord.ClientUser) -> str:
-    """What a message says, as people read it, without our name where it only addresses us."""
+    """The text of a message as people read it, without the mention of Parley that only addresses it."""
     text = without_mention(message.content, str(bot.id))
     for role in message.role_mentions:
         if role.tags and role.tags.bot_id == bot.id:
@@ -99,12 +99,12 @@ def text_of(message: discord.Message, bot: discord.ClientUser) -> str:
 
 
 def context_of(message: discord.Message, bot: discord.ClientUser) -> dict[str, str]:
-    """What stands beside the text of a message: what is attached, and what it replies to."""
+    """What comes with a message's text: the names of attachments, and the quote that it replies to."""
     return {"files": ", ".join(file.filename for file in message.attachments), **_quote(message, bot)}
 
 
 def with_context(text: str, context: Mapping[str, str]) -> str:
-    """A text with what ``context_of`` found beside it, in words; ``keep_quote`` finds the quote in it again."""
+    """Add what ``context_of`` found to a text, in words; ``keep_quote`` can find the quote again."""
     if quote := context.get("quote"):
         quoted = f"{QUOTE_START}{context.get('quote_by') or 'you'} wrote: {quote}".replace(QUOTE_END, "] \n")
         text = f"{quoted}{QUOTE_END}{text}"
@@ -114,18 +114,18 @@ def with_context(text: str, context: Mapping[str, str]) -> str:
 
 
 def lacks_quote(message: discord.Message) -> bool:
-    """Whether a message replies to one that Discord does not tell, although it may have told it before."""
+    """Whether a message replies to one that Discord didn't send this time, although it may have before."""
     return message.reference is not None and not isinstance(message.reference.resolved, discord.Message)
 
 
 def keep_quote(reads: str, before: str) -> str:
-    """What a message ``reads`` now, with the quote that was understood when it read as ``before``."""
+    """Add the quote in ``before``, an older reading of a message, to what it ``reads`` now."""
     quote, end, _ = before.partition(QUOTE_END) if before.startswith(QUOTE_START) else ("", "", "")
     return f"{quote}{end}{reads}" if end else reads
 
 
 def read_question(message: discord.Message, bot: discord.ClientUser, *, auto_thread: bool) -> Turn | None:
-    """The turn in a message; None if nobody asks us anything."""
+    """Read the turn in a message; None if it isn't a question to Parley."""
     if message.author.id == bot.id or message.type not in MESSAGE_TYPES or not addressed(message, bot):
         return None
     where = Place.of(message.guild.id if message.guild else None, message.channel)
@@ -142,7 +142,7 @@ def read_question(message: discord.Message, bot: discord.ClientUser, *, auto_thr
 
 
 def make_turn(where: Place, message: str, author: Any, text: str, *, at: float, place: Mapping[str, str]) -> Turn:
-    """A turn of Discord."""
+    """Make a turn of a message or command."""
     user, thread = str(author.id), where.thread if where.key.parent else ""
     return Turn(
         id=identity(where.guild, where.id, message),
@@ -158,7 +158,7 @@ def make_turn(where: Place, message: str, author: Any, text: str, *, at: float, 
 
 
 def changed_keys(guild: int | None, channel: Any, channel_id: int, message: int) -> tuple[str, list[ConversationKey]]:
-    """The turn that a message may be, and the conversations that may hold it: its own, and the thread on it."""
+    """The turn that a message may be, and the conversations that may hold it: its place, and the thread under it."""
     where = Place.of(guild, channel or discord.Object(channel_id))
     name = identity(where.guild, where.id, message)
     thread = [] if where.thread else [Place(where.guild, where.channel, str(message)).key]
@@ -166,7 +166,7 @@ def changed_keys(guild: int | None, channel: Any, channel_id: int, message: int)
 
 
 def _quote(message: discord.Message, bot: discord.ClientUser) -> dict[str, str]:
-    """What a message replies to, as far as we may read it."""
+    """The text and author of the message that is replied to, if we can read it."""
     replied = message.reference.resolved if message.reference else None
     if not isinstance(replied, discord.Message) or not replied.content:
         return {}

@@ -1,7 +1,8 @@
-"""Messages on their way into the queue.
+"""Takes Discord's messages into the queue.
 
-The gateway tells of each once and waits for no acknowledgement, so what cannot be stored now is tried again until it
-can, or its author is told. What is edited meanwhile is stored as it reads then; what is deleted is not stored at all.
+The gateway sends each message once and waits for no acknowledgement. So a message that can't be stored is tried again
+for ``RETRY_SECONDS``, and then its author is told. A message that is edited meanwhile is stored as edited; one that is
+deleted is not stored.
 """
 
 from __future__ import annotations
@@ -35,28 +36,28 @@ from core.types import Turn
 log = structlog.get_logger()
 
 RETRY_SECONDS = 60.0
-"""Seconds for which an event is tried again while Redis is away."""
+"""Seconds for which storing an event is retried while Redis is away."""
 PROXY_SECONDS = 10.0
-"""Seconds after a person's message in which a webhook's copy of it comes, if another bot makes one."""
+"""Seconds within which another bot's webhook copies a person's message, if one does."""
 
 
 @dataclass(slots=True)
 class PendingMessage:
-    """A message that is being taken, and how far that is."""
+    """A message that is being stored, and how far that has come."""
 
     message: discord.Message
     asked: Turn
     where: Place
     until: float = field(default_factory=lambda: time.monotonic() + RETRY_SECONDS)
     change: Change | None = None
-    """What became of it meanwhile."""
+    """An edit or deletion that came meanwhile."""
     new: bool = False
     allowed: bool = False
     stopped: bool = False
 
     @property
     def deleted(self) -> bool:
-        """Whether there is nothing to be answered any more."""
+        """Whether the message was deleted."""
         return self.change is not None and self.change.text is None
 
     @property
@@ -67,7 +68,7 @@ class PendingMessage:
 
 
 class Intake:
-    """Takes messages, and what becomes of them."""
+    """Stores messages in the queue, and follows their edits and deletions."""
 
     def __init__(
         self,
@@ -91,7 +92,7 @@ class Intake:
         self._accepting: dict[str, asyncio.Lock] = {}
 
     async def handle_message(self, message: discord.Message) -> None:
-        """A message: a question, or nothing to us."""
+        """Handle a new message: store it if it is a question to Parley."""
         turn = read_question(message, self._messenger.me, auto_thread=self._settings.discord_auto_thread)
         if not turn or turn.id in self._pending:
             return
@@ -99,7 +100,7 @@ class Intake:
         self._note_asked(message, turn)
         pending = self._pending[turn.id] = PendingMessage(message, turn, where)
         try:
-            # In the order in which they came, where one person writes twice in a moment.
+            # One at a time in each lane, so that a person's messages keep their order.
             async with self._accepting.setdefault(turn.lane, asyncio.Lock()):
                 if isinstance(await retry_until(lambda: self._take(pending), pending.until), StorageError):
                     await self._give_up(pending)
@@ -108,10 +109,10 @@ class Intake:
             if not any(other.asked.lane == turn.lane for other in self._pending.values()):
                 self._accepting.pop(turn.lane, None)
             if pending.change:
-                self._changes.add(pending.change)  # Redis may have taken it all the same, or as it read before
+                self._changes.add(pending.change)  # it may be stored all the same, or as it read before
 
     def follow_edit(self, event: discord.RawMessageUpdateEvent) -> None:
-        """Somebody edited a message: what is remembered of it, or is about to be, follows."""
+        """Handle an edit: the memory and the queue follow it."""
         message, me = event.message, self._messenger.me
         if event.data.get("content") and event.data.get("edited_timestamp") and message.author.id != me.id:
             text, at = text_of(message, me), message.edited_at.timestamp() if message.edited_at else 0.0
@@ -119,26 +120,26 @@ class Intake:
             self._follow(event, event.message_id, Change("", (), text, reads, at, early, lacks_quote(message)))
 
     def follow_deletion(self, event: discord.RawMessageDeleteEvent) -> None:
-        """Somebody deleted a message: so do we."""
+        """Handle a deletion: the message is forgotten."""
         self._follow(event, event.message_id, Change("", ()))
 
     def follow_deletions(self, event: discord.RawBulkMessageDeleteEvent) -> None:
-        """Many at once."""
+        """Handle the deletion of many messages at once."""
         for message in event.message_ids:
             self._follow(event, message, Change("", ()))
 
     def follow_end(self, guild: int, channel: int, thread: int | None = None) -> None:
-        """A channel was deleted, or a thread of it: with all that was said there, also in private."""
+        """Handle the deletion of a channel or a thread: everything said there is forgotten, also in private."""
         self._changes.add(End(Place(str(guild), str(channel), str(thread or ""))))
 
     async def drain(self) -> None:
-        """Let what was begun here come to its end."""
+        """Finish the changes that were begun here."""
         await self._changes.drain()
 
     # Inside.
 
     async def _take(self, pending: PendingMessage) -> None:
-        """Take a message that is not known yet, or tell its author once why not; what was done is not done again."""
+        """Store a message that isn't known yet, or tell its author why not. A retry skips the steps that are done."""
         turn, where = pending.turn, pending.where
         if pending.deleted or not (pending.new or not await self.store.knows_turn(turn.id)):
             return
@@ -154,7 +155,7 @@ class Intake:
             await self._accept(pending, pending.turn)
 
     async def _say_why_not(self, pending: PendingMessage, why: str | None) -> None:
-        """Tell the author of a message why it is not answered, once: there, or apart if we may not write there."""
+        """Tell an author once why a message isn't answered: there, or in private if the bot can't write there."""
         turn, where, once = pending.turn, pending.where, f"{pending.turn.key}/{pending.turn.author.id}"
         if why:
             log.info("access denied", **turn_fields(turn), why=why)
@@ -170,18 +171,18 @@ class Intake:
             self._messenger.run_in_background(tell(self._messenger.calls, turn, NOT_ALLOWED_THERE))
 
     def _note_asked(self, message: discord.Message, turn: Turn) -> None:
-        """Remember for a moment what people asked, to know it again when another bot copies it."""
+        """Remember for a moment what people asked, to recognize another bot's copy of it."""
         now = time.monotonic()
         self._asked_at = {said: at for said, at in self._asked_at.items() if now - at < PROXY_SECONDS}
         if not (message.author.bot or message.webhook_id):
             self._asked_at[turn.place["channel"], turn.text] = now
 
     def _is_proxied(self, pending: PendingMessage) -> bool:
-        """Whether a message is a webhook's copy of what a person asked a moment ago, as bots for personas make them."""
+        """Whether a message is a webhook's copy of a person's question, as PluralKit and similar bots make."""
         return bool(pending.message.webhook_id) and (pending.where.id, pending.asked.text) in self._asked_at
 
     async def _accept(self, pending: PendingMessage, turn: Turn) -> None:
-        """Store a question, so that it will be answered."""
+        """Put a question into the queue, and show its notes to the author."""
         where, say = pending.where, self._messenger.say
         if is_stop(turn.text):
             await self._obey_stop(pending)
@@ -195,9 +196,9 @@ class Intake:
         receipt = await self._queue.submit(turn)
         crash_point("stored")
         if receipt.accepted and self._typists and not turn.place.get("open_thread"):
-            self._typists.begin(turn)  # in a thread that is not there yet, the answer's editor types
-        # How many are before it is not worth a message to all; who is to come later is not answered as well, should
-        # the message be found again.
+            self._typists.begin(turn)  # in a thread that isn't open yet, the answer's editor starts typing
+        # The place in line isn't worth a message to everybody. A refused message is marked, so that it isn't answered
+        # after all if it is found again among missed ones.
         user = turn.author.id
         if receipt.refused and await self._queue.first(turn.id) and await self._queue.tells(receipt, user):
             self._messenger.run_in_background(say(where.id, receipt.note))
@@ -207,19 +208,19 @@ class Intake:
             await self.store.note_place(where.id)
 
     async def _obey_stop(self, pending: PendingMessage) -> None:
-        """End what is being answered, and only then note that it was asked for."""
+        """Stop the answer that is being written, and only then mark the message as handled."""
         pending.stopped = pending.stopped or await stop_answer(self._queue, pending.turn)
         unstopped = await self._queue.first(pending.turn.id) and not pending.stopped
         if unstopped and await self._tells(pending.turn, "stop"):
             self._messenger.run_in_background(self._messenger.say(pending.where.id, NOTHING_TO_STOP))
 
     async def _tells(self, turn: Turn, about: str) -> bool:
-        """Whether who wrote a message is told why nothing comes of it: once in a while, however often they write."""
+        """Whether to tell an author why a message isn't answered: at most once in ``TOLD_AGAIN_SECONDS``."""
         name = f"told:{turn.key}:{about}:{turn.author.id}"
         return await self._queue.first(name, seconds=TOLD_AGAIN_SECONDS)
 
     async def _give_up(self, pending: PendingMessage) -> None:
-        """Tell the author of a message that it is not answered, if they would have been."""
+        """Tell an author that a message couldn't be stored, unless it would have been refused anyway."""
         with suppress(PlatformError):
             bot = pending.message.author.bot or pending.message.webhook_id
             if (
@@ -229,7 +230,7 @@ class Intake:
                 self._messenger.run_in_background(self._messenger.say(pending.where.id, StorageError.plain))
 
     def _follow(self, event: Any, message: int, change: Change) -> None:
-        """Make a change of that message: of one that is still being taken, there."""
+        """Apply a change to a message: in ``_pending`` while it is being stored, else to what is stored."""
         channel = self._channel(event)
         name, keys = changed_keys(event.guild_id, channel, event.channel_id, message)
         thread = (str(event.guild_id), str(event.channel_id)) if event.guild_id and not channel else None
@@ -241,13 +242,17 @@ class Intake:
             pending.change = change
 
     def _channel(self, event: Any) -> Any:
-        """The channel of an event, if we know it: threads are told apart from channels by that."""
+        """The channel or thread of an event, if discord.py knows it; an archived thread is unknown."""
         guild = self._messenger.calls.client.get_guild(event.guild_id) if event.guild_id else None
         return guild.get_channel_or_thread(event.channel_id) if guild else None
 
 
 async def retry_until(work: Callable[[], Awaitable[None]], until: float) -> ParleyError | None:
-    """Do something, again and again while Redis or Discord is away. Returns what is wrong if it could not be done."""
+    """Run ``work``, with backoff while Redis or Discord is away, until the monotonic time ``until``.
+
+    Returns:
+        The last error if it never succeeded, else None.
+    """
     wait = 0.5
     while True:
         try:

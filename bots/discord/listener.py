@@ -1,7 +1,7 @@
-"""What Discord sends, taken into the queue: messages by ``bots.discord.intake``, presses here.
+"""Takes what Discord sends into the queue: messages through ``bots.discord.intake``, button presses here.
 
-Presses and commands have three seconds: they are stored within half of that and then acknowledged, or answered with a
-plain line that only their author sees.
+Discord wants an answer to a press or a command within three seconds. Each is stored within half of that and then
+acknowledged, or answered with a plain line that only its author sees.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ WELCOME = (
 
 
 class DiscordListener(Messenger):
-    """Turns events into turns, for those who can ask. It is the ``PressHandler`` of ``bots.discord.buttons``."""
+    """Turns Discord's events into turns in the queue. It is the ``PressHandler`` of ``bots.discord.buttons``."""
 
     def __init__(
         self,
@@ -70,11 +70,11 @@ class DiscordListener(Messenger):
     # Servers.
 
     async def greet(self, guild: discord.Guild) -> None:
-        """We were added to a server: say what we do, what is remembered, and how to end that."""
+        """Introduce Parley on a server that it was added to: what it does, what it remembers, how to make it forget."""
         await retry_until(lambda: self._greet(guild), time.monotonic() + RETRY_SECONDS)
 
     async def part(self, guild: discord.Guild) -> None:
-        """We were removed from a server."""
+        """Note that the bot was removed from a server: it is forgotten after ``DISCORD_LEAVE_DAYS``."""
         grace = self.settings.discord_leave_days * 86_400
         await retry_until(lambda: self.store.part(str(guild.id), grace), time.monotonic() + RETRY_SECONDS)
 
@@ -114,7 +114,7 @@ class DiscordListener(Messenger):
         if not done:
             await self.whisper(interaction, say)
             return
-        # Where the question stood for one person, those who read along learn of it from a message of its own.
+        # If only one person saw the dialog, the others learn of it from a new message.
         kind = Response.channel_message if message.flags.ephemeral else Response.message_update
         await self.respond(interaction, kind, quiet_message(say))
 
@@ -149,22 +149,22 @@ class DiscordListener(Messenger):
         await self._press(interaction, keep())
 
     async def _press(self, interaction: discord.Interaction, work: Awaitable[str]) -> None:
-        """Do what a button is for, acknowledge it, and tell the person who pressed it what there is to say."""
+        """Run a button's ``work``; show its result to the person if it is a text, else acknowledge the press."""
         say = await press(work)
         if say:
             await self.whisper(interaction, say)
         else:
             await self.respond(interaction, Response.deferred_message_update)
 
-    # What commands need as well.
+    # Used by commands too.
 
     def refused(self, interaction: discord.Interaction) -> str:
-        """Why somebody may not use this here; "" if they may."""
+        """Why a person is not allowed to use Parley here; "" if they are."""
         where = Place.of(interaction.guild_id, interaction.channel)
         return refusal(self.settings, where.asker(interaction.user))
 
     def venue(self, interaction: discord.Interaction) -> Venue:
-        """The place where a button is pressed or a command given."""
+        """The place where a button was pressed or a command used."""
         server = interaction.guild_id is not None
         shared = server or interaction.context.private_channel is True
         return open_venue(self.me.display_name, self.contact, server=server, shared=shared)
@@ -177,7 +177,7 @@ class DiscordListener(Messenger):
         return self.settings.policy.refusal("settings", str(interaction.user.id), shared=shared)
 
     async def drain(self) -> None:
-        """Let what was begun here come to its end."""
+        """Finish the changes and background tasks that were begun here."""
         await self.intake.drain()
         await super().drain()
 

@@ -1,6 +1,6 @@
-"""Settings of a conversation as a form in Slack: a button that one person sees, a modal, and what was filled in.
+"""A conversation's settings as a form in Slack: a button that one person sees, and the modal that it opens.
 
-The words `settings temperature 0.2` do the same; this only saves typing them.
+It does the same as the command `settings temperature 0.2`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FORM_CALLBACK = "parley_settings_form"
 """``callback_id`` of the modal."""
 RESET_FIELD = "parley_reset"
 MAX_INPUT_CHARACTERS = 3000
-"""Characters that Slack takes in one field."""
+"""Characters in one text field (Slack's limit)."""
 MAX_OPTION_CHARACTERS = 75
 MAX_OPTIONS = 100
 LABELS = {
@@ -38,7 +38,9 @@ LABELS = {
     "max": "Longest answer, in tokens",
     "model": "Model",
 }
-TRUNCATED_HINT = f"This shows its first {MAX_INPUT_CHARACTERS:,} characters. If you change them, the rest is lost."
+TRUNCATED_HINT = (
+    f"This shows only the first {MAX_INPUT_CHARACTERS:,} characters. If you change them, the rest is deleted."
+)
 RANGES = {"temperature": ("0", "2"), "top_p": ("0.01", "1"), "max": ("1", str(MOST_TOKENS))}
 FIELDS = {"max": "max_new_tokens"}
 
@@ -46,17 +48,17 @@ Json = dict[str, Any]
 Refuses = Callable[[str, str], str]
 """Why a person cannot change settings in a channel, for ``Venue.tell``; "" if they can."""
 Whisper = Callable[[str, str, str, str], Awaitable[None]]
-"""Says something to a person in a channel and a thread of it."""
+"""Sends a text that one person sees: channel, user, thread (or ""), text."""
 
 
 def settings_button(key: ConversationKey) -> list[Json]:
-    """A button that opens the form."""
+    """Blocks with the button that opens the form."""
     button = {"type": "button", "action_id": OPEN_ACTION, "text": _plain("Change settings"), "value": str(key)}
     return [{"type": "actions", "block_id": OPEN_ACTION, "elements": [button]}]
 
 
 def form(key: ConversationKey, chosen: ConversationSettings, choices: Choices) -> Json:
-    """The modal, filled in with what was chosen; an empty field is its default."""
+    """Build the modal, filled in with what was chosen; an empty field means the default."""
     blocks = [_field(name, chosen, choices) for name in NAMES if choices.offers(name)]
     option = {"text": _plain("Reset to defaults"), "value": RESET_FIELD}
     boxes = {"type": "checkboxes", "action_id": RESET_FIELD, "options": [option]}
@@ -73,7 +75,7 @@ def form(key: ConversationKey, chosen: ConversationSettings, choices: Choices) -
 
 
 def read_about(view: Json) -> tuple[ConversationKey, dict[str, str]]:
-    """Which conversation a form is about, and traces of what it showed; an older Parley's form has none."""
+    """Read a form's metadata: its conversation, and hashes of what it showed (none in a form of an older Parley)."""
     about = view["private_metadata"]
     if not about.startswith("{"):
         return ConversationKey.parse(about), {}
@@ -82,7 +84,7 @@ def read_about(view: Json) -> tuple[ConversationKey, dict[str, str]]:
 
 
 def read_form(view: Json) -> dict[str, str]:
-    """What was filled in, by the names of settings; ``RESET_FIELD`` alone if all is to be reset."""
+    """Read what was filled in, by the names of settings; ``RESET_FIELD`` alone to reset everything."""
     values = view.get("state", {}).get("values", {})
     if values.get(RESET_FIELD, {}).get(RESET_FIELD, {}).get("selected_options"):
         return {RESET_FIELD: ""}
@@ -98,10 +100,13 @@ def read_form(view: Json) -> dict[str, str]:
 def changed(
     filled: Mapping[str, str], shown: Mapping[str, str], before: ConversationSettings, choices: Choices
 ) -> tuple[list[tuple[str, str]], dict[str, str]]:
-    """What to choose, in order, and what is wrong with which field.
+    """Compare a filled-in form with what it showed.
 
-    What is as the form showed it stays as it is now: somebody else may have changed it since, and a field may not have
-    had room for all of it.
+    A field that nobody touched keeps the setting as it is now: somebody else may have changed it since, and a long
+    value does not fit its field.
+
+    Returns:
+        The settings to store, in order; and what is wrong, by field.
     """
     shown = shown or _traces(before, choices)
     wanted: list[tuple[str, str]] = []
@@ -116,12 +121,12 @@ def changed(
             wrong[name] = str(error).replace("`", "")[:MAX_INPUT_CHARACTERS]
         else:
             wanted.append((name, whole))
-    # What is taken back goes first: a persona takes the place of a system prompt, and the other way round.
+    # Resets go first: choosing a persona removes the system prompt, and the other way round.
     return sorted(wanted, key=lambda one: bool(one[1])), wrong
 
 
 class SettingsForm:
-    """Opens the form and takes what was filled in."""
+    """Opens the settings form, and stores what people fill in."""
 
     def __init__(self, surface: SlackSurface, memory: Memory, refuses: Refuses, whisper: Whisper) -> None:
         self._surface, self._memory, self._refuses, self._whisper = surface, memory, refuses, whisper
@@ -132,7 +137,7 @@ class SettingsForm:
         app.view(FORM_CALLBACK)(self.save)
 
     async def open(self, ack: Callable[[], Awaitable[None]], body: Json, action: Json) -> None:
-        """The button was pressed: show the form, while Slack still lets us."""
+        """Handle a press of the button: open the form, before Slack's trigger expires (3 s)."""
         await ack()
         channel, user, thread = body["channel"]["id"], body["user"]["id"], body.get("message", {}).get("thread_ts", "")
         if why := self._refuses(channel, user):
@@ -149,7 +154,7 @@ class SettingsForm:
             await self._tell(channel, user, thread, error.plain)
 
     async def save(self, ack: Callable[..., Awaitable[None]], body: Json, view: Json) -> None:
-        """The form was sent: store what changed, or say beside each field what is wrong with it."""
+        """Handle a submitted form: store what changed, or show beside each field what is wrong."""
         (key, shown), filled = read_about(view), read_form(view)
         first = next(iter(filled), RESET_FIELD)
         if why := self._refuses(key.channel, body["user"]["id"]):
@@ -225,13 +230,13 @@ def _select(value: str, names: Sequence[str]) -> Json:
 
 
 def _menu(name: str, choices: Choices) -> tuple[str, ...]:
-    """What a menu offers; nothing for what is no menu."""
+    """The options of a menu; none for a setting that isn't a menu."""
     names = {"persona": tuple(choices.personas), "model": choices.models}.get(name, ())
     return names[:MAX_OPTIONS]
 
 
 def _shown(name: str, chosen: ConversationSettings, choices: Choices) -> str:
-    """What stands in a field: as much of what was chosen as Slack has room for."""
+    """What a field shows: the chosen value, cut to Slack's limit."""
     value = getattr(chosen, FIELDS.get(name, name))
     if value is None or (name in ("persona", "model") and value not in _menu(name, choices)):
         return ""

@@ -1,11 +1,11 @@
-"""What an event of Slack means to Parley: pure, from the payload alone.
+"""Reads Slack's events: from the payload alone, without I/O.
 
 One mention arrives twice, as ``message`` and as ``app_mention``, with two event ids but one channel and ``ts``; so a
 turn's identity is workspace, channel and ``ts``. A mention in a channel belongs to the channel's conversation, and its
-reply stands in a thread under it; a message inside a thread belongs to the thread.
+reply goes into a thread under it; a message inside a thread belongs to the thread.
 
-Nothing in a payload is believed: a field of the wrong type is not there, and what lacks a field that is needed is
-dropped, with a warning.
+Payloads are untrusted: a field of the wrong type counts as missing, and an event without a field that it needs is
+dropped with a warning.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MESSAGE_SUBTYPES = {None, "file_share", "thread_broadcast"}
 """Subtypes of messages that a person wrote; the others are edits, joins, topics and the like."""
 
 CHANNEL_DELETED, CHANNEL_LEFT = {"channel_deleted", "group_deleted"}, {"channel_left", "group_left"}
-"""Events about a channel that is no more, and about one that we are in no more."""
+"""Events about a channel that was deleted, and about one that the bot was removed from."""
 STRING_FIELDS = {
     "bot_id",
     "channel",
@@ -45,13 +45,13 @@ STRING_FIELDS = {
 }
 TIMESTAMP_FIELDS = {"deleted_ts", "event_ts", "thread_ts", "ts"}
 OBJECT_FIELDS = {"edited", "message", "previous_message"}
-"""Fields of an event by their type: text, among them the names of messages, and objects."""
+"""Fields of an event by their type: strings, timestamps (which are also the ids of messages), and objects."""
 TIMESTAMP = re.compile(r"[0-9]{1,12}[.][0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Somebody addressed Parley; ``files`` are the names of what they attached."""
+    """A message to Parley; ``files`` are the names of its attachments."""
 
     turn: Turn
     files: tuple[str, ...] = ()
@@ -59,11 +59,11 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class MessageChange:
-    """Somebody edited a message: it says ``text`` now; None if it was deleted.
+    """An edited message and its new ``text``, or a deleted one (None).
 
-    ``keys`` are the conversations that may hold it: a message on which a thread hangs belongs to its channel, and to
-    that thread as well if Parley was asked into it and read it. ``at`` is when that was, by Slack's clock, 0 where it
-    does not say; ``direct`` says that it stands in a direct message, and ``files`` names what is attached to it.
+    ``keys`` are the conversations that may hold it: the first message of a thread belongs to its channel, and to the
+    thread as well if Parley read it there. ``at`` is the time of the edit by Slack's clock, 0 if unknown. ``direct``
+    says that it is a direct message; ``files`` names its attachments.
     """
 
     keys: tuple[ConversationKey, ...]
@@ -81,7 +81,7 @@ class MessageChange:
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """We are in a place no more, ``for_good`` or until somebody takes us back; see ``core.departures`` for its name."""
+    """The bot left a workspace or channel, ``for_good`` or until it is invited again. See ``core.memory``."""
 
     place: str
     for_good: bool
@@ -89,7 +89,7 @@ class Departure:
 
 @dataclass(frozen=True, slots=True)
 class ButtonPress:
-    """Somebody pressed a button under message ``ts``; ``names`` are what the button's value names, after ``key``."""
+    """A press of a button under message ``ts``; its value is ``key`` followed by ``names``."""
 
     channel: str
     user: str
@@ -100,12 +100,12 @@ class ButtonPress:
 
 
 def identity(workspace: str, channel: str, ts: str) -> str:
-    """What Slack calls one message, for good."""
+    """The permanent id of a message."""
     return f"slack:{workspace}:{channel}:{ts}"
 
 
 def workspace_of(body: Event) -> str:
-    """The workspace (or the organisation) in which the app is installed that this event came to."""
+    """The workspace, or the organisation, that the event's app is installed in."""
     authorizations = body.get("authorizations")
     first = authorizations[0] if isinstance(authorizations, list) and authorizations else None
     installed = _object(first)
@@ -115,13 +115,13 @@ def workspace_of(body: Event) -> str:
 
 
 def conversation(workspace: str, channel: str, event: Event) -> ConversationKey:
-    """Where a message belongs: to its thread, or to the channel if it is not inside one."""
+    """The conversation of a message: its thread, or the channel if it isn't in one."""
     thread = event.get("thread_ts") or ""
     return ConversationKey("slack", workspace, channel, "" if thread == event.get("ts") else thread)
 
 
 def read_question(body: Event, bot: str) -> Question | None:
-    """The turn in a ``message`` or ``app_mention`` event; None if nobody asks ``bot`` anything."""
+    """Read the question in a ``message`` or ``app_mention`` event; None if it isn't addressed to ``bot``."""
     event, workspace = event_of(body), workspace_of(body)
     if event is None:
         return None
@@ -130,7 +130,7 @@ def read_question(body: Event, bot: str) -> Question | None:
         return None
     text, channel, ts = event.get("text") or "", event["channel"], event["ts"]
     if float((event.get("edited") or {}).get("ts") or 0) - float(ts) > TURN_TTL:
-        return None  # an edit mentions us once more, and what we claimed a day ago is no longer known
+        return None  # a late edit repeats the mention, and by now the queue no longer knows the first one
     direct = event.get("channel_type") == "im"
     if not direct and f"<@{bot}" not in text:
         return None
@@ -153,14 +153,14 @@ def read_question(body: Event, bot: str) -> Question | None:
 
 
 def file_names(message: Event) -> tuple[str, ...]:
-    """What the files are called that are attached to a message."""
+    """The names of a message's attachments."""
     listed = message.get("files")
     files = [_object(file) for file in listed] if isinstance(listed, list) else []
     return tuple(str(file.get("name") or "a file") for file in files)
 
 
 def read_change(body: Event) -> MessageChange | None:
-    """What was edited or deleted, in a ``message`` event with such a subtype."""
+    """Read an edit or a deletion in a ``message`` event; None if it is neither."""
     event, workspace = _checked(body.get("event")), workspace_of(body)
     before = event.get("previous_message") or {}
     if event.get("subtype") == "message_deleted":
@@ -172,7 +172,7 @@ def read_change(body: Event) -> MessageChange | None:
         # Slack leaves a "tombstone" where a deleted message has replies.
         text = None if after.get("subtype") == "tombstone" else after.get("text") or ""
         if text is not None and before.get("text") == after.get("text"):
-            return None  # a preview of a link came or went, or a reaction of Slack's own: nobody edited anything
+            return None  # Slack added or removed a link preview: nobody edited anything
     else:
         return None
     if not ts or "channel" not in event or before.get("bot_id") or after.get("bot_id"):
@@ -185,14 +185,14 @@ def read_change(body: Event) -> MessageChange | None:
 
 
 def read_departure(body: Event) -> Departure | None:
-    """Which channel was deleted or left, or that the whole workspace was; None for anything else."""
+    """Read that a channel was deleted or left, or the app uninstalled; None for any other event."""
     event, workspace = _checked(body.get("event")), workspace_of(body)
     kind, channel = event.get("type"), event.get("channel")
     if not workspace or ":" in workspace:
         return None
     if kind == "app_uninstalled":
         return Departure(workspace, for_good=True)
-    if kind == "tokens_revoked":  # of the bot; those of people are none of ours
+    if kind == "tokens_revoked":  # only the bot's token matters
         return Departure(workspace, for_good=False) if _object(event.get("tokens")).get("bot") else None
     if kind in CHANNEL_DELETED | CHANNEL_LEFT and channel:
         return Departure(f"{workspace}:{channel}", for_good=kind in CHANNEL_DELETED)
@@ -205,7 +205,7 @@ def is_external(body: Event) -> bool:
 
 
 def event_of(body: Event) -> Event | None:
-    """The event in a payload, with fields of the type that they should have; None if it says not what and where."""
+    """The event in a payload, with only well-typed fields; None if it lacks a channel or a timestamp."""
     event = _checked(body.get("event"))
     if event.get("channel") and (event.get("ts") or event.get("type") == "member_joined_channel"):
         return event
@@ -214,7 +214,7 @@ def event_of(body: Event) -> Event | None:
 
 
 def read_press(body: Event, action: Event, names: int) -> ButtonPress | None:
-    """A press of a button of ours whose value is a conversation and so many ``names``; None if it is none."""
+    """Read a press of a button whose value is a conversation and ``names`` more words; None if it is malformed."""
     channel, user = _object(body.get("channel")).get("id"), _object(body.get("user")).get("id")
     message, value = _checked(body.get("message")), action.get("value")
     key, *named = (value.split() if isinstance(value, str) else ()) or ("",)
@@ -234,7 +234,7 @@ def _object(value: Any) -> Event:
 
 
 def _checked(value: Any) -> dict[str, Any]:
-    """An event or a message without fields of the wrong type."""
+    """An event or a message without its fields of the wrong type."""
     checked = {}
     for name, said in _object(value).items():
         if name in OBJECT_FIELDS:

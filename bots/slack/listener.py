@@ -1,9 +1,8 @@
-"""Slack's events, acknowledged once they are accepted, over Socket Mode.
+"""Takes Slack's events over Socket Mode, and acknowledges each once it is stored.
 
-Bolt acknowledges an envelope when the listener has returned (``process_before_response``), so a listener only decides
-and stores: put the turn into the queue, return. If that cannot be done in time it raises, nothing is acknowledged, and
-Slack delivers again; buttons are not delivered again, so the person who pressed one is told. Everything that calls
-Slack happens in tasks of our own.
+Bolt acknowledges an envelope when the listener returns (``process_before_response``), so a listener only decides and
+stores the turn in the queue. If that fails or takes too long, it raises: nothing is acknowledged, and Slack delivers
+the event again. Button presses are not delivered again, so the person is told. Calls to Slack run in the background.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ log = structlog.get_logger()
 
 
 EXTERNAL, CHANNEL, PERSON = "in channels that are shared with another organisation", "in this channel", "you"
-"""Why somebody is not answered."""
+"""Reasons for not answering."""
 REFUSED = {
     EXTERNAL: "I'm not enabled in channels that are shared with another organization. Ask {contact} to change that.",
     CHANNEL: NOT_IN_CHANNEL,
@@ -68,7 +67,7 @@ ONLY_ASKER_CAN_STOP = "Only the person who asked can stop this answer."
 
 
 class SlackListener(BackgroundTasks):
-    """Turns events into turns, for those who may ask."""
+    """Turns Slack's events into turns in the queue, for people who are allowed to ask."""
 
     def __init__(
         self, settings: SlackSettings, surface: SlackSurface, queue: TurnQueue, memory: Memory, cleanup: Cleanup
@@ -83,7 +82,7 @@ class SlackListener(BackgroundTasks):
         self._form = SettingsForm(surface, memory, self._refuses_settings, self._whisper)
 
     def attach(self, app: AsyncApp) -> None:
-        """Register with Bolt."""
+        """Register all handlers with Bolt."""
         app.event("app_mention")(self.handle_message)
         app.event("message")(self.handle_message)
         app.event("member_joined_channel")(self.greet)
@@ -97,16 +96,16 @@ class SlackListener(BackgroundTasks):
         app.action(STOP)(self.stop)
         app.action(FORGET)(self.forget)
         self._form.attach(app)
-        # What is not ours is acknowledged too; Slack would deliver it again.
+        # Acknowledge all other events too, or Slack would deliver them again.
         app.event(re.compile(".*"))(_ignore)
 
     async def handle_message(self, body: dict[str, Any]) -> None:
-        """A message: a question, an edit, a deletion, or nothing to us."""
+        """Handle a message event: store a question, or follow an edit or a deletion."""
         if change := read_change(body):
             async with in_time():
                 await self._follow(change)
         elif asked := read_question(body, self._surface.bot):
-            # The two events of one message, one after the other: the first tells of files where it is ``message``.
+            # Slack sends two events for one mention: handle them one after the other. Only ``message`` names files.
             try:
                 async with in_time(), self._accepting.setdefault(asked.turn.id, asyncio.Lock()):
                     await self._accept(body, asked)
@@ -114,7 +113,7 @@ class SlackListener(BackgroundTasks):
                 self._accepting.pop(asked.turn.id, None)
 
     async def greet(self, body: dict[str, Any]) -> None:
-        """The bot was invited to a channel: say what it does, what it remembers, and how to make it forget."""
+        """Introduce Parley in a channel that it was invited to: what it does and remembers, and how it forgets."""
         event = event_of(body)
         if event is None:
             return
@@ -134,7 +133,7 @@ class SlackListener(BackgroundTasks):
             self.run_in_background(self._post(event["channel"], "", text))
 
     async def handle_departure(self, body: dict[str, Any]) -> None:
-        """A channel was deleted, or we were taken out of it, or of the workspace: it is forgotten, now or in time."""
+        """Forget a channel or workspace that was deleted; schedule that for one that the bot was removed from."""
         if departure := read_departure(body):
             async with in_time():
                 await self._cleanup.part(departure)
@@ -142,7 +141,7 @@ class SlackListener(BackgroundTasks):
                 self.run_in_background(self._cleanup.erase(departure))
 
     async def retry(self, ack: Callable[[], Awaitable[None]], body: dict[str, Any], action: dict[str, Any]) -> None:
-        """The Retry button: the same turn again, over the same messages, for anybody who may ask here."""
+        """Handle the Retry button: answer the turn again, over the same messages, for anybody who is allowed to ask."""
         pressed = read_press(body, action, names=1)
         if pressed is None:
             return await ack()
@@ -161,7 +160,7 @@ class SlackListener(BackgroundTasks):
         return await self._press(ack, again(), channel, user, pressed.thread)
 
     async def stop(self, ack: Callable[[], Awaitable[None]], body: dict[str, Any], action: dict[str, Any]) -> None:
-        """The Stop button: the text so far stays. For the asker, and admins."""
+        """Handle the Stop button, for the asker and admins; the text so far stays."""
         pressed = read_press(body, action, names=2)
         if pressed is None:
             return await ack()
@@ -176,7 +175,7 @@ class SlackListener(BackgroundTasks):
         return await self._press(ack, end(), pressed.channel, pressed.user, pressed.thread)
 
     async def forget(self, ack: Callable[[], Awaitable[None]], body: dict[str, Any], action: dict[str, Any]) -> None:
-        """The Forget button: for the person who was asked whether to forget, and admins."""
+        """Handle the Forget button, for the person whom Parley asked, and admins."""
         pressed = read_press(body, action, names=3)
         if pressed is None:
             return await ack()
@@ -197,7 +196,7 @@ class SlackListener(BackgroundTasks):
         return await self._press(ack, confirm(), channel, user, pressed.thread)
 
     async def _accept(self, body: dict[str, Any], asked: Question) -> None:
-        """Store the message, so that it will be answered, or say why not."""
+        """Store a question in the queue, or tell its author why it isn't answered."""
         turn, channel, user = asked.turn, asked.turn.place["channel"], asked.turn.author.id
         files = ", ".join(asked.files)
         direct = body["event"].get("channel_type") == "im"
@@ -218,39 +217,39 @@ class SlackListener(BackgroundTasks):
         await self._submit(turn, files)
 
     async def _submit(self, turn: Turn, files: str) -> None:
-        """Put a message into the queue, and tell its author what there is to say."""
+        """Put a message into the queue, and pass its notes on to the author."""
         channel, user, thread = turn.place["channel"], turn.author.id, turn.key.thread
         crash_point("submit")
         receipt = await self._queue.submit(replace(turn, place={**turn.place, "files": files}))
         crash_point("stored")
         if receipt.status == "duplicate" and files:
-            # The same message came first as app_mention, which does not tell of files.
+            # The other event of this message came first: app_mention, which doesn't name files.
             await self._queue.amend(turn.id, files=files)
         if files and not receipt.refused and await self._queue.first(f"{turn.id}:files"):
             self.run_in_background(self._whisper(channel, user, thread, UNREAD_FILES.format(files=files)))
-        # Both events of one message are refused where one is.
+        # Both events of a mention are refused; its author is told once.
         if receipt.note and (receipt.accepted or await self._queue.tells(receipt, user)):
             self.run_in_background(self._whisper(channel, user, thread, receipt.note))
         if receipt.accepted and is_settings(turn.text) and not self._refuses_settings(channel, user):
             self.run_in_background(self._whisper(channel, user, thread, FORM_OFFERED, settings_button(turn.key)))
 
     async def _refuse(self, turn: Turn, text: str, *, about: str) -> None:
-        """Tell who wrote a message why nothing comes of it: once in a while, however often they write."""
+        """Tell an author why a message isn't answered, at most once in ``TOLD_AGAIN_SECONDS``."""
         channel, user = turn.place["channel"], turn.author.id
         if await self._queue.first(f"told:slack:{channel}:{about}:{user}", seconds=TOLD_AGAIN_SECONDS):
             self.run_in_background(self._whisper(channel, user, turn.key.thread, text))
 
     async def _end(self, asked: Turn) -> bool:
-        """Do what a message that says stop asks for, once. False if there is nothing to stop, and it is to be told."""
-        # The second event of a message, or a redelivery, would end what is answered next.
+        """Obey a message that says "stop", once. False if there is nothing to stop, and the author should be told."""
+        # The second event of a mention, or a redelivery, would stop the next answer.
         if await self._queue.happened(asked.id):
             return True
         stopped = await stop_answer(self._queue, asked)
-        # Marked when it is done: what fails is delivered again.
+        # Marked only now: if it fails, Slack delivers it again.
         return not await self._queue.first(asked.id) or stopped
 
     async def _is_file_alone(self, asked: Turn, files: str) -> bool:
-        """Whether a message without text brings a file: only one of its two events tells of that, the first or not."""
+        """Whether a message without text is only files, which only one of its two events names, in either order."""
         if files:
             await self._queue.first(asked.id)
             return True
@@ -259,7 +258,7 @@ class SlackListener(BackgroundTasks):
     async def _press(
         self, ack: Callable[[], Awaitable[None]], work: Awaitable[str], channel: str, user: str, thread: str
     ) -> None:
-        """Do what a button is for, acknowledge it, and tell the person who pressed it what there is to say."""
+        """Run a button's ``work``, acknowledge the press, and show its result to the person, if it is a text."""
         say = await press(work)
         await ack()
         if say:
@@ -284,7 +283,7 @@ class SlackListener(BackgroundTasks):
         return self._settings.policy.refusal("settings", user, shared=not direct)
 
     async def _follow(self, change: MessageChange) -> None:
-        """An edited or deleted message: what is remembered of it, or is about to be, follows."""
+        """Make the memory and the queue follow an edited or deleted message."""
         reads, early, bot = "", False, self._surface.bot
         if change.text is not None:
             early = change.direct or f"<@{bot}" in change.text
@@ -295,7 +294,7 @@ class SlackListener(BackgroundTasks):
     async def _whisper(
         self, channel: str, user: str, thread: str, text: str, blocks: list[dict[str, Any]] | None = None
     ) -> None:
-        """One line for one person, or blocks; placeholders in it are filled in for the channel."""
+        """Send text or blocks that only one person sees; placeholders are filled in for the channel."""
         text = escape((await self._surface.venue_in(channel)).tell(text))
         with slack_errors("chat.postEphemeral"):
             await self._surface.client.chat_postEphemeral(
@@ -303,7 +302,7 @@ class SlackListener(BackgroundTasks):
             )
 
     async def _replace(self, channel: str, ts: str, text: str) -> None:
-        """Put a text in the place of a message of ours, without its buttons."""
+        """Replace one of our messages, and its buttons, by a text."""
         with slack_errors("chat.update"):
             await self._surface.client.chat_update(channel=channel, ts=ts, **own_message(text))
 

@@ -1,4 +1,4 @@
-"""A chat in a terminal: the same core as everywhere, for one person."""
+"""A chat in a terminal: the same assistant as on every platform, for one person."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LIMITS = MessageLimits(size=10**9, interval=0.05, heals=False)
 """A terminal takes all of an answer as one message, a person sees no more than 20 frames per second, and what was
 printed cannot be taken back."""
 VENUE = Venue(prefix="/")
-"""One person is alone with Parley here, and begins a command with a slash."""
+"""A private conversation, in which commands begin with a slash."""
 COMMANDS = {
     "help": "this list",
     "memory": "what I remember of this conversation",
@@ -48,7 +48,7 @@ _AS_MESSAGE = "To send this as a message, put a space before the slash."
 
 
 class Chat:
-    """What one person says to Parley here, and what is done about it."""
+    """One person's chat: handles each line that they type. Prints nothing itself."""
 
     def __init__(self, core: Core, person: str = "") -> None:
         """Chat as ``person``, by default the user that this process runs as."""
@@ -62,12 +62,13 @@ class Chat:
         self._last: Turn | None = None
 
     async def handle_line(self, line: str) -> Turn | str | None:
-        """What a line asks for: a turn to be answered, something to be said at once, or None to leave.
+        """Handle one line of input; a line that begins with ``/word`` is a command.
 
-        Only ``/words`` are commands here.
+        Returns:
+            A turn to be answered, a text to be shown at once, or None to leave.
 
         Raises:
-            StorageError: the memory is away.
+            StorageError: Redis is not available.
         """
         command = _COMMAND.fullmatch(line.rstrip())
         if not command:
@@ -79,30 +80,30 @@ class Chat:
             return f"No command `/{word}`. {known} {_AS_MESSAGE}"
         if text and word not in _SETTINGS:
             return f"`/{word}` takes nothing after it. {_AS_MESSAGE}"
-        return await self._obey(word, text)
+        return await self._run(word, text)
 
     async def answer(self, turn: Turn, editor: MessageEditor, stop: Stop | None = None) -> Answer:
-        """Answer a turn in ``editor``. Raises what the editor raises."""
+        """Write the answer to a turn with ``editor``. Raises what the editor raises."""
         return await self._assistant.answer(turn, editor, self._pace, stop=stop, venue=self._venue)
 
-    async def _obey(self, word: str, text: str) -> Turn | str | None:
+    async def _run(self, word: str, text: str) -> Turn | str | None:
         match word:
             case "quit":
                 return None
             case "retry":
-                return await self._again() or "There is no question to ask again."
+                return await self._last_question() or "There is no question to ask again."
             case _ if word in _SETTINGS:
                 return await self._set(word, text)
             case "help":
                 return await self._help()
             case _:
-                return await self._remembered(word)
+                return await self._run_shared(word)
 
     def _turn(self, text: str) -> Turn:
         return Turn(f"terminal:{uuid.uuid4().hex}", self.key, str(self.key), self._author, text, time.time())
 
-    async def _again(self) -> Turn | None:
-        """The last question; after a new start, the last one that is remembered."""
+    async def _last_question(self) -> Turn | None:
+        """The last question as a new attempt, from the memory after a restart; None if there is none."""
         if not self._last:
             kept = await self._memory.load(self.key)
             asked = next((message for message in reversed(kept.messages) if message.role is Role.USER), None)
@@ -112,7 +113,7 @@ class Chat:
         return self._last
 
     async def _set(self, word: str, text: str) -> str:
-        """Show or change what was chosen for this conversation, as the same words do on every platform."""
+        """Show or change a setting of this conversation, as on every platform."""
         if word == "system" and not text:
             chosen, _ = await self._memory.settings(self.key)
             return chosen.system or self._assistant.answer_settings.system or "There is no system prompt."
@@ -122,8 +123,8 @@ class Chat:
             return f"No such setting. Choose from: {', '.join(f'`/{known}`' for known in _SETTINGS[1:])}."
         return await self._say(command, word)
 
-    async def _remembered(self, word: str) -> str:
-        """Do what the same word does on every platform."""
+    async def _run_shared(self, word: str) -> str:
+        """Run a command that works as on every platform. Returns its reply."""
         command = commands.find(word)
         assert command  # noqa: S101 - `memory` and `forget` are there
         said = await self._say(command, word)
@@ -150,22 +151,22 @@ class Chat:
 
 
 def visible(text: str) -> str:
-    """``text`` without what a terminal would obey instead of show."""
+    """``text`` without the control characters that a terminal would obey."""
     return text.translate(_CONTROL)
 
 
 def slashed(text: str) -> str:
-    """What the core says of a command, with the slash that the command needs here."""
+    """Put a slash before commands that the core names, since they need one here."""
     return _BARE.sub(r"`/\1", text)
 
 
 def answer_ref() -> MessageRef:
-    """A name for an answer, since a terminal gives it none."""
+    """Make up a reference for an answer, since a terminal has none."""
     return MessageRef("terminal", f"terminal:{uuid.uuid4().hex}")
 
 
 def _model(settings: Settings) -> str:
-    """What answers, without a secret."""
+    """Which model answers, in words, without secrets."""
     if settings.backend == "several":
         return f"the models in `{settings.models_file}`"
     if settings.backend == "demo" or not settings.model_url:
@@ -176,5 +177,5 @@ def _model(settings: Settings) -> str:
 def _user() -> str:
     try:
         return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container may run as a user that nobody wrote down
+    except KeyError:  # a container can run as a user without an entry in /etc/passwd
         return str(os.getuid())

@@ -1,6 +1,6 @@
-"""A chat in pipes and files: each line that comes in is a message, what goes out on stdout is the answers alone.
+"""A chat through pipes and files: each line of stdin is a message, and stdout gets the answers and nothing else.
 
-Plain text, as UTF-8, whatever the locale says. What else there is to say goes to stderr.
+Both are plain text in UTF-8, whatever the locale is. Notes and errors go to stderr.
 """
 
 from __future__ import annotations
@@ -21,24 +21,26 @@ from core.types import Ending, MessageRef, Outcome
 
 
 async def answer_input(chat: Chat, *, if_empty: str = "") -> int:
-    """Answer what comes from stdin, on stdout. The exit code: 1 if anything got no whole answer, else 0.
+    """Answer each line of stdin on stdout. Returns the exit code: 1 if any answer is incomplete, else 0.
 
-    ``if_empty`` is what to say if nothing came in, and then the exit code is 2; a person may well say nothing.
+    Args:
+        chat: Handles the lines.
+        if_empty: What to say if piped input was empty; the exit code is 2 then. A person can leave without a word.
     """
     person = bool(sys.stdin and sys.stdin.isatty())
     if person:
         note(chat.greeting)
-    heard = False
+    got_input = False
 
     async def source() -> AsyncGenerator[str]:
-        nonlocal heard
+        nonlocal got_input
         async with aclosing(lines(sys.stdin)) as said:
             async for line in said:
-                heard = heard or bool(line.strip())
+                got_input = got_input or bool(line.strip())
                 yield line
 
     code = await answer_lines(chat, source(), partial(write, sys.stdout))
-    if heard or person or not if_empty:
+    if got_input or person or not if_empty:
         return code
     note(if_empty)
     return 2
@@ -54,7 +56,7 @@ class PlainEditor:
         self._printed = 0
 
     def working(self) -> AbstractAsyncContextManager[None]:
-        """Nothing but the answer is printed."""
+        """Show nothing: only the answer is printed."""
         return nullcontext()
 
     async def post(self, text: str, part: int, *, growing: bool) -> MessageRef:
@@ -80,10 +82,10 @@ class PlainEditor:
         return tuple(refs) or ((answer_ref(),) if parts else ())
 
     async def remove(self, ref: MessageRef) -> None:
-        """Nothing was left behind: no reply is written over."""
+        """Do nothing: no earlier reply is written over here."""
 
     async def find(self, part: int) -> MessageRef | None:
-        """A reply ends with the process that writes it, so there is never one to continue."""
+        """None: a reply ends with its process, so there is never one to continue."""
         return None
 
     def _print(self, text: str) -> None:
@@ -111,13 +113,13 @@ async def answer_lines(chat: Chat, source: AsyncGenerator[str], out: Callable[[s
             if not line.strip():
                 continue
             try:
-                heard = await chat.handle_line(line)
-                if heard is None:
+                result = await chat.handle_line(line)
+                if result is None:
                     break
-                if isinstance(heard, str):
-                    note(heard)
+                if isinstance(result, str):
+                    note(result)
                     continue
-                answer = await chat.answer(heard, PlainEditor(write_separated))
+                answer = await chat.answer(result, PlainEditor(write_separated))
             except ParleyError as error:
                 note(f"{error} {error.remedy}".rstrip())
                 whole = False
@@ -125,7 +127,7 @@ async def answer_lines(chat: Chat, source: AsyncGenerator[str], out: Callable[[s
             except BrokenPipeError:
                 break
             except OSError as error:
-                note(f"The answer cannot be written: {error.strerror}.")
+                note(f"Can't write the answer: {error.strerror}.")
                 return 1
             whole = whole and answer.outcome.ending not in (Ending.FAILED, Ending.INTERRUPTED)
             separator = "\n" if answer.text else separator
@@ -133,7 +135,7 @@ async def answer_lines(chat: Chat, source: AsyncGenerator[str], out: Callable[[s
 
 
 async def lines(stream: TextIO | None) -> AsyncGenerator[str]:
-    """The lines of a stream, as they come; bytes that are no UTF-8 become U+FFFD. None for a stream that is closed."""
+    """Yield the lines of a stream as they arrive, none if it is closed; bytes that aren't UTF-8 become U+FFFD."""
     pieces: list[bytes] = []
     while stream and (chunk := await _in_a_thread(partial(_read, stream.fileno()))):
         first, *more = chunk.split(b"\n")
@@ -145,13 +147,13 @@ async def lines(stream: TextIO | None) -> AsyncGenerator[str]:
 
 
 def note(text: str) -> None:
-    """Say something that is not an answer."""
+    """Print something that isn't an answer, on stderr."""
     with suppress(OSError):
         write(sys.stderr, visible(text) + "\n")
 
 
 def write(stream: TextIO | None, text: str) -> None:
-    """Write at once, past buffers that would be flushed into a closed pipe at the end of the program."""
+    """Write to a stream unbuffered: a buffer would be flushed into a closed pipe at exit."""
     data = text.encode("utf-8", "replace") if stream else b""
     while stream and data:
         try:
@@ -161,9 +163,9 @@ def write(stream: TextIO | None, text: str) -> None:
 
 
 async def _in_a_thread(read: Callable[[], bytes]) -> bytes:
-    """Wait for input without holding the program back.
+    """Run ``read`` in a thread that doesn't keep the program from ending.
 
-    Not ``asyncio.to_thread``: at the end of the program, that waits for threads that wait for a person.
+    ``asyncio.to_thread`` would: at exit, it waits for its threads, and this one can wait for a person.
     """
     loop = asyncio.get_running_loop()
     result: asyncio.Future[bytes] = loop.create_future()
@@ -182,7 +184,7 @@ async def _in_a_thread(read: Callable[[], bytes]) -> bytes:
 
 
 def _read(source: int) -> bytes:
-    """The next bytes; none at the end, and none if the terminal is gone."""
+    """Read the next bytes of a file descriptor; b"" at the end, or if the terminal is gone."""
     while True:
         try:
             return os.read(source, 65_536)

@@ -1,7 +1,7 @@
-"""The window of a chat in a terminal: line editing, and Markdown that grows.
+"""The full-screen chat in a terminal: line editing, and an answer in Markdown that grows.
 
-What is done is printed for good, paragraph by paragraph; only the last one is drawn again and again, and of it no more
-than fits on the screen. So an answer of any length ends up whole in the terminal's own scrollback.
+Finished paragraphs are printed for good. Only the last one is redrawn, and only as much of it as fits on the screen. So
+an answer of any length ends up whole in the terminal's own scrollback.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ from core.markdown import heal
 from core.types import Ending, MessageRef, Outcome
 
 MAX_COLUMNS = 100
-"""Columns: longer lines are hard to read."""
+"""Columns of text; longer lines are hard to read."""
 STOPPED = Outcome(Ending.STOPPED, "Stopped.")
 THEME = Theme({"markdown.code": "bold cyan", "markdown.h1": "bold underline", "markdown.h2": "bold underline"})
 
 _PARSER = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
-# A frame is shown at once, where the terminal can. Lines are cut off at the margin and not wrapped, since a wrapped
-# line would put all that is drawn later in the wrong place.
+# Terminals that can show a frame all at once. Lines are cut off at the margin, not wrapped: a wrapped line would put
+# everything drawn later in the wrong place.
 _FRAME = "\x1b[?2026h\x1b[?25l\x1b[?7l{}\x1b[?7h\x1b[?25h\x1b[?2026l"
 
 
 async def talk(chat: Chat, history: Path) -> int:
-    """Talk with the person at the terminal until they leave. The exit code, which is always 0."""
-    # A terminal of another locale has question marks for what it cannot show.
+    """Chat with the person at the terminal until they leave. Returns the exit code, which is always 0."""
+    # Where the locale's encoding lacks a character, print a question mark.
     if reconfigure := getattr(sys.stdout, "reconfigure", None):
         reconfigure(errors="replace")
     console = Console(theme=THEME)
@@ -76,14 +76,14 @@ async def talk(chat: Chat, history: Path) -> int:
 
 
 async def _exchange(chat: Chat, line: str, console: Console, interrupts: Interrupts) -> bool:
-    """Do what a line asks for. False if that is to leave."""
-    heard = await chat.handle_line(line)
-    if isinstance(heard, str):
-        _say(console, heard)
-    elif heard:
+    """Handle one line, and show the reply. False if the person wants to leave."""
+    result = await chat.handle_line(line)
+    if isinstance(result, str):
+        _say(console, result)
+    elif result:
         interrupts.stop = asyncio.get_running_loop().create_future()
-        await chat.answer(heard, ScreenEditor(console), interrupts.stop)
-    return heard is not None
+        await chat.answer(result, ScreenEditor(console), interrupts.stop)
+    return result is not None
 
 
 @dataclass
@@ -109,7 +109,7 @@ class ScreenEditor:
         self._kept = 0
 
     def working(self) -> AbstractAsyncContextManager[None]:
-        """Show that the model is being waited for; the first words take its place."""
+        """Show that the answer is on its way; the first words replace this."""
         self._region.draw([""], render(self._console, "…", style="dim"))
         return nullcontext()
 
@@ -136,10 +136,10 @@ class ScreenEditor:
         return tuple(refs) or ((answer_ref(),) if parts else ())
 
     async def remove(self, ref: MessageRef) -> None:
-        """Nothing was left behind: no reply is written over."""
+        """Do nothing: no earlier reply is written over here."""
 
     async def find(self, part: int) -> MessageRef | None:
-        """A reply ends with the process that writes it, so there is never one to continue."""
+        """None: a reply ends with its process, so there is never one to continue."""
         return None
 
     def _grow(self, text: str) -> None:
@@ -192,7 +192,7 @@ class Prose(Markdown):
 
 
 def render(console: Console, markdown: str, *, style: str = "none") -> list[str]:
-    """The lines that show ``markdown``, ready for the terminal; no blank ones before and after."""
+    """Render ``markdown`` as lines for the terminal, without blank lines before and after."""
     with console.capture() as captured:
         console.print(Prose(markdown, style), width=min(MAX_COLUMNS, console.width))
     lines = [line.rstrip(" ") for line in captured.get().split("\n")]
@@ -204,21 +204,21 @@ def render(console: Console, markdown: str, *, style: str = "none") -> list[str]
 
 
 def last_block(text: str) -> int:
-    """Where the last paragraph, list, table or other block of ``text`` begins: what is before it is done."""
+    """Find where the last block of ``text`` (a paragraph, list or table) begins; everything before it is finished."""
     tops = [token.map[0] for token in _PARSER.parse(text) if not token.level and token.map]
     lines = text.split("\n")
     return sum(len(line) for line in lines[: tops[-1]]) + tops[-1] if tops else 0
 
 
 def newest(block: str, lines: int) -> str:
-    """``block``, or of a long code block the newest ``lines``: to colour all of it in every frame is too slow."""
+    """Shorten a long code block to its last ``lines``: highlighting all of it in every frame is too slow."""
     first, *code = block.split("\n")
     fence = [token.type for token in _PARSER.parse(first)] == ["fence"]
     return "\n".join([first, *code[-lines:]]) if fence else block
 
 
 def _plain(token: Token) -> Token | None:
-    """What to show for a part of a line."""
+    """How to show one inline token; None to leave it out."""
     if token.type == "softbreak":
         token.type = "hardbreak"
     elif token.type == "image":
@@ -229,7 +229,7 @@ def _plain(token: Token) -> Token | None:
 
 
 def _say(console: Console, text: str, *, style: str = "dim") -> None:
-    """Print something that is not an answer."""
+    """Print something that isn't an answer."""
     _writer(console)("".join(f"{line}\n" for line in ["", *render(console, visible(text), style=style), ""]))
 
 
@@ -274,7 +274,7 @@ def open_prompt(history: Path, keyboard: Input | None = None, output: Output | N
 
 
 class _FileHistory(FileHistory):
-    """A history that does without its file when it cannot be written."""
+    """A history that stays in memory if its file can't be written."""
 
     def store_string(self, string: str) -> None:
         with suppress(OSError):
@@ -282,7 +282,7 @@ class _FileHistory(FileHistory):
 
 
 def _history(file: Path) -> History:
-    """What was typed before, in a file that nobody else may read."""
+    """Open the history of typed lines, in a file that only its owner can read."""
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
@@ -308,7 +308,7 @@ def _interrupts() -> Iterator[Interrupts]:
 
 @contextmanager
 def _no_echo() -> Iterator[None]:
-    """Keep what is typed for the next prompt instead of showing it in the middle of an answer; Ctrl-C still works."""
+    """While inside, don't echo typed characters into the answer; they wait for the next prompt. Ctrl-C still works."""
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal)
     quiet = termios.tcgetattr(terminal)

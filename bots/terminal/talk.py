@@ -1,4 +1,4 @@
-"""``parley chat``: a person at a terminal gets a window, pipes and files get plain text."""
+"""``parley chat``: full screen for a person at a terminal, plain text for pipes and files."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from core.settings import Settings
 
 
 async def chat_in_terminal(settings: Settings, *, if_empty: str = "") -> int:
-    """Chat until the input ends. The exit code: 1 if piped input got no whole answer, else 0.
+    """Chat until the input ends. Returns the exit code: 1 if an answer to piped input is incomplete, else 0.
 
-    ``if_empty`` is what to say if piped input was empty, and then the exit code is 2; "" for nothing, and 0.
+    Args:
+        settings: Where the model and Redis are.
+        if_empty: What to say if piped input was empty; the exit code is 2 then. With "", it is 0.
 
     Raises:
         StorageError: Redis is not available.
     """
-    told: list[int] = []
-    _end_on_signals(told)
+    signals: list[int] = []
+    _end_on_signals(signals)
     try:
         async with open_core(settings) as core:
             chat = Chat(core)
@@ -34,8 +36,8 @@ async def chat_in_terminal(settings: Settings, *, if_empty: str = "") -> int:
 
             return await answer_input(chat, if_empty=if_empty)
     except asyncio.CancelledError:
-        if told:
-            return 128 + told[0]
+        if signals:
+            return 128 + signals[0]
         raise
 
 
@@ -43,15 +45,15 @@ def _drawable(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
 
 
-def _end_on_signals(told: list[int]) -> None:
-    """Let SIGTERM and SIGHUP end this task, so that the embedded Redis ends with it; ``told`` gets their number."""
+def _end_on_signals(signals: list[int]) -> None:
+    """Let SIGTERM and SIGHUP cancel this task, so that the embedded Redis ends with it; ``signals`` collects them."""
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task  # noqa: S101 - called from a coroutine
 
     def end(number: int) -> None:
-        told.append(number)
+        signals.append(number)
         task.cancel()
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP, and means it
+        if signal.getsignal(number) is signal.SIG_DFL:  # under nohup, SIGHUP stays ignored
             loop.add_signal_handler(number, end, number)

@@ -1,8 +1,8 @@
-"""What stands in a channel of the page: questions and answers, kept in Redis while they grow and afterwards.
+"""The board of a channel: its questions and answers as the page shows them, kept in Redis.
 
-The memory knows what was said once it is said; a board also shows what waits, what grows, and what came to a bad end.
-It is written by whichever process answers, and read by whichever serves the page, so a reload, a second browser or
-another worker find it as it was. Forgetting a conversation takes its board away (``core/memory/forget.lua``).
+The memory holds finished answers; a board also shows questions that wait, answers that grow, and errors. The process
+that answers writes it, and the process that serves the page reads it; so a reload, a second browser and another worker
+find it as it was. Forgetting a conversation deletes its board (``core/memory/forget.lua``).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from core.stored import choice_in, count_in, flag_in, read_record, readable, rec
 from core.types import FORMAT, Author, ConversationKey, Turn
 
 MAX_ENTRIES = 100
-"""Of one board; when there are a quarter more, the oldest go."""
+"""Entries of one board; when there are a quarter more, the oldest are deleted."""
 MAX_QUESTION_CHARACTERS = 20_000
-"""Characters of a question that a board shows; the model reads what it can, and the memory keeps that."""
+"""Characters of a question up to which a board shows all of it; the model and the memory get the whole question."""
 
 
 class Stage(StrEnum):
@@ -50,22 +50,22 @@ class Entry:
 
     @classmethod
     def of(cls, turn: Turn) -> Self:
-        """What is shown of a turn before it is answered."""
+        """The entry of a turn that has no answer yet."""
         return cls(turn.id, turn.author, shown(turn.text), turn.at, turn.attempt)
 
     @property
     def open(self) -> bool:
-        """Whether there is more to come."""
+        """Whether the reply is unfinished."""
         return self.stage is not Stage.DONE
 
     def to_json(self) -> str:
-        """As stored."""
+        """Write it as JSON, as stored in Redis."""
         record = {"v": FORMAT, **asdict(self)}
         return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace").decode()
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what ``to_json`` wrote; fields of a newer version are passed over. Raises Unreadable."""
+        """Read what ``to_json`` wrote; unknown fields of a newer version are ignored. Raises Unreadable."""
         record = read_record(text)
         author = record_in(record, "author")
         return cls(
@@ -82,7 +82,7 @@ class Entry:
 
 
 def shown(text: str) -> str:
-    """A question, or the beginning of a very long one and how much more there is."""
+    """A question as a board shows it: whole, or the beginning of a very long one and its length."""
     if len(text) <= MAX_QUESTION_CHARACTERS:
         return text
     return f"{text[: MAX_QUESTION_CHARACTERS // 10].rstrip()} … ({len(text):,} characters in all)"
@@ -115,15 +115,16 @@ class Boards:
         await self._put(key, entry.turn, entry.to_json(), only_new=True)
 
     async def epoch(self, key: ConversationKey) -> str:
-        """How often a conversation was forgotten so far."""
-        with redis_errors("look how often a conversation was forgotten"):
+        """The number of times that a conversation was forgotten."""
+        with redis_errors("read how often a conversation was forgotten"):
             epoch: Any = await self._redis.hget(Keys.state(key), "epoch")
         return epoch or "0"
 
     async def show(self, key: ConversationKey, entry: Entry, *, epoch: str = "") -> bool:
-        """Put an entry in the place of what was shown of that turn.
+        """Show an entry in place of the older one of its turn.
 
-        False, and not shown, if the conversation was forgotten after ``epoch``; "" is any time.
+        Returns:
+            False, and nothing is shown, if the conversation was forgotten after ``epoch``. With "", it is always shown.
         """
         return await self._put(key, entry.turn, entry.to_json(), epoch=epoch)
 
@@ -132,30 +133,30 @@ class Boards:
         await self._put(key, turn, "")
 
     async def find(self, key: ConversationKey, turn: str) -> Entry | None:
-        """What is shown of a turn."""
+        """The entry of a turn; None if there is none."""
         with redis_errors("look at a board"):
             entry: Any = await self._redis.hget(Keys.board(key), turn)
         found, _ = readable(Entry.from_json, [entry] if entry else [])
         return found[0] if found else None
 
     async def entries(self, key: ConversationKey) -> list[Entry]:
-        """All that is shown, oldest first."""
+        """All entries, oldest first."""
         with redis_errors("read a board"):
             entries: Any = await self._redis.hvals(Keys.board(key))
         return sorted(readable(Entry.from_json, entries)[0], key=lambda entry: entry.at)
 
     async def changes(self) -> AsyncIterator[tuple[str, str]]:
-        """The name of a board, and the turn that changed there ("" for all of it), as it happens.
+        """Yield changes as they happen: the name of a board, and the turn that changed ("" for the whole board).
 
-        ("", "") comes first, and whenever the connection was lost and is there again: then any may have changed.
+        ("", "") comes first, and after each new connection: then any board may have changed.
         """
         with redis_errors("follow the boards"):
             async with self._redis.pubsub() as pubsub:
                 await pubsub.subscribe(Keys.BOARDS)
                 async with aclosing(pubsub.listen()) as messages:
                     async for message in messages:
-                        told = message["type"] == "message"
-                        board, _, turn = str(message["data"]).partition(" ") if told else ("", "", "")
+                        is_change = message["type"] == "message"
+                        board, _, turn = str(message["data"]).partition(" ") if is_change else ("", "", "")
                         yield board, turn
 
     async def _put(

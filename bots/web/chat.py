@@ -1,4 +1,4 @@
-"""The chat: what people do on the first tab, and what becomes of it."""
+"""The actions of the Chat tab: submit, stop, retry, forget, and keeping each window up to date."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from core.types import MessageRef, Role, Turn
 log = structlog.get_logger()
 
 MAX_MESSAGE_CHARACTERS = 1_100_000
-"""Of one message; the model's window is far smaller, and the middle of what does not fit is left out."""
+"""Characters of one message. The model's window is far smaller; the middle of a longer message is left out."""
 MIN_REFRESH_SECONDS = 0.08
-"""Seconds between two looks of a chat window at the least."""
+"""Seconds between two updates of a chat window, at least."""
 BROWSER_CHECK_SECONDS = 10.0
-"""Seconds after which a watch looks whether its browser is still there."""
+"""Seconds between two checks whether a browser is still there."""
 NO_COOKIE = "Allow cookies for this page and reload it: without them I can't tell you from other people."
 NOTHING_TO_STOP = "I'm not writing an answer here right now."
 NOTHING_TO_FORGET = "There's nothing to forget here."
@@ -42,7 +42,7 @@ NOTHING_TO_RETRY = "There's no question to ask again here."
 
 
 class ChatActions:
-    """Does what people ask for in the chat, for every browser of this process."""
+    """What people can do in the chat, for every browser of this process."""
 
     def __init__(
         self, queue: TurnQueue, memory: Memory, people: People, live_boards: LiveBoards, settings: WebSettings
@@ -57,10 +57,10 @@ class ChatActions:
         self._watches: dict[str, object] = {}
 
     async def visitor(self, request: gr.Request) -> Visitor:
-        """Who asks.
+        """The person who sent a request.
 
         Raises:
-            gr.Error: it cannot be told, or Redis is away.
+            gr.Error: the browser refuses cookies, or Redis is away.
         """
         who = visitor_id(request.headers, request.cookies, self._header)
         if not who:
@@ -70,12 +70,12 @@ class ChatActions:
             return await self.people.find(who, given=given)
 
     def tell(self, text: str) -> str:
-        """One of our own sentences, with whom to ask in it."""
+        """Fill the contact into one of our sentences."""
         return Venue(contact=self._contact).tell(text)
 
     @contextmanager
     def errors_shown(self) -> Iterator[None]:
-        """Turn what goes wrong inside into a line for the person, and a line in the log."""
+        """Show an error that is raised inside to the person, and log it."""
         try:
             yield
         except ParleyError as error:
@@ -83,7 +83,7 @@ class ChatActions:
             raise problem(self.tell(error.plain)) from None
 
     def refusal(self, action: Action, visitor: Visitor, channel: str) -> str:
-        """Why somebody cannot do this in a channel, "" if they can."""
+        """Why a person is not allowed to do this in a channel; "" if they are."""
         shared = venue_of(visitor.key(channel), self._contact).shared
         return self.tell(self._policy.refusal(action, visitor.id, shared=shared))
 
@@ -116,12 +116,12 @@ class ChatActions:
                 del self._watches[session]
 
     def close(self) -> None:
-        """End all watches."""
+        """End all calls of ``watch``."""
         self._watches.clear()
         self._live_boards.wake()
 
     async def submit(self, text: str, channel: str, request: gr.Request) -> str:
-        """Put a message into the queue. Gives what stays in the box: nothing, or the text that was not taken."""
+        """Put a message into the queue. Returns the text that stays in the box: "" unless it was refused."""
         visitor = await self.visitor(request)
         if not text.strip():
             return ""
@@ -131,7 +131,7 @@ class ChatActions:
         if len(text) > MAX_MESSAGE_CHARACTERS:
             warn(
                 f"Your message has {len(text):,} characters, and I can take {MAX_MESSAGE_CHARACTERS:,}. "
-                "It's still in the box: please shorten it.",
+                "It's still in the box: shorten it and send it again.",
                 duration=30,  # a browser is slow with so long a text, and the time counts from when it shows this
             )
             return text
@@ -156,7 +156,7 @@ class ChatActions:
         return ""
 
     async def stop(self, channel: str, request: gr.Request) -> None:
-        """End the newest answer that is written for this person here or, where all share the channel, for anybody."""
+        """Stop the newest unfinished answer to this person in a channel or, if there is none, to anybody."""
         visitor = await self.visitor(request)
         with self.errors_shown():
             waiting = [entry for entry in await self._live_boards.boards.entries(visitor.key(channel)) if entry.open]
@@ -186,7 +186,7 @@ class ChatActions:
                 gr.Info(self.tell(receipt.note))
 
     async def send(self, text: str, channel: str, request: gr.Request) -> tuple[Any, Any, Any]:
-        """Submit a message; ``forget`` in a channel where others spoke opens the dialog that asks first."""
+        """Submit a message; ``forget`` in a channel where others wrote opens the dialog of ``ask_first`` instead."""
         if not is_forget(text):
             return await self.submit(text, channel, request), gr.skip(), gr.skip()
         visitor = await self.visitor(request)
@@ -199,7 +199,7 @@ class ChatActions:
         return "", *await self.ask_first(channel, request)
 
     async def ask_first(self, channel: str, request: gr.Request) -> tuple[Any, str]:
-        """Open the dialog that asks whether to forget a channel, for those who can have that done."""
+        """Open the dialog that asks whether to forget a channel, for people who are allowed to."""
         visitor = await self.visitor(request)
         key = visitor.key(channel)
         if why := self.refusal("forget", visitor, channel):
@@ -217,7 +217,7 @@ class ChatActions:
         return gr.Column(visible=True), f"Forget this channel for everybody?{much} You can also type `forget now`."
 
     async def forget(self, channel: str, request: gr.Request) -> None:
-        """Forget what was said here, and take back what is being answered."""
+        """Forget a channel, and withdraw its unfinished questions."""
         visitor = await self.visitor(request)
         key = visitor.key(channel)
         if why := self.refusal("forget", visitor, channel):
@@ -231,7 +231,7 @@ class ChatActions:
         inform(f"Done: I've forgotten {forgotten} message{'s' * (forgotten != 1)}.")
 
     async def name(self, name: str, request: gr.Request) -> Visitor:
-        """Call somebody as they want to be called."""
+        """Store the name that a person chose, unless the proxy named them. Returns the person."""
         visitor = await self.visitor(request)
         if (name := person_name(name)) and not visitor.given:
             with self.errors_shown():
@@ -239,7 +239,7 @@ class ChatActions:
         return await self.visitor(request)
 
     async def move(self, channel: str, request: gr.Request) -> str:
-        """Go to a channel, which may be new. Gives its name."""
+        """Move a person to a channel, and create it if it is new. Returns its name."""
         visitor = await self.visitor(request)
         channel = PRIVATE if channel == PRIVATE else channel_name(channel)
         with self.errors_shown():
@@ -247,22 +247,22 @@ class ChatActions:
         return channel
 
 
-# Gradio reads what it tells people as HTML.
+# Gradio shows these texts as HTML.
 def problem(text: str) -> gr.Error:
-    """An error with these words."""
+    """An error that shows ``text``."""
     return gr.Error(escape(text), print_exception=False)
 
 
 def warn(text: str, duration: float = 10) -> None:
-    """Show whoever is served a warning with these words."""
+    """Show a warning to the person whose request is being handled."""
     gr.Warning(escape(text), duration=duration)
 
 
 def inform(text: str) -> None:
-    """Show whoever is served these words."""
+    """Show a note to the person whose request is being handled."""
     gr.Info(escape(text))
 
 
 def status_line(text: str) -> str:
-    """A line that a screen reader says when it changes."""
+    """A line of HTML that a screen reader reads out when it changes."""
     return f'<div id="line" role="status" aria-live="polite">{html.escape(text)}</div>'

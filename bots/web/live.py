@@ -1,4 +1,4 @@
-"""Boards that browsers show, kept up to date: one subscription and one copy for all browsers of a process."""
+"""Keeps the boards that browsers show up to date: one subscription and one copy for all browsers of a process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RETRY_SECONDS = 1.0
 
 
 class LiveBoard:
-    """One board as it is now; ``version`` moves on with every change."""
+    """One board as it is now; ``version`` grows with every change."""
 
     def __init__(self, key: ConversationKey) -> None:
         self.key = key
@@ -33,12 +33,12 @@ class LiveBoard:
 
     @property
     def entries(self) -> list[Entry]:
-        """All that is shown, oldest first."""
+        """All entries, oldest first."""
         return sorted(self._entries.values(), key=lambda entry: entry.at)
 
     @property
     def open(self) -> list[Entry]:
-        """What waits or grows, oldest first."""
+        """The entries that are not finished, oldest first."""
         return [entry for entry in self.entries if entry.open]
 
     async def changed(self, version: int) -> None:
@@ -47,13 +47,13 @@ class LiveBoard:
             await self._news.wait()
 
     def wake(self) -> None:
-        """Let all watchers look."""
+        """Wake all watchers of this board."""
         self.version += 1
         news, self._news = self._news, asyncio.Event()
         news.set()
 
     async def refresh(self, boards: Boards) -> None:
-        """Read what is stale."""
+        """Read the stale entries again. Raises StorageError, and they stay stale."""
         stale, self.stale = self.stale, set()
         try:
             if "" in stale:
@@ -71,7 +71,7 @@ class LiveBoard:
 
 
 class LiveBoards:
-    """The boards that are looked at in this process. ``reachable`` is False while Redis is away."""
+    """The boards that browsers of this process are showing. ``reachable`` is False while Redis is away."""
 
     def __init__(self, boards: Boards) -> None:
         self.boards = boards
@@ -103,14 +103,14 @@ class LiveBoards:
             await end_tasks(tasks)
 
     async def _follow(self) -> None:
-        """Notice which boards change; after a connection was lost, any may have."""
+        """Mark what changed as stale; after a lost connection, that is everything."""
         async for name, turn in self.boards.changes():
             for board in self._live.values() if not name else filter(None, [self._live.get(name)]):
                 board.stale.add(turn)
             self._stale.set()
 
     async def _refresh(self) -> None:
-        """Read what changed; what changes meanwhile is read once, after that."""
+        """Read stale boards again. Changes that come meanwhile are read together in the next step."""
         await self._stale.wait()
         self._stale.clear()
         for board in list(self._live.values()):
@@ -121,7 +121,7 @@ class LiveBoards:
             self.wake()
 
     async def _repeat(self, step: object) -> None:
-        """Do something again and again; where Redis is away, after a pause."""
+        """Repeat a step for ever; after a StorageError, wait for ``RETRY_SECONDS``."""
         while True:
             try:
                 await step()  # type: ignore[operator]
@@ -134,6 +134,6 @@ class LiveBoards:
                 self._stale.set()
 
     def wake(self) -> None:
-        """Let all watchers of all boards look again."""
+        """Wake all watchers of all boards."""
         for board in self._live.values():
             board.wake()

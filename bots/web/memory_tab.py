@@ -1,4 +1,4 @@
-"""The third tab: what a channel remembers, how much room it takes, and what the model will see of it."""
+"""The Memory tab: what a channel remembers, how much room it takes, and what the model will see of it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DOWNLOAD_SCRIPT = """(text, name) => {
 
 @dataclass(frozen=True, slots=True)
 class Recollection:
-    """What is remembered of a conversation, and what of it the model would see now."""
+    """What is remembered of a conversation, and which part of it the model would see now."""
 
     conversation: Conversation
     seconds_left: int
@@ -43,7 +43,7 @@ class Recollection:
 
 
 async def recollect(core: Core, visitor: Visitor, channel: str) -> Recollection:
-    """Look at a conversation as the next question would. Raises StorageError."""
+    """Load a conversation and build the prompt for its next question. Raises StorageError."""
     key, assistant = visitor.key(channel), core.assistant
     conversation = await core.memory.load(key)
     kept = await core.memory.describe(key)
@@ -63,7 +63,7 @@ async def recollect(core: Core, visitor: Visitor, channel: str) -> Recollection:
 
 
 def export(found: Recollection) -> str:
-    """All of it, as JSON for people and programs."""
+    """Write the conversation as JSON."""
     record = {
         "conversation": str(found.conversation.key),
         "exported": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -74,7 +74,7 @@ def export(found: Recollection) -> str:
 
 
 def build_memory(core: Core, actions: ChatActions, channel: gr.Dropdown) -> Any:
-    """Lay the tab out and wire it. Gives what to do when the tab is opened."""
+    """Build the tab. Returns a function that connects it to its opening."""
     facts = gr.HTML("", padding=False)
     with gr.Row():
         search = gr.Textbox(label="Search", placeholder="A word, or a name", max_lines=1, elem_id="search")
@@ -130,7 +130,7 @@ def build_memory(core: Core, actions: ChatActions, channel: gr.Dropdown) -> Any:
 
 
 def facts_of(found: Recollection, place: str) -> str:
-    """How much is remembered, for how long, and how full the model's window is."""
+    """Say how much is remembered, for how long, and how full the model's window is, as HTML."""
     kept = found.conversation.messages
     where = "Only me" if place == PRIVATE else place
     if not kept:
@@ -152,7 +152,7 @@ def facts_of(found: Recollection, place: str) -> str:
 
 
 def messages_of(found: Recollection, words: str) -> str:
-    """The messages in which ``words`` stand, oldest first."""
+    """The messages that contain ``words``, oldest first, as HTML."""
     wanted = words.strip().casefold()
     rows = [
         _row(message, seen=index >= found.first_seen)

@@ -1,4 +1,4 @@
-"""Advanced options: how the assistant answers in a channel, kept there for everybody."""
+"""The advanced options of a channel: how Parley answers there, for everybody."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from core.memory import Choices, WrongChoice
 from core.types import ConversationSettings
 
 MAX_SLIDER_TOKENS = 1024
-"""Of the slider, where the model's context is not smaller."""
+"""The slider's maximum, unless the model's context is smaller or a command chose more."""
 LOCK_SCRIPT = "place => { document.body.classList.add('reading'); return [place]; }"
 UNLOCK_SCRIPT = "() => { document.body.classList.remove('reading'); }"
-"""Meanwhile no option can be changed (``page.css``): what is read would take back the change."""
+"""While options are being read, none can be changed (``page.css``), or the result would undo the change."""
 GREEDY_TEMPERATURE = 0.0
 DEFAULT_TEMPERATURE = 0.7
 
 
 def build_options(core: Core, actions: ChatActions, channel: gr.Dropdown) -> None:
-    """Lay the accordion out and wire it."""
+    """Build the accordion, and store what people change in it."""
     choices = available(core.settings, core.models.names)
     with gr.Accordion("Advanced options", open=False, elem_id="options") as accordion:
         persona = gr.Dropdown(
@@ -78,7 +78,7 @@ def build_options(core: Core, actions: ChatActions, channel: gr.Dropdown) -> Non
             except WrongChoice as error:
                 warn(str(error))
                 chosen, _ = await core.memory.settings(key)
-                setting = ""  # what is shown is not what is kept
+                setting = ""  # the control shows a value that was not stored
         return _after(setting, await _shown(core, chosen, choices))
 
     def keep(setting: str) -> Callable[..., Any]:
@@ -109,7 +109,7 @@ def build_options(core: Core, actions: ChatActions, channel: gr.Dropdown) -> Non
 
 
 async def _shown(core: Core, chosen: ConversationSettings, choices: Choices) -> list[Any]:
-    """What each control shows. A command may have set what lies beyond a slider's ends: then it reaches so far."""
+    """The value of each control. Where a command chose more than a slider's maximum, the slider is extended."""
     heat = choices.temperature if chosen.temperature is None else chosen.temperature
     most, top_p = chosen.max_new_tokens or choices.max_new_tokens, chosen.top_p or choices.top_p or 1
     room = await _room(core, max(most, MAX_SLIDER_TOKENS))
@@ -131,9 +131,9 @@ async def _shown(core: Core, chosen: ConversationSettings, choices: Choices) -> 
 
 
 def _after(setting: str, shown: list[Any]) -> list[Any]:
-    """What the controls show after one was changed: only what follows from it.
+    """Update only the controls that depend on the changed ``setting``; all of them if it is "".
 
-    They would else take back what somebody changed on another one, or further on the same, while this was under way.
+    An update of the others would undo what somebody changed while this change was being stored.
     """
     if not setting:
         return shown
@@ -150,6 +150,6 @@ def _after(setting: str, shown: list[Any]) -> list[Any]:
 
 
 async def _room(core: Core, wanted: int) -> int:
-    """The most tokens of an answer: as many as are wanted, or half of the model's context."""
+    """The most tokens that an answer can have: ``wanted``, or half of the model's context if that is less."""
     budget = await core.models.models[0].budget(replace(core.assistant.answer_settings, max_new_tokens=wanted))
     return budget.answer

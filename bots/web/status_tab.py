@@ -1,4 +1,4 @@
-"""The fourth tab: whether everything works, at a glance."""
+"""The Status tab: whether everything works, at a glance."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from core.store import Keys, redis_errors
 from core.turns import MOST_TIMINGS, Timing, Timings
 
 REFRESH_SECONDS = 2.0
-"""Seconds between two looks while the tab is open."""
-LOOK_TIMEOUT = 3.0
-"""Seconds that one look may take."""
+"""Seconds between two updates while the tab is open."""
+CHECK_TIMEOUT = 3.0
+"""Seconds that one check can take."""
 SLOW_PING_SECONDS = 0.05
 MAX_PLOTTED_ANSWERS = 60
-"""Answers of which a plot shows how they went."""
+"""Answers in a plot."""
 WHERE = {PLATFORM: "on this page"}
 
 Level = Literal["ok", "warning", "error"]
@@ -37,7 +37,7 @@ _WORD = {"ok": "all right", "warning": "look at this", "error": "not working"}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at, in words; ``remedy`` is what to do about it."""
+    """The result of one check, in words; ``remedy`` says what to do about it."""
 
     name: str
     level: Level
@@ -52,7 +52,7 @@ async def examine_all(start: Start[WebSettings]) -> list[Finding]:
 
 
 def build_status(start: Start[WebSettings]) -> Any:
-    """Lay the tab out and wire it. Gives what to do when tabs are opened."""
+    """Build the tab. Returns a function that connects it to the opening of tabs."""
     cards = gr.HTML("", padding=False, elem_id="cards")
     plots = gr.HTML("", padding=False, elem_id="plots")
     timer = gr.Timer(REFRESH_SECONDS, active=False)
@@ -61,7 +61,7 @@ def build_status(start: Start[WebSettings]) -> Any:
     async def look() -> tuple[str, str]:
         findings = await examine_all(start)
         try:
-            async with asyncio.timeout(LOOK_TIMEOUT):
+            async with asyncio.timeout(CHECK_TIMEOUT):
                 timings = await kept.last()
         except (ParleyError, TimeoutError):
             timings = []
@@ -80,7 +80,7 @@ def build_status(start: Start[WebSettings]) -> Any:
 
 
 def cards_of(findings: list[Finding]) -> str:
-    """The findings, with what is worst said first."""
+    """The findings as HTML, under a line that names the problems."""
     bad = [finding for finding in findings if finding.level != "ok"]
     head = "All well." if not bad else "Look at: " + ", ".join(finding.name for finding in bad) + "."
     cards = "".join(
@@ -94,7 +94,7 @@ def cards_of(findings: list[Finding]) -> str:
 
 
 def plots_of(timings: list[Timing]) -> str:
-    """Of the last answers, wherever they were given: time to first text, tokens a second, edits, refusals."""
+    """Plots about the last answers on all platforms, as HTML: time to first text, tokens a second, edits, refusals."""
     timings = [timing for timing in timings if timing.at > time.time() - 86_400]
     recent = timings[-MAX_PLOTTED_ANSWERS:]
     first = [timing.first for timing in recent if timing.first is not None]
@@ -109,7 +109,7 @@ def plots_of(timings: list[Timing]) -> str:
 
 
 def _covered(timings: list[Timing]) -> str:
-    """How many answers were given, and where; `parley chat` does not count."""
+    """Say how many answers were given, and where; those of `parley chat` aren't counted."""
     if not timings:
         return "Last 24 h: no answers yet, on any platform."
     where = Counter(timing.platform for timing in timings).most_common()
@@ -123,7 +123,7 @@ def _covered(timings: list[Timing]) -> str:
 
 
 def _plot(title: str, values: list[float], unit: str) -> str:
-    """A line of the last values, newest at the right, with the newest and the largest in words."""
+    """A line plot, newest value at the right, with the newest and the largest value in words."""
     unit = f" {unit}" if unit else ""
     if not values:
         return f"<figure class='spark'><figcaption>{title}</figcaption><p>No answers yet.</p></figure>"
@@ -157,12 +157,12 @@ async def _model(core: Core) -> Finding:
         return Finding("Model", "ok", f"{said}.")
     level: Level = "warning" if any(healthy) else "error"
     remedy = "Is it running? Its address is in MODEL_URL or MODELS_FILE."
-    return Finding("Model", level, f"Does not answer: {', '.join(away)}. {said}.", remedy)
+    return Finding("Model", level, f"No answer from {', '.join(away)}. {said}.", remedy)
 
 
 async def _answers(model: Model) -> bool:
     try:
-        async with asyncio.timeout(LOOK_TIMEOUT):
+        async with asyncio.timeout(CHECK_TIMEOUT):
             return await model.backend.healthy()
     except (GenerationError, TimeoutError):
         return False
@@ -172,14 +172,14 @@ async def _redis(core: Core) -> Finding:
     began = time.monotonic()
     redis: Any = core.redis
     try:
-        async with asyncio.timeout(LOOK_TIMEOUT):
+        async with asyncio.timeout(CHECK_TIMEOUT):
             with redis_errors("answer"):
                 await redis.ping()
                 took = time.monotonic() - began
                 memory = (await redis.info("memory"))["used_memory_human"]
     except (ParleyError, TimeoutError):
         remedy = "Until it is back, nothing is accepted or answered. Questions that were accepted are not lost."
-        return Finding("Redis", "error", "It does not answer.", remedy)
+        return Finding("Redis", "error", "It doesn't answer.", remedy)
     whose = "The one of REDIS_URL" if core.settings.redis_url else "Our own"
     said = f"{whose}: PING in {1000 * took:.1f} ms, {memory} of memory."
     if took > SLOW_PING_SECONDS:
@@ -193,7 +193,7 @@ async def _queue(start: Start[WebSettings]) -> Finding:
     redis: Any = start.core.redis
     names = (PLATFORM, *start.configured)
     try:
-        async with asyncio.timeout(LOOK_TIMEOUT):
+        async with asyncio.timeout(CHECK_TIMEOUT):
             with redis_errors("look at the queue"):
                 async with redis.pipeline(transaction=False) as pipe:
                     for name in names:
@@ -204,7 +204,7 @@ async def _queue(start: Start[WebSettings]) -> Finding:
                     pipe.llen(Keys.DEAD)
                     *lanes, workers, dead = await pipe.execute()
     except (ParleyError, TimeoutError):
-        return Finding("Queue", "error", "Unknown, because Redis does not answer.")
+        return Finding("Queue", "error", "Unknown, because Redis doesn't answer.")
     waiting, answered = sum(lanes[0::3]) + sum(lanes[2::3]), sum(lanes[1::3])
     said = f"{waiting} waiting, {answered} being answered, {workers} worker{'s' * (workers != 1)}."
     if not workers:
@@ -217,28 +217,28 @@ async def _queue(start: Start[WebSettings]) -> Finding:
 
 
 async def _platforms(start: Start[WebSettings]) -> Finding:
-    """Which platforms people can be heard on, as the processes that listen there say themselves."""
+    """Check which platforms are connected, as the processes that listen to them report."""
     try:
-        async with asyncio.timeout(LOOK_TIMEOUT):
+        async with asyncio.timeout(CHECK_TIMEOUT):
             found = await connections(start.core.redis)
     except (ParleyError, TimeoutError):
-        return Finding("Platforms", "error", "Unknown, because Redis does not answer.")
+        return Finding("Platforms", "error", "Unknown, because Redis doesn't answer.")
     others = {name: called for name, called in start.platforms.items() if name != PLATFORM}
     names = [name for name in others if name in start.configured or name in found]
     said = [_connection(others[name], *found.get(name, (0, 0))) for name in names]
-    deaf = [name for name in names if not found.get(name, (0, 0))[0]]
+    disconnected = [name for name in names if not found.get(name, (0, 0))[0]]
     alone = "" if names else f" {' and '.join(others.values())} are not set up."
     words = f"The page: open. {' '.join(said)}{alone}".strip()
-    if not deaf:
+    if not disconnected:
         return Finding("Platforms", "ok", words)
-    missing = [name for name in deaf if name not in found]
+    missing = [name for name in disconnected if name not in found]
     begin = f"Start `parley run {' '.join(missing)}`. " if missing else ""
     remedy = f"{begin}A lost connection comes back on its own; if this lasts, `parley doctor` finds the cause."
     return Finding("Platforms", "error", words, remedy)
 
 
 def _connection(name: str, up: int, down: int) -> str:
-    """What the processes that listen to a platform said within the last seconds."""
+    """Say how many of the processes that listen to a platform are connected."""
     if up and down:
         return f"{name}: connected in {up} of {up + down} processes."
     if up:

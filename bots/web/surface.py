@@ -1,4 +1,4 @@
-"""The page, as a worker sees it: any process with the same Redis."""
+"""The surface of the page: a worker in any process with the same Redis writes answers on its boards."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from core.types import Message, MessageLimits, MessageRef, Outcome, Turn
 LIMITS = MessageLimits(size=10**9, interval=0.1, thinking="*Thinking …*")
 """A board takes all of an answer as one message; ten times a second is as smooth as reading is."""
 EPOCH = "epoch"
-"""In a turn's place: how often its channel was forgotten when its answer was begun. The memory is read after that, so
-an answer is never shown that it would not take."""
+"""In a turn's place: how often its channel had been forgotten when its answer was begun. The memory is read after that,
+so no answer is shown that the memory would refuse."""
 _UNLIMITED = 1e9
 
 
@@ -35,16 +35,16 @@ class WebSurface:
         self._pace = Pace(CallBudget(_UNLIMITED, _UNLIMITED), CallBudget(_UNLIMITED, _UNLIMITED), first_words=0)
 
     async def understand(self, turn: Turn) -> Turn:
-        """People on the page write what they mean; what is noted is how often their channel was forgotten by now."""
+        """Note how often the channel was forgotten so far; the text needs no translation."""
         if commands.find(turn.text):
-            return turn  # what a command says is not remembered, so it may stand on a board that was forgotten
+            return turn  # its reply is not remembered, so it can be shown after the channel was forgotten
         try:
             return replace(turn, place={**turn.place, EPOCH: await self.boards.epoch(turn.key)})
         except StorageError:
             return turn
 
     async def read_thread(self, turn: Turn) -> Sequence[Message]:
-        """The page has no threads."""
+        """Nothing: the page has no threads."""
         del turn
         return ()
 
@@ -53,11 +53,11 @@ class WebSurface:
         return venue_of(turn.key, self._contact)
 
     def open_editor(self, turn: Turn) -> WebEditor:
-        """Where the reply to a turn is written."""
+        """An editor for the reply to a turn."""
         return WebEditor(self.boards, turn)
 
     def pace(self, turn: Turn) -> Pace:
-        """Nobody counts."""
+        """No limit: the page refuses no edits."""
         del turn
         return self._pace
 
@@ -77,20 +77,20 @@ class WebEditor:
         return nullcontext()
 
     async def post(self, text: str, part: int, *, growing: bool) -> MessageRef:
-        """Begin the answer; it is as gone as a deleted message, if its channel was forgotten meanwhile."""
+        """Begin the answer. Raises MessageGone if its channel was forgotten meanwhile."""
         del part
         await self.edit(self._ref, text, growing=growing)
         return self._ref
 
     async def edit(self, ref: MessageRef, text: str, *, growing: bool) -> None:
-        """Put the newer text in place."""
+        """Show the newer text. Raises MessageGone if its channel was forgotten meanwhile."""
         del ref
         await self._show(replace(Entry.of(self._turn), stage=Stage.GROWING if growing else Stage.DONE, answer=text))
 
     async def finish(
         self, refs: Sequence[MessageRef], parts: Sequence[str], outcome: Outcome, *, whole: str = ""
     ) -> tuple[MessageRef, ...]:
-        """The whole text, the note, and whether it may be tried again; nothing, if the question was taken back."""
+        """Show the whole text, the note, and Retry after an error; remove the entry if the question was withdrawn."""
         text = parts[-1] if parts else ""
         if not outcome.remember:
             try:
@@ -103,10 +103,10 @@ class WebEditor:
         return tuple(refs) or (self._ref,)
 
     async def remove(self, ref: MessageRef) -> None:
-        """A reply is one message, so an earlier one left nothing behind."""
+        """Do nothing: a reply is one message, so an earlier attempt left no others."""
 
     async def find(self, part: int) -> MessageRef | None:
-        """The answer, if it was begun."""
+        """The reference of the answer, if this attempt was begun."""
         del part
         try:
             entry = await self._boards.find(self._turn.key, self._turn.id)

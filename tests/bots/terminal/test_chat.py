@@ -289,7 +289,7 @@ async def test_a_full_disk_is_said(chat_with: Callable[..., Chat], capfd: pytest
         raise OSError(28, "No space left on device")
 
     assert await answer_lines(chat_with(), of("a", "b"), write) == 1
-    assert capfd.readouterr().err == "The answer cannot be written: No space left on device.\n"
+    assert capfd.readouterr().err == "Can't write the answer: No space left on device.\n"
 
 
 @pytest.mark.parametrize(
