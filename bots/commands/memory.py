@@ -197,10 +197,10 @@ async def _forget(store: Store, conversation: str, channel: str, user: str) -> i
 
 async def forget_person(store: Store, user: str) -> int:
     """Forget everything a person said, and what platforms store about them. Returns the number of messages."""
-    from core.archive import Person
+    from core.archive import PersonEraser
     from core.turns import TurnQueue
 
-    person = Person(store.redis, store.memory, TurnQueue(store.redis, store.memory), user)
+    person = PersonEraser(store.redis, store.memory, TurnQueue(store.redis, store.memory), user)
     forgotten = await person.forget()
     for platform in PLATFORMS:
         if platform.forget_person:

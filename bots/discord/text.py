@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import takewhile
 
-from bots.mentions import without_mentions_at_ends
+from bots.addressing import without_mentions_at_ends
 from core.markdown import fence_lines, safe_links
 
 SIZE = 2000

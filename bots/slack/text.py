@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from bots.mentions import without_mentions_at_ends
+from bots.addressing import without_mentions_at_ends
 from core.markdown import certain_code_spans, fence_lines, safe_links
 
 ENTITY = re.compile(r"<([^<>\s][^<>]*)>")

@@ -2,7 +2,7 @@
 
 from core.archive.archive import Archive, How, Record
 from core.archive.backup import Header, Writer, read_backup, stream_backup, write_backup
-from core.archive.forgetting import Person
+from core.archive.person import PersonEraser
 from core.archive.schema import SCHEMA, prepare, too_new
 
 __all__ = [
@@ -10,7 +10,7 @@ __all__ = [
     "Archive",
     "Header",
     "How",
-    "Person",
+    "PersonEraser",
     "Record",
     "Writer",
     "prepare",

@@ -2,7 +2,8 @@
 
 from core.delivery.delivery import Delivery, deliver
 from core.delivery.draft import Draft
-from core.delivery.surface import FallbackEditor, MessageEditor, Pace, PrivateSurface, Surface, retry_for
+from core.delivery.retries import retry_for
+from core.delivery.surface import FallbackEditor, MessageEditor, Pace, PrivateSurface, Surface
 
 __all__ = [
     "Delivery",

@@ -22,7 +22,8 @@ from typing import Self
 import structlog
 
 from core.delivery.draft import Draft
-from core.delivery.messages import Messages, with_retries
+from core.delivery.messages import Messages
+from core.delivery.retries import retry_call
 from core.delivery.surface import FallbackEditor, MessageEditor, Pace
 from core.errors import MessageGone, NotAllowed, PlatformError, PlatformUnauthorized
 from core.markdown import Splitter, heal
@@ -210,7 +211,7 @@ class Delivery:
             parts.pop()  # white space makes no message
         self._messages.keep(max(len(parts), 1))
         for place, text in enumerate(parts[:-1]):
-            await with_retries(partial(self._messages.complete, place, text))
+            await retry_call(partial(self._messages.complete, place, text))
         return parts
 
     async def _show_the_end(self, outcome: Outcome) -> None:
@@ -219,7 +220,7 @@ class Delivery:
             raise fault
         parts = await self._complete()
         whole = self._draft.text if self._more_than_fits else ""
-        await with_retries(partial(self._messages.finish, parts, outcome, whole))
+        await retry_call(partial(self._messages.finish, parts, outcome, whole))
 
     def _fall_back(self, fault: PlatformError) -> bool:
         """After a refusal for good: get ready to show the end in another way. False if there is none.
@@ -247,7 +248,7 @@ class Delivery:
         if messages.refs or not isinstance(fault, NotAllowed):
             shown = () if messages.thinking else tuple(messages.shown)
             try:
-                return await with_retries(partial(messages.finish, shown, REFUSED, ""))
+                return await retry_call(partial(messages.finish, shown, REFUSED, ""))
             except MessageGone:
                 raise
             except PlatformError as again:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,17 +13,13 @@ import structlog
 
 from core import metrics
 from core.delivery.draft import Draft
+from core.delivery.retries import retry_call, telling_refusals
 from core.delivery.surface import FallbackEditor, MessageEditor, Pace
-from core.errors import MessageGone, NotAllowed, PlatformError, PlatformUnavailable, RateLimited
+from core.errors import MessageGone, NotAllowed, PlatformError
 from core.pacing import CallBudget
 from core.types import MessageRef, Outcome
 
 log = structlog.get_logger()
-
-CALL_TRIES = 8
-"""How often a call is made that fails for a passing reason."""
-LONGEST_CALL_PAUSE = 8.0
-"""Seconds between two such tries, at most, where the platform does not say how long to wait."""
 
 
 class Messages:
@@ -141,7 +136,7 @@ class Messages:
         first = self.thinking or not self.refs
         finish = partial(self._editor.finish, whole=whole) if whole else self._editor.finish
         try:
-            with _telling_refusals(budget):
+            with telling_refusals(budget):
                 self.refs = list(await finish((*self.refs, *adopted), parts, outcome))
         except MessageGone:
             if not adopted:
@@ -188,7 +183,7 @@ class Messages:
         for refs, say in ((list(self.spare), log.info), (self._replaced, log.warning)):
             for ref in refs:
                 try:
-                    await with_retries(partial(self._editor.remove, ref))
+                    await retry_call(partial(self._editor.remove, ref))
                 except PlatformError as fault:
                     if not isinstance(fault, MessageGone):
                         say("old message not removed", code=fault.code)
@@ -217,7 +212,7 @@ class Messages:
     async def _edit(self, ref: MessageRef, text: str, *, growing: bool) -> None:
         """One edit, already paid for."""
         self._edited_at = asyncio.get_running_loop().time()
-        with _telling_refusals(self._pace.edits):
+        with telling_refusals(self._pace.edits):
             await self._editor.edit(ref, text, growing=growing)
 
     async def _begin(self, text: str, *, growing: bool) -> bool:
@@ -245,7 +240,7 @@ class Messages:
         elif not await self.while_growing(self._ready(self._pace.posts)):
             return False
         self._edited_at = asyncio.get_running_loop().time()
-        with _telling_refusals(self._pace.posts):
+        with telling_refusals(self._pace.posts):
             self.refs.append(await self._editor.post(text, part, growing=growing))
         self._note(part, text, growing)
         return True
@@ -263,33 +258,3 @@ class Messages:
             self._pace.edits.spend()
         else:
             await self._pace.edits.take()
-
-
-async def with_retries(call: Callable[[], Awaitable[None]]) -> None:
-    """Make a call until it works, ``CALL_TRIES`` times at most; a fault that passes only delays it.
-
-    Raises:
-        PlatformError: it did not pass, or is none that does.
-    """
-    for attempt in range(1, CALL_TRIES + 1):
-        try:
-            await call()
-        except (RateLimited, PlatformUnavailable) as fault:
-            if attempt == CALL_TRIES:
-                raise
-            log.warning("platform call failed; retrying", error=str(fault), attempt=attempt)
-            await asyncio.sleep(fault.retry_after or min(LONGEST_CALL_PAUSE, 0.1 * 2**attempt))
-        else:
-            return
-
-
-@contextmanager
-def _telling_refusals(budget: CallBudget) -> Iterator[None]:
-    """Let a budget know that the platform refused a call for its rate; the caller sees the refusal, too."""
-    try:
-        yield
-    except RateLimited as refusal:
-        metrics.RATE_LIMITED.add()
-        log.info("rate limited", retry_after=refusal.retry_after)
-        budget.refused(refusal.retry_after or 1.0)
-        raise

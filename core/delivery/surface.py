@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
-from core.errors import PlatformUnavailable, RateLimited
 from core.pacing import CallBudget
 from core.policy import Venue
 from core.types import Message, MessageLimits, MessageRef, Outcome, Turn
 
 T = TypeVar("T")
-
-
-async def retry_for(call: Callable[[], Awaitable[T]], seconds: float) -> T:
-    """Make a call again and again while it fails for a passing reason.
-
-    Args:
-        call: What is tried; it waits as long as the platform asks for, else twice as long each time.
-        seconds: When to give up.
-
-    Raises:
-        PlatformError: The fault did not pass in time, or is none that passes.
-    """
-    until, wait = time.monotonic() + seconds, 0.5
-    while True:
-        try:
-            return await call()
-        except (RateLimited, PlatformUnavailable) as fault:
-            wait = fault.retry_after or 2 * wait
-            if time.monotonic() + wait > until:
-                raise
-            await asyncio.sleep(wait)
 
 
 class MessageEditor(Protocol):

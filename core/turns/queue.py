@@ -117,7 +117,7 @@ class TurnQueue:
         job = StoredJob(turn, alone=command, scopes=scopes)
         async with self._once(turn.id) as token:
             with redis_errors("accept a message"):
-                # A command costs no model; should it be edited into a question, core.reply asks for it.
+                # A command costs no model; should it be edited into a question, the reply counts it: core.turns.reply.
                 answer = await self._scripts.submit(
                     key=Keys.turn(turn.id),
                     token=token,

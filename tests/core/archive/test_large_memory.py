@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from core.archive.archive import Archive
-from core.archive.forgetting import Person
+from core.archive.person import PersonEraser
 from core.memory.conversations import MAX_CONVERSATION_BYTES, Memory
 from core.store.connection import connect
 from core.store.keys import Keys
@@ -96,7 +96,7 @@ async def test_nor_does_a_person_or_a_place_that_is_forgotten(large: Redis) -> N
     client: Any = large
     memory = Memory(client, retention=3600)
     queue = TurnQueue(client, memory, platforms=["slack"])
-    assert await Person(client, memory, queue, ADA.id).forget() == 40
+    assert await PersonEraser(client, memory, queue, ADA.id).forget() == 40
     thread = ConversationKey("slack", "T1", "C1", "7.0")
     left = await memory.load(thread)
     assert (left.messages, left.summary) == ((), "")

@@ -17,10 +17,10 @@ UNDER_THEIR_NAME = ("seen", "clock", "quota")
 """What is kept under a person's name, and is no part of a conversation."""
 
 
-class Person:
-    """One person, by the platform's id, with all that is kept of them.
+class PersonEraser:
+    """Forgets one person, by the platform's id, with all that is kept of them.
 
-    >>> await Person(redis, memory, queue, "U0123").forget()
+    >>> await PersonEraser(redis, memory, queue, "U0123").forget()
     """
 
     def __init__(self, redis: Redis, memory: Memory, queue: TurnQueue, user: str) -> None:
