@@ -30,7 +30,7 @@ from core.assistant import is_stop
 from core.errors import ParleyError, PlatformError, StorageError
 from core.memory import Memory
 from core.metrics import turn_fields
-from core.turns import NOT_ALLOWED_THERE, TOLD_AGAIN_SECONDS, TurnQueue, crash_point
+from core.turns import MIN_REFUSAL_SECONDS, NOT_ALLOWED_THERE, TurnQueue, crash_point
 from core.types import Turn
 
 log = structlog.get_logger()
@@ -215,9 +215,9 @@ class Intake:
             self._messenger.run_in_background(self._messenger.say(pending.where.id, NOTHING_TO_STOP))
 
     async def _tells(self, turn: Turn, about: str) -> bool:
-        """Whether to tell an author why a message isn't answered: at most once in ``TOLD_AGAIN_SECONDS``."""
+        """Whether to tell an author why a message isn't answered: at most once in ``MIN_REFUSAL_SECONDS``."""
         name = f"told:{turn.key}:{about}:{turn.author.id}"
-        return await self._queue.first(name, seconds=TOLD_AGAIN_SECONDS)
+        return await self._queue.first(name, seconds=MIN_REFUSAL_SECONDS)
 
     async def _give_up(self, pending: PendingMessage) -> None:
         """Tell an author that a message couldn't be stored, unless it would have been refused anyway."""

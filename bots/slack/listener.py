@@ -49,7 +49,7 @@ from core import metrics
 from core.assistant import NOT_ASKED, Confirmation, days, is_settings, is_stop
 from core.memory import Memory
 from core.metrics import turn_fields
-from core.turns import STOPPED, TOLD_AGAIN_SECONDS, TurnQueue, crash_point, in_time
+from core.turns import MIN_REFUSAL_SECONDS, STOPPED, TurnQueue, crash_point, in_time
 from core.types import MessageRef, Turn
 
 log = structlog.get_logger()
@@ -234,9 +234,9 @@ class SlackListener(BackgroundTasks):
             self.run_in_background(self._whisper(channel, user, thread, FORM_OFFERED, settings_button(turn.key)))
 
     async def _refuse(self, turn: Turn, text: str, *, about: str) -> None:
-        """Tell an author why a message isn't answered, at most once in ``TOLD_AGAIN_SECONDS``."""
+        """Tell an author why a message isn't answered, at most once in ``MIN_REFUSAL_SECONDS``."""
         channel, user = turn.place["channel"], turn.author.id
-        if await self._queue.first(f"told:slack:{channel}:{about}:{user}", seconds=TOLD_AGAIN_SECONDS):
+        if await self._queue.first(f"told:slack:{channel}:{about}:{user}", seconds=MIN_REFUSAL_SECONDS):
             self.run_in_background(self._whisper(channel, user, turn.key.thread, text))
 
     async def _end(self, asked: Turn) -> bool:

@@ -88,7 +88,7 @@ class QueueScripts:
             },
         )
         self.recast = Script(redis, "core/turns/recast", keys=["retries"], args={"turn": str, "old": str, "new": str})
-        self.settle = Script(redis, "core/turns/settle", _LANES, args={"lane": str})
+        self.requeue_orphan = Script(redis, "core/turns/requeue_orphan", _LANES, args={"lane": str})
         self.sweep = Script(redis, "core/store/sweep", keys=None, args={"kinds": list})
         self.requeue = Script(redis, "core/turns/requeue", _LANES, keys=["key"])
         self.replay = Script(

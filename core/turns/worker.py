@@ -137,7 +137,7 @@ class Worker:
             await self._hand_over()
         await end_tasks(self._loops.values(), within=HAND_OVER_TIMEOUT, cancel_again=CANCEL_AGAIN)
         try:
-            await self._queue.leave()
+            await self._queue.unregister()
         except StorageError as error:
             log.info("worker not unregistered", error=str(error))
 
@@ -150,7 +150,7 @@ class Worker:
             return
         try:
             async with asyncio.timeout(HAND_OVER_TIMEOUT):
-                alone = not await self._queue.others()
+                alone = not await self._queue.other_workers()
                 await asyncio.gather(*(reply.hand_over(say_so=alone) for reply in left))
             log.info("answers handed over", turns=len(left))
         except (StorageError, TimeoutError) as error:
@@ -228,10 +228,10 @@ class Worker:
         """Repair what only a fault outside of our scripts can cause: keys of the wrong type, orphaned lanes."""
         if time.monotonic() - self._swept_at >= SWEEP_INTERVAL or self._damaged.is_set():
             self._damaged.clear()
-            if moved := await self._queue.sweep():
+            if moved := await self._queue.set_aside_damaged_keys():
                 log.warning("keys of the wrong kind put aside", stored=moved)
             self._swept_at = time.monotonic()
-        if found := await self._queue.settle():
+        if found := await self._queue.requeue_orphans():
             log.warning("orphaned lanes requeued", lanes=found)
         with suppress(TimeoutError):
             async with asyncio.timeout(HOUSEKEEPING_INTERVAL):

@@ -110,7 +110,7 @@ class Store:
         """The same, of entries that cannot be read: one as a job, one not even as JSON."""
         job = StoredJob(turn).to_json()
         await self.client.rpush(Keys.inbox(turn.lane), job.replace('"at"', '"when"'), job[:-9])
-        assert await self.queue.settle() == 1
+        assert await self.queue.requeue_orphans() == 1
         assert not (await self.queue.claim(1, idle=True)).jobs
 
     async def fill(self) -> None:

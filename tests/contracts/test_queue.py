@@ -19,8 +19,9 @@ from core.errors import StorageError
 from core.memory.conversations import Exchange, Memory
 from core.quotas import Quota, Quotas
 from core.store.keys import Keys
+from core.turns.intake import MAX_LANE_TURNS, FollowUp
 from core.turns.jobs import Job, Note, Seal, StoredJob
-from core.turns.queue import MOST_WAITING, FollowUp, TurnQueue
+from core.turns.queue import TurnQueue
 from core.types import Author, ConversationKey, Ending, Message, MessageRef, Outcome, Role, Turn
 from tests.redis_server import running_redis
 from tests.waiting import wait_until
@@ -264,7 +265,7 @@ async def test_one_worker_is_enough_for_quarantine(open_queue: Open, redis_clien
 
 async def test_a_full_lane_says_so_and_takes_the_message_later(queue: TurnQueue) -> None:
     """Nothing is dropped silently."""
-    for number in range(MOST_WAITING):
+    for number in range(MAX_LANE_TURNS):
         receipt = await queue.submit(ask(f"t{number}"))
         assert (receipt.accepted, receipt.before) == (True, number)
     assert receipt.note == "You're in line: 19 questions are ahead of yours."
@@ -493,8 +494,8 @@ async def test_lanes_that_stand_nowhere_are_found_again(queue: TurnQueue, redis_
     await queue.submit(ask("t1"))
     await redis_client.delete(Keys.lanes("ready", "slack"), Keys.bell("slack"))
     assert await take(queue) == ()
-    assert await queue.settle() == 1
-    assert await queue.settle() == 0
+    assert await queue.requeue_orphans() == 1
+    assert await queue.requeue_orphans() == 0
     await take_one(queue, "t1")
 
 

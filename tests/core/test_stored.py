@@ -126,7 +126,7 @@ async def test_an_unreadable_job_is_a_dead_letter_and_its_lane_goes_on(
     assert len(letters) == 2
     assert all(letter.why for letter in letters)
     assert await client.llen(Keys.inbox(LANE)) == 0
-    assert await queue.settle() == 0
+    assert await queue.requeue_orphans() == 0
 
 
 @pytest.mark.parametrize("number", range(len(BAD_JOBS)))
@@ -219,9 +219,9 @@ async def test_a_key_of_the_wrong_kind_stops_nobody(
         await memory.load(CHANNEL)
         await memory.load(THREAD, Thread("t1", 1.0))
         await boards.show(CHANNEL, Entry.of(turn(lost)))
-        await queue.sweep()
+        await queue.set_aside_damaged_keys()
         assert all(letter.why for letter in await Operator(client).dead_letters())
-        await queue.settle()
+        await queue.requeue_orphans()
         await client.zadd(Keys.lanes("held", "slack"), {LANE: 1}, xx=True)
         for name in (LANE, "slack:b"):
             assert (await queue.submit(turn(f"{later}/{name}", name))).accepted

@@ -85,8 +85,8 @@ async def test_no_step_takes_redis_from_everybody(large: Redis) -> None:
         jobs = (await queue.claim(16, idle=False)).jobs
         assert len(jobs) == 16
         await queue.beat(dict.fromkeys(jobs, "so far"))
-    await queue.settle()
-    await queue.sweep()
+    await queue.requeue_orphans()
+    await queue.set_aside_damaged_keys()
     assert await memory.forget(CHANNEL) >= THREADS * 38
     assert await client.slowlog_get(20) == []
 

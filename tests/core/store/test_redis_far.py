@@ -14,7 +14,8 @@ import pytest
 from core.errors import StorageError, StorageFault
 from core.memory.conversations import Exchange, Memory
 from core.store.connection import connect, redis_errors
-from core.turns.queue import STORED_WITHIN, TurnQueue
+from core.turns.intake import STORE_TIMEOUT_SECONDS
+from core.turns.queue import TurnQueue
 from core.types import Author, ConversationKey, Message, Role, Turn
 from tests.redis_server import running_redis
 from tests.relay import Relay, relaying
@@ -34,7 +35,7 @@ async def in_few_round_trips(relay: Relay) -> AsyncIterator[None]:
     """So few that what takes 300 ms each is done within the time in which a message has to be stored."""
     before = relay.round_trips
     yield
-    assert (relay.round_trips - before) * ROUND_TRIP < STORED_WITHIN
+    assert (relay.round_trips - before) * ROUND_TRIP < STORE_TIMEOUT_SECONDS
 
 
 @pytest.mark.parametrize("warm", [True, False])

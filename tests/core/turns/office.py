@@ -14,7 +14,8 @@ from core.models.backends.tgi import TgiBackend
 from core.models.models import single_model
 from core.policy import Venue
 from core.prompts import open_template
-from core.turns.queue import FollowUp, TurnQueue
+from core.turns.intake import FollowUp
+from core.turns.queue import TurnQueue
 from core.turns.worker import Worker
 from core.types import Author, ConversationKey, Ending, Message, Turn
 from tests.core.delivery.platform import Platform, pace

@@ -64,7 +64,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.crash_all()
         for _ in range(1000):
             claimed = self.do(self.queues[0].claim(16, idle=True))
-            self.do(self.queues[0].settle())
+            self.do(self.queues[0].requeue_orphans())
             for job in claimed.jobs:
                 self.take(job)
                 self.end(self.queues[0], job, dead="it kills" if job.hopeless else "")

@@ -230,7 +230,7 @@ async def test_a_worker_is_counted_from_its_start(office: Office) -> None:
     queue = TurnQueue(office.client, office.memory, platforms=["slack"], lease=300)
     worker = Worker(queue, office.assistant, {"slack": office.town})
     worker.start()
-    others = TurnQueue(office.client, office.memory, platforms=["slack"], lease=300).others
+    others = TurnQueue(office.client, office.memory, platforms=["slack"], lease=300).other_workers
     await wait_until(others, description="a worker")
     await worker.drain(0)
     assert await others() == 0
