@@ -27,11 +27,11 @@ def run(tmp_path: Path, *arguments: str, said: str = "", **settings: str) -> sub
 
 DISCORD = ("invite", "sync")
 """Run by tests/bots/discord/test_setup.py."""
-QUEUE = ("ls", "show TURN", "cancel TURN", "requeue TURN", "dead ls", "dead replay TURN")
-"""Run by bots/commands/test_queue.py; the two processes of a larger deployment by tests/journeys/test_durable.py."""
+QUEUE = ("ls", "show TURN", "cancel TURN", "requeue TURN", "dead ls", "dead replay TURN", "dead drop TURN")
+"""Run by tests/bots/commands/test_queue.py; more than one process by tests/journeys/test_durable.py."""
 
 MEMORY = ("ls", "show NAME", "export FILE", "import FILE", "forget --user ID")
-"""Run by bots/commands/test_memory.py, with `parley backup` and `restore`; the whole of it by test_stranger.py."""
+"""Run by tests/bots/commands/test_memory.py, with `parley backup` and `restore`."""
 COMPOSE = {"", " --profile llama", " --profile vllm", " --profile workers"}
 """What tests/repo/test_deploy.py reads; there is no engine here to run it."""
 
@@ -47,6 +47,7 @@ def test_every_command_in_the_readme_is_run_here() -> None:
         "make check",
         "make bench",
         "make chaos",
+        "make journey",
         "make setup",
         "make pictures",
         "parley",

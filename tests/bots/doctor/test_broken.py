@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from bots.slack.manifest import SCOPES
 from core.archive.schema import SCHEMA
 from core.store.keys import Keys
-from tests.bots.doctor.test_doctor import APP, BOT, NOWHERE, Report, Settings, doctor, guest, listed
+from tests.bots.doctor.reports import APP, BOT, NOWHERE, Report, Settings, doctor, guest, listed
 from tests.core.store.test_redis import hello, server_that_says
 from tests.doubles.openai import SERVERS, OpenAIDouble
 from tests.doubles.slack import SlackDouble

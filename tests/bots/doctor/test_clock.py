@@ -12,7 +12,7 @@ import pytest
 from bots.findings import Check, clock_check
 from core.clock import seconds_ahead
 from tests.bots.discord import test_setup
-from tests.bots.doctor.test_doctor import listed
+from tests.bots.doctor.reports import listed
 from tests.doubles.discord import DiscordDouble
 from tests.doubles.slack import SlackDouble
 

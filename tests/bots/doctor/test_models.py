@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.bots.doctor.test_doctor import doctor, listed
+from tests.bots.doctor.reports import doctor, listed
 from tests.doubles.openai import SERVERS, OpenAIDouble
 from tests.doubles.tgi import TgiDouble
 from tests.journeys.process import command

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bots.doctor.test_doctor import Settings, listed
+from tests.bots.doctor.reports import Settings, listed
 
 
 @pytest.mark.parametrize(
