@@ -5,7 +5,7 @@
 --          ttl: seconds to live; most: entries; boards: channel on which changes are told; epoch: of the conversation when
 --          it was begun ("" for any)
 -- returns  1; 0 if there was one already; -1 if the conversation was forgotten since
-of_kind("hash", board)
+of_type("hash", board)
 if epoch ~= "" and epoch_in(state) ~= epoch then
   return -1
 end

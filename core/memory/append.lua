@@ -1,4 +1,4 @@
--- Add what was said.
+-- Add an exchange to a conversation.
 --
 -- takes    messages, memory, forks, exchange: see exchange.lua
 -- returns  1 if added, 0 if the conversation was forgotten meanwhile

@@ -8,9 +8,9 @@
 --           said: messages as JSON
 -- returns  1 if added, 0 if the conversation was forgotten meanwhile
 local function append(messages, state, forks, exchange)
-  of_kind("list", messages)
-  of_kind("hash", state)
-  of_kind("set", forks)
+  of_type("list", messages)
+  of_type("hash", state)
+  of_type("set", forks)
   if epoch_in(state) ~= exchange.epoch then
     return 0
   end
@@ -23,7 +23,7 @@ local function append(messages, state, forks, exchange)
       replaced[message.id] = true
     end
   end
-  local function names_one(entry) -- cheap; decoding decides
+  local function may_be_replaced(entry) -- cheap; decoding decides
     for id in pairs(replaced) do
       if string.find(entry, id, 1, true) then
         return true
@@ -31,7 +31,7 @@ local function append(messages, state, forks, exchange)
     end
   end
   for _, entry in ipairs(redis.call("LRANGE", messages, 0, -1)) do
-    if names_one(entry) then
+    if may_be_replaced(entry) then
       local message = decode(entry) or {}
       if message.id and replaced[message.id] or message.reply_to == exchange.question then
         bytes = bytes - #entry * redis.call("LREM", messages, 1, entry)

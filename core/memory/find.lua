@@ -6,10 +6,10 @@
 -- takes    messages, state: keys; forks: the channel's; text; name: the conversation's; said: when what is looked for was
 --          said (0 where that is not known)
 -- returns  messages as stored
-of_kind("list", messages)
-of_kind("hash", state)
+of_type("list", messages)
+of_type("hash", state)
 if redis.call("EXISTS", messages, state) == 0 then
-  redis.call("SREM", of_kind("set", forks), name)
+  redis.call("SREM", of_type("set", forks), name)
   return {}
 end
 local found = {}
@@ -23,10 +23,10 @@ if #found == 0 then
   local gone = number_in(known[1], -1)
   if known[2] and not known[3] then -- of a version that did not write down what left the list
     local oldest = decode(redis.call("LINDEX", messages, 0)) or {}
-    gone = math.max(gone, number_in(oldest.at, MOST_NUMBER))
+    gone = math.max(gone, number_in(oldest.at, MAX_NUMBER))
   end
   if said <= gone then
-    drop_notes(state)
+    drop_summary(state)
   end
 end
 return found

@@ -5,9 +5,9 @@
 --          what stays; boards: channel on which changed boards are told; thread: the conversation's name if it is a thread;
 --          whole: whether what people chose goes as well, and the list of its threads
 -- returns  number of messages forgotten
-of_kind("list", messages)
-of_kind("hash", state)
-of_kind("set", forks)
+of_type("list", messages)
+of_type("hash", state)
+of_type("set", forks)
 local going = { messages, state, retries, board }
 if whole then
   going[5], going[6] = chosen, own_forks
@@ -24,6 +24,6 @@ end
 redis.call("UNLINK", unpack(going))
 redis.call("HSET", state, "epoch", string.format("%d", epoch + 1))
 redis.call("EXPIRE", state, ttl)
--- The threads live on, and what is said there from now on is reached by the next time.
+-- The list of threads stays: what is said in them from now on is reached by the next forgetting.
 redis.call("EXPIRE", forks, ttl)
 return forgotten

@@ -8,11 +8,11 @@
 --          has_parent; root, root_at: id and time of the thread's root; ttl: seconds to live; name: the conversation's
 -- returns  messages, cut, epoch, "1" if the thread began without us and nothing of it has been stored yet, settings,
 --          summary, id of the last message in it, number of changes, whose words the summary may tell
-of_kind("list", messages)
-of_kind("hash", state)
-of_kind("list", parent)
-of_kind("set", forks)
-of_kind("hash", parent_state)
+of_type("list", messages)
+of_type("hash", state)
+of_type("list", parent)
+of_type("set", forks)
+of_type("hash", parent_state)
 
 if has_parent and redis.call("EXISTS", messages, state) == 0 then
   local known, until_root, before = redis.call("LRANGE", parent, 0, -1), 0, {}
@@ -68,7 +68,7 @@ if has_parent and redis.call("EXISTS", messages, state) == 0 then
   redis.call("EXPIRE", forks, ttl)
 end
 
-local chosen = redis.call("GET", of_kind("string", settings)) and settings or of_kind("string", parent_settings)
+local chosen = redis.call("GET", of_type("string", settings)) and settings or of_type("string", parent_settings)
 redis.call("EXPIRE", chosen, ttl)
 epoch_in(state)
 local kept = redis.call("HMGET", state, "cut", "epoch", "stranger", "summary", "folded", "changes", "voices")

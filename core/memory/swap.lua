@@ -1,10 +1,10 @@
--- Put stored messages in the place of others, or take them away. Messages are compared as they stand. A summary that a
--- changed message is part of is dropped; it is written anew from what is stored.
+-- Replace or remove stored messages, compared byte by byte. A summary that contains a changed message is dropped; it is
+-- written again from what is stored.
 --
 -- takes    messages, state: keys; swaps: {message as stored, message to stand there instead ("" for none)}
 -- returns  number of messages changed
-of_kind("list", messages)
-of_kind("hash", state)
+of_type("list", messages)
+of_type("hash", state)
 local changed, bytes = 0, 0
 local instead, noted = {}, false
 for _, pair in ipairs(swaps) do
@@ -32,7 +32,7 @@ for old, new in pairs(instead) do
   end
 end
 if noted then
-  drop_notes(state)
+  drop_summary(state)
 end
 if changed > 0 then
   bytes = math.max(0, number_in(redis.call("HGET", state, "bytes"), 0) + bytes)

@@ -1,15 +1,15 @@
--- Take out all that one person said in a conversation, with the answers to it, and what may tell of it: notes in which
--- their words may be, what is kept to be asked again, and what the page shows.
+-- Remove all that one person said in a conversation, with the answers, and whatever else may contain it: the summary, turns
+-- kept for Retry buttons, and the page's board.
 --
 -- takes    messages, state, retries, board: keys; user: the person; quoted: the same as it stands in stored JSON; boards:
 --          channel on which changed boards are told
 -- returns  ids of the messages that were taken out
 for key, kind in pairs({ [messages] = "list", [state] = "hash", [retries] = "hash", [board] = "hash" }) do
-  of_kind(kind, key)
+  of_type(kind, key)
 end
 local asked, taken, bytes = {}, {}, 0
 
-local function take(entry, id)
+local function remove(entry, id)
   if redis.call("LREM", messages, 1, entry) == 1 then
     taken[#taken + 1], bytes = id, bytes + #entry
   end
@@ -21,7 +21,7 @@ for _, entry in ipairs(entries) do
     local message = decode(entry)
     if not message or message.uid == user then
       local id = message and text_in(message.id, "") or ""
-      take(entry, id)
+      remove(entry, id)
       asked[id ~= "" and id or entry] = true
     end
   end
@@ -30,7 +30,7 @@ if next(asked) then
   for _, entry in ipairs(entries) do
     local message = string.find(entry, '"reply_to"', 1, true) and decode(entry)
     if message and asked[message.reply_to or false] then
-      take(entry, text_in(message.id, ""))
+      remove(entry, text_in(message.id, ""))
     end
   end
 end
@@ -50,7 +50,7 @@ end
 if redis.call("EXISTS", state) == 1 then
   local known = redis.call("HMGET", state, "summary", "voices")
   if known[1] and may_be_in(known[2]) then
-    drop_notes(state)
+    drop_summary(state)
   else
     count_change(state)
   end

@@ -22,7 +22,7 @@
 --         wait (ms to the next request; -1: nobody waits), blocked (ms for which the platform refuses),
 --         made, reserved (as counted for the process), releases (ms until each taken slot is free, before this),
 --         elsewhere (slots that other processes keep reserved)
-local budget, process = of_kind("hash", key), "of:" .. name
+local budget, process = of_type("hash", key), "of:" .. name
 local capacity, window, poll = request.capacity, request.window, request.poll
 local made, reserved = request.made, request.reserved
 local sliding = window > 0

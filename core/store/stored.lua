@@ -1,26 +1,26 @@
--- Reading what is stored, whatever stands there. Nothing that comes out of Redis is trusted: a key may be of another
--- kind, text may not be JSON, a number may not be one. What cannot be read costs itself and nothing beside it.
+-- Reads stored values without trusting them: a key may be of another type, a text may not be JSON, a number may be
+-- none. An unreadable value is lost alone and never stops a script.
 local DEAD_LETTERS = "{parley}:dead"
-local DEAD_TTL = 30 * 86400
-local MOST_DEAD = 1000
-local LONGEST_ENTRY = 65536 -- bytes that are kept of a key of the wrong kind
-local MOST_NUMBER = 2 ^ 53 -- from here on one whole number cannot be told from the next
+local DEAD_LETTER_TTL = 30 * 86400
+local MAX_DEAD_LETTERS = 1000
+local MAX_ENTRY_BYTES = 65536 -- bytes of a damaged entry that are kept
+local MAX_NUMBER = 2 ^ 53 -- from here on, doubles skip whole numbers
 
 local function now()
   local time = redis.call("TIME")
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- The number that a text holds, or ``default`` where it holds none that can be counted with.
+-- The number in a text, or ``default`` if it is none or too large to count with.
 local function number_in(text, default)
   local number = tonumber(text)
-  if number and number > -MOST_NUMBER and number < MOST_NUMBER then
+  if number and number > -MAX_NUMBER and number < MAX_NUMBER then
     return number
   end
   return default
 end
 
--- The table that a text is the JSON of; nil for anything else.
+-- A JSON object or array as a table; nil for anything else.
 local function decode(text)
   if type(text) ~= "string" then
     return nil
@@ -38,26 +38,26 @@ local function text_in(value, default)
   return default
 end
 
--- Put something where an operator finds it; ``what`` is the end of its JSON.
-local function add_letter(tries, why, what)
+-- Add a dead letter, where an operator finds it. ``what`` is the rest of its JSON.
+local function add_dead_letter(tries, why, what)
   if redis.call("TYPE", DEAD_LETTERS).ok ~= "list" then
     redis.call("DEL", DEAD_LETTERS)
   end
   local text = '{"v":1,"at":' .. string.format("%.3f", now() / 1000) .. ',"tries":' .. string.format("%d", tries)
   redis.call("RPUSH", DEAD_LETTERS, text .. ',"why":' .. cjson.encode(why) .. what .. "}")
-  redis.call("LTRIM", DEAD_LETTERS, -MOST_DEAD, -1)
-  redis.call("EXPIRE", DEAD_LETTERS, DEAD_TTL)
+  redis.call("LTRIM", DEAD_LETTERS, -MAX_DEAD_LETTERS, -1)
+  redis.call("EXPIRE", DEAD_LETTERS, DEAD_LETTER_TTL)
 end
 
-local function add_unreadable(why, key, entry, tries)
-  entry = string.sub(entry, 1, LONGEST_ENTRY)
-  add_letter(tries or 0, why, ',"key":' .. cjson.encode(key) .. ',"entry":' .. cjson.encode(entry))
+local function add_unreadable_entry(why, key, entry, tries)
+  entry = string.sub(entry, 1, MAX_ENTRY_BYTES)
+  add_dead_letter(tries or 0, why, ',"key":' .. cjson.encode(key) .. ',"entry":' .. cjson.encode(entry))
 end
 
--- What a key holds, as text: the beginning of it, however large it is.
-local function contents(key, kind)
+-- The value of a key as text, or its beginning.
+local function contents_as_text(key, kind)
   if kind == "string" then
-    return redis.call("GETRANGE", key, 0, LONGEST_ENTRY)
+    return redis.call("GETRANGE", key, 0, MAX_ENTRY_BYTES)
   elseif kind == "list" then
     return table.concat(redis.call("LRANGE", key, 0, 99), "\n")
   elseif kind == "zset" then
@@ -70,18 +70,18 @@ local function contents(key, kind)
   return ""
 end
 
--- The name of a key, after what stood there is put aside if it is of another kind than ``kind``. Of a conversation's keys
--- only that is told: nothing that was said may outlive its forgetting among the dead letters.
+-- The name of a key, which is moved to the dead letters first if it is of another type than ``kind``. The contents of
+-- conversations are not: nothing that was said may outlive its forgetting among the dead letters.
 local known_kinds = {}
-local function of_kind(kind, key)
+local function of_type(kind, key)
   if known_kinds[key] == nil then
     local found = redis.call("TYPE", key).ok
     if found ~= "none" and found ~= kind then
       local private = string.sub(key, 1, 14) == "{parley}:conv:"
-      local entry = private and "" or contents(key, found)
+      local entry = private and "" or contents_as_text(key, found)
       redis.call("UNLINK", key)
       if key ~= DEAD_LETTERS then
-        add_unreadable("it is a " .. found .. " where a " .. kind .. " should be", key, entry)
+        add_unreadable_entry("it is a " .. found .. " where a " .. kind .. " should be", key, entry)
       end
     end
     known_kinds[key] = true
@@ -89,21 +89,21 @@ local function of_kind(kind, key)
   return key
 end
 
--- Something in a conversation was changed: notes of it that are being written are begun again.
+-- Count a change in a conversation: a summary that is being written starts again.
 local function count_change(state)
   redis.call("HSET", state, "changes", string.format("%.0f", number_in(redis.call("HGET", state, "changes"), 0) + 1))
 end
 
--- Drop the notes of a conversation, which may tell what was changed or taken back.
-local function drop_notes(state)
+-- Drop the summary of a conversation, which may contain what was changed or withdrawn.
+local function drop_summary(state)
   redis.call("HDEL", state, "summary", "folded", "voices")
   count_change(state)
 end
 
--- How often a conversation was forgotten, as text. Where that cannot be read it is as if it just was: what was begun
--- before is not stored any more.
+-- How often a conversation was forgotten, as text. If that is unreadable, it gets a new value, as if the conversation
+-- had just been forgotten: exchanges begun before are not stored.
 local function epoch_in(state)
-  local epoch = redis.call("HGET", of_kind("hash", state), "epoch")
+  local epoch = redis.call("HGET", of_type("hash", state), "epoch")
   if epoch and not (string.match(epoch, "^%d+$") and #epoch < 16) then
     epoch = string.format("%d", math.floor(now() / 1000))
     redis.call("HSET", state, "epoch", epoch)

@@ -4,7 +4,7 @@
 --          saved already)}
 -- returns  for each lane its notes, one for each turn that is answered; false where another worker has it
 local time = now()
-of_kind("zset", workers)
+of_type("zset", workers)
 redis.call("ZADD", workers, time, worker)
 redis.call("ZREMRANGEBYSCORE", workers, "-inf", time - 4 * lease)
 redis.call("EXPIRE", workers, 86400)

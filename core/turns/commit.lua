@@ -25,17 +25,17 @@ end
 if exchange.said and append(messages, memory, forks, exchange) == 0 then
   -- The conversation was forgotten while this was answered: it cannot be asked again either.
   for _, one in ipairs(jobs) do
-    redis.call("HDEL", of_kind("hash", retries), job_in(one).turn.id)
+    redis.call("HDEL", of_type("hash", retries), job_in(one).turn.id)
   end
 end
 if #jobs > 0 then
   count_tokens(job_in(jobs[#jobs]).scopes, tokens)
 end
 if dead ~= "" then
-  bury_first(lane, count, dead)
+  move_first_to_dead_letters(lane, count, dead)
 end
 if #jobs == 0 then
   close_turn(string.match(job, "^(.*)#%d+$") or job) -- its lane was lost; it is done with all the same
 end
-finish(lane, count, last)
+end_first_jobs(lane, count, last)
 return { 1 }

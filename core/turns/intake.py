@@ -182,7 +182,7 @@ class Intake:
                     return
                 job = replace(found[0], turn=replace(found[0].turn, text=text, edited=at or found[0].turn.edited))
                 # Compare and set: another edit may have come between, or somebody pressed the button.
-                if await self._scripts.recast(retries=Keys.retries(key), turn=turn, old=kept, new=job.to_json()):
+                if await self._scripts.replace_kept(retries=Keys.retries(key), turn=turn, old=kept, new=job.to_json()):
                     return
 
     async def admit(self, key: ConversationKey, person: str, name: str) -> Receipt:

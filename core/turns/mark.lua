@@ -1,5 +1,5 @@
--- Write down where a reply stands, for whoever goes on with it: that a message is about to be posted, that it was, or
--- how the answer ends. With the end, the turn is kept for its Retry button.
+-- Save how far a reply is, for the worker that may continue it: a message is about to be posted, was posted, or the
+-- answer ends. With the end, the turn is kept for its Retry button.
 --
 -- takes    retries: the key of the conversation's kept turns; lane; epoch; lease: milliseconds; kept: the job to keep ("" for
 --          none); turn: its turn's id; fields: name, value …
@@ -11,6 +11,6 @@ end
 redis.call("HSET", state, unpack(fields))
 redis.call("ZADD", lanes_at("held", platform_of(lane)), now() + lease, lane)
 if kept ~= "" then
-  keep(of_kind("hash", retries), turn, kept)
+  keep_for_retry(of_type("hash", retries), turn, kept)
 end
 return 1

@@ -3,7 +3,7 @@
 --
 -- takes    key: the turn's; turn: its id; note: as JSON; early: whether an edit of a turn that is not known yet is kept
 -- returns  1; 0 if the turn is done with, or not known
-key = of_kind("hash", key)
+key = of_type("hash", key)
 local status, lane = unpack(redis.call("HMGET", key, "status", "lane"))
 local change = cjson.decode(note)
 if status == "open" and lane then
@@ -18,7 +18,7 @@ if change.stop and change.stop.remember == false then
   redis.call("HSET", key, "status", "done", "token", "deleted", "before", 0)
 elseif change.text and early then
   local known = decode(redis.call("HGET", key, "note")) or {}
-  if number_in(known.edited, 0) > number_in(change.edited, MOST_NUMBER) then
+  if number_in(known.edited, 0) > number_in(change.edited, MAX_NUMBER) then
     return 0
   end
   redis.call("HSET", key, "status", "unheard", "note", note)

@@ -3,14 +3,14 @@
 
 -- Why nothing more may be asked now, as a script answers it: {-2, number of the quota, "turns" | "tokens" | "queued",
 -- seconds until it works again, its scope}; nil if it may be. What is counted already, as ``member``, is let through.
-local function over_quota(limits, member)
+local function exceeded_quota(limits, member)
   local time = now()
   local today = "tokens:" .. math.floor(time / 86400000)
   for number, limit in ipairs(limits) do
     local scope = limit.scope
     if limit.queued then
       local open = quota_of(scope, "open")
-      redis.call("ZREMRANGEBYSCORE", open, "-inf", string.format("%.0f", time - TTL * 1000)) -- nobody ended them
+      redis.call("ZREMRANGEBYSCORE", open, "-inf", string.format("%.0f", time - UNFINISHED_TTL * 1000)) -- nobody ended them
       if redis.call("ZCARD", open) >= limit.queued then
         return { -2, number - 1, "queued", 0, scope }
       end
@@ -42,7 +42,7 @@ local function count_turn(limits, member, queued)
     if queued and limit.queued then
       local open = quota_of(limit.scope, "open")
       redis.call("ZADD", open, time, member)
-      redis.call("EXPIRE", open, TTL)
+      redis.call("EXPIRE", open, UNFINISHED_TTL)
     end
   end
 end
@@ -55,7 +55,7 @@ local function count_tokens(scopes, tokens)
   local day = math.floor(now() / 86400000)
   for scope in string.gmatch(scopes, "%S+") do
     local key = quota_of(scope, "tokens:" .. day)
-    local used = math.min(number_in(redis.call("GET", key), 0) + tokens, MOST_NUMBER - 1)
+    local used = math.min(number_in(redis.call("GET", key), 0) + tokens, MAX_NUMBER - 1)
     redis.call("SET", key, string.format("%.0f", used), "EX", 2 * 86400)
   end
 end

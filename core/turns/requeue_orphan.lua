@@ -1,10 +1,10 @@
--- Put a lane that stands nowhere, although turns wait in it, where workers find it. Every script leaves lanes where they
--- belong; this mends what a loss of data or an operator's hand did.
+-- Make a lane ready that has turns but no place. No script leaves such a lane behind; this repairs what a loss of data
+-- or an operator did.
 --
 -- takes    lane
--- returns  1 if it stood nowhere
+-- returns  1 if it had no place
 local head = redis.call("LINDEX", inbox_of(lane), 0)
-if not head or stands(lane) then
+if not head or has_place(lane) then
   return 0
 end
 local root = job_in(head).turn.root

@@ -6,16 +6,16 @@
 --          message whose button was pressed; unkept: job to ask if none is kept ("" for none); most: that may wait in the
 --          lane; scopes: to count it for; limits: see quotas.lua
 -- returns  {1} if it is on its way; {0} if somebody asked again already; {-1, turns waiting} if the lane is full; what
---          ``over_quota`` gives; {-3} if it is not kept any more
-of_kind("hash", retries)
-local known = redis.call("HMGET", of_kind("hash", key), "token", "status", "job")
+--          ``exceeded_quota`` gives; {-3} if it is not kept any more
+of_type("hash", retries)
+local known = redis.call("HMGET", of_type("hash", key), "token", "status", "job")
 if known[1] == token then
   return { 1 }
 end
 local text = redis.call("HGET", retries, turn)
-if text and not answerable(text) then
+if text and not is_answerable(text) then
   redis.call("HDEL", retries, turn)
-  add_unreadable("it cannot be read as a job", retries, "")
+  add_unreadable_entry("it cannot be read as a job", retries, "")
   text = nil
 end
 if not text then
@@ -31,7 +31,7 @@ local waiting = redis.call("LLEN", inbox_of(job.turn.lane))
 if waiting >= most then
   return { -1, waiting }
 end
-local refused = over_quota(limits, job.id)
+local refused = exceeded_quota(limits, job.id)
 if refused then
   return refused
 end
@@ -48,6 +48,6 @@ if posted_with_it then
 end
 text = string.gsub(text, '"since":[-+.%w]+', string.format('"since":%.3f', now() / 1000), 1)
 text = string.gsub(text, '"scopes":"[^"]*"', function() return '"scopes":"' .. scopes .. '"' end, 1)
-put_back(with_refs(text, "[" .. table.concat(refs, ",") .. "]"), token)
+append_job(with_refs(text, "[" .. table.concat(refs, ",") .. "]"), token)
 count_turn(limits, job.id, true)
 return { 1 }

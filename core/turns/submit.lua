@@ -3,8 +3,8 @@
 -- takes    key: the turn's; token; turn: its id; lane; job: as JSON; most: that may wait in the lane; follow_up: "queue",
 --          "merge" or "interrupt"; superseded: the outcome of an older turn that is stopped (JSON); limits: see quotas.lua
 -- returns  {1, turns before it} if accepted, {0, 0} if it was accepted before, {-1, turns waiting} if the lane is full,
---          what ``over_quota`` gives if it is too much
-local known = redis.call("HMGET", of_kind("hash", key), "token", "before")
+--          what ``exceeded_quota`` gives if it is too much
+local known = redis.call("HMGET", of_type("hash", key), "token", "before")
 if known[1] then
   -- The same call, sent again because a connection broke, gets the same answer.
   return known[1] == token and { 1, number_in(known[2], 0) } or { 0, 0 }
@@ -16,7 +16,7 @@ if before >= most then
   return { -1, before }
 end
 
-local refused = over_quota(limits, turn)
+local refused = exceeded_quota(limits, turn)
 if refused then
   return refused
 end
@@ -26,8 +26,8 @@ local heard_before = decode(redis.call("HGET", key, "note")) -- it was edited, a
 redis.call("HDEL", key, "note")
 open_turn(turn, lane, cjson.decode(job).id, token, before)
 redis.call("RPUSH", inbox, job)
-redis.call("EXPIRE", inbox, TTL)
-if not stands(lane) then
+redis.call("EXPIRE", inbox, UNFINISHED_TTL)
+if not has_place(lane) then
   make_ready(lane)
 end
 if heard_before then

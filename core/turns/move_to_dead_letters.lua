@@ -1,5 +1,5 @@
--- Put entries of a lane that can be neither read nor answered among the dead letters, and let the lane go on. It does as
--- little as can be done, so that it works where another script fails.
+-- Move entries of a lane to the dead letters, so that the lane continues. It does as little as possible, so that it works
+-- even if another script fails on them.
 --
 -- takes    lane; epoch; first: index of the first entry; count: how many; why
 -- returns  1; 0 if another worker has the lane
@@ -9,9 +9,9 @@ if redis.call("HGET", state, "epoch") ~= epoch then
 end
 local entries = redis.call("LRANGE", inbox_of(lane), first, first + count - 1)
 for index, entry in ipairs(entries) do
-  bury(lane, entry, why, index == #entries and redis.call("HGET", state, "refs"))
+  move_to_dead_letters(lane, entry, why, index == #entries and redis.call("HGET", state, "refs"))
   redis.call("LREM", inbox_of(lane), 1, entry)
   end_job(lane, entry)
 end
-go_on(lane, "")
+advance(lane, "")
 return 1
