@@ -238,7 +238,8 @@ class TurnQueue(Intake):
 
     async def _move_to_dead_letters(self, lane: str, epoch: int, first: int, count: int, why: str) -> bool:
         with redis_errors("move a turn to the dead letters"):
-            return bool(await self._scripts.move_to_dead_letters(lane=lane, epoch=epoch, first=first, count=count, why=why))
+            moved = await self._scripts.move_to_dead_letters(lane=lane, epoch=epoch, first=first, count=count, why=why)
+            return bool(moved)
 
     async def release(self, job: Job, *, wait: float = 0, failed: bool = False) -> bool:
         """Release a job after ``wait`` seconds; ``failed`` counts as a try. False if the lease is lost."""

@@ -67,7 +67,9 @@ class QueueScripts:
             args=held | {"job": str, "count": int, "tokens": int, "dead": str, "known": list, "exchange": dict},
         )
         self.release = Script(redis, "core/turns/release", _LANES, args=held | {"wait": int, "failed": bool})
-        self.move_to_dead_letters = Script(redis, "core/turns/move_to_dead_letters", _LANES, args=held | {"first": int, "count": int, "why": str})
+        self.move_to_dead_letters = Script(
+            redis, "core/turns/move_to_dead_letters", _LANES, args=held | {"first": int, "count": int, "why": str}
+        )
         self.note = Script(
             redis, "core/turns/note", _LANES, keys=["key"], args={"turn": str, "note": str, "early": bool}
         )
@@ -87,7 +89,9 @@ class QueueScripts:
                 "limits": list,
             },
         )
-        self.replace_kept = Script(redis, "core/turns/replace_kept", keys=["retries"], args={"turn": str, "old": str, "new": str})
+        self.replace_kept = Script(
+            redis, "core/turns/replace_kept", keys=["retries"], args={"turn": str, "old": str, "new": str}
+        )
         self.requeue_orphan = Script(redis, "core/turns/requeue_orphan", _LANES, args={"lane": str})
         self.sweep = Script(redis, "core/store/sweep", keys=None, args={"kinds": list})
         self.requeue = Script(redis, "core/turns/requeue", _LANES, keys=["key"])

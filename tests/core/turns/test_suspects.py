@@ -50,7 +50,7 @@ class Crowd:
         """The leases of a dead worker run out."""
         await self.client.zadd(Keys.lanes("held", "slack"), {job.lane: 1 for job in jobs}, xx=True)
 
-    async def keep_dying(self) -> None:
+    async def claim_until_empty(self) -> None:
         """Take what there is, until nothing is left."""
         while jobs := (await self.queue.claim(16, idle=True)).jobs:
             names = {job.turn.id for job in jobs}
@@ -73,7 +73,7 @@ async def test_an_innocent_crowd_is_not_put_in_single_file(client: redis.asyncio
     """Two deaths that nobody of them caused cost two rounds more, and no turn is given up."""
     crowd = Crowd(client, queue, 32, [])
     await crowd.ask()
-    await crowd.keep_dying()
+    await crowd.claim_until_empty()
     assert crowd.rounds == [16, 16]
     assert len(crowd.answered) == 32
 
@@ -83,7 +83,7 @@ async def test_what_kills_is_found_by_halves(client: redis.asyncio.Redis, queue:
     """All the others are answered; a few workers die of it, and not one for each."""
     crowd = Crowd(client, queue, 32, poison)
     await crowd.ask()
-    await crowd.keep_dying()
+    await crowd.claim_until_empty()
     assert crowd.buried == crowd.poison
     assert len(crowd.answered) == 32 - len(poison)
     assert crowd.deaths <= len(poison) * math.log2(32)
@@ -98,7 +98,7 @@ async def test_a_suspect_that_is_let_go_is_not_suspected_more(client: redis.asyn
         assert len(jobs) == 4
         for job in jobs:
             assert await queue.release(job)
-    await crowd.keep_dying()
+    await crowd.claim_until_empty()
     assert len(crowd.answered) == 8
 
 
