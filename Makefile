@@ -1,4 +1,4 @@
-# Parley's commands. Each does all of its own set-up in .venv; `make` alone lists them.
+# Parley's commands. Each sets up what it needs in .venv; `make` alone lists them.
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-all engine-test resolved-test check journey bench chaos pins audit pictures clean
 
@@ -7,8 +7,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-# A virtual environment works in the folder it was made in, with the Python it was made with. If either is another
-# now, it is made anew.
+# A virtual environment works in the folder it was made in, with the Python it was made with. If either has
+# changed, it is made again.
 MADE_IN := $(shell cat .venv/made.stamp 2>/dev/null)
 MADE_WITH := $(shell cat .venv/python.txt 2>/dev/null)
 VERSION = $(shell $(PYTHON) -c 'import platform; print(platform.python_version())' 2>/dev/null)

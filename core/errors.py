@@ -183,10 +183,10 @@ class PlatformUnauthorized(PlatformError):
     """The platform does not accept our token."""
 
 
-def wait_seconds(told: object) -> float:
+def wait_seconds(retry_after: object) -> float:
     """A ``Retry-After`` as seconds, whatever a platform or a proxy put there: never negative, endless or no number."""
     with suppress(ValueError, TypeError, OverflowError):
-        seconds = float(told)  # type: ignore[arg-type]
+        seconds = float(retry_after)  # type: ignore[arg-type]
         if math.isfinite(seconds):
             return min(max(seconds, 0.0), LONGEST_WAIT)
     return 1.0

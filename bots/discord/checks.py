@@ -120,9 +120,9 @@ async def _lacking(settings: DiscordSettings, calls: Calls, guild: int) -> list[
     whole = (await calls("read a server", "GET", f"/guilds/{guild}")).data
     channels = await calls("read channels", "GET", f"/guilds/{guild}/channels")
     member = (await calls("read a member", "GET", f"/guilds/{guild}/members/{me.id}")).data
-    told: Any = {**whole, "channels": channels.json, "members": [member]}
+    guild_data: Any = {**whole, "channels": channels.json, "members": [member]}
     state: Any = calls.client._connection  # what discord.py makes its objects with; it has no public name
-    known = discord.Guild(data=told, state=state)
+    known = discord.Guild(data=guild_data, state=state)
     ours = known.get_member(me.id) or discord.Member(data=cast("Any", member), guild=known, state=state)
     lines = []
     for channel in known.text_channels:

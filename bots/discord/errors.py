@@ -58,8 +58,8 @@ def translate(what: str, status: int, headers: Mapping[str, str], body: bytes) -
     if code == OLD_MESSAGE:  # a 429, but one that lasts
         return NotAllowed(said, code=code)
     if status == 429:
-        told = data.get("retry_after") or headers.get("Retry-After")
-        return RateLimited(said, code=code, retry_after=wait_seconds(told))
+        retry_after = data.get("retry_after") or headers.get("Retry-After")
+        return RateLimited(said, code=code, retry_after=wait_seconds(retry_after))
     if status == 401 and code not in GONE:
         return PlatformUnauthorized(said, code=code, remedy=ADVICE)
     if code in NOT_ALLOWED or (status == 403 and code not in BLOCKED):

@@ -186,11 +186,13 @@ async def _other_api(model: Model, error: Exception) -> str:
     return f"The server speaks {speaks}: set MODEL_API={speaks}, or leave MODEL_API empty to have it detected."
 
 
-def _context(settings: Settings, asked: AnswerSettings, model: Model, told: ModelLimits | None, called: str) -> Check:
+def _context(
+    settings: Settings, asked: AnswerSettings, model: Model, reported: ModelLimits | None, called: str
+) -> Check:
     """Whether a conversation has room in what the model reads."""
     name, tried = "model.context", f"{called}, context"
-    limits = told or model.limits or ModelLimits(settings.context_tokens, settings.context_tokens)
-    who = "from the server" if told else "from CONTEXT_TOKENS, because the server does not say"
+    limits = reported or model.limits or ModelLimits(settings.context_tokens, settings.context_tokens)
+    who = "from the server" if reported else "from CONTEXT_TOKENS, because the server does not say"
     said = f"{limits.max_total_tokens:,} tokens ({who})"
     budget = split_context(limits, settings.max_new_tokens)
     system = model.count(asked.system)
@@ -221,10 +223,10 @@ async def _template(asked: AnswerSettings, model: Model, called: str) -> Check |
         return None
     try:
         async with asyncio.timeout(CHECK_TIMEOUT):
-            told = await backend.served_template()
-        if not told:
+            served = await backend.served_template()
+        if not served:
             return None
-        source, bos, eos = told
+        source, bos, eos = served
         theirs = HuggingFaceTemplate(source, bos=bos, eos=eos, name="the server's chat template")
         same = _written(ours.render(_talk(asked)), bos) == _written(theirs.render(_talk(asked)), bos)
     except (GenerationError, SettingsError, TimeoutError) as error:

@@ -86,9 +86,9 @@ async def _publish(redis: Redis, process: str, connected: Mapping[str, bool | No
 async def connections(redis: Redis) -> dict[str, tuple[int, int]]:
     """By platform, how many processes are connected, and how many are trying to. Raises StorageError."""
     with redis_errors("read the connection status"):
-        told: Any = await redis.zrangebyscore(Keys.CONNECTIONS, time.time() - TTL, "+inf")
+        entries: Any = await redis.zrangebyscore(Keys.CONNECTIONS, time.time() - TTL, "+inf")
     found: dict[str, tuple[int, int]] = {}
-    for entry in told:
+    for entry in entries:
         name, word, process = (*entry.split(" ", 2), "", "")[:3]
         if not process:
             continue  # not written by any version of Parley

@@ -88,10 +88,10 @@ async def _examine_bot(settings: SlackSettings, wrong: Collection[str], client: 
 def _scopes(me: AsyncSlackResponse) -> list[Check]:
     """What was granted, against what the manifest asks for."""
     name, tried = "slack.scopes", "Slack, scopes"
-    told = me.headers.get("x-oauth-scopes")
-    if told is None:
+    header = me.headers.get("x-oauth-scopes")
+    if header is None:
         return [Check(name, "warning", tried, "Slack does not say which were granted")]
-    granted = {scope.strip() for scope in told.split(",")}
+    granted = {scope.strip() for scope in header.split(",")}
     missing = [scope for scope in SCOPES if scope not in granted]
     if not missing:
         return [Check(name, "ok", tried, f"all {len(SCOPES)} are granted")]

@@ -242,8 +242,8 @@ async def _help(order: Order) -> CommandReply:
         "settings": " (admins only)" if policy.refusal("settings", "", shared=shared) else "",
     }
     lines = [f"- {{/{word}}}: {what}{limits.get(word, '')}" for word, what in COMMAND_HELP.items()]
-    told = order.venue.tell("\n".join([order.venue.asking, "", *lines, "", ""]))
-    return CommandReply(told + await about(order))
+    usage = order.venue.tell("\n".join([order.venue.asking, "", *lines, "", ""]))
+    return CommandReply(usage + await about(order))
 
 
 async def _memory(order: Order) -> CommandReply:

@@ -229,12 +229,12 @@ async def _server_template(backend: Backend, *, tells: bool) -> tuple[PromptTemp
         return await _template_by_model_name(backend)
     if not tells:
         return open_template("chat"), True
-    told: Any = await backend.served_template()
-    if not told:
+    served: Any = await backend.served_template()
+    if not served:
         raise _template_not_told()
     from core.prompts import HuggingFaceTemplate
 
-    source, bos, eos = told
+    source, bos, eos = served
     return HuggingFaceTemplate(source, bos=bos, eos=eos, name="the server's chat template"), True
 
 

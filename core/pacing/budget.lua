@@ -11,8 +11,8 @@
 --
 -- takes key; name: the process; request:
 --         capacity, per_second (of a bucket), window (ms; 0: it is a bucket),
---         number of the request, made (calls in all), untold (those that were never told),
---         ages (of a window: ms since each untold call, oldest first), free (slots, as far as the process knows),
+--         number of the request, made (calls in all), unreported (those that were never reported),
+--         ages (of a window: ms since each unreported call, oldest first), free (slots, as far as the process knows),
 --         reserved, passed (ms since its last request; -1: none), refused (ms for which the platform refuses; 0: none),
 --         life (ms that a silent process keeps its reservations), poll (ms between two requests at the most),
 --         time (ms; absent: the server's), spares (sizes of what is taken only if nobody waits),
@@ -99,7 +99,7 @@ local function take(calls, at)
   end
 end
 
-local news = counted and made - counted or math.max(0, request.untold)
+local news = counted and made - counted or math.max(0, request.unreported)
 if not state.releases then
   take(capacity - request.free, clock) -- new, or Redis lost it: no more than the process believes to be free
 elseif news < 0 then
@@ -120,9 +120,9 @@ if request.refused > 0 then
   blocked = math.max(blocked, clock + math.min(request.refused, MAX_REFUSAL))
   take(capacity - #releases - elsewhere - reserved, clock)
 end
-local told = {}
+local release_waits = {}
 for index, release in ipairs(releases) do
-  told[index] = math.ceil(release - clock)
+  release_waits[index] = math.ceil(release - clock)
 end
 
 local free = capacity - #releases - elsewhere - reserved
@@ -190,6 +190,6 @@ return cjson.encode({
   blocked = math.ceil(math.max(0, blocked - clock)),
   made = made,
   reserved = reserved,
-  releases = told,
+  releases = release_waits,
   elsewhere = elsewhere,
 })

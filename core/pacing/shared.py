@@ -61,8 +61,8 @@ class SharedCallBudget(CallBudget):
         self._made = 0  # calls of this process, in all
         self._counted_alone = False
         # When those calls of a window were made that Redis does not count yet, as far as that matters.
-        self._untold: deque[float] = deque(maxlen=math.ceil(capacity) if seconds else 0)
-        self._told_made = self._told_reserved = 0  # what Redis counts for this process
+        self._unreported: deque[float] = deque(maxlen=math.ceil(capacity) if seconds else 0)
+        self._reported_made = self._reported_reserved = 0  # what Redis counts for this process
         self._refusal = 0.0  # when it ends; 0 if Redis knows
         self._granted_from: list[float] = []  # when calls may be made that were granted before they are free
         self._life = min(RESERVATION_LIFE, 4 * seconds) if seconds else RESERVATION_LIFE
@@ -102,7 +102,7 @@ class SharedCallBudget(CallBudget):
             now = self._clock()
             if self._counted_alone:  # calls whose slots are free again need no telling
                 taken = max(0, math.ceil(self.capacity - self._limit.free(now)))
-                self._made = min(self._made, self._told_made + taken)
+                self._made = min(self._made, self._reported_made + taken)
             made, refusal, spares = self._made, self._refusal, self._open_spares()
             self._requests += 1
             answer = await self._owner.ask(self._key, self._process, self._request(now, spares))
@@ -115,9 +115,9 @@ class SharedCallBudget(CallBudget):
     def _learn(self, answer: BudgetAnswer, *, made_meanwhile: int) -> None:
         """Take over Redis's count."""
         now = self._clock()
-        self._told_made, self._told_reserved = answer["made"], answer["reserved"]
-        while len(self._untold) > max(0, self._made - self._told_made):
-            self._untold.popleft()
+        self._reported_made, self._reported_reserved = answer["made"], answer["reserved"]
+        while len(self._unreported) > max(0, self._made - self._reported_made):
+            self._unreported.popleft()
         self._limit.replace(now + ms / 1000 for ms in answer["releases"])
         self._limit.pay(answer["elsewhere"] + made_meanwhile, now)
         self._blocked_until = max(self._blocked_until, now + answer["blocked"] / 1000 if answer["blocked"] else 0.0)
@@ -142,7 +142,7 @@ class SharedCallBudget(CallBudget):
         """End, and ``tell`` Redis that nothing is reserved any more. Whoever still waits is served from here."""
         if self._task:
             await end_tasks([self._task])
-        if tell and (self._told_reserved or not self._settled):
+        if tell and (self._reported_reserved or not self._settled):
             with suppress(*REDIS_FAULTS):
                 await self.sync()
         self._serve()
@@ -179,9 +179,9 @@ class SharedCallBudget(CallBudget):
     def _pay(self, calls: int) -> None:
         super()._pay(calls)
         self._made += calls
-        self._untold.extend([self._clock()] * calls)
-        for _ in range(min(-calls, len(self._untold))):
-            self._untold.pop()
+        self._unreported.extend([self._clock()] * calls)
+        for _ in range(min(-calls, len(self._unreported))):
+            self._unreported.pop()
 
     def _open_spares(self) -> list[tuple[asyncio.Future[bool], int]]:
         """Requests for spare calls that were not given up."""
@@ -199,8 +199,8 @@ class SharedCallBudget(CallBudget):
     @property
     def _settled(self) -> bool:
         """Whether Redis knows all that happened here."""
-        told = (self._told_made, self._told_reserved) == (self._made, self._held)
-        return told and not self._spares and not self._refusal
+        reported = (self._reported_made, self._reported_reserved) == (self._made, self._held)
+        return reported and not self._spares and not self._refusal
 
     async def _keep_in_touch(self) -> None:
         """Sync until nobody waits, and for as long as something is reserved."""
@@ -233,8 +233,8 @@ class SharedCallBudget(CallBudget):
             "window": _ms(self.seconds),
             "number": self._requests,
             "made": self._made,
-            "untold": self._made - self._told_made,
-            "ages": [int((now - made_at) * 1000) for made_at in self._untold],
+            "unreported": self._made - self._reported_made,
+            "ages": [int((now - made_at) * 1000) for made_at in self._unreported],
             "free": self._limit.free(now),
             "reserved": 0 if self._owner.closed else self._held,
             "passed": -1 if self._requested_at is None else _ms(now - self._requested_at),

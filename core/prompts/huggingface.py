@@ -93,9 +93,9 @@ class HuggingFaceTemplate:
     def _written(self, system: str, said: list[TemplateMessage]) -> str:
         refusals, poor = [], ""
         turns = alternate_roles(said)
-        for told in ([(Role.SYSTEM, system), *turns] if system else turns, fold_system(system, turns)):
+        for messages in ([(Role.SYSTEM, system), *turns] if system else turns, fold_system(system, turns)):
             try:
-                written = render(self._source, told, bos=self._bos, eos=self._eos)
+                written = render(self._source, messages, bos=self._bos, eos=self._eos)
             except TemplateRefused as refusal:
                 refusals.append(str(refusal))
                 continue

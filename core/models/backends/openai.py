@@ -189,10 +189,16 @@ class OpenAIBackend:
         Raises:
             GenerationError: the server is away, or refuses.
         """
-        told = await self._server.get_json(self._beside("props"))
-        if not isinstance(told, dict) or not isinstance(source := told.get("chat_template"), str) or not source:
+        properties = await self._server.get_json(self._beside("props"))
+        if (
+            not isinstance(properties, dict)
+            or not isinstance(source := properties.get("chat_template"), str)
+            or not source
+        ):
             return None
-        bos, eos = (token if isinstance(token := told.get(key), str) else "" for key in ("bos_token", "eos_token"))
+        bos, eos = (
+            token if isinstance(token := properties.get(key), str) else "" for key in ("bos_token", "eos_token")
+        )
         return source, bos, eos
 
     async def healthy(self) -> bool:
@@ -311,14 +317,14 @@ class OpenAIBackend:
 
     async def _refused(self, response: aiohttp.ClientResponse, asked: _Request) -> Exception:
         """The error for a refusal; _AskDifferently if the request should be sent in other words."""
-        raw, told = await read_beginning(response), None
+        raw, parsed = await read_beginning(response), None
         try:
-            told = parse_json(raw)
-            refusal = error_text(told)
+            parsed = parse_json(raw)
+            refusal = error_text(parsed)
         except ValueError:
             text = raw.decode("utf-8", "replace").strip()
             refusal = "" if text.startswith("<") else text[:2000]
-        param, status = _param(told), response.status
+        param, status = _param(parsed), response.status
         what = self._server.status_line(response) + self._server.quote(refusal, asked.words)
         if status not in _FINAL and (NO_MODEL.search(refusal) or NO_CHAT.search(refusal)):
             await self._try_list()  # for another model, or for the operator to choose from

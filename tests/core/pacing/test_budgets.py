@@ -190,7 +190,7 @@ async def test_a_call_that_is_sent_twice_or_late_costs_nothing(client: Redis) ->
             "window": 0,
             "number": number,
             "made": made,
-            "untold": 0,
+            "unreported": 0,
             "ages": [],
         }
         told |= {"free": 5, "reserved": reserved, "passed": -1, "refused": 0, "life": 40_000, "poll": 1000}

@@ -55,7 +55,7 @@ async def spoil(client: Redis, what: str, value: str) -> None:
 def request(number: int, seconds: float, now: int, refused: int = 0) -> dict[str, object]:
     """What a process asks which has made no call yet, and waits for one; five are free at once, or one each second."""
     window = {"capacity": 5, "per_second": 0 if seconds else 1, "window": round(1000 * seconds), "free": 5}
-    nothing = {"made": 0, "untold": 0, "ages": [], "reserved": 0, "passed": -1, "spares": []}
+    nothing = {"made": 0, "unreported": 0, "ages": [], "reserved": 0, "passed": -1, "spares": []}
     asked = {"number": number, "time": now, "refused": refused, "life": 12_000, "poll": 1000, "waiters": [[0, 0]]}
     return {**window, **nothing, **asked}
 

@@ -49,8 +49,10 @@ class Bench:
     def __init__(self, client: redis.asyncio.Redis, tgi: TgiDouble, town: Town, quotas: Quotas | None = None) -> None:
         self.client, self.town = client, town
         self.memory = Memory(client, retention=3600)
-        manner = AnswerSettings("", 0.7, 500, ModelLimits(4000, 4096))
-        self.assistant = Assistant(self.memory, single_model(TgiBackend(tgi.url), open_template("falcon")), manner)
+        answer_settings = AnswerSettings("", 0.7, 500, ModelLimits(4000, 4096))
+        self.assistant = Assistant(
+            self.memory, single_model(TgiBackend(tgi.url), open_template("falcon")), answer_settings
+        )
         self.queue = TurnQueue(client, self.memory, platforms=["slack"], lease=5.0, quotas=quotas)
 
     async def ask(self, name: str, text: str = "why?") -> Turn:
