@@ -177,7 +177,7 @@ async def about(order: Order) -> str:
     answers = f"I answer with {shown}. " if model else ""
     kept = f"I remember {order.place} for {days(order.policy.retention)} after its last message"
     return answers + order.venue.tell(
-        f"{kept}, and use it nowhere else. I can't read files yet. Questions or problems? Ask {{contact}}."
+        f"{kept}, and use it nowhere else. I can't read files yet, only text. Questions or problems? Ask {{contact}}."
     )
 
 

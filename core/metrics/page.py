@@ -2,7 +2,7 @@
 
 No label names a person, a channel or a conversation: their number has no bound, and anybody in the network can read the
 page. Values that live in Redis (``parley_queue_…``, ``parley_dead_letters``) are the same from every process: aggregate
-them with ``max``, not ``sum``.
+them with ``max``, not ``sum``. A new metric is exported by ``core/metrics/__init__.py`` as well.
 """
 
 from __future__ import annotations

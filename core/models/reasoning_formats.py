@@ -35,7 +35,9 @@ class ReasoningFormat:
     """Whether the end tag may come alone, because a template has opened the reasoning."""
 
 
+# A tag in angle brackets is one word more in one of these two.
 _TAGS = ("think", "thinking", "thought", "thoughts", "reasoning", "longcat_think")
+# Words that people write in angle brackets too: a lone end tag of these is text.
 _TAGS_IN_PAIRS = (
     *("reason", "rationale", "analysis", "scratchpad", "reflection", "inner_monologue", "inner_thoughts", "cot"),
     *("judge", "think_on", "internal_reasoning", "antthinking", "contemplator", "thinking_process"),

@@ -160,7 +160,7 @@ class Case:
     ask: Any
 
 
-@pytest.fixture(params=["slack", "discord", "loopback"])
+@pytest.fixture(params=[*(pytest.param(name, marks=pytest.mark.slow) for name in ("slack", "discord")), "loopback"])
 async def case(request: pytest.FixtureRequest) -> AsyncIterator[Case]:
     """Each platform that is more than a page, for which a browser is needed: see tests/journeys/page."""
     async with _CASES[request.param]() as one:

@@ -26,8 +26,10 @@ CASES = {
     "nothing to stop": ({}, "stop", "I'm not writing an answer for you right now."),
 }
 
+SHOWN = [pytest.param(case, marks=() if case == "too often" else pytest.mark.slow) for case in CASES]
 
-@pytest.mark.parametrize("case", CASES)
+
+@pytest.mark.parametrize("case", SHOWN)
 async def test_a_flood_in_slack_costs_a_handful_of_calls(
     slack: SlackDouble, tgi: TgiDouble, tmp_path: Path, case: str
 ) -> None:
@@ -50,7 +52,7 @@ async def test_a_flood_in_slack_costs_a_handful_of_calls(
     assert len(slack.calls) - before < 20
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", SHOWN)
 async def test_a_flood_in_discord_costs_a_handful_of_calls(
     discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path, case: str
 ) -> None:

@@ -70,3 +70,18 @@ def test_every_field_is_documented() -> None:
     text = Path("docs", "logs.md").read_text(encoding="utf-8")
     rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
     assert set(re.findall(r"`(\w+)`", "".join(rows))) == FIELDS | {"ts", "level", "event"}
+
+
+def test_every_warning_and_error_is_documented() -> None:
+    """In docs/logs.md, with its level; nor does it list one that is not there."""
+    logged: dict[str, set[str]] = {}
+    for _, call in calls():
+        assert isinstance(call.func, ast.Attribute)
+        level = {"exception": "error", "critical": "error"}.get(call.func.attr, call.func.attr)
+        if level in ("warning", "error"):
+            assert isinstance(call.args[0], ast.Constant)
+            logged.setdefault(str(call.args[0].value), set()).add(level)
+    text = Path("docs", "logs.md").read_text(encoding="utf-8").partition("## Warnings and errors")[2]
+    rows = re.findall(r"^\| ([^|`]+) \| ([^|]+) \| [^|]+ \|$", text, re.MULTILINE)
+    documented = {event: set(levels.split(" or ")) for event, levels in rows if event != "Event"}
+    assert documented == logged

@@ -91,6 +91,7 @@ async def test_no_step_takes_redis_from_everybody(large: Redis) -> None:
     assert await client.slowlog_get(20) == []
 
 
+@pytest.mark.slow
 async def test_nor_does_a_person_or_a_place_that_is_forgotten(large: Redis) -> None:
     """Who said half of all there is, in a thousand threads; then all that is left of the channel."""
     client: Any = large
