@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 
+from core.memory import Memory
 from core.store.connection import connect
+from core.turns import TurnQueue
+from core.turns.intake import FollowUp
+from tests.contracts.queueing import MINUTE, Open
 from tests.doubles.tgi import TgiDouble
 from tests.needs import BROUGHT_REDIS, REDIS_6_2, SYSTEM_REDIS
 from tests.redis_server import RedisServer
@@ -60,3 +64,25 @@ async def tgi() -> AsyncIterator[TgiDouble]:
         yield double
         await wait_until(lambda: not double.connections, description="connections to be closed")
         await wait_until(lambda: asyncio.all_tasks() == {asyncio.current_task()}, description="tasks to end")
+
+
+@pytest.fixture
+def memory(redis_client: redis.asyncio.Redis) -> Memory:
+    """Where the queue puts what was said."""
+    return Memory(redis_client, retention=3600)
+
+
+@pytest.fixture
+def open_queue(redis_client: redis.asyncio.Redis, memory: Memory) -> Open:
+    """The queue, as one process sees it."""
+
+    def open_one(lease: float = MINUTE, follow_up: FollowUp = "queue", platform: str = "slack") -> TurnQueue:
+        return TurnQueue(redis_client, memory, platforms=[platform], lease=lease, follow_up=follow_up)
+
+    return open_one
+
+
+@pytest.fixture
+def queue(open_queue: Open) -> TurnQueue:
+    """One of them."""
+    return open_queue()
