@@ -1,4 +1,4 @@
-"""Whatever comes in place of an event or a press: it is dropped and logged, and nothing breaks."""
+"""What is read of events and presses; whatever comes in their place is dropped and logged, and nothing breaks."""
 
 from __future__ import annotations
 

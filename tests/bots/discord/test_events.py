@@ -1,0 +1,176 @@
+"""Which messages are questions, and what they say: discord.py's own objects, made of Discord's payloads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import discord
+import pytest
+
+from bots.discord.events import Place, changed_keys, keep_quote, lacks_quote, read_question, text_of, with_context
+from core.types import ConversationKey
+
+GUILD, GENERAL, THREAD = "100000000000000001", "200000000000000001", "300000000000000001"
+OTHER_THREAD, DM = "300000000000000002", "400000000000000001"
+PARLEY, ADA, BOB = "900000000000000001", "900000000000000002", "900000000000000003"
+ROLE = "500000000000000001"
+NAMES = {PARLEY: "Parley", ADA: "Ada", BOB: "Bob"}
+FIRST = str(175928847299117063)
+"""A message's id; it holds when that was written."""
+
+
+def person(user: str) -> dict[str, Any]:
+    """Somebody, as Discord tells of them."""
+    return {"id": user, "username": NAMES[user].lower(), "global_name": NAMES[user], "discriminator": "0",
+            "avatar": None, "bot": user == PARLEY}  # fmt: skip
+
+
+class World:
+    """A server with a channel and two threads, as discord.py knows it after the gateway told of it."""
+
+    def __init__(self) -> None:
+        self.client = discord.Client(intents=discord.Intents.default())
+        self.state: Any = self.client._connection
+        self.state.user = self.me = discord.ClientUser(state=self.state, data=person(PARLEY))  # type: ignore[arg-type]
+        thread = {"guild_id": GUILD, "parent_id": GENERAL, "type": 11, "message_count": 1, "member_count": 1,
+                  "rate_limit_per_user": 0, "thread_metadata": {"archived": False, "auto_archive_duration": 60,
+                  "archive_timestamp": "2026-11-27T00:00:00+00:00"}}  # fmt: skip
+        data: Any = {
+            "id": GUILD, "name": "Acme", "owner_id": ADA, "roles": [
+                {"id": GUILD, "name": "@everyone", "permissions": "0", "position": 0},
+                {"id": ROLE, "name": "Parley", "permissions": "0", "position": 1, "tags": {"bot_id": PARLEY}}],
+            "channels": [{"id": GENERAL, "type": 0, "name": "general", "position": 0, "permission_overwrites": []}],
+            "threads": [{**thread, "id": THREAD, "name": "ours", "owner_id": PARLEY},
+                        {**thread, "id": OTHER_THREAD, "name": "theirs", "owner_id": BOB}],
+            "members": [],
+        }  # fmt: skip
+        self.guild = discord.Guild(data=data, state=self.state)
+        self.state._add_guild(self.guild)
+
+    def message(self, text: str, *, channel: str = GENERAL, by: str = ADA, **more: Any) -> discord.Message:
+        """A message of somebody."""
+        mentions = [person(user) for user in NAMES if f"<@{user}>" in text]
+        roles = [ROLE] if f"<@&{ROLE}>" in text else []
+        data: Any = {
+            "id": FIRST, "channel_id": channel, "author": person(by), "content": text,
+            "timestamp": "2016-04-30T11:18:25Z", "edited_timestamp": None,
+            "tts": False, "mention_everyone": False, "mentions": mentions,
+            "mention_roles": roles, "attachments": [], "embeds": [], "pinned": False, "type": 0, **more,
+        }  # fmt: skip
+        where: Any = self.guild.get_channel_or_thread(int(channel))
+        if not where:
+            dm: Any = {"id": channel, "type": 1, "recipients": [person(by)]}
+            where = discord.DMChannel(me=self.me, state=self.state, data=dm)
+        return discord.Message(state=self.state, channel=where, data=data)
+
+    def reply(self, text: str, to: str, **more: Any) -> discord.Message:
+        """A message that replies to one of somebody."""
+        there = {"id": "10", "channel_id": GENERAL, "author": person(to), "content": "The *plan*.", "tts": False,
+                 "timestamp": "2016-04-30T11:18:25Z", "edited_timestamp": None, "mention_everyone": False,
+                 "mentions": [], "mention_roles": [], "attachments": [], "embeds": [], "pinned": False,
+                 "type": 0}  # fmt: skip
+        reference = {"message_id": "10", "channel_id": GENERAL, "guild_id": GUILD}
+        return self.message(text, type=19, message_reference=reference, **{"referenced_message": there, **more})
+
+
+@pytest.fixture
+async def world() -> World:
+    """A server that Parley is on."""
+    return World()
+
+
+FILE = {"id": "1", "filename": "a.pdf", "size": 1, "url": "", "proxy_url": ""}
+QUESTIONS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "a mention": (f"<@{PARLEY}> why?", {}, "why?"),
+    "a mention at the end": (f"why? <@{PARLEY}>", {}, "why?"),
+    "within a sentence": (f"is <@{PARLEY}> there?", {}, "is @Parley there?"),
+    "our role": (f"<@&{ROLE}> why?", {}, "why?"),
+    "in our thread": ("and now?", {"channel": THREAD}, "and now?"),
+    "a direct message": ("why?", {"channel": DM}, "why?"),
+    "with somebody else": (f"<@{PARLEY}> ask <@{BOB}> in <#{GENERAL}>", {}, "ask @Bob in #general"),
+    "files alone": (
+        f"<@{PARLEY}>",
+        {"attachments": [FILE]},
+        "",
+    ),
+}
+NO_QUESTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "nobody is mentioned": ("why?", {}),
+    "somebody else is": (f"<@{BOB}> why?", {"channel": THREAD}),
+    "in somebody else's thread": ("why?", {"channel": OTHER_THREAD}),
+    "our own": (f"<@{PARLEY}> why?", {"by": PARLEY}),
+    "somebody joined": (f"<@{PARLEY}>", {"type": 7}),
+    "without Message Content": ("", {"channel": THREAD}),
+}
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+async def test_what_is_meant_for_us_is_a_question(world: World, name: str) -> None:
+    """With its text in words, and what is needed to reply."""
+    text, more, said = QUESTIONS[name]
+    message = world.message(text, **more)
+    turn = read_question(message, world.me, auto_thread=False)
+    assert turn
+    assert turn.text == said
+    assert (turn.author.id, turn.author.name) == (ADA, "Ada")
+    assert turn.id.endswith(f":{FIRST}")
+    assert turn.at == message.created_at.timestamp()
+    assert turn.place.get("files", "") == ("a.pdf" if "attachments" in more else "")
+
+
+@pytest.mark.parametrize("name", NO_QUESTIONS)
+async def test_what_is_not_meant_for_us_is_none(world: World, name: str) -> None:
+    """People talk to each other."""
+    text, more = NO_QUESTIONS[name]
+    assert read_question(world.message(text, **more), world.me, auto_thread=False) is None
+
+
+async def test_a_thread_is_a_conversation_of_its_own(world: World) -> None:
+    """That branched off its channel; in a channel each person has a lane, in a thread all have one."""
+    there = read_question(world.message(f"<@{PARLEY}> why?"), world.me, auto_thread=False)
+    here = read_question(world.message(f"<@{PARLEY}> why?", channel=THREAD), world.me, auto_thread=False)
+    assert there
+    assert here
+    assert there.key == ConversationKey("discord", GUILD, GENERAL)
+    assert here.key == ConversationKey("discord", GUILD, GENERAL, THREAD)
+    assert (there.lane, here.lane) == (f"{there.key}/{ADA}", str(here.key))
+    assert here.root
+    assert not there.root
+
+
+async def test_a_reply_to_us_is_a_question_and_brings_what_it_is_about(world: World) -> None:
+    """Also without a mention; a reply to somebody else needs one."""
+    turn = read_question(world.reply("why?", PARLEY), world.me, auto_thread=False)
+    assert turn
+    assert (turn.place["quote"], turn.place.get("quote_by")) == ("The *plan*.", None)
+    assert read_question(world.reply("why?", BOB), world.me, auto_thread=False) is None
+    turn = read_question(world.reply(f"<@{PARLEY}> true?", BOB), world.me, auto_thread=False)
+    assert turn
+    assert (turn.text, turn.place["quote_by"]) == ("true?", "Bob")
+
+
+async def test_a_mention_alone_in_reply_asks_what_it_replies_to(world: World) -> None:
+    """People point at a message and call us."""
+    turn = read_question(world.reply(f"<@{PARLEY}>", BOB), world.me, auto_thread=False)
+    assert turn
+    assert turn.text == "The *plan*."
+    assert "quote" not in turn.place
+
+
+async def test_an_edit_that_does_not_tell_the_quote_keeps_it(world: World) -> None:
+    """Discord need not send the message that is replied to."""
+    before = with_context("why?", {"quote": "The plan.", "quote_by": "Bob"})
+    whole, bare = (
+        world.reply(f"<@{PARLEY}> why not?", BOB),
+        world.reply(f"<@{PARLEY}> why not?", BOB, referenced_message=None),
+    )
+    assert not lacks_quote(whole)
+    assert lacks_quote(bare)
+    assert keep_quote(text_of(bare, world.me), before) == before.replace("why?", "why not?")
+
+
+async def test_a_change_concerns_its_place_and_the_thread_under_it(world: World) -> None:
+    """A thread that hangs on a message has the message's id."""
+    name, keys = changed_keys(int(GUILD), world.guild.get_channel(int(GENERAL)), int(GENERAL), int(FIRST))
+    assert name.endswith(f":{FIRST}")
+    assert keys == [Place(GUILD, GENERAL).key, Place(GUILD, GENERAL, FIRST).key]
