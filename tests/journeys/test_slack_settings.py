@@ -77,7 +77,7 @@ async def test_what_somebody_does_not_touch_stays_as_others_left_it(
     adas, bobs = await opened(slack), await opened(slack)
     field = adas["blocks"][0]
     assert len(field["element"]["initial_value"]) == 3000
-    assert "This shows its first 3,000 characters." in field["hint"]["text"]
+    assert "This shows only the first 3,000 characters." in field["hint"]["text"]
     for form, user, filled in ((bobs, "U0BOB", {"max": "50"}), (adas, "U0ADA", {"temperature": "0.2"})):
         sent = await submit(slack, form, user, **filled)
         await sent.acked.wait()
