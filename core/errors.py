@@ -39,7 +39,7 @@ from typing import ClassVar
 
 from core.policy import Venue
 
-LONGEST_WAIT = 300.0
+MAX_RETRY_AFTER_SECONDS = 300.0
 """Seconds of a platform's ``Retry-After`` that are believed."""
 
 
@@ -188,5 +188,5 @@ def wait_seconds(retry_after: object) -> float:
     with suppress(ValueError, TypeError, OverflowError):
         seconds = float(retry_after)  # type: ignore[arg-type]
         if math.isfinite(seconds):
-            return min(max(seconds, 0.0), LONGEST_WAIT)
+            return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
     return 1.0

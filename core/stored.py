@@ -18,7 +18,7 @@ LATEST = 253_402_300_799.0
 """The last second of the year 9999: no later moment can be written as a date."""
 MOST = 2**53
 """From here on Redis's scripts cannot tell one whole number from the next."""
-_HALF = re.compile("[\ud800-\udfff]")
+_HALF_SURROGATE = re.compile("[\ud800-\udfff]")
 _REQUIRED: Any = object()
 
 
@@ -42,7 +42,7 @@ def text_in(record: Mapping[str, Any], name: str, default: str = _REQUIRED) -> s
     value = _field(record, name, default)
     if not isinstance(value, str):
         raise Unreadable(f"{name} is not text")
-    return value if value.isascii() else _HALF.sub("\ufffd", value)
+    return value if value.isascii() else _HALF_SURROGATE.sub("\ufffd", value)
 
 
 def time_in(record: Mapping[str, Any], name: str, default: float = _REQUIRED) -> float:

@@ -18,7 +18,7 @@ from bots.console.usage import OPERATE, Command
 from core.errors import BackupError
 
 if TYPE_CHECKING:
-    from core.archive import Header, How, Writer
+    from core.archive import Header, RestoreMode, Writer
 
 REASONS_LEFT_OUT = {"unchanged": "already here", "expired": "too old to be kept", "forgotten": "forgotten since"}
 """Why a conversation was not restored, in words."""
@@ -105,7 +105,7 @@ def restore(
             said += f" by Parley {whole.header.version}."
             report(as_json, said, conversations=whole.count, at=whole.header.at, version=whole.header.version)
         return
-    how: How | None = "merge" if merge else "replace" if replace else None
+    how: RestoreMode | None = "merge" if merge else "replace" if replace else None
     counts = run_with_store(lambda store: restore_file(store, file, how))
     said = f"Restored {many(counts['written'] + counts['merged'], 'conversation')}.{left_out(counts)}"
     said += (
@@ -120,7 +120,7 @@ def left_out(counts: Mapping[str, int]) -> str:
     return "".join(f" Left out: {many_of_them}, {words}." for many_of_them, words in skipped)
 
 
-async def restore_file(store: Store, file: Path, how: How | None) -> dict[str, int]:
+async def restore_file(store: Store, file: Path, how: RestoreMode | None) -> dict[str, int]:
     """Restore the conversations of a backup. Returns how many were written, merged, left out (by reason) and removed.
 
     Raises:

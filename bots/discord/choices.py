@@ -15,7 +15,7 @@ from bots.discord.forms import Form
 from bots.discord.listener import DiscordListener
 from bots.discord.text import SIZE, cut, shown
 from core.errors import StorageError
-from core.memory import Choices, WrongChoice, trace
+from core.memory import Choices, WrongChoice, fingerprint
 from core.turns import in_time
 from core.types import ConversationKey, ConversationSettings
 
@@ -102,7 +102,7 @@ def form(chosen: ConversationSettings, choices: Choices) -> Form:
         Label(text=title, description=hint[:100] or None, component=inputs[name])
         for name, (title, hint) in labels.items()
     ]
-    about = ".".join(trace(inputs[name].default or "") for name in FIELDS)
+    about = ".".join(fingerprint(inputs[name].default or "") for name in FIELDS)
     return Form(KIND, about, title="Settings of this conversation", fields=fields)
 
 
@@ -111,7 +111,7 @@ async def take(
 ) -> None:
     """Change what is not as it was when the form was opened: somebody else may have changed the rest since."""
     before = dict(zip(FIELDS, about.split("."), strict=False))
-    changed = {name: value for name, value in written.items() if trace(value) != before.get(name)}
+    changed = {name: value for name, value in written.items() if fingerprint(value) != before.get(name)}
     await change(listener, interaction, changed)
 
 

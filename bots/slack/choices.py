@@ -15,7 +15,7 @@ from slack_bolt.app.async_app import AsyncApp
 from bots.slack.errors import slack_errors
 from bots.slack.surface import SlackSurface
 from core.errors import ParleyError, PlatformError, StorageError
-from core.memory import MOST_TOKENS, NAMES, Choices, Memory, WrongChoice, trace
+from core.memory import CHOICE_HELP, MAX_ANSWER_TOKENS, Choices, Memory, WrongChoice, fingerprint
 from core.turns import in_time
 from core.types import ConversationKey, ConversationSettings
 
@@ -41,7 +41,7 @@ LABELS = {
 TRUNCATED_HINT = (
     f"This shows only the first {MAX_INPUT_CHARACTERS:,} characters. If you change them, the rest is deleted."
 )
-RANGES = {"temperature": ("0", "2"), "top_p": ("0.01", "1"), "max": ("1", str(MOST_TOKENS))}
+RANGES = {"temperature": ("0", "2"), "top_p": ("0.01", "1"), "max": ("1", str(MAX_ANSWER_TOKENS))}
 FIELDS = {"max": "max_new_tokens"}
 
 Json = dict[str, Any]
@@ -59,7 +59,7 @@ def settings_button(key: ConversationKey) -> list[Json]:
 
 def form(key: ConversationKey, chosen: ConversationSettings, choices: Choices) -> Json:
     """Build the modal, filled in with what was chosen; an empty field means the default."""
-    blocks = [_field(name, chosen, choices) for name in NAMES if choices.offers(name)]
+    blocks = [_field(name, chosen, choices) for name in CHOICE_HELP if choices.offers(name)]
     option = {"text": _plain("Reset to defaults"), "value": RESET_FIELD}
     boxes = {"type": "checkboxes", "action_id": RESET_FIELD, "options": [option]}
     reset = {"type": "input", "block_id": RESET_FIELD, "optional": True, "label": _plain("Defaults"), "element": boxes}
@@ -89,7 +89,7 @@ def read_form(view: Json) -> dict[str, str]:
     if values.get(RESET_FIELD, {}).get(RESET_FIELD, {}).get("selected_options"):
         return {RESET_FIELD: ""}
     found = {}
-    for name in NAMES:
+    for name in CHOICE_HELP:
         if name in values:
             field = values[name][name]
             picked = field.get("selected_option") or {}
@@ -112,7 +112,7 @@ def changed(
     wanted: list[tuple[str, str]] = []
     wrong: dict[str, str] = {}
     for name, value in filled.items():
-        if trace(value) == shown.get(name):
+        if fingerprint(value) == shown.get(name):
             continue
         whole = next((one for one in _menu(name, choices) if one[:MAX_OPTION_CHARACTERS] == value), value)
         try:
@@ -194,7 +194,7 @@ class SettingsForm:
 
 def _field(name: str, chosen: ConversationSettings, choices: Choices) -> Json:
     value = _shown(name, chosen, choices)
-    hint = f"{NAMES[name][0].upper()}{NAMES[name][1:]}."
+    hint = f"{CHOICE_HELP[name][0].upper()}{CHOICE_HELP[name][1:]}."
     match name:
         case "persona" | "model":
             element = _select(value, _menu(name, choices))
@@ -245,7 +245,7 @@ def _shown(name: str, chosen: ConversationSettings, choices: Choices) -> str:
 
 
 def _traces(chosen: ConversationSettings, choices: Choices) -> dict[str, str]:
-    return {name: trace(_shown(name, chosen, choices)) for name in NAMES}
+    return {name: fingerprint(_shown(name, chosen, choices)) for name in CHOICE_HELP}
 
 
 def _plain(text: str) -> Json:

@@ -1,222 +1,51 @@
-"""All that is remembered, conversation by conversation: read as it stands in Redis, and put back.
+"""Reads whole conversations from Redis, and restores them.
 
-A record is what one conversation is made of, whatever parts that are (messages, state, forks, kept turns …), each with
-the moment at which it is forgotten. Each is read at one moment, a channel before its threads. What is put back lives no
-longer than it would have, nor longer than new things do here.
+A record is a snapshot of one conversation with all its parts and their expiry. A channel is read before its threads.
+What is restored expires when it would have, and no later than a new conversation would.
 """
 
 from __future__ import annotations
 
 import heapq
-import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import groupby
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import WatchError
 
+from core.archive.record import KNOWN_PARTS, SHAPES, Part, Record
 from core.memory import MAX_CONVERSATION_BYTES, MAX_CONVERSATION_MESSAGES
 from core.store import Keys, Script, kind_of, redis_errors
 from core.stored import (
-    LATEST,
-    Unreadable,
-    choice_in,
     finite,
-    read_record,
-    readable,
-    record_in,
-    text_in,
-    time_in,
     whole_number,
 )
-from core.turns import StoredJob
 from core.types import ConversationKey, Message, Role
 
-KNOWN = ("messages", "state", "forks", "retries")
-"""Parts that are looked for even where a scan, which sees no single moment, did not meet them."""
-NOTES = ("summary", "folded", "voices")
-"""Fields of the state that belong together."""
-AT_ONCE = 4
-"""Conversations that are read in one step: of full ones a few megabytes, which take Redis a few milliseconds."""
-PASSING = "doctor"
-"""The platform of what `parley doctor` stores for a moment."""
+SUMMARY_FIELDS = ("summary", "folded", "voices")
+"""Fields of the state that are only valid together."""
+CONVERSATIONS_PER_READ = 4
+"""Conversations that one script reads: full ones are a few megabytes, which take Redis a few milliseconds."""
+DOCTOR_PLATFORM = "doctor"
+"""The platform of conversations that `parley doctor` stores for its checks."""
 
-How = Literal["merge", "replace"]
-Result = Literal["written", "merged", "unchanged", "expired", "forgotten"]
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One key: ``kind`` is its type in Redis, ``value`` ready for JSON, ``until`` in seconds since the epoch."""
-
-    kind: str
-    value: Any
-    until: float
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One conversation, with its parts by their names."""
-
-    key: ConversationKey
-    parts: Mapping[str, Part] = field(default_factory=dict)
-
-    @property
-    def stored(self) -> list[str]:
-        """Its messages as they are stored, oldest first."""
-        return list(self.parts["messages"].value) if "messages" in self.parts else []
-
-    @property
-    def messages(self) -> tuple[Message, ...]:
-        """Its messages that can be read, oldest first."""
-        return tuple(readable(Message.from_json, self.stored)[0])
-
-    @property
-    def state(self) -> dict[str, str]:
-        """What is known of them."""
-        return dict(self.parts["state"].value) if "state" in self.parts else {}
-
-    def only(self, user: str) -> Record:
-        """What one person said in it, with the answers to that, and nothing else."""
-        pairs = [(text, Message.from_json(text)) for text in self.stored]
-        asked = {m.id for _, m in pairs if m.author and m.author.id == user}
-        kept = [text for text, m in pairs if {m.id, m.reply_to} & asked]
-        return Record(self.key, {"messages": replace(self.parts["messages"], value=kept)} if kept else {})
-
-    def check(self) -> None:
-        """Raise Unreadable, with the reason, unless Parley could have written all of it in this conversation."""
-        if not (self.key.platform and self.key.channel):
-            raise Unreadable("its conversation has no name")
-        for name, part in self.parts.items():
-            try:
-                _check_part(self.key, name, part)
-                for field_, entry in _entries(part):
-                    _check_entry(self.key, name, field_, entry)
-            except Unreadable as error:
-                raise Unreadable(f"{name if re.fullmatch(_NAME, name) else 'a part'}: {error}") from None
-
-    def readable(self) -> Record:
-        """The same without what cannot be read: so it can be written down, and put back."""
-        parts = {}
-        for name, part in self.parts.items():
-            with suppress(Unreadable):
-                _check_part(self.key, name, part)
-                kept = [pair for pair in _entries(part) if _is_readable(self.key, name, *pair)]
-                value: Any = part.value
-                if part.kind in ("hash", "zset"):
-                    value = dict(kept)
-                elif part.kind != "string":
-                    value = [entry for _, entry in kept]
-                if kept and value:
-                    parts[name] = replace(part, value=value)
-        return Record(self.key, parts)
-
-    def to_json(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        parts = {name: {"kind": p.kind, "value": p.value, "until": p.until} for name, p in self.parts.items()}
-        return {"conversation": str(self.key), "parts": parts}
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Self:
-        """Read what ``to_json`` gave, as far as its shape goes: see ``check``. Raises Unreadable for anything else."""
-        parts = {}
-        for name, part in record_in(record, "parts").items():
-            if not isinstance(part, Mapping):
-                raise Unreadable("a part is not a JSON object")
-            kind = text_in(part, "kind")
-            if kind not in _SHAPES or not isinstance(part.get("value"), _SHAPES[kind]):
-                raise Unreadable("a part is of no kind that Redis has, or its value of another")
-            if not part["value"] and kind != "string":
-                raise Unreadable("a part is empty")
-            parts[name] = Part(kind, part["value"], time_in(part, "until"))
-        name = text_in(record, "conversation")
-        key = choice_in({"conversation": name}, "conversation", ConversationKey.parse)
-        if str(key) != name:
-            raise Unreadable("its conversation has another name than it would have here")
-        made = cls(key, parts)
-        for text in made.stored:
-            Message.from_json(text)
-        return made
-
-
-_NAME = "[a-z_]{1,40}"
-"""What parts are called."""
-_HALF = re.compile("[\ud800-\udfff]")
-"""Half a surrogate pair, which no encoding of text has."""
-
-
-def _entries(part: Part) -> list[tuple[str, Any]]:
-    """What a part consists of: names ("" where there are none) and entries."""
-    if isinstance(part.value, Mapping):
-        return list(part.value.items())
-    return [("", entry) for entry in ([part.value] if isinstance(part.value, str) else part.value)]
-
-
-def _check_part(key: ConversationKey, name: str, part: Part) -> None:
-    """Raise Unreadable unless a conversation can have a part of that name and kind."""
-    if not re.fullmatch(_NAME, name):
-        raise Unreadable("it has no name that a part can have")
-    known = kind_of(Keys.part(key, name))
-    scores = part.value.values() if part.kind == "zset" else ()
-    if any(isinstance(score, str) for score in scores):
-        raise Unreadable("a score is not a number")
-    if known and known != part.kind:
-        raise Unreadable(f"it is a {part.kind}, and should be a {known}")
-
-
-def _check_entry(key: ConversationKey, name: str, field_: str, entry: Any) -> None:
-    """Raise Unreadable unless Parley could have written an entry of a part."""
-    if isinstance(entry, str):
-        if _HALF.search(field_ + entry):
-            raise Unreadable("there is something that is not text")
-        _check_text(key, name, field_, entry)
-    elif name in KNOWN or isinstance(entry, bool) or not isinstance(entry, int | float) or not abs(entry) <= LATEST:
-        raise Unreadable("there is neither text nor a number")
-
-
-def _check_text(key: ConversationKey, name: str, field_: str, entry: str) -> None:
-    match name:
-        case "messages":
-            Message.from_json(entry)
-        case "retries":
-            job = StoredJob.from_json(entry)
-            if job.turn.key != key or job.turn.id != field_:
-                raise Unreadable("a turn belongs to another conversation")
-        case "forks":
-            fork = choice_in({"a thread": entry}, "a thread", ConversationKey.parse)
-            if fork.parent != key or str(fork) != entry:
-                raise Unreadable("a thread belongs to another channel")
-        case "state" if field_ in ("epoch", "changes", "bytes") and whole_number(entry, -1) < 0:
-            raise Unreadable(f"{field_} is not a number of things")
-        case "settings" | "board":
-            read_record(entry)
-
-
-def _is_readable(key: ConversationKey, name: str, field_: str, entry: Any) -> bool:
-    try:
-        _check_entry(key, name, field_, entry)
-    except Unreadable:
-        return False
-    return True
-
-
-_SHAPES: dict[str, type] = {"string": str, "list": list, "set": list, "hash": dict, "zset": dict}
+RestoreMode = Literal["merge", "replace"]
+RestoreResult = Literal["written", "merged", "unchanged", "expired", "forgotten"]
 
 
 class Archive:
-    """Reads and writes whole conversations. Raises StorageError from every method when Redis is away."""
+    """Reads and writes whole conversations. Every method raises StorageError if Redis is away."""
 
     def __init__(self, redis: Redis, *, retention: int) -> None:
-        """``retention`` in seconds: nothing that is put back lives longer from now on."""
+        """``retention`` is in seconds: restored conversations expire after it at the latest."""
         self._redis: Any = redis
         self._retention = retention
         self._snapshot = Script(redis, "core/archive/snapshot", keys=None)
 
     async def families(self) -> list[dict[ConversationKey, tuple[str, ...]]]:
-        """Every channel with its threads, sorted, each conversation with the names of its parts."""
+        """Every channel with its threads, sorted; each conversation with the names of its parts."""
         found: dict[ConversationKey, set[str]] = {}
         with redis_errors("look through the memory"):
             async for name in self._redis.scan_iter(match=f"{Keys.CONVERSATIONS}*", count=1000):
@@ -224,57 +53,59 @@ class Archive:
                     key, part = Keys.part_of(name)
                 except ValueError:
                     continue  # no name of ours
-                if key.platform != PASSING and kind_of(name):
-                    found.setdefault(key, set(KNOWN)).add(part)
+                if key.platform != DOCTOR_PLATFORM and kind_of(name):
+                    found.setdefault(key, set(KNOWN_PARTS)).add(part)
         names = sorted(found, key=str)
         families = groupby(sorted(names, key=_channel), key=_channel)
         return [{key: tuple(sorted(found[key])) for key in family} for _, family in families]
 
     async def read(self, family: Mapping[ConversationKey, Sequence[str]]) -> list[Record]:
-        """These conversations, each as it stands at one moment; without those that are no more."""
+        """Read conversations, each as a snapshot; without those that no longer exist."""
         return [record async for record in self.records(family)]
 
     async def records(self, family: Mapping[ConversationKey, Sequence[str]]) -> AsyncIterator[Record]:
-        """The same, a few at a time: a channel can have a thousand threads, and Redis has others to serve as well.
+        """The same, a few at a time, because a channel can have a thousand threads.
 
-        A channel comes before its threads. What is said or forgotten meanwhile is part of those that are read later.
+        A channel comes before its threads. Conversations that are read later include what was said meanwhile.
         """
         names = sorted(family, key=lambda key: bool(key.thread))
-        for start in range(0, len(names), AT_ONCE):
-            for record in await self._read({key: family[key] for key in names[start : start + AT_ONCE]}):
+        for start in range(0, len(names), CONVERSATIONS_PER_READ):
+            for record in await self._read({key: family[key] for key in names[start : start + CONVERSATIONS_PER_READ]}):
                 yield record
 
     async def _read(self, family: Mapping[ConversationKey, Sequence[str]]) -> list[Record]:
-        """These conversations, all at one moment."""
+        """Read conversations in one snapshot."""
         wanted = [(key, part) for key, parts in family.items() for part in parts]
         with redis_errors("read conversations"):
             now, *found = await self._snapshot(keys=[Keys.part(key, part) for key, part in wanted])
         parts: dict[ConversationKey, dict[str, Part]] = {}
         for (key, name), (kind, left, values) in zip(wanted, found, strict=True):
-            if kind in _SHAPES and (left > 0 or left == -1):
+            if kind in SHAPES and (left > 0 or left == -1):
                 until = (now + (left if left > 0 else 1000 * self._retention)) / 1000
                 parts.setdefault(key, {})[name] = Part(kind, _value(kind, values), until)
         return [Record(key, parts[key]).readable() for key in family if key in parts]
 
     async def one(self, key: ConversationKey) -> Record:
-        """One conversation; without parts if there is none."""
-        return next(iter(await self.read({key: KNOWN})), Record(key))
+        """Read one conversation; a record without parts if there is none."""
+        return next(iter(await self.read({key: KNOWN_PARTS})), Record(key))
 
     async def is_empty(self) -> bool:
-        """Whether nothing that was said is remembered."""
+        """Whether no message is stored."""
         with redis_errors("look through the memory"):
             async for _ in self._redis.scan_iter(match=f"{Keys.CONVERSATIONS}*:messages", count=1000):
                 return False
         return True
 
-    async def put(self, record: Record, how: How = "replace", *, also: Sequence[str] = ()) -> Result:
-        """Put a conversation back, whole or not at all.
+    async def put(self, record: Record, how: RestoreMode = "replace", *, also: Sequence[str] = ()) -> RestoreResult:
+        """Restore a conversation, in one atomic step.
 
-        ``replace`` puts it in the place of what is there, parts called as in ``also`` among it; answers that are being
-        written to what was there are not remembered. ``merge`` adds what is missing, if anything is, and leaves what
-        was forgotten since forgotten.
+        Args:
+            record: the conversation.
+            how: ``replace`` overwrites what is there, and answers in progress are not remembered; ``merge`` adds what
+                is missing, and does not bring back what was forgotten since.
+            also: names of further parts to delete.
         """
-        names = {part: Keys.part(record.key, part) for part in {*KNOWN, *also, *record.parts}}
+        names = {part: Keys.part(record.key, part) for part in {*KNOWN_PARTS, *also, *record.parts}}
         with redis_errors("put a conversation back"):
             while True:
                 try:
@@ -282,7 +113,7 @@ class Archive:
                 except WatchError:
                     continue  # somebody spoke there meanwhile
 
-    async def _put(self, record: Record, how: How, names: Mapping[str, str]) -> Result:
+    async def _put(self, record: Record, how: RestoreMode, names: Mapping[str, str]) -> RestoreResult:
         """Put it back, if nothing of ``names`` changes meanwhile; else raise WatchError."""
         async with self._redis.pipeline(transaction=True) as pipe:
             await pipe.watch(*names.values())
@@ -307,11 +138,11 @@ class Archive:
                 pipe.sadd(Keys.forks(parent), str(record.key))
                 pipe.expire(Keys.forks(parent), self._retention)
             await pipe.execute()
-            return cast("Result", result)
+            return cast("RestoreResult", result)
 
 
 def merge(here: Record, other: Record) -> dict[str, Part]:
-    """The parts of two records of one conversation as one: what stands ``here`` counts where both say something."""
+    """Merge two records of one conversation; where they differ, ``here`` wins."""
     parts = {**other.parts, **here.parts}
     for name in set(here.parts) & set(other.parts):
         ours, theirs = here.parts[name], other.parts[name]
@@ -324,7 +155,7 @@ def merge(here: Record, other: Record) -> dict[str, Part]:
             case "hash":
                 more = theirs.value
                 if "summary" in ours.value:  # and with it whose words it tells
-                    more = {field_: value for field_, value in more.items() if field_ not in NOTES}
+                    more = {field_: value for field_, value in more.items() if field_ not in SUMMARY_FIELDS}
                 parts[name] = Part("hash", {**more, **ours.value}, until)
     if "messages" in parts:
         messages = parts["messages"]
@@ -335,7 +166,7 @@ def merge(here: Record, other: Record) -> dict[str, Part]:
 
 
 def _same(parts: Mapping[str, Part], here: Mapping[str, Part]) -> bool:
-    """Whether nothing is said in ``parts`` that is not said ``here``, and nothing is kept for longer."""
+    """Whether ``parts`` adds nothing to ``here``, and does not expire later."""
     return parts.keys() == here.keys() and all(
         (part.kind, part.value) == (here[name].kind, here[name].value) and part.until < here[name].until + 1
         for name, part in parts.items()  # what is left of a key's life is read to the millisecond
@@ -343,7 +174,7 @@ def _same(parts: Mapping[str, Part], here: Mapping[str, Part]) -> bool:
 
 
 def merge_messages(here: Sequence[str], other: Sequence[str]) -> list[str]:
-    """The messages of both, as stored, each once, in the order in which they were committed; the newest that fit."""
+    """Merge stored messages in the order in which they were committed, each once; the newest that fit."""
     known = {m.id for m in map(Message.from_json, here)}
     answered = {m.reply_to for m in map(Message.from_json, here) if m.reply_to}
     new = [text for text in other if _is_new(Message.from_json(text), known, answered)]
@@ -362,7 +193,7 @@ def _is_new(message: Message, known: set[str], answered: set[str]) -> bool:
 
 
 def _exchanges(stored: Iterable[str]) -> list[tuple[float, list[str]]]:
-    """Messages as they were committed, each lot ending with an answer, and when that was."""
+    """Group messages by exchange, each ending with an answer, with the time of its last message."""
     lots: list[tuple[float, list[str]]] = []
     lot: list[str] = []
     for text in stored:
@@ -392,7 +223,7 @@ def _with_epoch(parts: Mapping[str, Part], epoch: int, until: float) -> dict[str
 
 
 def _alive(parts: Mapping[str, Part], now: float, retention: int) -> dict[str, Part]:
-    """The parts that are not to be forgotten by now, none for longer than new ones would be kept."""
+    """The parts that have not expired, with an expiry of ``retention`` from now at the latest."""
     return {
         name: replace(part, until=min(part.until, now + retention)) for name, part in parts.items() if part.until > now
     }
@@ -413,7 +244,7 @@ def _value(kind: str, values: Sequence[str]) -> Any:
 
 
 def _write(pipe: Any, name: str, part: Part) -> None:
-    """Write one key, to be forgotten when the part says."""
+    """Write one key with its expiry."""
     match part.kind:
         case "string":
             pipe.set(name, part.value)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from core.archive.archive import Record
+from core.archive.record import Record
 from core.archive.schema import SCHEMA, too_new
 from core.errors import BackupError
 from core.stored import Unreadable, count_in, read_record, text_in, time_in
@@ -31,11 +31,11 @@ from core.types import ConversationKey
 
 FORMAT = 1
 """Of the file; ``SCHEMA`` is that of what is in it."""
-LONGEST = 64 * 1024 * 1024
+MAX_LINE_BYTES = 64 * 1024 * 1024
 """Bytes of a line: many times what a conversation may hold."""
-STANDARD = Path("-")
+STANDARD_STREAM = Path("-")
 """Standard input or output, in the place of a file."""
-DAMAGED = "Take another copy of it, or an older backup."
+DAMAGED_REMEDY = "Take another copy of it, or an older backup."
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +183,8 @@ class Backup:
 
     def _line(self, lines: Any) -> bytes:
         self._number += 1
-        line: bytes = lines.readline(LONGEST + 1)
-        if len(line) > LONGEST:
+        line: bytes = lines.readline(MAX_LINE_BYTES + 1)
+        if len(line) > MAX_LINE_BYTES:
             raise self._damaged("it is too long")
         return line
 
@@ -206,13 +206,13 @@ class Backup:
 
     def _damaged(self, why: str) -> BackupError:
         where = f"line {self._number}: {why}"
-        return BackupError(f"{self._name} cannot be trusted, {where}. Nothing was restored.", remedy=DAMAGED)
+        return BackupError(f"{self._name} cannot be trusted, {where}. Nothing was restored.", remedy=DAMAGED_REMEDY)
 
 
 @contextmanager
 def read_backup(path: Path) -> Iterator[Backup]:
     """The backup at ``path``, checked; ``-`` is standard input. Raises BackupError if it cannot be read or trusted."""
-    if path == STANDARD:
+    if path == STANDARD_STREAM:
         with tempfile.TemporaryFile() as copy:  # it is read twice
             shutil.copyfileobj(sys.stdin.buffer, copy)
             yield Backup(copy, "The backup on standard input")

@@ -13,7 +13,7 @@ from core.memory import Feedback, Memory
 from core.store import Keys, redis_errors
 from core.turns import WITHDRAWN, Operator, TurnQueue
 
-UNDER_THEIR_NAME = ("seen", "clock", "quota")
+KEYS_NAMED_AFTER_PEOPLE = ("seen", "clock", "quota")
 """What is kept under a person's name, and is no part of a conversation."""
 
 
@@ -69,5 +69,5 @@ class PersonEraser:
         with redis_errors("forget a person"):
             async for name in self._redis.scan_iter(match="{parley}:*", count=1000):
                 rest = str(name).removeprefix("{parley}:")
-                if rest.startswith(UNDER_THEIR_NAME) and self._named.search(rest):
+                if rest.startswith(KEYS_NAMED_AFTER_PEOPLE) and self._named.search(rest):
                     await self._redis.unlink(name)

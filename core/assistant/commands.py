@@ -13,7 +13,7 @@ from functools import partial
 from typing import Protocol, Self
 
 from core.assistant.guesses import COMMANDS, MOST_WORDS, Line, guess, inline
-from core.memory import NAMES, Extent, Memory, WrongChoice, find_setting, setting_name
+from core.memory import CHOICE_HELP, Extent, Memory, WrongChoice, find_setting, setting_name
 from core.policy import Policy, Venue
 from core.types import ConversationKey, Turn
 
@@ -286,7 +286,7 @@ async def _show(name: str, order: Order) -> CommandReply:
     chosen, choices = await order.memory.settings(order.turn.key)
     if not choices.offers(name):
         return CommandReply(f"There's no {name} to choose from here.")
-    return CommandReply(f"{choices.line(chosen, name)}\n\n{NAMES[name][0].upper()}{NAMES[name][1:]}.")
+    return CommandReply(f"{choices.line(chosen, name)}\n\n{CHOICE_HELP[name][0].upper()}{CHOICE_HELP[name][1:]}.")
 
 
 async def _change(name: str, value: str, order: Order) -> CommandReply:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from core.memory import NAMES, setting_name, split_setting
+from core.memory import CHOICE_HELP, setting_name, split_setting
 from core.typos import distance, slips
 
 COMMANDS = ("help", "memory", "forget", "settings", "stop")
@@ -184,8 +184,8 @@ def _may_set(first: str, name: str, value: str) -> bool:
 
 def _guess_name(typed: str) -> str:
     """The setting that a mistyped or shortened word names."""
-    begun = [name for name in NAMES if name.startswith(typed)]
-    return begun[0] if begun and len(typed) >= 4 and typed not in NOT_TYPOS else _nearest(typed, NAMES)
+    begun = [name for name in CHOICE_HELP if name.startswith(typed)]
+    return begun[0] if begun and len(typed) >= 4 and typed not in NOT_TYPOS else _nearest(typed, CHOICE_HELP)
 
 
 def inline(value: str) -> str:

@@ -2,14 +2,14 @@
 
 from core.memory.changes import Reword
 from core.memory.choices import (
-    MOST_TOKENS,
-    NAMES,
+    CHOICE_HELP,
+    MAX_ANSWER_TOKENS,
     Choices,
     WrongChoice,
     find_setting,
+    fingerprint,
     setting_name,
     split_setting,
-    trace,
 )
 from core.memory.conversations import MAX_CONVERSATION_BYTES, MAX_CONVERSATION_MESSAGES, Exchange, Memory, Thread
 from core.memory.departures import Departures
@@ -17,10 +17,10 @@ from core.memory.feedback import Feedback
 from core.memory.forgetting import Extent
 
 __all__ = [
+    "CHOICE_HELP",
+    "MAX_ANSWER_TOKENS",
     "MAX_CONVERSATION_BYTES",
     "MAX_CONVERSATION_MESSAGES",
-    "MOST_TOKENS",
-    "NAMES",
     "Choices",
     "Departures",
     "Exchange",
@@ -31,7 +31,7 @@ __all__ = [
     "Thread",
     "WrongChoice",
     "find_setting",
+    "fingerprint",
     "setting_name",
     "split_setting",
-    "trace",
 ]

@@ -16,11 +16,11 @@ CHANGE = (
     "{/settings temperature 0.2} changes one, {/settings temperature reset} takes that back, and "
     "{/settings reset} restores the defaults."
 )
-LONGEST_SYSTEM = 8000
+MAX_SYSTEM_CHARACTERS = 8000
 """Characters of a system prompt that people write; a longer one leaves no room for the conversation."""
-MOST_TOKENS = 100_000
+MAX_ANSWER_TOKENS = 100_000
 
-NAMES: dict[str, str] = {
+CHOICE_HELP: dict[str, str] = {
     "system": "who I am here and how I should answer",
     "persona": "a prepared system prompt",
     "temperature": "0 gives the same answer each time, 0.7 varies it; up to 2",
@@ -34,7 +34,7 @@ _ALIASES = {"max_new_tokens": "max", "max_tokens": "max", "system_prompt": "syst
 _RESET = ("", "reset", "default")
 _NAME = re.compile(r"[`*]?([^\W\d][\w-]*)[`*]?(?:\s*[:=]\s*|\s+|$)(.*)", re.DOTALL)
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)?")
-LONGEST_VALUE = 3
+MAX_VALUE_WORDS = 3
 """Words of a value that is no system prompt; more of them are a sentence about a setting."""
 
 
@@ -73,8 +73,8 @@ class Choices:
         Raises:
             WrongChoice: there is no such setting, or it cannot have that value.
         """
-        if name not in NAMES:
-            raise WrongChoice(f"No setting `{name[:40]}`. Choose: {_listed(NAMES)}.")
+        if name not in CHOICE_HELP:
+            raise WrongChoice(f"No setting `{name[:40]}`. Choose: {_listed(CHOICE_HELP)}.")
         value = value.strip()
         if name in ("system", "persona") and value.lower() not in _RESET:
             settings = replace(settings, system=None, persona=None)  # one takes the place of the other
@@ -93,8 +93,8 @@ class Choices:
             case "top_p":
                 chosen = _number(value, 0.01, 1, "`top_p` is a number from 0.01 to 1", self.top_p or 1)
             case _:
-                says = f"`max` is a whole number of tokens, from 1 to {MOST_TOKENS:,}"
-                chosen = _whole(value, MOST_TOKENS, says, self.max_new_tokens)
+                says = f"`max` is a whole number of tokens, from 1 to {MAX_ANSWER_TOKENS:,}"
+                chosen = _whole(value, MAX_ANSWER_TOKENS, says, self.max_new_tokens)
         return replace(settings, **{_FIELDS.get(name, name): chosen})
 
     def resolved(self, settings: ConversationSettings) -> ConversationSettings:
@@ -106,7 +106,7 @@ class Choices:
     def describe(self, settings: ConversationSettings, venue: Venue) -> str:
         """All settings of a conversation as Markdown, and how to change them."""
         lines = ["Settings of this conversation:", ""]
-        lines += [self.line(settings, name) for name in NAMES if self.offers(name)]
+        lines += [self.line(settings, name) for name in CHOICE_HELP if self.offers(name)]
         lines += ["", venue.tell(CHANGE)]
         return "\n".join(lines)
 
@@ -142,7 +142,7 @@ def setting_name(word: str) -> str:
     """The setting that a word names, in any case and with a hyphen or an underscore; "" if none."""
     name = word.casefold().replace("-", "_")
     name = _ALIASES.get(name, name)
-    return name if name in NAMES else ""
+    return name if name in CHOICE_HELP else ""
 
 
 def split_setting(text: str) -> tuple[str, str]:
@@ -165,13 +165,13 @@ def find_setting(text: str) -> tuple[str, str] | None:
         return None
     if name != "system":
         words = value.split()
-        if len(words) > LONGEST_VALUE or (len(words) > 1 and value.endswith("?")):
+        if len(words) > MAX_VALUE_WORDS or (len(words) > 1 and value.endswith("?")):
             return None
         value = value.strip("`").rstrip(".!?").strip("`")
     return (name, value) if value else None
 
 
-def trace(value: str) -> str:
+def fingerprint(value: str) -> str:
     """A short hash of a value that a form shows, by which it is known whether somebody changed it in the form."""
     return hashlib.sha256("\n".join(value.split("\r\n")).strip().encode()).hexdigest()[:8]
 
@@ -202,9 +202,9 @@ def _whole(value: str, most: int, says: str, default: int) -> int:
 
 
 def _checked_system(value: str) -> str:
-    if len(value) > LONGEST_SYSTEM:
+    if len(value) > MAX_SYSTEM_CHARACTERS:
         raise WrongChoice(
-            f"That system prompt has {len(value):,} characters. It can have {LONGEST_SYSTEM:,}, so that the "
+            f"That system prompt has {len(value):,} characters. It can have {MAX_SYSTEM_CHARACTERS:,}, so that the "
             "conversation still fits."
         )
     return value

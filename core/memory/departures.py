@@ -15,7 +15,7 @@ from core.memory.conversations import Memory
 from core.store import Keys, kind_of, redis_errors
 from core.types import ConversationKey
 
-MONTH = 30 * 86_400
+KEPT_WHEN_DUE_SECONDS = 30 * 86_400
 
 
 class Departures:
@@ -36,7 +36,7 @@ class Departures:
         with redis_errors("note that a place was left"):
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.zadd(self._left, dict.fromkeys(places, time.time() + grace), lt=True)
-                pipe.expire(self._left, int(grace) + MONTH)
+                pipe.expire(self._left, int(grace) + KEPT_WHEN_DUE_SECONDS)
                 await pipe.execute()
 
     async def join(self, *places: str) -> None:

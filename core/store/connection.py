@@ -31,10 +31,10 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from core import metrics
 from core.errors import StorageError, StorageFault
-from core.store.embedded import OLDEST, embedded_redis, parse_version
+from core.store.embedded import OLDEST_REDIS, embedded_redis, parse_version
 
 
-class Patience(Retry):
+class BoundedRetry(Retry):
     """Tries again for as long as a restart of Redis takes, and not much longer.
 
     A server that is away is given up after about 8 seconds. redis-py counts tries, and 12 tries at a server
@@ -101,7 +101,7 @@ async def connect(url: str) -> Redis:
     place = _place(url)
     try:
         await _look(url, place)
-        return _client(url, retry=Patience())
+        return _client(url, retry=BoundedRetry())
     except AuthenticationError:
         raise StorageError(
             f"Redis at {place} does not accept the user name or the password.",
@@ -207,7 +207,7 @@ async def _look(url: str, place: str) -> None:
         # INFO would tell as well, but a user without @dangerous may not ask.
         version = (await client.execute_command("HELLO"))["version"]
         number = parse_version(version)
-        if number and number < OLDEST:
+        if number and number < OLDEST_REDIS:
             raise _too_old(place, f"is version {version}")
         await _loaded(client)
     except RedisError as error:

@@ -36,11 +36,11 @@ from core.tasks import end_tasks
 
 log = structlog.get_logger()
 
-OLDEST = (6, 2)
+OLDEST_REDIS = (6, 2)
 """The oldest Redis whose commands suffice."""
 
 SOCKET = "redis.sock"
-LONGEST_SOCKET = 103 if sys.platform == "darwin" else 107
+MAX_SOCKET_PATH_BYTES = 103 if sys.platform == "darwin" else 107
 """Bytes in the path of a unix socket, at the most."""
 
 OPTIONS = (
@@ -333,7 +333,7 @@ def _admit(server: Path, record: Path) -> None:
     except (OSError, subprocess.SubprocessError) as error:
         said = str(error)
     number = parse_version(said.partition(" v=")[2])
-    if number < OLDEST:
+    if number < OLDEST_REDIS:
         raise StorageError(
             f"{server} is no Redis of version 6.2 or newer: {said.strip()[:200]}",
             remedy="`make setup` brings one that is; or install a newer one, or set REDIS_URL.",
@@ -359,7 +359,7 @@ def _short(folder: Path) -> Path:
 
     The link is in a folder that belongs to us and that nobody else may enter, so that nobody can point it elsewhere.
     """
-    if len(os.fsencode(folder / SOCKET)) <= LONGEST_SOCKET:
+    if len(os.fsencode(folder / SOCKET)) <= MAX_SOCKET_PATH_BYTES:
         return folder
     name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:12]
     private = Path(tempfile.gettempdir(), f"parley-{os.getuid()}-{name}")
@@ -372,7 +372,7 @@ def _short(folder: Path) -> Path:
             f"{private} should be a folder of ours alone, and is not.",
             remedy="Find out who made it and remove it, or set DATA_DIR to a shorter path.",
         )
-    if len(os.fsencode(link / SOCKET)) > LONGEST_SOCKET:
+    if len(os.fsencode(link / SOCKET)) > MAX_SOCKET_PATH_BYTES:
         raise StorageError(f"{folder} is too long a path for a socket.", remedy="Set DATA_DIR to a shorter path.")
     if not link.is_symlink() or link.readlink() != folder.resolve():
         link.unlink(missing_ok=True)

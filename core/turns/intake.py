@@ -18,7 +18,7 @@ from core.errors import StorageError
 from core.quotas import Quotas
 from core.store import TURN_TTL, Keys, redis_errors
 from core.stored import readable
-from core.turns.jobs import MOST_TOKENS, Note, Receipt, StoredJob
+from core.turns.jobs import MAX_COUNTED_TOKENS, Note, Receipt, StoredJob
 from core.turns.scripts import QueueScripts
 from core.types import ConversationKey, Ending, MessageRef, Outcome, Turn
 
@@ -195,7 +195,7 @@ class Intake:
         """Count the tokens of a model request beside the queue for the quotas of ``person``."""
         if scopes := self._limits(key, person)[0]:
             with redis_errors("count tokens"):
-                await self._scripts.charge(scopes=" ".join(scopes), tokens=min(max(0, tokens), MOST_TOKENS))
+                await self._scripts.charge(scopes=" ".join(scopes), tokens=min(max(0, tokens), MAX_COUNTED_TOKENS))
 
     async def is_open(self, turn: str) -> bool:
         """Whether a turn is waiting or being answered."""

@@ -17,7 +17,7 @@ from core.types import FORMAT, Ending, MessageRef, Outcome, Turn
 
 T = TypeVar("T")
 
-MOST_TOKENS = 1_000_000_000
+MAX_COUNTED_TOKENS = 1_000_000_000
 """The most tokens that one answer counts for a quota, whatever its server claims."""
 
 
@@ -170,7 +170,7 @@ class Seal:
             "text": self.text,
             "outcome": self.outcome.record(),
             "exchange": self.exchange.record() if self.exchange else None,
-            "tokens": max(0, min(self.tokens, MOST_TOKENS)),
+            "tokens": max(0, min(self.tokens, MAX_COUNTED_TOKENS)),
         }
         return json.dumps(record, ensure_ascii=False).encode("utf-8", "replace").decode()
 

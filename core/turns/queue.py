@@ -25,7 +25,7 @@ from core.quotas import Quotas
 from core.store import Keys, kind_of, redis_errors
 from core.stored import Unreadable, whole_number
 from core.turns.intake import FollowUp, Intake
-from core.turns.jobs import MOST_TOKENS, Job, Seal, StoredJob, read_refs, write_refs
+from core.turns.jobs import MAX_COUNTED_TOKENS, Job, Seal, StoredJob, read_refs, write_refs
 from core.turns.scripts import QueueScripts
 from core.types import FORMAT, MessageRef
 
@@ -215,7 +215,7 @@ class TurnQueue(Intake):
             ``lost`` if another worker has the lease; the job's notes, with nothing done, if they have changed.
         """
         exchange = seal.exchange if seal else None
-        tokens = whole_number(seal.tokens, MOST_TOKENS) if seal else 0
+        tokens = whole_number(seal.tokens, MAX_COUNTED_TOKENS) if seal else 0
         key = exchange.key if exchange else job.turn.key
         with redis_errors("end a turn"):
             code, *notes = await self._scripts.commit(
@@ -225,7 +225,7 @@ class TurnQueue(Intake):
                 epoch=job.epoch,
                 job=job.id,
                 count=len(job.stored),
-                tokens=min(tokens, MOST_TOKENS),
+                tokens=min(tokens, MAX_COUNTED_TOKENS),
                 dead=dead,
                 known=job.notes,
                 exchange=self._memory.arguments(exchange) if exchange else {},

@@ -9,14 +9,14 @@ from dataclasses import replace
 from core.assistant import Answer
 from core.delivery import Surface
 from core.memory import Exchange
-from core.turns.jobs import MOST_TOKENS, Job, Note, Seal, StoredJob
+from core.turns.jobs import MAX_COUNTED_TOKENS, Job, Note, Seal, StoredJob
 from core.turns.lease import Lease
 from core.types import MessageRef, Role
 
 
 def sealed(answer: Answer) -> Seal:
     """The seal of an answer. The tokens are what its server claims to have counted."""
-    return Seal(answer.text, answer.outcome, answer.exchange, min(answer.tokens, MOST_TOKENS))
+    return Seal(answer.text, answer.outcome, answer.exchange, min(answer.tokens, MAX_COUNTED_TOKENS))
 
 
 def named(seal: Seal, refs: Sequence[MessageRef]) -> Seal:

@@ -338,7 +338,7 @@ async def test_boards_timings_and_marks_pass_over_what_cannot_be_read(client: re
     await timings.keep(Timing(1.0, "slack", None, 1.0, 5, 1))
     assert len(await timings.last()) == 1
     await client.hset(Keys.feedback("t1"), "U1", "sideways")
-    assert await Feedback(client).marks("t1") == {"up": 0, "down": 0}
+    assert await Feedback(client).ratings("t1") == {"up": 0, "down": 0}
 
 
 NAMES = st.sampled_from([*GOOD, *GOOD["turn"], "role", "stop", "outcome", "exchange", "tokens", "author", "stage"])

@@ -160,7 +160,7 @@ async def test_of_who_is_forgotten_nothing_is_left(cli: Cli, client: Redis) -> N
         await people.set_name(user, f"Name of {user}")
     forgotten = await asyncio.to_thread(cli, "memory", "forget", "--user", "U1", "--yes")
     assert forgotten.returncode == 0
-    assert await feedback.marks("turn") == {"up": 1, "down": 0}
+    assert await feedback.ratings("turn") == {"up": 1, "down": 0}
     assert [(await people.find(user)).name for user in ("U1", "U2")] == ["", "Name of U2"]
 
 

@@ -52,5 +52,5 @@ async def test_the_last_mark_of_a_person_counts(client: redis.asyncio.Redis) -> 
     await feedback.rate("turn", "ada", "down")
     await feedback.rate("turn", "ada", "up")
     await feedback.rate("turn", "bob", "down")
-    assert await feedback.marks("turn") == {"up": 1, "down": 1}
+    assert await feedback.ratings("turn") == {"up": 1, "down": 1}
     assert await client.ttl("{parley}:feedback:turn") > 0

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from core.archive.archive import Archive, Part, Record, merge_messages
+from core.archive.archive import Archive, merge_messages
+from core.archive.record import Part, Record
 from core.memory.conversations import MAX_CONVERSATION_BYTES, MAX_CONVERSATION_MESSAGES, Exchange, Memory, Thread
 from core.store.keys import Keys
 from core.types import Author, ConversationKey, Message, Role

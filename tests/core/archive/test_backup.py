@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from core.archive.archive import Part, Record
 from core.archive.backup import Header, read_backup, write_backup
+from core.archive.record import Part, Record
 from core.archive.schema import SCHEMA
 from core.errors import BackupError
 from core.turns.jobs import StoredJob

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from core.assistant import commands
 from core.assistant.assistant import AnswerSettings, Assistant
-from core.memory.choices import NAMES, Choices, WrongChoice, find_setting
+from core.memory.choices import CHOICE_HELP, Choices, WrongChoice, find_setting
 from core.memory.conversations import Memory, Thread
 from core.model_types import ModelLimits
 from core.models.generation import Deadlines
@@ -93,7 +93,7 @@ def test_what_cannot_be_chosen_is_said_in_plain_words(name: str, value: str, sai
     assert said in str(raised.value)
 
 
-@given(st.sampled_from([*NAMES, "colour"]), st.text(max_size=40))
+@given(st.sampled_from([*CHOICE_HELP, "colour"]), st.text(max_size=40))
 def test_no_text_breaks_it(name: str, value: str) -> None:
     """It is a choice, or it is refused."""
     try:

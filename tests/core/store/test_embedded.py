@@ -20,7 +20,7 @@ import pytest
 
 from core.errors import StorageError
 from core.store.connection import connect
-from core.store.embedded import LONGEST_SOCKET, embedded_redis
+from core.store.embedded import MAX_SOCKET_PATH_BYTES, embedded_redis
 from tests.core.store.embedding import left_in, lives, put, said
 from tests.waiting import wait_until
 
@@ -266,7 +266,7 @@ async def test_a_path_too_long_for_a_socket_is_reached_from_a_private_place(
             urls.append(other_url)
     assert servers[0] == servers[1]
     assert urls[0] != urls[1]
-    assert all(len(url) < LONGEST_SOCKET + len("unix://") for url in urls)
+    assert all(len(url) < MAX_SOCKET_PATH_BYTES + len("unix://") for url in urls)
     assert not list(temporary[0].iterdir())
 
 

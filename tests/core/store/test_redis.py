@@ -16,7 +16,7 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from core.errors import StorageError
-from core.store.connection import Patience, connect, open_redis, redis_errors
+from core.store.connection import BoundedRetry, connect, open_redis, redis_errors
 from core.store.keys import Keys
 from core.types import ConversationKey
 from tests.waiting import UNHURRIED
@@ -171,7 +171,7 @@ async def test_what_hangs_is_given_up_in_time() -> None:
     async def disconnect(_: Exception) -> None: ...
 
     with pytest.raises(RedisTimeoutError):
-        await Patience(seconds=0.08).call_with_retry(hang, disconnect)
+        await BoundedRetry(seconds=0.08).call_with_retry(hang, disconnect)
     assert all(at <= 0.08 for at in failed[:-1])
 
 

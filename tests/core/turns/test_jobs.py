@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from core.memory.conversations import Exchange
 from core.stored import Unreadable
-from core.turns.jobs import MOST_TOKENS, Note, Receipt, Seal, StoredJob, read_refs, write_refs
+from core.turns.jobs import MAX_COUNTED_TOKENS, Note, Receipt, Seal, StoredJob, read_refs, write_refs
 from core.types import Author, ConversationKey, Ending, Message, MessageRef, Outcome, Role, Turn
 
 CHANNEL = ConversationKey("slack", "T1", "C1")
@@ -113,7 +113,7 @@ def test_a_seal_comes_back_as_it_was(text: str, outcome: Outcome, tokens: int) -
     exchange = Exchange(CHANNEL, 3, "t1", "m0", said)
     for remembered in (None, exchange):
         seal = Seal(text, outcome, remembered, tokens)
-        bounded = replace(seal, tokens=max(0, min(tokens, MOST_TOKENS)))
+        bounded = replace(seal, tokens=max(0, min(tokens, MAX_COUNTED_TOKENS)))
         assert Seal.from_json(seal.to_json()) == bounded
 
 
