@@ -25,10 +25,9 @@
         ├── PlatformUnavailable     it cannot be reached, or has a fault of its own
         └── PlatformUnauthorized    the token is wrong, or was revoked
 
-An error says three things: ``str(error)`` is what happened, for the operator; ``remedy`` is what they can do;
-``plain`` is for the person who waits for an answer: what happened, what they can do and whom to ask, with nothing in it
-that only an operator may know. ``tell`` writes it for the place where that person is. ``retry_after`` is in seconds,
-where a server named it.
+An error says three things: ``str(error)`` tells the operator what happened, and ``remedy`` what they can do. ``plain``
+tells the person who waits for an answer what happened, what they can do and whom to ask; it contains nothing that only
+an operator should know, and ``tell`` writes it for a place. ``retry_after`` is in seconds, if a server named it.
 """
 
 from __future__ import annotations
@@ -40,11 +39,11 @@ from typing import ClassVar
 from core.policy import Venue
 
 MAX_RETRY_AFTER_SECONDS = 300.0
-"""Seconds of a platform's ``Retry-After`` that are believed."""
+"""A longer ``Retry-After`` of a platform is cut to this."""
 
 
 class ParleyError(Exception):
-    """The base of all errors that Parley raises on purpose."""
+    """The base class of all errors that Parley raises on purpose."""
 
     plain: ClassVar[str] = "Something went wrong on my side. Try again; if it happens again, tell {contact}."
     retryable: ClassVar[bool] = False
@@ -56,7 +55,7 @@ class ParleyError(Exception):
 
     @classmethod
     def tell(cls, venue: Venue) -> str:
-        """``plain``, as it is said in a place: with whom to ask, and commands as people write them there."""
+        """``plain`` with its placeholders filled for a place: whom to ask, and how commands are written there."""
         return venue.tell(cls.plain)
 
 
@@ -152,7 +151,7 @@ class ToolWanted(AnswerCutOff):
 
 
 class PlatformError(ParleyError):
-    """A platform refuses a call; ``code`` is its own word for why."""
+    """A platform refuses a call; ``code`` is the platform's error code."""
 
     def __init__(self, message: str, *, code: str = "", remedy: str = "", retry_after: float | None = None) -> None:
         super().__init__(message, remedy=remedy, retry_after=retry_after)
@@ -184,7 +183,7 @@ class PlatformUnauthorized(PlatformError):
 
 
 def wait_seconds(retry_after: object) -> float:
-    """A ``Retry-After`` as seconds, whatever a platform or a proxy put there: never negative, endless or no number."""
+    """Read a ``Retry-After``, whatever it contains: from 0 to ``MAX_RETRY_AFTER_SECONDS``; 1 if it is no number."""
     with suppress(ValueError, TypeError, OverflowError):
         seconds = float(retry_after)  # type: ignore[arg-type]
         if math.isfinite(seconds):

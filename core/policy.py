@@ -1,4 +1,4 @@
-"""Where people talk to Parley, and what the operator lets them do there: values that replies and commands need."""
+"""Where people talk to Parley, and what the operator allows them to do there."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ Group = Literal["anyone", "admins"]
 Action = Literal["forget", "settings"]
 
 OPERATOR = "the person who runs Parley here"
-"""Whom to ask where neither CONTACT nor ADMINS names anybody that people on a platform would know."""
+"""Whom to ask if neither CONTACT nor ADMINS names anybody on a platform."""
 _PLACEHOLDER = re.compile(r"\{(contact|/[^{}]+)\}")
 
 
 @dataclass(frozen=True, slots=True)
 class Venue:
-    """A place where people talk to Parley: how a command is written there, and who else can speak.
+    """A place where people talk to Parley, and how commands are written there.
 
-    A message to Parley begins with ``prefix`` there. ``spelled`` has the commands that are written otherwise: as slash
-    commands of the platform. ``shared`` is False where one person is alone with Parley. ``buttons`` says that a reply
-    can have buttons.
-    ``contact`` is whom to ask, as people know them there. ``asking`` says how to ask a question there.
+    Args:
+        prefix: with which a message to Parley begins there.
+        spelled: commands that are written differently there, such as slash commands.
+        shared: False if one person is alone with Parley.
+        buttons: whether a reply can have buttons.
+        contact: whom to ask for help, as people know them there.
+        asking: a sentence that says how to ask a question there.
     """
 
     prefix: str = ""
@@ -37,7 +40,7 @@ class Venue:
         return self.spelled.get(command) or f"{self.prefix}{command}"
 
     def tell(self, text: str) -> str:
-        """One of our own sentences with its placeholders filled: ``{contact}``, and commands such as ``{/forget}``."""
+        """Fill the placeholders of a sentence: ``{contact}``, and commands such as ``{/forget}``."""
         return _PLACEHOLDER.sub(lambda found: self._fill(found[1]), text)
 
     def _fill(self, name: str) -> str:
@@ -46,7 +49,7 @@ class Venue:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the operator decided: who may give which command where several people talk, and how long is remembered."""
+    """What the operator decided: who can use which command in shared conversations, and how long they are kept."""
 
     admins: frozenset[str] = frozenset()
     forget_by: Group = "anyone"
@@ -55,9 +58,9 @@ class Policy:
     """Seconds after its last message for which a conversation is kept."""
 
     def refusal(self, action: Action, user: str, *, shared: bool) -> str:
-        """Why a person may not do this, with placeholders for ``Venue.tell``; "" if they may.
+        """Why a person is not allowed to do this, with placeholders for ``Venue.tell``; "" if they are.
 
-        In a conversation of one's own one may do everything.
+        In a conversation that is not ``shared``, everything is allowed.
         """
         group = self.forget_by if action == "forget" else self.settings_by
         if not shared or group == "anyone" or user in self.admins:

@@ -1,8 +1,8 @@
-"""How much may be asked for, by whom: as settings say it, as the queue's script counts it, as people read it.
+"""Quotas: how much a person, a channel or a workspace can ask for.
 
 A person's quota counts what they ask anywhere on a platform, a channel's what is asked in it and its threads, a
-workspace's everything. Admins are exempt: what they ask is not counted. Every way to make a model work counts:
-questions, Retry and Regenerate (for whoever presses it), and completions on the page. Commands cost no model, and none.
+workspace's everything. Admins are exempt: what they ask is not counted. Every model request counts: questions, Retry
+and Regenerate (for the person who presses it), and completions on the page. Commands don't, because they use no model.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Quota:
         """Read ``turns=20/min tokens=200000/day queued=5``, or any part of it.
 
         Raises:
-            ValueError: what is wrong with it, in the words of who wrote it.
+            ValueError: the message says what is wrong with it, in the operator's words.
         """
         limits: dict[str, int] = {}
         for part in text.replace(",", " ").split():
@@ -65,7 +65,7 @@ class Quota:
 
 
 NO_QUOTA = Quota()
-MORE = "If you need more, ask {contact}."
+ASK_FOR_MORE = "If you need more, ask {contact}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +78,17 @@ class Quotas:
     admins: frozenset[str] = frozenset()
 
     def scopes(self, key: ConversationKey, person: str) -> Sequence[tuple[str, int | None, int | None, int | None]]:
-        """What somebody's question counts for: names without white space, each with turns, tokens and queued turns."""
+        """The scopes that a person's question counts for: a name without white space, turns, tokens, queued turns."""
         return [(_name(scope, key, person), q.turns, q.tokens, q.queued) for scope, q in self._limits(person)]
 
     def explain(self, number: int, measure: str, seconds: int, person: str) -> str:
-        """What somebody reads who reached ``measure`` of the scope of that number in ``scopes``.
+        """The message to a person who reached a limit, with placeholders for ``core.policy.Venue.tell``.
 
-        It is for ``core.policy.Venue.tell``, which knows whom to ask.
+        Args:
+            number: index of the scope in ``scopes``.
+            measure: which of its limits was reached.
+            seconds: until it allows more; 0 if not known.
+            person: their id.
         """
         scope, quota = self._limits(person)[number]
         found = next(name for name in get_args(Measure) if name == measure)
@@ -93,7 +97,7 @@ class Quotas:
     def _limits(self, person: str) -> list[tuple[Scope, Quota]]:
         if person in self.admins:
             return []
-        # The narrowest first: who reaches two limits is told of their own.
+        # The narrowest first: a person who reaches two limits is told about their own.
         limits: list[tuple[Scope, Quota]] = [
             ("user", self.user),
             ("channel", self.channel),
@@ -103,7 +107,7 @@ class Quotas:
 
 
 def reached(scope: Scope, measure: Measure, limit: int, seconds: int) -> str:
-    """What a person reads when a limit is reached, for ``Venue.tell``; it works again in ``seconds``, where known."""
+    """The message about a reached limit, with placeholders for ``Venue.tell``."""
     who, already = {
         "user": ("You've", "You already have"),
         "channel": ("This channel has", "This channel already has"),
@@ -117,7 +121,7 @@ def reached(scope: Scope, measure: Measure, limit: int, seconds: int) -> str:
             said = f"{who} reached the limit of {limit:,} tokens a day. Try again in {_wait(seconds)}."
         case "queued":
             said = f"{already} {questions} waiting, the most allowed. Try again when one is answered."
-    return f"{said} {MORE}"
+    return f"{said} {ASK_FOR_MORE}"
 
 
 def _read(part: str) -> tuple[str, int]:
@@ -148,7 +152,7 @@ def _name(scope: Scope, key: ConversationKey, person: str) -> str:
 
 
 def _wait(seconds: int) -> str:
-    """A time to wait, rounded up to what a person would say."""
+    """A duration for people, rounded up to minutes or hours."""
     seconds = max(1, seconds)
     if seconds < 120:
         return f"{seconds} s"

@@ -1,7 +1,7 @@
-"""Reads what is stored, whatever stands there.
+"""Reads stored values without trusting them.
 
-Nothing that comes out of Redis is trusted: a field may be missing, be of another type, or hold a number that nothing
-can be done with. What cannot be read is told apart by ``Unreadable``, so that it costs itself and nothing beside it.
+A field may be missing, be of another type, or hold an unusable number. Readers raise ``Unreadable``, so that one
+damaged entry is lost alone.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 LATEST = 253_402_300_799.0
-"""The last second of the year 9999: no later moment can be written as a date."""
+"""The last second of the year 9999, in seconds since the epoch: the latest one that can be written as a date."""
 MOST = 2**53
-"""From here on Redis's scripts cannot tell one whole number from the next."""
+"""From here on, the doubles of Redis's scripts skip whole numbers."""
 _HALF_SURROGATE = re.compile("[\ud800-\udfff]")
 _REQUIRED: Any = object()
 
 
 class Unreadable(ValueError):
-    """A stored entry is not what Parley writes; the message says why, and nothing of the entry."""
+    """A stored entry is not one that Parley writes. The message says why, without contents of the entry."""
 
 
 def read_record(text: str | bytes) -> dict[str, Any]:
-    """A stored JSON object. Raises Unreadable for anything else."""
+    """Parse a stored JSON object. Raises Unreadable for anything else."""
     try:
         record = json.loads(text)
     except (TypeError, ValueError, RecursionError):
@@ -38,7 +38,7 @@ def read_record(text: str | bytes) -> dict[str, Any]:
 
 
 def text_in(record: Mapping[str, Any], name: str, default: str = _REQUIRED) -> str:
-    """A text in a record; half a surrogate pair, which no platform takes, becomes U+FFFD. Raises Unreadable."""
+    """A text in a record; half a surrogate pair, which no platform accepts, becomes U+FFFD. Raises Unreadable."""
     value = _field(record, name, default)
     if not isinstance(value, str):
         raise Unreadable(f"{name} is not text")
@@ -46,7 +46,7 @@ def text_in(record: Mapping[str, Any], name: str, default: str = _REQUIRED) -> s
 
 
 def time_in(record: Mapping[str, Any], name: str, default: float = _REQUIRED) -> float:
-    """A moment in seconds since the epoch that can be written as a date. Raises Unreadable."""
+    """A time in seconds since the epoch, until the year 9999. Raises Unreadable."""
     value = _field(record, name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LATEST:
         raise Unreadable(f"{name} is not a time")
@@ -54,7 +54,7 @@ def time_in(record: Mapping[str, Any], name: str, default: float = _REQUIRED) ->
 
 
 def count_in(record: Mapping[str, Any], name: str, default: int = _REQUIRED) -> int:
-    """A whole number from 0 on that Redis can count on with. Raises Unreadable."""
+    """A whole number from 0 to 2**53, which Redis's scripts can add to. Raises Unreadable."""
     value = _field(record, name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MOST or value % 1:
         raise Unreadable(f"{name} is not a number of things")
@@ -87,7 +87,7 @@ def record_in(record: Mapping[str, Any], name: str, default: Mapping[str, Any] =
 
 
 def texts_in(record: Mapping[str, Any], name: str) -> dict[str, str]:
-    """Texts by their names, {} where there are none. Raises Unreadable."""
+    """A JSON object of texts; {} if it is missing. Raises Unreadable."""
     inner = record_in(record, name, {})
     return {text_in({"a name": key}, "a name"): text_in(inner, key) for key in inner}
 
@@ -101,7 +101,7 @@ def list_in(record: Mapping[str, Any], name: str, default: list[Any] = _REQUIRED
 
 
 def whole_number(text: object, default: int = 0) -> int:
-    """The number from 0 on that a field of a hash holds, or ``default`` where it holds none."""
+    """The whole number from 0 in a field of a hash; ``default`` if it holds none."""
     if isinstance(text, int) and not isinstance(text, bool):
         return text if 0 <= text < MOST else default
     if isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= len(str(MOST)):
@@ -110,7 +110,7 @@ def whole_number(text: object, default: int = 0) -> int:
 
 
 def finite(text: object, default: float = 0.0) -> float:
-    """The number that a field of a hash holds, or ``default`` where it holds none."""
+    """The finite number in a field of a hash; ``default`` if it holds none."""
     try:
         number = float(text)  # type: ignore[arg-type]
     except (TypeError, ValueError):
@@ -119,7 +119,7 @@ def finite(text: object, default: float = 0.0) -> float:
 
 
 def readable(read: Callable[[str], T], entries: Iterable[str]) -> tuple[list[T], int]:
-    """What can be read of ``entries``, in their order, and how many cannot."""
+    """The readable ``entries``, in their order, and the number of unreadable ones."""
     found: list[T] = []
     unreadable = 0
     for entry in entries:

@@ -1,4 +1,4 @@
-"""Ends background tasks for certain, also before Python 3.12."""
+"""Ends background tasks reliably, also before Python 3.12."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from typing import Any
 async def end_tasks(
     tasks: Iterable[asyncio.Task[Any]], *, within: float | None = None, cancel_again: float = 0.2
 ) -> None:
-    """Cancel tasks and wait until they have ended, for ``within`` seconds at most; their errors are ignored.
+    """Cancel tasks and wait until they have ended; their errors are ignored.
 
-    Tasks that are still running are cancelled again every ``cancel_again`` seconds: that is how long they may take to
-    clean up. Before Python 3.12, ``asyncio.wait_for`` drops a
-    cancellation that arrives while its future completes, and Redis's client and discord.py await their calls in it: a
-    loop that is cancelled only once may run for ever.
+    Before Python 3.12, ``asyncio.wait_for`` drops a cancellation that arrives while its future completes. Redis's
+    client and discord.py use it, so a task that is cancelled only once may never end.
+
+    Args:
+        tasks: the tasks.
+        within: seconds to wait at most; None for no limit.
+        cancel_again: seconds after which a task that is still running is cancelled again: its time to clean up.
     """
     pending = {task for task in tasks if not task.done()}
     loop = asyncio.get_running_loop()

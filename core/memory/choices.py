@@ -1,4 +1,4 @@
-"""What people can choose for a conversation, in their own words: checked before it is stored."""
+"""What people can choose for a conversation: parsed from their words, and checked before it is stored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHANGE = (
     "{/settings reset} restores the defaults."
 )
 MAX_SYSTEM_CHARACTERS = 8000
-"""Characters of a system prompt that people write; a longer one leaves no room for the conversation."""
+"""Longest system prompt that people can write; a longer one leaves no room for the conversation."""
 MAX_ANSWER_TOKENS = 100_000
 
 CHOICE_HELP: dict[str, str] = {
@@ -28,20 +28,20 @@ CHOICE_HELP: dict[str, str] = {
     "max": "the longest answer, in tokens",
     "model": "the model I ask first",
 }
-"""What can be set, and what it means."""
+"""The settings that people can choose, and what each means."""
 _FIELDS = {"max": "max_new_tokens"}
 _ALIASES = {"max_new_tokens": "max", "max_tokens": "max", "system_prompt": "system", "topp": "top_p"}
 _RESET = ("", "reset", "default")
 _NAME = re.compile(r"[`*]?([^\W\d][\w-]*)[`*]?(?:\s*[:=]\s*|\s+|$)(.*)", re.DOTALL)
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)?")
 MAX_VALUE_WORDS = 3
-"""Words of a value that is no system prompt; more of them are a sentence about a setting."""
+"""Words in the value of a setting other than the system prompt; a longer one is a sentence about the setting."""
 
 
 class WrongChoice(ValueError):
-    """A value that cannot be chosen; the message says so to the person who chose it.
+    """A value can't be chosen; the message tells the person why.
 
-    ``instead`` is what they may have meant, "" if nobody can tell.
+    ``instead`` is what they may have meant; "" if that is not known.
     """
 
     def __init__(self, message: str, instead: str = "") -> None:
@@ -55,7 +55,7 @@ async def _own_name(model: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What there is to choose from, and the operator's defaults."""
+    """The values that people can choose, and the operator's defaults."""
 
     system: str = ""
     temperature: float = 0.7
@@ -65,10 +65,10 @@ class Choices:
     personas: Mapping[str, str] = field(default_factory=dict)
     persona: str = ""
     label: Callable[[str], Awaitable[str]] = field(default=_own_name, compare=False)
-    """What people call the model that a conversation chose, "" being the first; "" if nobody knows."""
+    """Returns the display name of a model ("" for the first one); "" if not known."""
 
     def change(self, settings: ConversationSettings, name: str, value: str) -> ConversationSettings:
-        """The settings with one changed; "" or ``reset`` is its default.
+        """Return the settings with one changed; "" or ``reset`` restores its default.
 
         Raises:
             WrongChoice: there is no such setting, or it cannot have that value.
@@ -98,7 +98,7 @@ class Choices:
         return replace(settings, **{_FIELDS.get(name, name): chosen})
 
     def resolved(self, settings: ConversationSettings) -> ConversationSettings:
-        """The same with the persona's text in its place; a persona that was removed counts as not chosen."""
+        """Replace the persona by its text; a persona that the operator removed counts as not chosen."""
         if settings.persona is None and (settings.system is not None or not self.persona):
             return settings
         return replace(settings, system=self.personas.get(settings.persona or self.persona))
@@ -115,7 +115,7 @@ class Choices:
         return f"- `{name}`: {self._value(settings, name)}"
 
     def offers(self, name: str) -> bool:
-        """Whether there is anything to choose."""
+        """Whether a setting has more than one value to choose from."""
         return (name != "persona" or bool(self.personas)) and (name != "model" or len(self.models) > 1)
 
     def _value(self, settings: ConversationSettings, name: str) -> str:

@@ -1,6 +1,6 @@
-"""Places that Parley is in no more: they are forgotten after a while, unless it comes back.
+"""Places that Parley has left: they are forgotten after a grace period, unless it comes back.
 
-Who is removed by mistake is often invited again within days; and a platform does not always tell of either.
+A bot that is removed by mistake is often invited again within days, and platforms don't always report either.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ KEPT_WHEN_DUE_SECONDS = 30 * 86_400
 
 
 class Departures:
-    """The servers, workspaces and channels of one platform that were left, each by its workspace and channel.
+    """The servers, workspaces and channels of one platform that Parley has left.
 
-    Raises StorageError from every method when Redis is away.
+    A place is ``workspace`` or ``workspace:channel``. Every method raises StorageError if Redis is away.
     """
 
     def __init__(self, redis: Redis, platform: str) -> None:
@@ -30,7 +30,7 @@ class Departures:
         self._left = Keys.left(platform)
 
     async def leave(self, *places: str, grace: float) -> None:
-        """Parley is in these places no more: they are forgotten after ``grace`` seconds, if nobody said sooner."""
+        """Record that Parley left these places: forget them in ``grace`` seconds, or when an earlier call said."""
         if not places:
             return
         with redis_errors("note that a place was left"):
@@ -40,13 +40,13 @@ class Departures:
                 await pipe.execute()
 
     async def join(self, *places: str) -> None:
-        """It is there, perhaps again; what is remembered stays."""
+        """Record that Parley is in these places (again): they are not forgotten."""
         if places:
             with redis_errors("note that a place was joined"):
                 await self._redis.zrem(self._left, *places)
 
     async def forget(self, memory: Memory, ours: Callable[[str], bool] = bool) -> int:
-        """Forget what was left long enough ago, of ``ours``. Returns how many messages that were."""
+        """Forget the places whose grace period is over, among ``ours``. Returns how many messages that were."""
         forgotten = 0
         with redis_errors("forget places that were left"):
             due: Any = await self._redis.zrangebyscore(self._left, "-inf", time.time())
@@ -61,12 +61,12 @@ class Departures:
         return forgotten
 
     def key(self, place: str) -> ConversationKey:
-        """What is remembered of a place, which is a workspace, or a channel as ``workspace:channel``."""
+        """The key of a place."""
         workspace, _, channel = place.partition(":")
         return ConversationKey(self._platform, workspace, channel)
 
     async def conversations(self, workspaces: Collection[str]) -> AsyncIterator[ConversationKey]:
-        """Every conversation of which something is left in these workspaces, once."""
+        """Yield every conversation in these workspaces that has stored keys, once."""
         seen: set[ConversationKey] = set()
         with redis_errors("look through the memory"):
             async for name in self._redis.scan_iter(match=f"{Keys.CONVERSATIONS}{self._platform}:*", count=1000):

@@ -1,4 +1,4 @@
-"""The memory's scripts, and what each takes; what happens in one is said at its beginning."""
+"""The memory's scripts and their arguments. Each script's comment says what it does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from core.store import Script
 
 
 class MemoryScripts:
-    """Each operation on one conversation."""
+    """The memory's scripts: each is one atomic operation on one conversation."""
 
     def __init__(self, redis: Redis) -> None:
         stored = ["messages", "state"]

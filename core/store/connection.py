@@ -1,4 +1,4 @@
-"""Redis: the one client of a process, how patient it is, and what is said where it cannot connect."""
+"""The Redis client of a process: its options, retries and errors."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from core.store.embedded import OLDEST_REDIS, embedded_redis, parse_version
 
 
 class BoundedRetry(Retry):
-    """Tries again for as long as a restart of Redis takes, and not much longer.
+    """Retries for about as long as a restart of Redis takes.
 
-    A server that is away is given up after about 8 seconds. redis-py counts tries, and 12 tries at a server
-    that hangs would be a minute of timeouts: here no try begins more than ``seconds`` after the first.
+    An unreachable server is given up after about 8 seconds. redis-py only counts tries, and 12 tries at a server
+    that hangs would be a minute of timeouts: here, no try starts more than ``seconds`` after the first.
     """
 
     def __init__(self, seconds: float = 10.0) -> None:
@@ -177,9 +177,9 @@ def redis_errors(operation: str) -> Iterator[None]:
 
 
 AWAY = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MISCONF", "OOM", "NOREPLICAS", "BUSY")
-"""What a server says that cannot do its work now, and will be able to, or can be made to."""
+"""Error codes of a server that can't work now, but will once it has recovered or an operator has helped."""
 REFUSED = ("NOAUTH", "NOPERM", "WRONGPASS", "DENIED")
-"""What a server says that does not let us in, or not do that."""
+"""Error codes of a server that rejects our credentials or permissions."""
 
 
 _NOT_NOW = rf"(?:^ ?|error: \(['\"]|: -)(?:{'|'.join((*AWAY, *REFUSED))})\b"
@@ -187,7 +187,7 @@ _NOT_NOW = rf"(?:^ ?|error: \(['\"]|: -)(?:{'|'.join((*AWAY, *REFUSED))})\b"
 
 
 def _is_fault(error: Exception) -> bool:
-    """Whether Redis is there and able, and cannot do what it was asked."""
+    """Whether Redis works, but can't run this command: a fault of ours or damaged data."""
     if isinstance(error, (UnicodeError, DataError)):
         return True
     if not isinstance(error, ResponseError) or isinstance(error, (ReadOnlyError, OutOfMemoryError, AuthorizationError)):

@@ -29,7 +29,7 @@ def _as_json(value: Any) -> str:
 
 
 _SEND: Mapping[type, Callable[[Any], str | int]] = {bool: int, list: _as_json, dict: _as_json}
-"""How an argument is sent, where not as it is."""
+"""Converts arguments that can't be sent as they are, by type."""
 
 
 @cache
@@ -47,9 +47,9 @@ def source(name: str, *libraries: str, keys: tuple[str, ...] = (), args: tuple[t
 
 
 class Script:
-    """One script, called by its hash; where Redis does not know that, it is sent whole, in one round trip more.
+    """A Lua script, called by its hash; if Redis doesn't know it, it is sent whole, in one more round trip.
 
-    redis-py's own takes two more, and one for each pipeline: too many where Redis is far away.
+    redis-py's own needs two more, and one for each pipeline: too many if Redis is far away.
 
     Args:
         redis: the client.
@@ -105,7 +105,7 @@ class Script:
                 await self._redis.script_load(self.source)
 
     def _values(self, given: Mapping[str, Any]) -> tuple[int, list[Any]]:
-        """How many keys there are, and then all that is sent."""
+        """The number of keys, and the keys and arguments to send."""
         if given.keys() != set(self.takes):
             raise TypeError(f"{self.name} takes {[*self.takes]}, not {[*given]}")
         keys = given["keys"] if self._keys is None else [given[name] for name in self._keys]

@@ -1,4 +1,4 @@
-"""The queue's scripts, and what each takes; what happens in one is said at its beginning."""
+"""The queue's scripts and their arguments. Each script's comment says what it does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LANES = "core/turns/lanes"
 
 
 class QueueScripts:
-    """Every step of a turn from one place to the next."""
+    """The queue's scripts: each is one atomic step of a turn."""
 
     def __init__(self, redis: Redis) -> None:
         held, quotas = {"lane": str, "epoch": str}, (_LANES, "core/turns/quotas")
