@@ -65,7 +65,7 @@ class Quota:
 
 
 NO_QUOTA = Quota()
-ASK_FOR_MORE = "If you need more, ask {contact}."
+MORE_HINT = "If you need more, ask {contact}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def reached(scope: Scope, measure: Measure, limit: int, seconds: int) -> str:
             said = f"{who} reached the limit of {limit:,} tokens a day. Try again in {_wait(seconds)}."
         case "queued":
             said = f"{already} {questions} waiting, the most allowed. Try again when one is answered."
-    return f"{said} {ASK_FOR_MORE}"
+    return f"{said} {MORE_HINT}"
 
 
 def _read(part: str) -> tuple[str, int]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.memory.conversations import Memory
-from core.quotas import ASK_FOR_MORE, Quota, Quotas, reached
+from core.quotas import MORE_HINT, Quota, Quotas, reached
 from core.turns.queue import TurnQueue
 from core.types import Author, ConversationKey, Turn
 
@@ -110,31 +110,32 @@ def test_no_name_forges_a_scope(user: str, channel: str) -> None:
     [
         (
             reached("user", "turns", 20, 12),
-            f"You've reached the limit of 20 questions a minute. Try again in 12 s. {ASK_FOR_MORE}",
+            f"You've reached the limit of 20 questions a minute. Try again in 12 s. {MORE_HINT}",
         ),
         (
             reached("user", "turns", 1, 0),
-            f"You've reached the limit of 1 question a minute. Try again in 1 s. {ASK_FOR_MORE}",
+            f"You've reached the limit of 1 question a minute. Try again in 1 s. {MORE_HINT}",
         ),
         (
             reached("channel", "turns", 60, 30),
-            f"This channel has reached the limit of 60 questions a minute. Try again in 30 s. {ASK_FOR_MORE}",
+            f"This channel has reached the limit of 60 questions a minute. Try again in 30 s. {MORE_HINT}",
         ),
         (
             reached("workspace", "tokens", 5_000_000, 3 * 3600 + 1),
-            f"All of us together have reached the limit of 5,000,000 tokens a day. Try again in 4 hours. {ASK_FOR_MORE}",
+            f"All of us together have reached the limit of 5,000,000 tokens a day. Try again in 4 hours. {MORE_HINT}",
         ),
         (
             reached("user", "tokens", 200_000, 600),
-            f"You've reached the limit of 200,000 tokens a day. Try again in 10 minutes. {ASK_FOR_MORE}",
+            f"You've reached the limit of 200,000 tokens a day. Try again in 10 minutes. {MORE_HINT}",
         ),
         (
             reached("user", "queued", 5, 0),
-            f"You already have 5 questions waiting, the most allowed. Try again when one is answered. {ASK_FOR_MORE}",
+            f"You already have 5 questions waiting, the most allowed. Try again when one is answered. {MORE_HINT}",
         ),
         (
             reached("channel", "queued", 1, 0),
-            f"This channel already has 1 question waiting, the most allowed. Try again when one is answered. {ASK_FOR_MORE}",
+            "This channel already has 1 question waiting, the most allowed. Try again when one is answered. "
+            f"{MORE_HINT}",
         ),
     ],
 )
