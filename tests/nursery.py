@@ -24,7 +24,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -127,7 +127,9 @@ class Nursery:
         """Begin what is asked for: here, because whoever asks may end before others do."""
         while not over.wait(LOOK):
             for kind in KINDS.keys() - begun.keys():
-                if self._wanted(kind).exists():
+                with suppress(PermissionError):  # a test is somebody else for a moment
+                    if not self._wanted(kind).exists():
+                        continue
                     command = [sys.executable, "-m", "tests.nursery", str(self._socket(kind)), *KINDS[kind]]
                     begun[kind] = subprocess.Popen(command, cwd=ROOT)
 

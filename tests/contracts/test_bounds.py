@@ -23,7 +23,8 @@ from core.errors import GenerationError
 from core.models.generation import Deadlines, generate
 from core.models.backends.openai import OpenAIBackend
 from core.models.backends.tgi import TgiBackend
-from core.types import Delta, Done, GenerationRequest, Message, Prompt, Role
+from core.model_types import Delta, Done, GenerationRequest, Prompt
+from core.types import Role
 
 async def one(backend):
     prompt = Prompt((), (), lambda: "hi", lambda: [(Role.USER, "hi")])

@@ -48,7 +48,7 @@ async def test_a_turn_whose_platform_is_away_is_tried_again_later(
     assert await client.llen("{parley}:dead") == 0
 
 
-@pytest.mark.parametrize("loop", ["claim", "beat", "signals", "settle", "wait"])
+@pytest.mark.parametrize("loop", ["claim", "beat", "signals", "requeue_orphans", "wait"])
 @pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError, RecursionError, StorageFault])
 async def test_a_loop_survives_whatever_it_meets(
     office: Office, town: Town, monkeypatch: pytest.MonkeyPatch, loop: str, error: type[BaseException]
@@ -72,7 +72,7 @@ async def test_a_loop_survives_whatever_it_meets(
         await wait_until(lambda: failures > 2, description="it went on")
         await office.submit(ask("t1"))
         await wait_until(lambda: town.ending("t1") is Ending.COMPLETE)
-        kind = {"beat": "beats", "signals": "signals", "settle": "housekeeping"}.get(loop, "claims")
+        kind = {"beat": "beats", "signals": "signals", "requeue_orphans": "housekeeping"}.get(loop, "claims")
         assert values.numbers["parley_loop_faults_total"] == {(kind,): 2.0}
     assert all(last() > 0 for last in worker.progress().values())
 
