@@ -89,7 +89,8 @@ STORED: tuple[StoredKey, ...] = (
     StoredKey(
         "turn:<turn>",
         "hash",
-        "`token` of the call that stored it, `status` (open, done), `lane`, `job`, `before`",
+        "`token` of the call that stored it, `status` (open, done; unheard: only an edit of it came so far), `lane`, "
+        "`job`, `before`, `at`, `note` (that edit)",
         "24 hours after it is answered",
     ),
     StoredKey(
@@ -108,7 +109,8 @@ STORED: tuple[StoredKey, ...] = (
         "lane:<lane>:state",
         "hash",
         "`epoch`, `owner`, `tries`, `count` (turns taken together), `intent`, `refs`, `text`, "
-        "`seal`, `note:<turn>`, `last`",
+        "`seal`, `note:<turn>`, `last`; of suspects `width` (taken together), `limit` (the most to take together) and "
+        "`tells` (tries to tell its author)",
         "10 minutes after its last turn",
     ),
     StoredKey(
