@@ -69,6 +69,7 @@ async def large(tmp_path: Path) -> AsyncIterator[Redis]:
         await client.aclose()
 
 
+@pytest.mark.slow
 async def test_no_step_takes_redis_from_everybody(large: Redis) -> None:
     """Reading, listing, correcting, forgetting, claiming: one step after the other, each a moment."""
     client: Any = large
