@@ -10,7 +10,7 @@ from bots.discord.settings import DiscordSettings
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """A person who asks, and where: ids as text. ``channels`` are the channel and, for a thread, its parent."""
+    """The author of a question, and where it was asked, as ids. ``channels`` are the channel and a thread's parent."""
 
     user: str
     guild: str = ""

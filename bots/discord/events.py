@@ -55,7 +55,7 @@ class Place:
         return self.channel if self.key.owner else self.thread or self.channel
 
     def asker(self, user: Any) -> Asker:
-        """A person who asks in this place."""
+        """The author of a question in this place."""
         roles = [str(role) for role in getattr(user, "_roles", ())] if self.guild else []
         return Asker(str(user.id), self.guild, [self.channel, *([self.thread] if self.thread else [])], roles)
 

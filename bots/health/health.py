@@ -32,7 +32,7 @@ MAX_LAG_SECONDS = 5.0
 LAG_CHECK_SECONDS = 0.5
 """Seconds between two measurements of how late the event loop is."""
 PROBE_TIMEOUT = 2.0
-"""Seconds that a probe may take; whoever asks gives up soon after."""
+"""Seconds that a probe can take. Supervisors give up soon after."""
 PROBE_CACHE_SECONDS = 1.0
 """Seconds that the results of probes are reused, however often somebody asks."""
 

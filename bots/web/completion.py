@@ -40,7 +40,7 @@ class Completion:
         self._writer = asyncio.create_task(self._run(backend, asked, deadlines))
 
     async def watch(self) -> AsyncGenerator[tuple[str, str], None]:
-        """Text and line, as often as they change; whoever stops watching stops it."""
+        """Text and line, as often as they change; ending the iteration stops it."""
         seen = ("", "")
         try:
             while True:

@@ -204,7 +204,7 @@ class Assistant:
         stop: Stop | None = None,
         venue: Venue | None = None,
     ) -> AsyncIterator[Writing]:
-        """Have the model write an answer into ``draft`` while inside; whoever is inside shows it.
+        """Have the model write an answer into ``draft`` while inside; the caller shows it.
 
         Whatever goes wrong with the model or the memory ends the draft with words for ``venue``, and keeps the text so
         far. Nobody writes what cannot be shown: an error inside ends the writing, too.

@@ -3,7 +3,7 @@
 --
 -- A process tells how many calls it has made in all, how many it keeps reserved, and for whom it waits. What was granted
 -- to it beyond that comes back. So a request may be repeated, lost, or come late, and costs nothing but freshness. A
--- process that is silent for too long loses its reservations. Whoever waits longest is served first, in any process.
+-- process that is silent for too long loses its reservations. The longest wait is served first, in any process.
 --
 -- A call of a window counts from when it was made, as its process tells; until then it is reserved. So however long an
 -- answer takes, no window has more calls than it allows. Slots that will be free in a moment are granted before that,

@@ -36,8 +36,8 @@ REDIS_RETRY_SECONDS = 0.5
 RESERVATION_LIFE = 12
 """Seconds after which the reservations of a silent process are free again.
 
-Less than a lease lasts: whoever takes over the replies of a dead worker needs them. For a short window it is the time
-of four windows.
+Less than a lease lasts: the worker that takes over a dead one's replies needs these calls. For a short window it is the
+time of four windows.
 """
 RENEWALS_PER_LIFE = 4
 """How often in that time a process with reservations makes itself heard."""
@@ -139,7 +139,7 @@ class SharedCallBudget(CallBudget):
         self._redeem()
 
     async def aclose(self, *, tell: bool) -> None:
-        """End, and ``tell`` Redis that nothing is reserved any more. Whoever still waits is served from here."""
+        """End, and ``tell`` Redis that nothing is reserved any more. Calls that still wait are served from here."""
         if self._task:
             await end_tasks([self._task])
         if tell and (self._reported_reserved or not self._settled):

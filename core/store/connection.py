@@ -148,7 +148,7 @@ async def open_redis(url: str | None, data_dir: Path) -> AsyncIterator[Redis]:
 def lone_connection(client: Redis) -> AbstractConnection:
     """A connection to the same server, not connected yet, beside the pool: for what must not wait behind others.
 
-    It knows no time limit but that of connecting; whoever uses it has one.
+    Only connecting has a time limit; the caller sets one for the rest.
     """
     pool = client.connection_pool
     connection: AbstractConnection = pool.connection_class(**{**pool.connection_kwargs, "socket_timeout": None})

@@ -154,7 +154,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """How an answer ends, written down before people see it: whoever goes on shows this, and asks no model again.
+    """How an answer ends, written down before people see it: its heir shows this and asks no model.
 
     ``exchange`` is what will be remembered, None for nothing.
     """
@@ -187,8 +187,8 @@ class Seal:
 class Job:
     """A turn that a worker holds, and what an earlier worker left of its reply.
 
-    ``epoch`` is the number of the lease: whoever has an older one may change nothing. ``stored`` are the turns that are
-    answered together, the last of them with the reply; ``notes`` are as stored, one for each. ``tries`` counts this
+    ``epoch`` is the number of the lease: a worker with an older one can change nothing. ``stored`` are the turns that
+    are answered together, the last of them with the reply; ``notes`` are as stored, one for each. ``tries`` counts this
     one. ``posting`` is the number of a message that may have been posted although its name was not written down.
     ``hopeless`` says that it killed a worker which answered nothing beside it, or failed too often: it is given up.
     ``waited`` are the seconds from when it was accepted until it was taken, both by Redis's clock.

@@ -51,7 +51,7 @@ local function job_in(text)
   return read_job(text) or { id = "", scopes = "", turn = { id = "", lane = "", key = "", uid = "", root = "" } }
 end
 
--- Wake one worker. Whoever leaves ready lanes behind rings again.
+-- Wake one worker. A worker that leaves ready lanes behind wakes another.
 local function wake_worker(platform)
   local bell = of_type("list", PREFIX .. "bell:" .. platform)
   if redis.call("EXISTS", bell) == 0 then

@@ -238,13 +238,13 @@ class Reply:
 
     async def _show(self, seal: Seal, pace: Pace) -> tuple[MessageRef, ...]:
         """Show a reply that is complete already. Returns its messages."""
-        assert self._editor  # noqa: S101 - whoever calls it opened it
+        assert self._editor  # noqa: S101 - the caller opened it
         return await deliver(Draft.ended(seal.text, seal.outcome), self._editor, pace, refs=self._editor.refs)
 
     async def _write(self, turn: Turn, earlier: Sequence[Turn], pace: Pace, venue: Venue) -> Seal:
         """Have the model write, and show what it writes; how it ends is written down before people see it."""
         editor = self._editor
-        assert editor  # noqa: S101 - whoever calls it opened it
+        assert editor  # noqa: S101 - the caller opened it
         draft = self.lease.draft = Draft(floor=self.lease.job.text)
         model = self._assistant.writing(
             turn, draft, earlier=earlier, read_thread=self._surface.read_thread, stop=self.lease.stop, venue=venue

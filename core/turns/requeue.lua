@@ -1,4 +1,4 @@
--- Make a lane ready at once with its tries reset, whoever holds it.
+-- Make a lane ready at once with its tries reset, even if a worker holds it.
 --
 -- takes    key: the turn's
 -- returns  1; 0 if the turn is done with

@@ -1,5 +1,5 @@
--- Ask a turn once more: as it is kept, or as the caller knows it, within what may wait in its lane and what whoever asks
--- again may ask for. Where that is too much it stays kept. The client may send the call again when a connection breaks:
+-- Ask a turn once more: as it is kept, or as the caller knows it. Its lane must have room, and the person who pressed the
+-- button must be within their quotas; otherwise it stays kept. The client may send the call again when a connection breaks:
 -- the token tells its own.
 --
 -- takes    retries: the key of the conversation's kept turns; key: the turn's; turn: its id; token; channel, pressed: of the
