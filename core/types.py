@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Any, Self
 from urllib.parse import quote, unquote
 
-from core.stored import Unreadable, choice_in, count_in, flag_in, read_record, text_in, texts_in, time_in
+from core.stored import Unreadable, choice_in, count_in, flag_in, list_in, read_record, text_in, texts_in, time_in
 
 FORMAT = 1
 """Version ``v`` of every stored record."""
@@ -53,6 +53,57 @@ class Author:
     name: str
 
 
+class QuoteKind(StrEnum):
+    """What a quote is."""
+
+    FORWARD = "forward"
+    """A message that was written elsewhere and forwarded."""
+    REPLY = "reply"
+    """The message that is replied to, whoever wrote it."""
+    ROOT = "root"
+    """The message that a thread hangs on."""
+    CARD = "card"
+    """What an app shows beside a text: an alert, an embed, a link preview, a poll."""
+    TABLE = "table"
+    """A table that the author pasted, as Markdown."""
+    UNREADABLE = "unreadable"
+    """What can't be read, named in one line, such as "a voice message"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """Something that comes with a message beside its text: forwarded, replied to, pasted, or made by an app.
+
+    Args:
+        kind: what it is.
+        text: Markdown, as people read it; adapters keep it bounded.
+        by: the display name of its author; "" if that is the author of the message, or not known.
+        origin: where it was written, as people call it: "#general". "" if here, or not known.
+    """
+
+    kind: QuoteKind
+    text: str
+    by: str = ""
+    origin: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """As stored in Redis, ready for JSON; fields with their default are left out."""
+        record = {"kind": self.kind, "text": self.text, "by": self.by, "origin": self.origin}
+        return {name: value for name, value in record.items() if value}
+
+    @classmethod
+    def from_record(cls, record: Any) -> Self:
+        """Read what ``record`` gave. Raises Unreadable."""
+        if not isinstance(record, Mapping):
+            raise Unreadable("a quote is not an object")
+        kind = choice_in(record, "kind", QuoteKind)
+        return cls(kind, text_in(record, "text", ""), text_in(record, "by", ""), text_in(record, "origin", ""))
+
+
+def _quotes_in(record: Mapping[str, Any]) -> tuple[Quote, ...]:
+    return tuple(map(Quote.from_record, list_in(record, "quotes"))) if "quotes" in record else ()
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One message of a conversation, from a person or from the model.
@@ -62,6 +113,8 @@ class Message:
         tokens: its length, counted once, when it is stored; 0 before.
         reply_to: for an answer, the id of its question.
         edited: when its author last edited it, by the platform's clock; 0 for never.
+        quotes: what comes with it. An edit of the text leaves them.
+        overheard: whether it was said in the room, and not to Parley.
     """
 
     role: Role
@@ -73,6 +126,8 @@ class Message:
     reply_to: str = ""
     ending: Ending = Ending.COMPLETE
     edited: float = 0.0
+    quotes: tuple[Quote, ...] = ()
+    overheard: bool = False
 
     def to_json(self) -> str:
         """Compact JSON, as stored in Redis; fields with their default are left out."""
@@ -93,6 +148,10 @@ class Message:
             record["ending"] = self.ending
         if self.edited:
             record["edited"] = self.edited
+        if self.quotes:
+            record["quotes"] = [quote.record() for quote in self.quotes]
+        if self.overheard:
+            record["overheard"] = True
         # JSON can contain half a surrogate pair, which can't be encoded: it is replaced.
         return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace").decode()
 
@@ -111,6 +170,8 @@ class Message:
             reply_to=text_in(record, "reply_to", ""),
             ending=choice_in(record, "ending", Ending, Ending.COMPLETE),
             edited=time_in(record, "edited", 0.0),
+            quotes=_quotes_in(record),
+            overheard=flag_in(record, "overheard", False),
         )
 
 
@@ -221,6 +282,25 @@ ANYBODY = "*"
 
 
 @dataclass(frozen=True, slots=True)
+class Fact:
+    """Something that people told Parley to remember about a channel: ``remember: standup is at 9:15``.
+
+    Args:
+        number: by which people name it; never used again in its channel.
+        text: what they told.
+        author: who told it, or corrected it last.
+        at: when, in seconds since the epoch.
+        corrected: whether it replaced what was told before.
+    """
+
+    number: int
+    text: str
+    author: Author
+    at: float
+    corrected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
     """What is remembered under one key.
 
@@ -232,6 +312,10 @@ class Conversation:
         summary: replaces all messages up to and including the one with the id ``folded``.
         voices: people whose words the summary may contain; ``ANYBODY`` where that is not known.
         changes: number of edits and deletions so far.
+        room: what was said in the channel lately, not to Parley, oldest first. It is in the prompt, and not remembered
+            with the answer.
+        facts: what people told Parley to remember about the channel, in the order of their numbers.
+        caught_up: whether everything said in the thread since Parley last looked is among the messages.
     """
 
     key: ConversationKey
@@ -244,6 +328,9 @@ class Conversation:
     folded: str = ""
     voices: frozenset[str] = frozenset()
     changes: int = 0
+    room: tuple[Message, ...] = ()
+    facts: tuple[Fact, ...] = ()
+    caught_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +345,7 @@ class Turn:
         place: what the platform's adapter needs to reply there.
         attempt: how often a person asked to try again.
         edited: when its author last edited it, by the platform's clock; 0 for never.
+        quotes: what comes with the text. An edit of the text leaves them.
     """
 
     id: str
@@ -271,6 +359,7 @@ class Turn:
     place: Mapping[str, str] = field(default_factory=dict)
     attempt: int = 0
     edited: float = 0.0
+    quotes: tuple[Quote, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """As stored in Redis, ready for JSON."""
@@ -287,6 +376,7 @@ class Turn:
             "place": dict(self.place),
             "attempt": self.attempt,
             **({"edited": self.edited} if self.edited else {}),
+            **({"quotes": [quote.record() for quote in self.quotes]} if self.quotes else {}),
         }
 
     @classmethod
@@ -304,6 +394,7 @@ class Turn:
             place=texts_in(record, "place"),
             attempt=count_in(record, "attempt", 0),
             edited=time_in(record, "edited", 0.0),
+            quotes=_quotes_in(record),
         )
 
 

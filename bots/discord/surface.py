@@ -54,7 +54,7 @@ class DiscordSurface:
         """What is replied to and what is attached, in words. Names were known when the turn was made."""
         return replace(turn, text=with_context(turn.text, turn.place))
 
-    async def read_thread(self, turn: Turn) -> Sequence[Message]:
+    async def read_thread(self, turn: Turn, after: str = "") -> Sequence[Message]:
         """The thread's messages before the turn, as far as we may read them."""
         if turn.place.get("private"):
             return ()
@@ -63,6 +63,10 @@ class DiscordSurface:
         answer = await retry_for(partial(self.calls, "read a thread", "GET", path), THREAD_TIMEOUT)
         said = [self._message(turn, message) for message in reversed(answer.objects)]
         return [message for message in said if message.text]
+
+    async def read_room(self, turn: Turn) -> Sequence[Message]:
+        """See ``core.delivery.Surface``."""
+        return ()
 
     async def venue(self, turn: Turn) -> Venue:
         """See ``core.delivery.Surface``."""

@@ -88,7 +88,7 @@ class SlackSurface:
         text = readable(text, {**names, self.bot: self.bot_name})
         return f"{text}\n[Attached, and not readable to you: {files}]" if files else text
 
-    async def read_thread(self, turn: Turn) -> Sequence[Message]:
+    async def read_thread(self, turn: Turn, after: str = "") -> Sequence[Message]:
         """The thread's root and its newest messages before the turn, read from Slack, which tells the oldest first."""
         root: dict[str, Any] | None = None
         newest: deque[dict[str, Any]] = deque(maxlen=THREAD_MESSAGES - 1)
@@ -106,6 +106,10 @@ class SlackSurface:
         asked = sorted(mentioned - {self.bot})[: 2 * MOST_NAMES]
         names = {**await self.directory.names(asked), self.bot: self.bot_name}
         return [self._message(turn, message, names) for message in said]
+
+    async def read_room(self, turn: Turn) -> Sequence[Message]:
+        """See ``core.delivery.Surface``."""
+        return ()
 
     async def _read_page(self, turn: Turn, cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:
         """Messages of a thread that have text, and the cursor of the next page."""

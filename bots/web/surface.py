@@ -43,9 +43,13 @@ class WebSurface:
         except StorageError:
             return turn
 
-    async def read_thread(self, turn: Turn) -> Sequence[Message]:
+    async def read_thread(self, turn: Turn, after: str = "") -> Sequence[Message]:
         """Nothing: the page has no threads."""
         del turn
+        return ()
+
+    async def read_room(self, turn: Turn) -> Sequence[Message]:
+        """See ``core.delivery.Surface``."""
         return ()
 
     async def venue(self, turn: Turn) -> Venue:

@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 Stop = asyncio.Future[Outcome]
 """A future whose result ends an answer early, with that outcome."""
-ReadThread = Callable[[Turn], Awaitable[Sequence[Message]]]
+ReadThread = Callable[[Turn, str], Awaitable[Sequence[Message]]]
 """Reads what people said in a thread before Parley was asked into it."""
 
 EMPTY_ANSWER = "The model's answer was empty. Try again, or ask differently."
@@ -301,7 +301,7 @@ class Assistant:
     async def _read(self, turn: Turn, conversation: Conversation, read_thread: ReadThread) -> tuple[Message, ...]:
         """What was said in a thread before Parley was asked into it, and a note; only a note if it cannot be read."""
         try:
-            heard = await read_thread(turn)
+            heard = await read_thread(turn, "")
         except PlatformError as error:
             log.warning("thread not read", code=error.code, remedy=error.remedy)
             note = Message(Role.SYSTEM, UNREAD_NOTE, id=f"{turn.id}{UNREAD_ID}", at=turn.at)
@@ -348,7 +348,8 @@ def _is_unread(conversation: Conversation) -> bool:
 
 def _question(turn: Turn) -> Message:
     """What somebody asked, as it is remembered."""
-    return Message(Role.USER, turn.text, id=turn.id, author=turn.author, at=turn.at, edited=turn.edited)
+    said = Message(Role.USER, turn.text, id=turn.id, author=turn.author, at=turn.at, edited=turn.edited)
+    return replace(said, quotes=turn.quotes)
 
 
 def _end(draft: Draft, writer: asyncio.Task[None], stopped: Stop) -> None:

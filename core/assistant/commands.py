@@ -145,6 +145,11 @@ def find(text: str) -> Command | None:
     return _unknown_command(line) if line.mark == "/" and line.words != ("stop",) else None
 
 
+def find_in(turn: Turn) -> Command | None:
+    """The command that a turn is; None for a question, as a forwarded message alone is."""
+    return None if turn.quotes and not turn.text.strip() else find(turn.text)
+
+
 def is_stop(text: str) -> bool:
     """Whether a message is ``stop`` alone."""
     return Line.read(text).words == ("stop",)

@@ -115,11 +115,23 @@ class Surface(Protocol):
         """Make a message readable: names for ids, plain links, no markup. Never raises: unknown ids stay."""
         ...
 
-    async def read_thread(self, turn: Turn) -> Sequence[Message]:
-        """What people said in the turn's thread before it, oldest first, bounded: the newest are kept.
+    async def read_thread(self, turn: Turn, after: str = "") -> Sequence[Message]:
+        """What people and other apps said in the turn's thread before it, oldest first, bounded: the newest are kept.
+
+        Args:
+            turn: Whose thread is read, up to it.
+            after: The id of the newest message that is known; only later ones are read. "" for all.
 
         Raises:
             PlatformError: it cannot be read.
+        """
+        ...
+
+    async def read_room(self, turn: Turn) -> Sequence[Message]:
+        """The newest messages of the turn's channel before it, oldest first, for ``HEAR=room``.
+
+        Raises:
+            PlatformError: they cannot be read.
         """
         ...
 

@@ -14,6 +14,7 @@ from hashlib import sha256
 
 from core.model_types import PromptWindow
 from core.prompts.guard import GUARD_MARK, guard, name
+from core.prompts.quoting import words as in_words
 from core.types import Author, Role
 
 TemplateMessage = tuple[Role, str]
@@ -24,7 +25,7 @@ def prompt_messages(window: PromptWindow, control_tokens: tuple[str, ...] = ()) 
     """Yield role and words of each message, guarded against forged roles and the template's ``control_tokens``."""
     last, voices = "", SpeakerNames(message.author for message in window.messages if message.author)
     for message in window.messages:
-        words = guard(message.text, control_tokens)
+        words = in_words(message, control_tokens)
         if message.role is Role.USER:
             if message.author and (voice := voices.name(message.author)):
                 words = f"{guard(voice, control_tokens)}: {words}"

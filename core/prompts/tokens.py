@@ -14,7 +14,7 @@ from math import ceil
 from pathlib import Path
 
 from core.errors import SettingsError
-from core.prompts.guard import guard
+from core.prompts.quoting import words
 from core.types import Message
 from core.version import how_to_install
 
@@ -46,7 +46,7 @@ def estimate_tokens(text: str) -> int:
 def message_tokens(message: Message, count: TokenCounter = estimate_tokens) -> int:
     """Tokens of one message in a prompt: its guarded text, its author's name, and what the template adds."""
     name = count(message.author.name) if message.author else 0
-    return count(guard(message.text)) + name + MESSAGE_OVERHEAD
+    return count(words(message)) + name + MESSAGE_OVERHEAD
 
 
 class Calibration:

@@ -53,13 +53,13 @@ class Intake:
     async def submit(self, turn: Turn) -> Receipt:
         """Accept a message, once in 24 hours. When this returns ``accepted``, it is stored and will be answered."""
         receipt = await self._take(turn)
-        kind = "command" if commands.find(turn.text) else "question"
+        kind = "command" if commands.find_in(turn) else "question"
         metrics.EVENTS.add(platform=turn.key.platform, type=kind, outcome=receipt.status)
         return receipt
 
     async def _take(self, turn: Turn) -> Receipt:
         scopes, limits = self._limits(turn.key, turn.author.id)
-        command = commands.find(turn.text) is not None
+        command = commands.find_in(turn) is not None
         job = StoredJob(turn, alone=command, scopes=scopes)
         async with self._once(turn.id) as token:
             with redis_errors("accept a message"):

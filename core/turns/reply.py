@@ -223,7 +223,7 @@ class Reply:
             refs = await self._show(seal, pace)
             await self._queue.mark(job, posting=None, refs=refs, text="")  # to be written over, should it be replayed
             return seal, f"{job.tries - 1} workers died of it, or failed"
-        if command := commands.find(turn.text) or commands.find(self._typed()):
+        if command := commands.find_in(turn) or commands.find_in(self._typed()):
             seal = await self._obey(turn, command, venue)
             await editor.seal(seal, (), None)
             await self._show(seal, pace)
@@ -259,13 +259,13 @@ class Reply:
 
     async def _refusal(self, job: Job) -> str:
         """Why a model is not asked, "" if it is: a command was let in for nothing, and was edited into a question."""
-        if not commands.find(job.turn.text):
+        if not commands.find_in(job.turn):
             return ""
         return (await self._queue.admit(job.turn.key, job.turn.author.id, job.id)).note
 
-    def _typed(self) -> str:
-        """The newest message as its author typed it, without the quotes and file names that the platform adds."""
-        return (self.lease.turns() or [self.lease.job.turn])[-1].text
+    def _typed(self) -> Turn:
+        """The newest message as its author typed it, without the file names that the platform adds."""
+        return (self.lease.turns() or [self.lease.job.turn])[-1]
 
     async def _obey(self, turn: Turn, command: commands.Command, venue: Venue) -> Seal:
         """Carry out a command. Returns the reply to it."""

@@ -119,8 +119,12 @@ class Loopback:
         """Lines are plain text."""
         return turn
 
-    async def read_thread(self, turn: Turn) -> Sequence[Message]:
+    async def read_thread(self, turn: Turn, after: str = "") -> Sequence[Message]:
         """There are no threads."""
+        return ()
+
+    async def read_room(self, turn: Turn) -> Sequence[Message]:
+        """See ``core.delivery.Surface``."""
         return ()
 
     async def venue(self, turn: Turn) -> Venue:

@@ -1,8 +1,8 @@
 """No text makes the event loop stand: every pure function takes time in proportion to the length of what it reads.
 
 Measured in CPU time of this thread, and as a ratio: eight times the text may take twenty-four times as long, where a
-pattern that backtracks takes sixty-four times and more. Without Python's garbage collector, which looks through all that
-the test process holds, and not at the text alone.
+pattern that backtracks takes sixty-four times and more. Without Python's garbage collector, which looks through all
+that the test process holds, and not at the text alone.
 """
 
 from __future__ import annotations

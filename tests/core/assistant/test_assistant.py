@@ -171,7 +171,7 @@ async def test_a_thread_that_began_without_us_is_read_once(
     """It is remembered with the first answer there, and the model is told."""
     reads: list[str] = []
 
-    async def read_thread(turn: Turn) -> Sequence[Message]:
+    async def read_thread(turn: Turn, after: str = "") -> Sequence[Message]:
         reads.append(turn.id)
         return [Message(Role.USER, "shall we meet?", id="r1", author=Author("U2", "Bob"), at=0.5)]
 

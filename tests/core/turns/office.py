@@ -37,8 +37,12 @@ class Town:
     async def understand(self, turn: Turn) -> Turn:
         return turn
 
-    async def read_thread(self, turn: Turn) -> Sequence[Message]:
+    async def read_thread(self, turn: Turn, after: str = "") -> Sequence[Message]:
         return []
+
+    async def read_room(self, turn: Turn) -> Sequence[Message]:
+        """See ``core.delivery.Surface``."""
+        return ()
 
     async def venue(self, turn: Turn) -> Venue:
         return Venue()
