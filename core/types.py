@@ -47,10 +47,11 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """A person on a platform: a stable ``id`` and a display ``name``."""
+    """A person or an app on a platform: a stable ``id`` and a display ``name``."""
 
     id: str
     name: str
+    app: bool = False
 
 
 class QuoteKind(StrEnum):
@@ -140,6 +141,8 @@ class Message:
         }
         if self.author:
             record["uid"], record["name"] = self.author.id, self.author.name
+            if self.author.app:
+                record["app"] = True
         if self.tokens:
             record["tokens"] = self.tokens
         if self.reply_to:
@@ -159,7 +162,9 @@ class Message:
     def from_json(cls, text: str | bytes) -> Self:
         """Read what ``to_json`` wrote; ignore fields of a newer version. Raises Unreadable."""
         record = read_record(text)
-        author = Author(text_in(record, "uid"), text_in(record, "name", "")) if "uid" in record else None
+        author = None
+        if "uid" in record:
+            author = Author(text_in(record, "uid"), text_in(record, "name", ""), flag_in(record, "app", False))
         return cls(
             role=choice_in(record, "role", Role),
             text=text_in(record, "text"),
@@ -375,6 +380,7 @@ class Turn:
             "root_at": self.root_at,
             "place": dict(self.place),
             "attempt": self.attempt,
+            **({"app": True} if self.author.app else {}),
             **({"edited": self.edited} if self.edited else {}),
             **({"quotes": [quote.record() for quote in self.quotes]} if self.quotes else {}),
         }
@@ -386,7 +392,7 @@ class Turn:
             id=text_in(record, "id"),
             key=choice_in({"key": text_in(record, "key")}, "key", ConversationKey.parse),
             lane=text_in(record, "lane"),
-            author=Author(text_in(record, "uid"), text_in(record, "name")),
+            author=Author(text_in(record, "uid"), text_in(record, "name"), flag_in(record, "app", False)),
             text=text_in(record, "text"),
             at=time_in(record, "at"),
             root=text_in(record, "root", ""),
