@@ -1,7 +1,7 @@
-"""What a check of ``parley doctor`` finds.
+"""What was looked at, and found: by ``parley doctor``, by the page's Status tab, by ``/livez`` and ``/readyz``.
 
-Nothing that a check says holds a secret: settings are named and not quoted, and an error that nobody foresaw is only
-named. The checks of a platform stand beside its adapter, all others in ``bots/doctor``.
+Nothing that a finding says holds a secret: settings are named and not quoted, and an error that nobody foresaw is only
+named. Doctor's checks of a platform stand beside its adapter, all others in ``bots/doctor``.
 """
 
 from __future__ import annotations
@@ -21,13 +21,22 @@ Level = Literal["ok", "warning", "error"]
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was tried. ``remedy`` is what to do, and ``ms`` how long it took, where that says something."""
+class Finding:
+    """One thing that was looked at.
+
+    Args:
+        name: for programs: ``redis.ping``.
+        level: how it is; a warning is good enough to run.
+        tried: for people: ``Redis, response time``. "" where the name says it.
+        found: what was found; "" where there is nothing to say.
+        remedy: what to do about it.
+        ms: how long it took, where that says something.
+    """
 
     name: str
     level: Level
-    tried: str
-    found: str
+    tried: str = ""
+    found: str = ""
     remedy: str = ""
     ms: int | None = None
 
@@ -44,15 +53,15 @@ SET_CLOCK = (
 )
 
 
-def clock_check(name: str, platform: str, ahead: float | None) -> list[Check]:
+def clock_check(name: str, platform: str, ahead: float | None) -> list[Finding]:
     """That this machine's clock is so many seconds ahead of a platform's; nothing where they agree, or none is told."""
     if ahead is None or abs(ahead) < FAR_OFF:
         return []
     found = f"this machine's clock is {abs(ahead):,.0f} s {'ahead of' if ahead > 0 else 'behind'} {platform}'s"
-    return [Check(name, "warning", f"{platform}, clock", found, SET_CLOCK)]
+    return [Finding(name, "warning", f"{platform}, clock", found, SET_CLOCK)]
 
 
-Say = Callable[[Check], None]
+Say = Callable[[Finding], None]
 """Takes each check as soon as it is known."""
 
 

@@ -16,7 +16,7 @@ from bots.discord.errors import ADVICE
 from bots.discord.gateway import INTENT
 from bots.discord.platform import log_in
 from bots.discord.settings import DiscordSettings
-from bots.findings import CHECK_TIMEOUT, Check, Say, clock_check, ms
+from bots.findings import CHECK_TIMEOUT, Finding, Say, clock_check, ms
 from core.errors import PlatformError, PlatformUnauthorized
 
 GET_KEY = (
@@ -33,23 +33,23 @@ async def examine_discord(settings: DiscordSettings, wrong: Collection[str], say
     """Log in as the bot does, without a gateway, and look at what it may do."""
     name, tried, began = "discord.bot", "Discord, bot token", time.perf_counter()
     if spoilt := {"discord_api_url", "discord_token"} & set(wrong):
-        say(Check(name, "warning", tried, f"not checked, because {min(spoilt).upper()} is wrong"))
+        say(Finding(name, "warning", tried, f"not checked, because {min(spoilt).upper()} is wrong"))
         return
     if not settings.discord_token:
-        say(Check(name, "error", tried, "DISCORD_TOKEN is not set", GET_KEY))
+        say(Finding(name, "error", tried, "DISCORD_TOKEN is not set", GET_KEY))
         return
     async with open_client(settings) as client, Calls(client, deadline=CHECK_TIMEOUT) as calls:
         try:
             await log_in(client, settings)
         except PlatformUnauthorized as error:
-            say(Check(name, "error", tried, str(error), ADVICE, ms(began)))
+            say(Finding(name, "error", tried, str(error), ADVICE, ms(began)))
             return
         except PlatformError as error:
             where = URL(settings.discord_api_url or "https://discord.com").host
             remedy = "Check this machine's network access to it; set HTTPS_PROXY if it needs a proxy."
-            say(Check(name, "error", tried, f"Discord cannot be reached at {where} ({error})", remedy, ms(began)))
+            say(Finding(name, "error", tried, f"Discord cannot be reached at {where} ({error})", remedy, ms(began)))
             return
-        say(Check(name, "ok", tried, f"@{client.user}, application {client.application_id}", ms=ms(began)))
+        say(Finding(name, "ok", tried, f"@{client.user}, application {client.application_id}", ms=ms(began)))
         say(_intents(settings, client))
         say(await _commands(calls))
         for check in clock_check("discord.clock", "Discord", calls.clock.ahead):
@@ -57,18 +57,18 @@ async def examine_discord(settings: DiscordSettings, wrong: Collection[str], say
         await _servers(settings, calls, say)
 
 
-def _intents(settings: DiscordSettings, client: discord.Client) -> Check:
+def _intents(settings: DiscordSettings, client: discord.Client) -> Finding:
     name, tried = "discord.intents", "Discord, intents"
     on = bool(client.application_flags.value & CONTENT_FLAGS)
     if not settings.discord_message_content:
         found = "enough for mentions, replies, direct messages and commands"
-        return Check(name, "ok", tried, found)
+        return Finding(name, "ok", tried, found)
     if on:
-        return Check(name, "ok", tried, "Message Content is on, so threads that Parley opened need no mention")
-    return Check(name, "error", tried, "the Message Content Intent is off", INTENT)
+        return Finding(name, "ok", tried, "Message Content is on, so threads that Parley opened need no mention")
+    return Finding(name, "error", tried, "the Message Content Intent is off", INTENT)
 
 
-async def _commands(calls: Calls) -> Check:
+async def _commands(calls: Calls) -> Finding:
     """Whether what is registered is what this version has."""
     name, tried = "discord.commands", "Discord, commands"
     application = calls.client.application_id
@@ -77,15 +77,15 @@ async def _commands(calls: Calls) -> Check:
         answer = await calls("read commands", "GET", f"/applications/{application}/commands")
         there = answer.objects
     except PlatformError as error:
-        return Check(name, "warning", tried, f"could not be read ({error})", "Run `parley discord sync`.")
+        return Finding(name, "warning", tried, f"could not be read ({error})", "Run `parley discord sync`.")
     wanted: Any = payload(Tree(calls.client))
     if shape(wanted) == shape(there):
-        return Check(name, "ok", tried, f"all {len(wanted)} are registered")
+        return Finding(name, "ok", tried, f"all {len(wanted)} are registered")
     missing = sorted({one["name"] for one in wanted} - {one.get("name") for one in there})
     found = (
         f"not registered: {', '.join(missing)}" if missing else "out of date: another version of Parley registered them"
     )
-    return Check(name, "warning", tried, found, "`parley run` registers them; so does `parley discord sync --force`.")
+    return Finding(name, "warning", tried, found, "`parley run` registers them; so does `parley discord sync --force`.")
 
 
 async def _servers(settings: DiscordSettings, calls: Calls, say: Say) -> None:
@@ -96,21 +96,21 @@ async def _servers(settings: DiscordSettings, calls: Calls, say: Say) -> None:
         guilds = [guild["id"] for guild in answer.objects]
         if not guilds:
             remedy = "Open the link that `parley discord invite` prints, and choose a server."
-            say(Check("discord.servers", "warning", tried, "the bot is in none yet", remedy))
+            say(Finding("discord.servers", "warning", tried, "the bot is in none yet", remedy))
             return
-        say(Check("discord.servers", "ok", tried, f"the bot is in {len(guilds)}"))
+        say(Finding("discord.servers", "ok", tried, f"the bot is in {len(guilds)}"))
         lacking: list[str] = []
         for guild in guilds[:MOST_GUILDS]:
             lacking += await _lacking(settings, calls, int(guild))
     except PlatformError as error:
-        say(Check("discord.servers", "warning", tried, f"could not be read ({error})", error.remedy))
+        say(Finding("discord.servers", "warning", tried, f"could not be read ({error})", error.remedy))
         return
     tried = "Discord, permissions"
     if not lacking:
-        say(Check("discord.permissions", "ok", tried, "all that Parley needs, in every channel it can see"))
+        say(Finding("discord.permissions", "ok", tried, "all that Parley needs, in every channel it can see"))
         return
     remedy = "Give Parley's role these permissions in the channel's settings > Permissions."
-    say(Check("discord.permissions", "warning", tried, "\n".join(["some are missing:", *lacking]), remedy))
+    say(Finding("discord.permissions", "warning", tried, "\n".join(["some are missing:", *lacking]), remedy))
 
 
 async def _lacking(settings: DiscordSettings, calls: Calls, guild: int) -> list[str]:

@@ -21,7 +21,7 @@ from bots.doctor.envfile import IgnoredLine, env_file, ignored, setting_names
 from bots.doctor.machine import examine_machine
 from bots.doctor.model import examine_model
 from bots.doctor.redis import examine_redis
-from bots.findings import BUG, Check, Level, Say, without_example
+from bots.findings import BUG, Finding, Level, Say, without_example
 from bots.platform import Platform
 from bots.platforms import PLATFORMS, all_settings, configured, find_platform, load_all_settings, without_account
 from core.causes import cause
@@ -52,10 +52,10 @@ Part = Callable[[Say], Awaitable[None]]
 async def examine(*, as_json: bool = False) -> int:
     """Check everything that is set up, show what was found, and return the exit code: 1 if something is wrong."""
     settings, wrong, noticed = read_settings()
-    checks: list[Check] = []
+    checks: list[Finding] = []
     console = Console(highlight=False)
 
-    def say(check: Check) -> None:
+    def say(check: Finding) -> None:
         checks.append(check)
         if not as_json:
             _show(console, check)
@@ -89,7 +89,7 @@ async def examine(*, as_json: bool = False) -> int:
 
 async def _run(parts: Mapping[str, Part], say: Say) -> None:
     """Run all parts at once; say what each found as soon as it is known, but no part before the one above it."""
-    queues: dict[str, asyncio.Queue[Check | None]] = {name: asyncio.Queue() for name in parts}
+    queues: dict[str, asyncio.Queue[Finding | None]] = {name: asyncio.Queue() for name in parts}
 
     async def run(name: str) -> None:
         try:
@@ -97,7 +97,7 @@ async def _run(parts: Mapping[str, Part], say: Say) -> None:
         except Exception as error:
             # Only its name: what an unforeseen error says may repeat an address with a password in it.
             what = f"the check itself failed ({type(error).__name__})"
-            queues[name].put_nowait(Check(name.lower(), "error", name, what, BUG))
+            queues[name].put_nowait(Finding(name.lower(), "error", name, what, BUG))
         finally:
             queues[name].put_nowait(None)
 
@@ -113,24 +113,24 @@ async def _run(parts: Mapping[str, Part], say: Say) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def steps(checks: Sequence[Check]) -> list[Check]:
+def steps(checks: Sequence[Finding]) -> list[Finding]:
     """What to do next: errors before warnings, each remedy once, in the order of parts."""
     remedied = [check for check in checks if check.name != OVERVIEW and check.remedy and check.level != "ok"]
-    first: dict[str, Check] = {}
+    first: dict[str, Finding] = {}
     for check in sorted(remedied, key=lambda check: check.ok):
         first.setdefault(check.remedy, check)
     return list(first.values())
 
 
-def _step(check: Check) -> str:
+def _step(check: Finding) -> str:
     return f"{check.tried}: {' '.join(check.remedy.split())}"
 
 
-def _as_json(check: Check) -> dict[str, Any]:
+def _as_json(check: Finding) -> dict[str, Any]:
     return {"name": check.name, "ok": check.ok, **asdict(check)}
 
 
-def _show(console: Console, check: Check) -> None:
+def _show(console: Console, check: Finding) -> None:
     mark, style = MARKS[check.level]
     mark = mark if console.encoding.startswith("utf") else ASCII_MARKS[check.level]
     first, *more = [*f"{check.tried}: {check.found}".splitlines(), *check.remedy.splitlines()]
@@ -153,7 +153,7 @@ def _print(console: Console, beginning: Text, text: Text) -> None:
         beginning = Text(" " * beginning.cell_len)
 
 
-def _summary(settings: Settings, checks: Sequence[Check]) -> str:
+def _summary(settings: Settings, checks: Sequence[Finding]) -> str:
     """The result as a whole, and what to run next."""
     # The overview is as bad as what follows it, and nothing to fix on its own.
     checks = [check for check in checks if check.name != OVERVIEW]
@@ -178,10 +178,10 @@ def _summary(settings: Settings, checks: Sequence[Check]) -> str:
 # Settings.
 
 
-def read_settings() -> tuple[Settings, frozenset[str], list[Check]]:
+def read_settings() -> tuple[Settings, frozenset[str], list[Finding]]:
     """The settings, the fields that were wrong and have their defaults now, and the checks of all that."""
     defaults: dict[str, Any] = {}
-    checks: list[Check] = []
+    checks: list[Finding] = []
     while True:
         try:
             settings = load_all_settings(**defaults)
@@ -200,7 +200,7 @@ def read_settings() -> tuple[Settings, frozenset[str], list[Check]]:
     return settings, wrong, [_overview(settings, wrong, checks, mistakes), *checks]
 
 
-def _explain(error: Exception) -> tuple[list[Check], set[str]]:
+def _explain(error: Exception) -> tuple[list[Finding], set[str]]:
     """A check for every wrong setting, and the fields to leave out so that the others can be loaded."""
     if isinstance(error, OSError):
         said = [f".env: cannot be read ({cause(error)}). Let this user read it"]
@@ -214,14 +214,14 @@ def _explain(error: Exception) -> tuple[list[Check], set[str]]:
             what, _, remedy = what.partition(". ")
         field = setting_names().get(name.upper())
         where = f"{OVERVIEW}.{name}" if field else ENV_FILE
-        checks.append(Check(where, "error", name, what, remedy))
+        checks.append(Finding(where, "error", name, what, remedy))
         fields |= {field} if field else {"_env_file"}
         # Others are wrong without these two: MODEL_API=tgi, FORGET_BY=admins.
         fields |= {"model_url": {"model_api"}, "admins": {"forget_by", "settings_by"}}.get(field or "", set())
     return checks, fields
 
 
-def _ids(settings: Settings) -> list[Check]:
+def _ids(settings: Settings) -> list[Finding]:
     """A check for each list of ids in which something is none: it would match nobody, and nothing would say so."""
     people = [platform.person for platform in PLATFORMS]
     lists = {field: [pattern] for platform in PLATFORMS for field, pattern in platform.ids.items()}
@@ -232,7 +232,7 @@ def _ids(settings: Settings) -> list[Check]:
             name, example = field.upper(), (all_settings().model_fields[field].examples or [""])[0]
             found = f"matches nothing with {', '.join(map(repr, wrong))}, because an id is needed, not a name"
             remedy = f"Use ids, for example {name}={example}"
-            checks.append(Check(f"{OVERVIEW}.{name}", "error", name, found, remedy))
+            checks.append(Finding(f"{OVERVIEW}.{name}", "error", name, found, remedy))
     return checks
 
 
@@ -240,12 +240,12 @@ def _default(field: str) -> Any:
     return all_settings().model_fields[field].get_default(call_default_factory=True)
 
 
-def _ignored(line: IgnoredLine) -> Check:
+def _ignored(line: IgnoredLine) -> Finding:
     name = f"{ENV_FILE}.{line.line}" if line.line else ENVIRONMENT
-    return Check(name, "warning", line.where, line.found, line.remedy)
+    return Finding(name, "warning", line.where, line.found, line.remedy)
 
 
-def _overview(settings: Settings, wrong: Collection[str], checks: Sequence[Check], mistakes: int) -> Check:
+def _overview(settings: Settings, wrong: Collection[str], checks: Sequence[Finding], mistakes: int) -> Finding:
     """Where settings come from and what they choose; its level is the worst of ``checks``, those of single settings."""
     levels: list[Level] = ["ok", *(check.level for check in checks)]
     file, much = env_file(), f", with {many(mistakes, 'mistake')}" if mistakes else ""
@@ -253,7 +253,7 @@ def _overview(settings: Settings, wrong: Collection[str], checks: Sequence[Check
     platforms = ", ".join(one.called for one in PLATFORMS if _is_set_up(one, settings, wrong)) or "none"
     model = "?" if {"model_api", "model_url"} & set(wrong) else _model(settings)
     found = f"{where}{much}; model: {model}; platforms: {platforms}"
-    return Check(OVERVIEW, max(levels, key=list(MARKS).index), "Settings", found)
+    return Finding(OVERVIEW, max(levels, key=list(MARKS).index), "Settings", found)
 
 
 def _model(settings: Settings) -> str:
@@ -272,6 +272,6 @@ def _is_set_up(platform: Platform[Any], settings: Settings, wrong: Collection[st
 
 async def _examine_platform(platform: Platform[Any], settings: Settings, wrong: Collection[str], say: Say) -> None:
     if platform.tokens and not _is_set_up(platform, settings, wrong):
-        say(Check(platform.name, "ok", platform.title, "not set up", platform.hint))
+        say(Finding(platform.name, "ok", platform.title, "not set up", platform.hint))
         return
     await platform.examine(settings, wrong, say, not configured(settings))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import shutil
 
-from bots.findings import Check, Say
+from bots.findings import Finding, Say
 from core.settings import Settings
 
 LOW_DISK_BYTES = 1_000_000_000
@@ -22,7 +22,7 @@ async def examine_machine(settings: Settings, say: Say) -> None:
     say(_files(settings))
 
 
-def _disk(settings: Settings) -> Check:
+def _disk(settings: Settings) -> Finding:
     name, tried = "machine.disk", "Disk"
     folder = settings.data_dir.absolute()
     there = next(path for path in (folder, *folder.parents) if path.is_dir())
@@ -34,22 +34,22 @@ def _disk(settings: Settings) -> Check:
     )
     remedy = "Make room there, or set DATA_DIR to a folder on a larger disk."
     if free < FULL_DISK_BYTES:
-        return Check(name, "error", tried, f"{said}: the disk is full", remedy)
+        return Finding(name, "error", tried, f"{said}: the disk is full", remedy)
     if free < LOW_DISK_BYTES and not settings.redis_url:
-        return Check(name, "warning", tried, f"{said}, which may soon be too little", remedy)
-    return Check(name, "ok", tried, said)
+        return Finding(name, "warning", tried, f"{said}, which may soon be too little", remedy)
+    return Finding(name, "ok", tried, said)
 
 
-def _files(settings: Settings) -> Check:
+def _files(settings: Settings) -> Finding:
     """A connection to the model for each answer, and what else is open."""
     name, tried = "machine.files", "Open files"
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = settings.worker_slots + OTHER_OPEN_FILES
     if most == resource.RLIM_INFINITY or most >= needed:
-        return Check(name, "ok", tried, "any number" if most == resource.RLIM_INFINITY else f"up to {most:,} at once")
+        return Finding(name, "ok", tried, "any number" if most == resource.RLIM_INFINITY else f"up to {most:,} at once")
     found = f"up to {most:,} at once, but {settings.worker_slots} answers at once (WORKER_SLOTS) need about {needed:,}"
     remedy = (
         f"Run `ulimit -n {max(4096, needed)}` before the start (LimitNOFILE= in a systemd unit), or set a smaller "
         "WORKER_SLOTS."
     )
-    return Check(name, "warning", tried, found, remedy)
+    return Finding(name, "warning", tried, found, remedy)

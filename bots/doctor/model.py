@@ -10,7 +10,7 @@ from contextlib import aclosing
 
 from bots.addresses import is_local
 from bots.assembly import answer_settings, choices
-from bots.findings import CHECK_TIMEOUT, Check, Say, ms, without_example
+from bots.findings import CHECK_TIMEOUT, Finding, Say, ms, without_example
 from core.causes import cause
 from core.errors import GenerationError, ModelOverloaded, ModelTimeout, ModelUnavailable, SettingsError
 from core.model_types import Done, GenerationRequest, ModelLimits, Prompt, PromptWindow
@@ -32,7 +32,7 @@ MIN_PROMPT_TOKENS = 256
 async def examine_model(settings: Settings, wrong: Collection[str], say: Say) -> None:
     """Read all that answers are made with; ask the model's server how it is, how much it reads, and for one token."""
     if unknown := sorted({"model_api", "model_url", "model_auth", "model_api_key"} & set(wrong)):
-        say(Check("model", "warning", "Model", f"not checked, because {unknown[-1].upper()} is wrong"))
+        say(Finding("model", "warning", "Model", f"not checked, because {unknown[-1].upper()} is wrong"))
         return
     try:
         models = open_models(settings)
@@ -53,13 +53,13 @@ async def examine_model(settings: Settings, wrong: Collection[str], say: Say) ->
     if settings.backend == "demo":
         host = "host.docker.internal" if os.environ.get("container") else "localhost"  # noqa: SIM112
         hint = f"To connect a model, set MODEL_URL to its server, for example MODEL_URL=http://{host}:8000/v1."
-        say(Check("model", "ok", "Model", "none, so the built-in demo answers", hint))
+        say(Finding("model", "ok", "Model", "none, so the built-in demo answers", hint))
 
 
-def _wrong(error: SettingsError) -> Check:
+def _wrong(error: SettingsError) -> Finding:
     whats, examples = zip(*map(without_example, str(error).splitlines()), strict=True)
     remedies = dict.fromkeys(filter(None, (*examples, error.remedy)))
-    return Check("model", "error", "Model", "\n".join(whats), "\n".join(remedies))
+    return Finding("model", "error", "Model", "\n".join(whats), "\n".join(remedies))
 
 
 async def _examine_one(settings: Settings, asked: AnswerSettings, model: Model, say: Say) -> None:
@@ -79,7 +79,7 @@ async def _examine_one(settings: Settings, asked: AnswerSettings, model: Model, 
         say(template)
 
 
-async def _healthy(model: Model, called: str) -> Check:
+async def _healthy(model: Model, called: str) -> Finding:
     began = time.perf_counter()
     try:
         async with asyncio.timeout(CHECK_TIMEOUT):
@@ -87,11 +87,13 @@ async def _healthy(model: Model, called: str) -> Check:
     except TimeoutError:
         ready = False
     if ready:
-        return Check("model", "ok", called, f"{model.where} is ready", ms=ms(began))
-    return Check("model", "warning", called, f"{model.where} does not report at /health that it is ready", ms=ms(began))
+        return Finding("model", "ok", called, f"{model.where} is ready", ms=ms(began))
+    return Finding(
+        "model", "warning", called, f"{model.where} does not report at /health that it is ready", ms=ms(began)
+    )
 
 
-async def _name(model: Model, called: str) -> Check | None:
+async def _name(model: Model, called: str) -> Finding | None:
     """Which of the models of a server is asked; None where there is nothing to choose, or the server does not tell."""
     from core.models.backends.detect import DetectedBackend
     from core.models.backends.openai import OpenAIBackend
@@ -106,10 +108,12 @@ async def _name(model: Model, called: str) -> Check | None:
     asked = speaks.model if isinstance(speaks, OpenAIBackend) else ""
     there = ", ".join(listed[:8]) + (f" and {len(listed) - 8} more" if len(listed) > 8 else "")
     if asked and listed and asked not in listed:
-        return Check(name, "warning", tried, f"the server has no model '{asked}'", f"Choose one that it has: {there}.")
+        return Finding(
+            name, "warning", tried, f"the server has no model '{asked}'", f"Choose one that it has: {there}."
+        )
     if not asked and len(listed) > 1:
         found = f"not set, so the server's first model is used: {listed[0]}"
-        return Check(name, "warning", tried, found, f"Set MODEL_NAME to one that it has: {there}.")
+        return Finding(name, "warning", tried, found, f"Set MODEL_NAME to one that it has: {there}.")
     return None
 
 
@@ -121,7 +125,7 @@ async def _limits(backend: Backend) -> ModelLimits | None:
         return None
 
 
-async def _one_token(settings: Settings, asked: AnswerSettings, model: Model, called: str) -> Check:
+async def _one_token(settings: Settings, asked: AnswerSettings, model: Model, called: str) -> Finding:
     name, tried, began = "model.answer", f"{called}, test question", time.perf_counter()
     window, read = PromptWindow(asked.system, (Message(Role.USER, QUESTION),)), None
     try:
@@ -137,12 +141,12 @@ async def _one_token(settings: Settings, asked: AnswerSettings, model: Model, ca
     except ModelTimeout as error:
         waits = f"{settings.first_token_timeout:g} s (FIRST_TOKEN_TIMEOUT)"
         remedy = f"Check the load of the model's server, and MODEL_URL. When people ask, Parley waits {waits}."
-        return Check(name, "error", tried, str(error), remedy, ms(began))
+        return Finding(name, "error", tried, str(error), remedy, ms(began))
     except ModelOverloaded as error:
-        return Check(name, "warning", tried, str(error), error.remedy, ms(began))
+        return Finding(name, "warning", tried, str(error), error.remedy, ms(began))
     except (GenerationError, SettingsError) as error:
         remedy = _outside_the_container(model, error) or await _other_api(model, error) or error.remedy
-        return Check(name, "error", tried, str(error), remedy, ms(began))
+        return Finding(name, "error", tried, str(error), remedy, ms(began))
     took = ms(began)
     words = len(f"{asked.system} {QUESTION}".split())
     if read is not None and read < words / 2:
@@ -150,9 +154,9 @@ async def _one_token(settings: Settings, asked: AnswerSettings, model: Model, ca
         remedy = (
             "Check the chat template that the server was started with, or set PROMPT_TEMPLATE to the model's family."
         )
-        return Check(name, "error", tried, found, remedy, took)
+        return Finding(name, "error", tried, found, remedy, took)
     by = "applied by the server" if template.name == "chat" else f"{template.name} (PROMPT_TEMPLATE)"
-    return Check(name, "ok", tried, f"answered after {took:,} ms; chat template: {by}", ms=took)
+    return Finding(name, "ok", tried, f"answered after {took:,} ms; chat template: {by}", ms=took)
 
 
 def _outside_the_container(model: Model, error: Exception) -> str:
@@ -188,7 +192,7 @@ async def _other_api(model: Model, error: Exception) -> str:
 
 def _context(
     settings: Settings, asked: AnswerSettings, model: Model, reported: ModelLimits | None, called: str
-) -> Check:
+) -> Finding:
     """Whether a conversation has room in what the model reads."""
     name, tried = "model.context", f"{called}, context"
     limits = reported or model.limits or ModelLimits(settings.context_tokens, settings.context_tokens)
@@ -199,11 +203,11 @@ def _context(
     if system > budget.prompt // 2 or budget.prompt < MIN_PROMPT_TOKENS:
         found = f"{said}, which is too small: {budget.prompt:,} are left for instructions ({system:,}) and conversation"
         remedy = "Start the model's server with a larger context, or set a smaller MAX_NEW_TOKENS or SYSTEM_PROMPT."
-        return Check(name, "error", tried, found, remedy)
+        return Finding(name, "error", tried, found, remedy)
     if budget.answer == settings.max_new_tokens:
-        return Check(name, "ok", tried, said)
+        return Finding(name, "ok", tried, said)
     remedy = f"Set MAX_NEW_TOKENS={budget.answer}, or start the model's server with a larger context."
-    return Check(
+    return Finding(
         name,
         "warning",
         tried,
@@ -212,7 +216,7 @@ def _context(
     )
 
 
-async def _template(asked: AnswerSettings, model: Model, called: str) -> Check | None:
+async def _template(asked: AnswerSettings, model: Model, called: str) -> Finding | None:
     """Whether what we write down is what the server would, where it tells its own template; else None."""
     from core.prompts import HuggingFaceTemplate
 
@@ -231,11 +235,11 @@ async def _template(asked: AnswerSettings, model: Model, called: str) -> Check |
         same = _written(ours.render(_talk(asked)), bos) == _written(theirs.render(_talk(asked)), bos)
     except (GenerationError, SettingsError, TimeoutError) as error:
         found = f"{ours.name} could not be compared with the server's own ({cause(error)})"
-        return Check(name, "warning", tried, found, "Check that answers end where they should.")
+        return Finding(name, "warning", tried, found, "Check that answers end where they should.")
     if same:
-        return Check(name, "ok", tried, f"{ours.name}, the same as the server's own")
+        return Finding(name, "ok", tried, f"{ours.name}, the same as the server's own")
     found = f"{ours.name} differs from the server's own, with which the model was trained"
-    return Check(name, "warning", tried, found, "Set PROMPT_TEMPLATE=server, or leave it empty.")
+    return Finding(name, "warning", tried, found, "Set PROMPT_TEMPLATE=server, or leave it empty.")
 
 
 def _talk(asked: AnswerSettings) -> PromptWindow:

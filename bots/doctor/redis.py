@@ -12,7 +12,7 @@ from uuid import uuid4
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
-from bots.findings import BUG, CHECK_TIMEOUT, Check, Say, ms
+from bots.findings import BUG, CHECK_TIMEOUT, Finding, Say, ms
 from core.archive import SCHEMA, too_new
 from core.causes import cause
 from core.errors import StorageError
@@ -38,7 +38,7 @@ WRONG_CLOCK_SECONDS = 60.0
 async def examine_redis(settings: Settings, wrong: Collection[str], say: Say) -> None:
     """Connect as the bot does (which may start a server), and look whether memory is safe there."""
     if "redis_url" in wrong:
-        say(Check("redis", "warning", "Redis", "not checked, because REDIS_URL is wrong"))
+        say(Finding("redis", "warning", "Redis", "not checked, because REDIS_URL is wrong"))
         return
     url = settings.redis_url.get_secret_value() if settings.redis_url else None
     began = time.perf_counter()
@@ -64,13 +64,13 @@ async def examine_redis(settings: Settings, wrong: Collection[str], say: Say) ->
         say(_no_redis(error, began))
 
 
-def _no_redis(error: Exception, began: float) -> Check:
+def _no_redis(error: Exception, began: float) -> Finding:
     if isinstance(error, StorageError):
         found, remedy = str(error), error.remedy
     else:
         found = f"it stopped answering ({cause(error)})"
         remedy = "Check the load and the log of Redis, and the network to it."
-    return Check("redis", "error", "Redis", found, remedy, ms(began))
+    return Finding("redis", "error", "Redis", found, remedy, ms(began))
 
 
 async def _info(redis: Redis) -> dict[str, Any]:
@@ -81,31 +81,31 @@ async def _info(redis: Redis) -> dict[str, Any]:
         return {}
 
 
-def _who(settings: Settings, redis: Redis, info: dict[str, Any], took: int) -> Check:
+def _who(settings: Settings, redis: Redis, info: dict[str, Any], took: int) -> Finding:
     number = info.get("valkey_version") or info.get("redis_version")
     what = f"version {number}" if number else "6.2 or newer"
     if settings.redis_url:
         reached = redis.connection_pool.connection_kwargs
         where = reached.get("path") or f"{reached.get('host', 'localhost')}:{reached.get('port', 6379)}"
-        return Check("redis", "ok", "Redis", f"at {where}, {what}", ms=took)
+        return Finding("redis", "ok", "Redis", f"at {where}, {what}", ms=took)
     binary = info.get("executable") or find_server()
     found = f"Parley's own, {what}: {binary}, data in {settings.data_dir.absolute() / 'redis'}"
-    return Check("redis", "ok", "Redis", found, ms=took)
+    return Finding("redis", "ok", "Redis", found, ms=took)
 
 
-def _persistence(info: dict[str, Any]) -> Check:
+def _persistence(info: dict[str, Any]) -> Finding:
     name, tried = "redis.aof", "Redis, append-only file"
     if "aof_enabled" not in info:
-        return Check(
+        return Finding(
             name, "warning", tried, "not visible to Parley's user", "Check in your provider's settings that it is on."
         )
     if "err" in (info.get("aof_last_write_status"), info.get("aof_last_bgrewrite_status")):
         found = "on, but Redis cannot write it: what is said now may be lost"
         remedy = "Make room on the disk of Redis, and check its log. Redis recovers on its own once it can write."
-        return Check(name, "error", tried, found, remedy)
+        return Finding(name, "error", tried, found, remedy)
     if info["aof_enabled"]:
-        return Check(name, "ok", tried, "on, so the memory survives a crash of Redis")
-    return Check(
+        return Finding(name, "ok", tried, "on, so the memory survives a crash of Redis")
+    return Finding(
         name,
         "warning",
         tried,
@@ -114,16 +114,16 @@ def _persistence(info: dict[str, Any]) -> Check:
     )
 
 
-def _eviction(info: dict[str, Any]) -> Check:
+def _eviction(info: dict[str, Any]) -> Finding:
     name, tried = "redis.eviction", "Redis, eviction"
     match info.get("maxmemory_policy"):
         case None:
             remedy = "Check in your provider's settings that maxmemory-policy is noeviction."
-            return Check(name, "warning", tried, "not visible to Parley's user", remedy)
+            return Finding(name, "warning", tried, "not visible to Parley's user", remedy)
         case "noeviction":
-            return Check(name, "ok", tried, "off (noeviction)")
+            return Finding(name, "ok", tried, "off (noeviction)")
         case policy:
-            return Check(
+            return Finding(
                 name,
                 "error",
                 tried,
@@ -133,17 +133,17 @@ def _eviction(info: dict[str, Any]) -> Check:
             )
 
 
-async def _latency(redis: Redis) -> Check:
+async def _latency(redis: Redis) -> Finding:
     took = []
     for _ in range(5):
         began = time.perf_counter()
         await redis.ping()
         took.append(1000 * (time.perf_counter() - began))
     middle = statistics.median(took)
-    check = Check("redis.ping", "ok", "Redis, response time", f"{middle:.1f} ms", ms=round(middle))
+    check = Finding("redis.ping", "ok", "Redis, response time", f"{middle:.1f} ms", ms=round(middle))
     if middle < SLOW_PING_MS:
         return check
-    return Check(
+    return Finding(
         "redis.ping",
         "warning",
         check.tried,
@@ -153,7 +153,7 @@ async def _latency(redis: Redis) -> Check:
     )
 
 
-async def _round_trip(redis: Redis) -> Check:
+async def _round_trip(redis: Redis) -> Finding:
     """Remember something and forget it: writes, scripts and rights, all at once."""
     name, tried, began = "memory", "Memory", time.perf_counter()
     # A minute is the longest that anything of it can stay.
@@ -165,18 +165,18 @@ async def _round_trip(redis: Redis) -> Check:
         kept = (await memory.load(key)).messages
         await memory.forget(key)
     except StorageError as error:
-        return Check(name, "error", tried, str(error), error.remedy, ms(began))
+        return Finding(name, "error", tried, str(error), error.remedy, ms(began))
     if [message.text for message in kept] != [said.text]:
-        return Check(name, "error", tried, "a message was stored, but could not be read back", BUG, ms(began))
-    return Check(name, "ok", tried, "a message was stored, read back and forgotten", ms=ms(began))
+        return Finding(name, "error", tried, "a message was stored, but could not be read back", BUG, ms(began))
+    return Finding(name, "ok", tried, "a message was stored, read back and forgotten", ms=ms(began))
 
 
-def _memory(info: dict[str, Any]) -> Check:
+def _memory(info: dict[str, Any]) -> Finding:
     """How full it is: with noeviction, a full Redis accepts no message."""
     name, tried = "redis.memory", "Redis, memory"
     used, limit = int(info.get("used_memory") or 0), int(info.get("maxmemory") or 0)
     if not used:
-        return Check(
+        return Finding(
             name,
             "warning",
             tried,
@@ -188,17 +188,17 @@ def _memory(info: dict[str, Any]) -> Check:
     said += f" of {_size(most)} ({'maxmemory' if limit else 'all of its machine'})" if most else ""
     if most and used > HIGH_MEMORY_SHARE * most:
         remedy = "Give Redis more memory (CONFIG SET maxmemory, or a larger machine), or set a smaller RETENTION_DAYS."
-        return Check(name, "error", tried, f"{said}: when it is full, Parley can accept no message", remedy)
-    return Check(name, "ok", tried, said)
+        return Finding(name, "error", tried, f"{said}: when it is full, Parley can accept no message", remedy)
+    return Finding(name, "ok", tried, said)
 
 
-def _connections(info: dict[str, Any]) -> Check | None:
+def _connections(info: dict[str, Any]) -> Finding | None:
     """Whether more processes can connect; None if so."""
     most, there = int(info.get("maxclients") or 0), int(info.get("connected_clients") or 0)
     if not most or most - there >= MIN_FREE_CONNECTIONS:
         return None
     found = f"{there} of {most} are in use, and each Parley process needs up to 17"
-    return Check(
+    return Finding(
         "redis.clients",
         "warning",
         "Redis, connections",
@@ -207,20 +207,20 @@ def _connections(info: dict[str, Any]) -> Check | None:
     )
 
 
-async def _clock(redis: Redis) -> Check:
+async def _clock(redis: Redis) -> Finding:
     """How far this machine's clock is from that of Redis: messages carry the one, their lifetimes the other."""
     name, tried = "redis.clock", "Clock"
     before = time.time()
     seconds, micros = await redis.time()
     off = (before + time.time()) / 2 - (seconds + micros / 1e6)
     if abs(off) < CLOCK_SKEW_SECONDS:
-        return Check(name, "ok", tried, "the same time as Redis")
+        return Finding(name, "ok", tried, "the same time as Redis")
     found = f"this machine is {abs(off):,.0f} s {'ahead of' if off > 0 else 'behind'} Redis"
     remedy = "Let both machines synchronize their clocks: timedatectl set-ntp true (systemd-timesyncd, chrony)."
-    return Check(name, "error" if abs(off) > WRONG_CLOCK_SECONDS else "warning", tried, found, remedy)
+    return Finding(name, "error" if abs(off) > WRONG_CLOCK_SECONDS else "warning", tried, found, remedy)
 
 
-async def _form(redis: Redis) -> Check | None:
+async def _form(redis: Redis) -> Finding | None:
     """Whether the store has a form that we know; None if it has ours."""
     found = str(await redis.get(Keys.SCHEMA) or SCHEMA)
     if found == str(SCHEMA):
@@ -228,11 +228,11 @@ async def _form(redis: Redis) -> Check | None:
     name, tried = "redis.form", "Memory, format"
     if int(found) > SCHEMA:
         error = too_new(int(found))
-        return Check(name, "error", tried, str(error), error.remedy)
-    return Check(name, "ok", tried, f"version {found}, of an older Parley; the next start upgrades it to {SCHEMA}")
+        return Finding(name, "error", tried, str(error), error.remedy)
+    return Finding(name, "ok", tried, f"version {found}, of an older Parley; the next start upgrades it to {SCHEMA}")
 
 
-async def _rights(redis: Redis) -> Check:
+async def _rights(redis: Redis) -> Finding:
     """Try one command of each kind that is needed and that the round trip below does not use."""
     name, tried, began = "redis.rights", "Redis, permissions", time.perf_counter()
     nothing: Any = Keys.seen("doctor")
@@ -263,9 +263,9 @@ async def _rights(redis: Redis) -> Check:
         except ResponseError:
             continue  # such as a full disk: the round trip says so
     if not refused:
-        return Check(name, "ok", tried, "all that Parley needs", ms=ms(began))
+        return Finding(name, "ok", tried, "all that Parley needs", ms=ms(began))
     remedy = "Grant them in Redis: ACL SETUSER <name> ~{parley}:* &{parley}:* +@all -@admin -@dangerous +info"
-    return Check(name, "error", tried, f"Parley's user may not run {', '.join(refused)}", remedy, ms(began))
+    return Finding(name, "error", tried, f"Parley's user may not run {', '.join(refused)}", remedy, ms(began))
 
 
 def _size(count: float) -> str:

@@ -11,15 +11,14 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Literal
 
 import structlog
 from redis.asyncio import Redis
 
+from bots.findings import Finding, Level
 from bots.health.presence import Connected
 from core import metrics
-from core.errors import ParleyError
+from core.errors import GenerationError, ParleyError
 from core.models import Model, Models
 from core.store import Keys, redis_errors
 
@@ -35,19 +34,6 @@ PROBE_TIMEOUT = 2.0
 """Seconds that a probe can take. Supervisors give up soon after."""
 PROBE_CACHE_SECONDS = 1.0
 """Seconds that the results of probes are reused, however often somebody asks."""
-
-State = Literal["ok", "degraded", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at; where it is not "ok", ``found`` says what is wrong and ``remedy`` what to do."""
-
-    name: str
-    state: State
-    found: str = ""
-    remedy: str = ""
-
 
 Probe = Callable[[], Awaitable[Finding]]
 """Looks at one thing; may raise, and may take too long."""
@@ -117,9 +103,9 @@ class Health:
         findings = [
             Finding(
                 "event loop",
-                "failed" if late else "ok",
-                f"blocked for {lag:.1f} s" if late else "",
-                "Restart the process: something blocks it, or the machine is overloaded." if late else "",
+                "error" if late else "ok",
+                found=f"blocked for {lag:.1f} s" if late else "",
+                remedy="Restart the process: something blocks it, or the machine is overloaded." if late else "",
             )
         ]
         for name, last in self._loops.items():
@@ -129,9 +115,9 @@ class Health:
             findings.append(
                 Finding(
                     name,
-                    "failed" if stuck else "ok",
-                    what if stuck else "",
-                    "Restart the process; another one continues its answers." if stuck else "",
+                    "error" if stuck else "ok",
+                    found=what if stuck else "",
+                    remedy="Restart the process; another one continues its answers." if stuck else "",
                 )
             )
         return findings
@@ -161,18 +147,20 @@ class Health:
 
     def _phase(self) -> list[Finding]:
         if self._stopping:
-            return [Finding("process", "failed", "stopping", "Nothing to do: running answers are being finished.")]
+            remedy = "Nothing to do: running answers are being finished."
+            return [Finding("process", "error", found="stopping", remedy=remedy)]
         if self._starting:
-            return [Finding("process", "failed", "starting", "Wait. If this lasts, its log says why.")]
+            remedy = "Wait. If this lasts, its log says why."
+            return [Finding("process", "error", found="starting", remedy=remedy)]
         return []
 
     def _connections(self) -> list[Finding]:
         """Each platform; one that is connected is enough to be ready."""
         connected = {name: platform.connected for name, platform in self._platforms.items()}
-        missing: State = "degraded" if any(connected.values()) else "failed"
+        missing: Level = "warning" if any(connected.values()) else "error"
         remedy = "It reconnects on its own. If this lasts, `parley doctor` says what is wrong."
         return [
-            Finding(name, "ok") if there else Finding(name, missing, "not connected", remedy)
+            Finding(name, "ok") if there else Finding(name, missing, found="not connected", remedy=remedy)
             for name, there in connected.items()
         ]
 
@@ -181,9 +169,10 @@ class Health:
             async with asyncio.timeout(PROBE_TIMEOUT):
                 return await self._probes[name]()
         except TimeoutError:
-            return Finding(name, "failed", f"no answer within {PROBE_TIMEOUT:g} s", "`parley doctor` says more.")
+            said = f"no answer within {PROBE_TIMEOUT:g} s"
+            return Finding(name, "error", found=said, remedy="`parley doctor` says more.")
         except ParleyError as error:
-            return Finding(name, "failed", str(error), error.remedy)
+            return Finding(name, "error", found=str(error), remedy=error.remedy)
 
     async def _update(self, update: GaugeUpdate) -> None:
         try:
@@ -207,20 +196,26 @@ def redis_probe(redis: Redis) -> Probe:
 def model_probe(models: Models) -> Probe:
     """Whether every model's server answers; messages are taken without it as well, and people are told."""
 
-    async def answers(model: Model) -> bool:
-        try:
-            async with asyncio.timeout(PROBE_TIMEOUT / 2):
-                return await model.backend.healthy()
-        except TimeoutError:
-            return False
-
     async def probe() -> Finding:
-        there = await asyncio.gather(*map(answers, models.models))
-        away = [model.name for model, healthy in zip(models.models, there, strict=True) if not healthy]
+        away = await models_away(models)
         if not away:
             return Finding("model", "ok")
         server = f"the server of {', '.join(away)}" if all(away) else "the model's server"
         remedy = "Check that it runs, and its address in the settings; `parley doctor` says more."
-        return Finding("model", "degraded", f"{server} does not answer", remedy)
+        return Finding("model", "warning", found=f"{server} does not answer", remedy=remedy)
 
     return probe
+
+
+async def models_away(models: Models) -> list[str]:
+    """The names of the models whose servers do not answer; the only model may have none."""
+
+    async def answers(model: Model) -> bool:
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT / 2):
+                return await model.backend.healthy()
+        except (GenerationError, TimeoutError):
+            return False
+
+    there = await asyncio.gather(*map(answers, models.models))
+    return [model.name for model, healthy in zip(models.models, there, strict=True) if not healthy]

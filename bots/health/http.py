@@ -10,16 +10,20 @@ import asyncio
 import errno
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 
 import structlog
 from aiohttp import web
 
-from bots.health.health import Finding, Health
+from bots.findings import Finding
+from bots.health.health import Health
 from core.errors import SettingsError
 from core.tasks import end_tasks
 
 log = structlog.get_logger()
+
+
+STATES = {"ok": "ok", "warning": "degraded", "error": "failed"}
+"""How a process is, in a supervisor's words, from the best to the worst."""
 
 
 class Pages:
@@ -50,9 +54,12 @@ class Pages:
 
 def _show(findings: list[Finding]) -> web.Response:
     """All that was looked at, and the worst of it as the whole."""
-    states = {finding.state for finding in findings}
-    state = "failed" if "failed" in states else "degraded" if "degraded" in states else "ok"
-    body = {"status": state, "checks": [asdict(finding) for finding in findings]}
+    levels = [finding.level for finding in findings]
+    state = STATES[max(levels, key=list(STATES).index, default="ok")]
+    checks = [
+        {"name": one.name, "state": STATES[one.level], "found": one.found, "remedy": one.remedy} for one in findings
+    ]
+    body = {"status": state, "checks": checks}
     return web.json_response(body, status=503 if state == "failed" else 200, headers={"Cache-Control": "no-store"})
 
 

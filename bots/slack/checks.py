@@ -13,7 +13,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
 from yarl import URL
 
-from bots.findings import CHECK_TIMEOUT, Check, Say, clock_check, ms
+from bots.findings import CHECK_TIMEOUT, Finding, Say, clock_check, ms
 from bots.slack.errors import slack_errors
 from bots.slack.manifest import NECESSARY, SCOPES
 from bots.slack.settings import SlackSettings
@@ -40,14 +40,14 @@ HUNG_UP = {
 class _Half:
     """What was found with one of the two tokens; ``app`` is the app that it belongs to, if known."""
 
-    checks: list[Check]
+    checks: list[Finding]
     app: str = ""
 
 
 async def examine_slack(settings: SlackSettings, wrong: Collection[str], say: Say) -> None:
     """Try both tokens at once. The socket is open for a moment: what Slack sends to it, it sends again."""
     if "slack_api_url" in wrong:
-        say(Check("slack", "warning", "Slack", "not checked, because SLACK_API_URL is wrong"))
+        say(Finding("slack", "warning", "Slack", "not checked, because SLACK_API_URL is wrong"))
         return
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
         token = settings.slack_bot_token
@@ -64,7 +64,7 @@ async def examine_slack(settings: SlackSettings, wrong: Collection[str], say: Sa
     ours, theirs = bot.result().app, app.result().app
     if ours and theirs and ours != theirs:
         found = f"the bot token is for app {ours}, the app token for app {theirs}, so no event would arrive"
-        say(Check("slack.app", "error", "Slack, one app", found, "Take both tokens from the same app."))
+        say(Finding("slack.app", "error", "Slack, one app", found, "Take both tokens from the same app."))
 
 
 async def _examine_bot(settings: SlackSettings, wrong: Collection[str], client: AsyncWebClient) -> _Half:
@@ -75,8 +75,8 @@ async def _examine_bot(settings: SlackSettings, wrong: Collection[str], client: 
     try:
         me = await _call("auth.test", client.auth_test())
     except PlatformError as error:
-        return _Half([Check(name, "error", tried, *_refusal(error, GET_BOT_KEY, settings), ms(began))])
-    who = Check(name, "ok", tried, f"@{me.get('user')} in the workspace {me.get('team')}", ms=ms(began))
+        return _Half([Finding(name, "error", tried, *_refusal(error, GET_BOT_KEY, settings), ms(began))])
+    who = Finding(name, "ok", tried, f"@{me.get('user')} in the workspace {me.get('team')}", ms=ms(began))
     checks = [who, *_scopes(me), *clock_check("slack.clock", "Slack", seconds_ahead(me.headers.get("date")))]
     try:
         about = await _call("bots.info", client.bots_info(bot=me.get("bot_id")))
@@ -85,21 +85,21 @@ async def _examine_bot(settings: SlackSettings, wrong: Collection[str], client: 
     return _Half(checks, str((about.get("bot") or {}).get("app_id") or ""))
 
 
-def _scopes(me: AsyncSlackResponse) -> list[Check]:
+def _scopes(me: AsyncSlackResponse) -> list[Finding]:
     """What was granted, against what the manifest asks for."""
     name, tried = "slack.scopes", "Slack, scopes"
     header = me.headers.get("x-oauth-scopes")
     if header is None:
-        return [Check(name, "warning", tried, "Slack does not say which were granted")]
+        return [Finding(name, "warning", tried, "Slack does not say which were granted")]
     granted = {scope.strip() for scope in header.split(",")}
     missing = [scope for scope in SCOPES if scope not in granted]
     if not missing:
-        return [Check(name, "ok", tried, f"all {len(SCOPES)} are granted")]
+        return [Finding(name, "ok", tried, f"all {len(SCOPES)} are granted")]
     checks = []
     if lacking := [scope for scope in missing if scope in NECESSARY]:
-        checks.append(Check(name, "error", tried, _without(lacking), REINSTALL))
+        checks.append(Finding(name, "error", tried, _without(lacking), REINSTALL))
     if lacking := [scope for scope in missing if scope not in NECESSARY]:
-        checks.append(Check(name, "warning", tried, _without(lacking), REINSTALL))
+        checks.append(Finding(name, "warning", tried, _without(lacking), REINSTALL))
     return checks
 
 
@@ -118,7 +118,7 @@ async def _examine_app(
     try:
         opened = await _call("apps.connections.open", client.apps_connections_open(app_token=token))
     except PlatformError as error:
-        return _Half([Check(name, "error", tried, *_refusal(error, GET_APP_KEY, settings), ms(began))])
+        return _Half([Finding(name, "error", tried, *_refusal(error, GET_APP_KEY, settings), ms(began))])
     try:
         with slack_errors("the socket"):
             async with asyncio.timeout(CHECK_TIMEOUT):
@@ -128,16 +128,16 @@ async def _examine_app(
         remedy = (
             "Allow secure WebSockets (wss, port 443) from this machine to Slack; set HTTPS_PROXY if it needs a proxy."
         )
-        return _Half([Check(name, "error", tried, found, remedy, ms(began))])
+        return _Half([Finding(name, "error", tried, found, remedy, ms(began))])
     if hello.get("type") != "hello":
         reason = str(hello.get("reason") or "no hello")
         remedy = HUNG_UP.get(reason, "Try again in a minute.")
-        return _Half([Check(name, "error", tried, f"Slack closed the connection: {reason}", remedy, ms(began))])
+        return _Half([Finding(name, "error", tried, f"Slack closed the connection: {reason}", remedy, ms(began))])
     others = int(hello.get("num_connections") or 1) - 1
     beside = f"; {others} more open, and each event goes to one of them" if others else ""
     found = f"connected, hello after {ms(began):,} ms{beside}"
     app = str((hello.get("connection_info") or {}).get("app_id") or "")
-    return _Half([Check(name, "ok", tried, found, ms=ms(began))], app)
+    return _Half([Finding(name, "ok", tried, found, ms=ms(began))], app)
 
 
 async def _hello(session: aiohttp.ClientSession, client: AsyncWebClient, url: str) -> dict[str, Any]:
@@ -155,11 +155,11 @@ async def _call(method: str, call: Awaitable[AsyncSlackResponse]) -> AsyncSlackR
             return await call
 
 
-def _unset(name: str, tried: str, setting: str, remedy: str, wrong: Collection[str]) -> Check:
+def _unset(name: str, tried: str, setting: str, remedy: str, wrong: Collection[str]) -> Finding:
     """A token that is not there, or not usable, which was said before."""
     if setting.lower() in wrong:
-        return Check(name, "warning", tried, f"not checked, because {setting} is wrong")
-    return Check(name, "error", tried, f"{setting} is not set", remedy)
+        return Finding(name, "warning", tried, f"not checked, because {setting} is wrong")
+    return Finding(name, "error", tried, f"{setting} is not set", remedy)
 
 
 def _refusal(error: PlatformError, token: str, settings: SlackSettings) -> tuple[str, str]:

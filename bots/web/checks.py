@@ -6,7 +6,7 @@ import errno
 import importlib.util
 from collections.abc import Collection
 
-from bots.findings import Check, Level, Say
+from bots.findings import Finding, Level, Say
 from bots.web.login import check_login
 from bots.web.port import listen
 from bots.web.settings import WebSettings
@@ -17,10 +17,10 @@ from core.version import how_to_install
 async def examine_page(settings: WebSettings, wrong: Collection[str], say: Say, *, alone: bool) -> None:
     """Look at Gradio, at who could come in, and at the port. ``alone``: no other platform is set up."""
     if unknown := sorted(name for name in wrong if name.startswith("web_")):
-        say(Check("page", "warning", "Page", f"not checked, because {unknown[-1].upper()} is wrong"))
+        say(Finding("page", "warning", "Page", f"not checked, because {unknown[-1].upper()} is wrong"))
         return
     if importlib.util.find_spec("gradio") is None:
-        say(Check("page", "ok", "Page", "not set up: Gradio is not installed", how_to_install("web")))
+        say(Finding("page", "ok", "Page", "not set up: Gradio is not installed", how_to_install("web")))
         return
     try:
         check_login(settings)
@@ -39,12 +39,12 @@ async def examine_page(settings: WebSettings, wrong: Collection[str], say: Say, 
     who = "a login" if settings.web_user else "your proxy's login" if settings.web_auth_header else ""
     where = f"{settings.web_host}:{settings.web_port}"
     said = f"can be opened at {where}, {f'with {who}' if who else 'from this machine only'}"
-    say(Check("page", "ok", "Page", said))
+    say(Finding("page", "ok", "Page", said))
 
 
-def _refused(name: str, level: Level, tried: str, error: SettingsError) -> Check:
+def _refused(name: str, level: Level, tried: str, error: SettingsError) -> Finding:
     """What a start would say: what is wrong, and after a full stop what to do."""
     found, _, remedy = str(error).partition(". ")
     if not remedy:
         found, _, remedy = str(error).partition("; ")
-    return Check(name, level, tried, found, remedy[:1].upper() + remedy[1:])
+    return Finding(name, level, tried, found, remedy[:1].upper() + remedy[1:])

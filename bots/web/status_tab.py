@@ -6,18 +6,18 @@ import asyncio
 import html
 import time
 from collections import Counter
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import gradio as gr
 
 from bots.assembly import Core
+from bots.findings import Finding, Level
+from bots.health.health import models_away
 from bots.health.presence import TTL, connections
 from bots.platform import Start
 from bots.web.people import PLATFORM
 from bots.web.settings import WebSettings
-from core.errors import GenerationError, ParleyError
-from core.models import Model
+from core.errors import ParleyError
 from core.store import Keys, redis_errors
 from core.turns import MOST_TIMINGS, Timing, Timings
 
@@ -30,19 +30,8 @@ MAX_PLOTTED_ANSWERS = 60
 """Answers in a plot."""
 WHERE = {PLATFORM: "on this page"}
 
-Level = Literal["ok", "warning", "error"]
 _SIGN = {"ok": "✓", "warning": "!", "error": "✗"}
 _WORD = {"ok": "all right", "warning": "look at this", "error": "not working"}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one check, in words; ``remedy`` says what to do about it."""
-
-    name: str
-    level: Level
-    said: str
-    remedy: str = ""
 
 
 async def examine_all(start: Start[WebSettings]) -> list[Finding]:
@@ -85,7 +74,7 @@ def cards_of(findings: list[Finding]) -> str:
     head = "All well." if not bad else "Look at: " + ", ".join(finding.name for finding in bad) + "."
     cards = "".join(
         f"<li class='{finding.level}'><b><span aria-hidden='true'>{_SIGN[finding.level]}</span> "
-        f"{html.escape(finding.name)}</b> <em>{_WORD[finding.level]}</em><p>{html.escape(finding.said)}</p>"
+        f"{html.escape(finding.name)}</b> <em>{_WORD[finding.level]}</em><p>{html.escape(finding.found)}</p>"
         + (f"<p class='remedy'>{html.escape(finding.remedy)}</p>" if finding.remedy else "")
         + "</li>"
         for finding in findings
@@ -145,27 +134,17 @@ def _number(value: float) -> str:
 
 
 async def _model(core: Core) -> Finding:
-    settings = core.settings
-    if settings.backend == "demo":
+    if core.settings.backend == "demo":
         remedy = "To connect one: MODEL_URL=http://localhost:8080 in .env."
-        return Finding("Model", "warning", "None, so the built-in demo answers.", remedy)
+        return Finding("Model", "warning", found="None, so the built-in demo answers.", remedy=remedy)
     models = core.models.models
-    healthy = await asyncio.gather(*(_answers(model) for model in models))
     said = ". ".join(f"{model.name or 'The model'}: {model.where}" for model in models)
-    away = [model.name or "its server" for model, well in zip(models, healthy, strict=True) if not well]
+    away = [name or "its server" for name in await models_away(core.models)]
     if not away:
-        return Finding("Model", "ok", f"{said}.")
-    level: Level = "warning" if any(healthy) else "error"
+        return Finding("Model", "ok", found=f"{said}.")
+    level: Level = "warning" if len(away) < len(models) else "error"
     remedy = "Is it running? Its address is in MODEL_URL or MODELS_FILE."
-    return Finding("Model", level, f"No answer from {', '.join(away)}. {said}.", remedy)
-
-
-async def _answers(model: Model) -> bool:
-    try:
-        async with asyncio.timeout(CHECK_TIMEOUT):
-            return await model.backend.healthy()
-    except (GenerationError, TimeoutError):
-        return False
+    return Finding("Model", level, found=f"No answer from {', '.join(away)}. {said}.", remedy=remedy)
 
 
 async def _redis(core: Core) -> Finding:
@@ -179,14 +158,13 @@ async def _redis(core: Core) -> Finding:
                 memory = (await redis.info("memory"))["used_memory_human"]
     except (ParleyError, TimeoutError):
         remedy = "Until it is back, nothing is accepted or answered. Questions that were accepted are not lost."
-        return Finding("Redis", "error", "It doesn't answer.", remedy)
+        return Finding("Redis", "error", found="It doesn't answer.", remedy=remedy)
     whose = "The one of REDIS_URL" if core.settings.redis_url else "Our own"
     said = f"{whose}: PING in {1000 * took:.1f} ms, {memory} of memory."
     if took > SLOW_PING_SECONDS:
-        return Finding(
-            "Redis", "warning", said, "That is slow, and each answer needs several calls: is it far away, or busy?"
-        )
-    return Finding("Redis", "ok", said)
+        remedy = "That is slow, and each answer needs several calls: is it far away, or busy?"
+        return Finding("Redis", "warning", found=said, remedy=remedy)
+    return Finding("Redis", "ok", found=said)
 
 
 async def _queue(start: Start[WebSettings]) -> Finding:
@@ -204,16 +182,18 @@ async def _queue(start: Start[WebSettings]) -> Finding:
                     pipe.llen(Keys.DEAD)
                     *lanes, workers, dead = await pipe.execute()
     except (ParleyError, TimeoutError):
-        return Finding("Queue", "error", "Unknown, because Redis doesn't answer.")
+        return Finding("Queue", "error", found="Unknown, because Redis doesn't answer.")
     waiting, answered = sum(lanes[0::3]) + sum(lanes[2::3]), sum(lanes[1::3])
     said = f"{waiting} waiting, {answered} being answered, {workers} worker{'s' * (workers != 1)}."
     if not workers:
-        return Finding("Queue", "error", said, "Nothing is answered: start `parley run worker`.")
+        return Finding("Queue", "error", found=said, remedy="Nothing is answered: start `parley run worker`.")
     if dead:
-        return Finding("Queue", "warning", f"{said} {dead} in the dead letters.", "`parley queue dead` lists them.")
+        said = f"{said} {dead} in the dead letters."
+        return Finding("Queue", "warning", found=said, remedy="`parley queue dead` lists them.")
     if waiting > 10 * workers:
-        return Finding("Queue", "warning", said, "More `parley run worker`, or a faster model, would help.")
-    return Finding("Queue", "ok", said)
+        remedy = "More `parley run worker`, or a faster model, would help."
+        return Finding("Queue", "warning", found=said, remedy=remedy)
+    return Finding("Queue", "ok", found=said)
 
 
 async def _platforms(start: Start[WebSettings]) -> Finding:
@@ -222,7 +202,7 @@ async def _platforms(start: Start[WebSettings]) -> Finding:
         async with asyncio.timeout(CHECK_TIMEOUT):
             found = await connections(start.core.redis)
     except (ParleyError, TimeoutError):
-        return Finding("Platforms", "error", "Unknown, because Redis doesn't answer.")
+        return Finding("Platforms", "error", found="Unknown, because Redis doesn't answer.")
     others = {name: called for name, called in start.platforms.items() if name != PLATFORM}
     names = [name for name in others if name in start.configured or name in found]
     said = [_connection(others[name], *found.get(name, (0, 0))) for name in names]
@@ -230,11 +210,11 @@ async def _platforms(start: Start[WebSettings]) -> Finding:
     alone = "" if names else f" {' and '.join(others.values())} are not set up."
     words = f"The page: open. {' '.join(said)}{alone}".strip()
     if not disconnected:
-        return Finding("Platforms", "ok", words)
+        return Finding("Platforms", "ok", found=words)
     missing = [name for name in disconnected if name not in found]
     begin = f"Start `parley run {' '.join(missing)}`. " if missing else ""
     remedy = f"{begin}A lost connection comes back on its own; if this lasts, `parley doctor` finds the cause."
-    return Finding("Platforms", "error", words, remedy)
+    return Finding("Platforms", "error", found=words, remedy=remedy)
 
 
 def _connection(name: str, up: int, down: int) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import Field, SecretStr
 from redis.asyncio import Redis
 
-from bots.findings import Check, Say
+from bots.findings import Finding, Say
 from bots.platform import WORD_START, Platform, Start, Token
 from core.delivery import Pace
 from core.errors import PlatformUnavailable, SettingsError
@@ -147,9 +147,9 @@ async def _open(start: Start[LoopbackSettings]) -> AsyncIterator[Any]:
 
 async def _examine(settings: LoopbackSettings, wrong: Collection[str], say: Say, alone: bool) -> None:
     if "loopback_port" in wrong or not settings.loopback_token:
-        say(Check("loopback", "warning", "Loopback", "not checked, because a setting is wrong"))
+        say(Finding("loopback", "warning", "Loopback", "not checked, because a setting is wrong"))
     else:
-        say(Check("loopback", "ok", "Loopback", f"listens on port {settings.loopback_port}"))
+        say(Finding("loopback", "ok", "Loopback", f"listens on port {settings.loopback_port}"))
 
 
 PLATFORM = Platform(

@@ -21,7 +21,7 @@ import aiohttp
 import pytest
 
 from bots.duties import duties
-from bots.findings import Check
+from bots.findings import Finding
 from bots.log import redact
 from bots.platform import Platform
 from bots.platforms import PLATFORMS, all_settings, load_all_settings
@@ -118,7 +118,7 @@ def test_its_settings_are_read_and_reported_if_they_are_wrong(
 @each()
 async def test_doctor_examines_it(platform: Platform[Any]) -> None:
     """Nothing that it finds holds a secret; what depends on a wrong setting is not tried."""
-    found: list[Check] = []
+    found: list[Finding] = []
     own = [field for field in platform.settings.model_fields if field.startswith(f"{platform.name}_")]
     await platform.examine(load_all_settings(**_nowhere()), own, found.append, True)
     assert found

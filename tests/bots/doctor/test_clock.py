@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bots.findings import Check, clock_check
+from bots.findings import Finding, clock_check
 from core.clock import seconds_ahead
 from tests.bots.discord import test_setup
 from tests.bots.doctor.reports import listed
@@ -97,5 +97,5 @@ def test_what_nobody_notices_is_no_warning(ahead: float | None) -> None:
 def test_what_they_notice_is(ahead: float, said: str) -> None:
     """In seconds, and which way."""
     [check] = clock_check("x.clock", "X", ahead)
-    assert isinstance(check, Check)
+    assert isinstance(check, Finding)
     assert (check.level, said in check.found) == ("warning", True)

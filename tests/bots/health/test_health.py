@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 import redis.asyncio
 
-from bots.health.health import Finding, Health, model_probe, redis_probe
+from bots.findings import Finding
+from bots.health.health import Health, model_probe, redis_probe
 from bots.health.http import serve_health
 from core import metrics
 from core.errors import SettingsError, StorageError
@@ -214,4 +215,4 @@ async def test_of_several_models_the_one_that_is_away_is_named() -> None:
     away = Model(TgiBackend("http://127.0.0.1:1"), fixed_template(open_template("falcon")), name="falcon")
     assert await model_probe(Models([demo]))() == Finding("model", "ok")
     found = await model_probe(Models([demo, away]))()
-    assert (found.state, found.found) == ("degraded", "the server of falcon does not answer")
+    assert (found.level, found.found) == ("warning", "the server of falcon does not answer")

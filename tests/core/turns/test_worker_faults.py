@@ -84,12 +84,12 @@ async def test_a_loop_that_has_ended_is_seen(office: Office) -> None:
     with ExitStack() as stack:
         for name, last in worker.progress().items():
             stack.enter_context(health.watch_loop(name, last))
-        assert [finding.state for finding in health.live()] == ["ok"] * 5
+        assert [finding.level for finding in health.live()] == ["ok"] * 5
         task = worker._loops["beats"]
         for _ in range(3):  # before Python 3.12 a cancellation can be lost
             task.cancel()
             await asyncio.wait({task}, timeout=1)
-        [wrong] = [finding for finding in health.live() if finding.state != "ok"]
+        [wrong] = [finding for finding in health.live() if finding.level != "ok"]
         assert (wrong.name, wrong.found) == ("beats", "it has ended")
 
 
