@@ -228,5 +228,5 @@ async def test_it_ends_with_what_to_do(tmp_path: Path) -> None:
     *_, head, first, second, empty, last = report.text.splitlines()
     assert head == "What to do, in this order:"
     assert first.startswith("  1. Redis: Check that it runs")
-    assert second.startswith("  2. Model, test question: Finding that the server runs")
+    assert second.startswith("  2. Model, test question: Check that the server runs")
     assert (empty, last) == ("", "2 things to fix. Begin with Redis, then run `parley doctor` again.")
