@@ -143,7 +143,7 @@ async def restore_file(store: Store, file: Path, how: RestoreMode | None) -> dic
                 step()
     if how == "replace":
         async for record in store.archive.records(here):
-            if record.stored:
+            if record.stored or record.facts:
                 await store.memory.forget(record.key)
                 counts["removed"] += 1
     return counts

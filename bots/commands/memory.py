@@ -51,7 +51,7 @@ def ls(conversation: Conversation = "", channel: Channel = "", user: User = "", 
 
     async def look(store: Store) -> list[dict[str, Any]]:
         found = selected(store, conversation, channel, user, whole=True)
-        return [_figures(record) async for record in found if record.stored]
+        return [_figures(record) async for record in found if record.stored or record.facts]
 
     rows = sorted(run_with_store(look), key=lambda row: str(row["conversation"]))
     if as_json:
@@ -60,10 +60,10 @@ def ls(conversation: Conversation = "", channel: Channel = "", user: User = "", 
     if not rows:
         print("Nothing is remembered.")  # noqa: T201
         return
-    shown = table("conversation", "messages", "tokens", "bytes", "last message", "forgotten in")
+    shown = table("conversation", "messages", "tokens", "bytes", "facts", "last message", "forgotten in")
     for row in rows:
         left = span(row["forgotten_at"] - time.time())
-        sizes = (str(row["messages"]), str(row["tokens"]), f"{row['bytes']:,}")
+        sizes = (str(row["messages"]), str(row["tokens"]), f"{row['bytes']:,}", str(row["facts"]))
         shown.add_row(row["conversation"], *sizes, ago(row["last_at"]), left)
     show(shown)
 
@@ -83,18 +83,27 @@ def show_one(conversation: Name, as_json: AsJson = False) -> None:
         | {"at": m.at, "tokens": m.tokens, "ending": m.ending, "text": m.text}
         for m in record.messages
     ]
+    told: list[dict[str, Any]] = [
+        {"number": fact.number, "text": fact.text, "author": fact.author.id, "name": fact.author.name}
+        | {"at": fact.at, "corrected": fact.corrected}
+        for fact in record.facts
+    ]
     if as_json:
-        print_json(figures | {"state": state, "settings": chosen, "said": said})
+        print_json(figures | {"state": state, "settings": chosen, "facts": told, "said": said})
         return
     lines = [f"{record.key}: {many(figures['messages'], 'message')}, {figures['tokens']:,} tokens"]
     lines += [f"chosen here: {name} = {value}" for name, value in chosen.items() if name != "v"]
+    if told:
+        lines += ["", "Told to remember:"]
+        lines += [
+            f"{fact['number']}. {fact['text']} ({fact['name'] or fact['author']}, {_date(fact['at'])})" for fact in told
+        ]
     if state.get("summary"):
         lines += ["", "Summary of earlier messages:", state["summary"]]
     for message in said:
         if message["id"] and message["id"] == state.get("cut"):
             lines += ["", "── from here on, the model sees the messages themselves ──"]
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(message["at"]))
-        lines += ["", f"{when}  {message['name'] or message['role']}", message["text"]]
+        lines += ["", f"{_date(message['at'])}  {message['name'] or message['role']}", message["text"]]
     print(plain("\n".join(lines)))  # noqa: T201
 
 
@@ -259,15 +268,22 @@ def one_name(names: list[str], wanted: str) -> str:
     return found[0]
 
 
+def _date(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
+
+
 def _figures(record: Record) -> dict[str, Any]:
     """A conversation in numbers."""
-    messages, stored = record.messages, record.stored
+    messages, stored, facts = record.messages, record.stored, record.facts
     return {
         "conversation": str(record.key),
         "messages": len(messages),
-        "people": len({m.author.id for m in messages if m.author}),
+        "people": len({m.author.id for m in messages if m.author} | {fact.author.id for fact in facts}),
         "tokens": sum(m.tokens for m in messages),
         "bytes": sum(len(text.encode()) for text in stored),
-        "last_at": messages[-1].at if messages else 0.0,
-        "forgotten_at": record.parts["messages"].until if stored else 0.0,
+        "facts": len(facts),
+        "last_at": max([*(m.at for m in messages[-1:]), *(fact.at for fact in facts)], default=0.0),
+        "forgotten_at": max(
+            (record.parts[name].until for name in ("messages", "facts") if name in record.parts), default=0.0
+        ),
     }

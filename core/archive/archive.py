@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import WatchError
 
 from core.archive.record import KNOWN_PARTS, SHAPES, Part, Record
-from core.memory import MAX_CONVERSATION_BYTES, MAX_CONVERSATION_MESSAGES
+from core.memory import MAX_CONVERSATION_BYTES, MAX_CONVERSATION_MESSAGES, merge_facts
 from core.store import Keys, Script, kind_of, redis_errors
 from core.stored import (
     finite,
@@ -90,10 +90,11 @@ class Archive:
         return next(iter(await self.read({key: KNOWN_PARTS})), Record(key))
 
     async def is_empty(self) -> bool:
-        """Whether no message is stored."""
+        """Whether no message and no fact is stored."""
         with redis_errors("look through the memory"):
-            async for _ in self._redis.scan_iter(match=f"{Keys.CONVERSATIONS}*:messages", count=1000):
-                return False
+            async for name in self._redis.scan_iter(match=f"{Keys.CONVERSATIONS}*", count=1000):
+                if name.endswith((":messages", ":facts")):
+                    return False
         return True
 
     async def put(self, record: Record, how: RestoreMode = "replace", *, also: Sequence[str] = ()) -> RestoreResult:
@@ -152,6 +153,8 @@ def merge(here: Record, other: Record) -> dict[str, Part]:
                 parts[name] = Part("list", merge_messages(ours.value, theirs.value), until)
             case "set":
                 parts[name] = Part("set", sorted({*ours.value, *theirs.value}), until)
+            case "hash" if name == "facts":
+                parts[name] = Part("hash", merge_facts(ours.value, theirs.value), until)
             case "hash":
                 more = theirs.value
                 if "summary" in ours.value:  # and with it whose words it tells

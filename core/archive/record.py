@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+from core.memory import check_fact_field, facts_in
 from core.store import Keys, kind_of
 from core.stored import (
     LATEST,
@@ -21,7 +22,7 @@ from core.stored import (
     whole_number,
 )
 from core.turns import StoredJob
-from core.types import ConversationKey, Message
+from core.types import ConversationKey, Fact, Message
 
 KNOWN_PARTS = ("messages", "state", "forks", "retries")
 """Parts that are read even if a scan, which is no snapshot, did not find them."""
@@ -60,16 +61,25 @@ class Record:
         return tuple(readable(Message.from_json, self.stored)[0])
 
     @property
+    def facts(self) -> tuple[Fact, ...]:
+        """The readable facts that people told to remember."""
+        return facts_in(self.parts["facts"].value) if "facts" in self.parts else ()
+
+    @property
     def state(self) -> dict[str, str]:
         """The fields of its state."""
         return dict(self.parts["state"].value) if "state" in self.parts else {}
 
     def only(self, user: str) -> Record:
-        """Only what one person said in it, with the answers."""
+        """Only what one person said in it, with the answers, and what they told to remember."""
         pairs = [(text, Message.from_json(text)) for text in self.stored]
         asked = {m.id for _, m in pairs if m.author and m.author.id == user}
         kept = [text for text, m in pairs if {m.id, m.reply_to} & asked]
-        return Record(self.key, {"messages": replace(self.parts["messages"], value=kept)} if kept else {})
+        parts = {"messages": replace(self.parts["messages"], value=kept)} if kept else {}
+        if told := {str(fact.number) for fact in self.facts if fact.author.id == user}:
+            facts = self.parts["facts"]
+            parts["facts"] = replace(facts, value={number: facts.value[number] for number in told})
+        return Record(self.key, parts)
 
     def check(self) -> None:
         """Raise Unreadable, with the reason, if Parley can't have written this record."""
@@ -178,6 +188,8 @@ def _check_text(key: ConversationKey, name: str, field_: str, entry: str) -> Non
                 raise Unreadable("a thread belongs to another channel")
         case "state" if field_ in ("epoch", "changes", "bytes") and whole_number(entry, -1) < 0:
             raise Unreadable(f"{field_} is not a number of things")
+        case "facts":
+            check_fact_field(field_, entry)
         case "settings" | "board":
             read_record(entry)
 

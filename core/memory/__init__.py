@@ -13,6 +13,7 @@ from core.memory.choices import (
 )
 from core.memory.conversations import MAX_CONVERSATION_BYTES, MAX_CONVERSATION_MESSAGES, Exchange, Memory, Thread
 from core.memory.departures import Departures
+from core.memory.facts import check_fact_field, facts_in, merge_facts
 from core.memory.feedback import Feedback
 from core.memory.forgetting import Extent
 
@@ -30,8 +31,11 @@ __all__ = [
     "Reword",
     "Thread",
     "WrongChoice",
+    "check_fact_field",
+    "facts_in",
     "find_setting",
     "fingerprint",
+    "merge_facts",
     "setting_name",
     "split_setting",
 ]

@@ -20,6 +20,7 @@ from redis.exceptions import WatchError
 
 from core.memory.changes import Changes, Reword
 from core.memory.choices import Choices
+from core.memory.facts import Facts, facts_in, facts_key
 from core.memory.forgetting import Extent, Forgetting
 from core.memory.scripts import MemoryScripts
 from core.metrics import tag
@@ -127,6 +128,7 @@ class Memory:
         self._choices = choices or Choices()
         self._changes = Changes(redis, self._scripts, count)
         self._forgetting = Forgetting(redis, self._scripts, retention=retention)
+        self.facts = Facts(redis, retention=retention)
 
     async def load(self, key: ConversationKey, thread: Thread | None = None) -> Conversation:
         """All that is remembered of a conversation, oldest message first.
@@ -140,7 +142,7 @@ class Memory:
         branch = parent or key
         root, root_at = (thread.root, thread.root_at) if thread else ("", 0.0)
         with redis_errors("load a conversation"):
-            entries, cut, epoch, stranger, chosen, summary, folded, changes, voices = await self._scripts.load(
+            entries, cut, epoch, stranger, chosen, summary, folded, changes, voices, facts = await self._scripts.load(
                 messages=Keys.messages(key),
                 state=Keys.state(key),
                 settings=Keys.settings(key),
@@ -148,6 +150,7 @@ class Memory:
                 parent_state=Keys.state(branch),
                 forks=Keys.forks(branch),
                 parent_settings=Keys.settings(key.home),
+                facts=facts_key(key),
                 has_parent=parent is not None,
                 root=root,
                 root_at=root_at,
@@ -160,6 +163,7 @@ class Memory:
         settings = self._choices.resolved(ConversationSettings.from_json(chosen))
         kept = Conversation(key, tuple(messages), cut=cut, stranger=stranger == "1", settings=settings)
         kept = replace(kept, epoch=whole_number(epoch), changes=whole_number(changes))
+        kept = replace(kept, facts=facts_in(dict(zip(facts[::2], facts[1::2], strict=True))))
         return replace(kept, summary=summary, folded=folded, voices=_voices(voices) if summary else frozenset())
 
     async def append(self, exchange: Exchange) -> bool:
@@ -195,7 +199,7 @@ class Memory:
     async def correct(
         self, key: ConversationKey, message: str, text: str | Reword, *, at: float = 0.0, said: float = 0.0
     ) -> bool:
-        """Replace the text of a message, also in threads that copied it.
+        """Replace the text of a message, also in threads that copied it; and the fact that it told.
 
         Args:
             key: of the conversation.
@@ -209,17 +213,22 @@ class Memory:
         Returns:
             False if the message was not found, or nothing changed.
         """
-        return await self._changes.correct(key, message, text, at=at, said=said)
+        changed = await self._changes.correct(key, message, text, at=at, said=said)
+        told = isinstance(text, str) and await self.facts.reword(key, message, text)
+        return changed or told
 
     async def withdraw(self, key: ConversationKey, message: str, *, said: float = 0.0) -> bool:
-        """Remove a message and the answer to it, also in threads that copied them. False if not found.
+        """Remove a message and the answer to it, also in threads that copied them, and the fact that it told.
+
+        Returns False if nothing of it was found.
 
         ``said`` is as in ``correct``.
         """
-        return await self._changes.withdraw(key, message, said=said)
+        withdrawn = await self._changes.withdraw(key, message, said=said)
+        return await self.facts.withdraw(key, message) or withdrawn
 
     async def withdraw_author(self, key: ConversationKey, user: str) -> set[str]:
-        """Remove all that one person said in a conversation, with the answers and whatever else may contain it.
+        """Remove all that one person said or told in a conversation, with the answers and what else may contain it.
 
         Returns:
             The ids of the removed messages.
@@ -228,6 +237,8 @@ class Memory:
 
     async def forget(self, key: ConversationKey, *, asker: str = "") -> int:
         """Forget a conversation, the threads that branched off it, and their dead letters.
+
+        Of a channel, also what people told to remember about it; a thread leaves that.
 
         Args:
             key: of the conversation.

@@ -1,16 +1,16 @@
 -- Forget one conversation. The epoch stays and moves on, so that an answer that is being written while this happens is
 -- not stored afterwards. A thread that is no more is taken off its channel's list.
 --
--- takes    messages, state, retries, board: keys; forks: the channel's; chosen, own_forks: keys; ttl: seconds to live of
+-- takes    messages, state, retries, board, facts: keys; forks: the channel's; chosen, own_forks: keys; ttl: seconds to live of
 --          what stays; boards: channel on which changed boards are told; thread: the conversation's name if it is a thread;
 --          whole: whether what people chose goes as well, and the list of its threads
 -- returns  number of messages forgotten
 of_type("list", messages)
 of_type("hash", state)
 of_type("set", forks)
-local going = { messages, state, retries, board }
+local going = { messages, state, retries, board, facts }
 if whole then
-  going[5], going[6] = chosen, own_forks
+  going[6], going[7] = chosen, own_forks
 end
 if thread ~= "" and redis.call("EXISTS", unpack(going)) == 0 then
   redis.call("SREM", forks, thread)

@@ -11,6 +11,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from core.memory.changes import as_stored
+from core.memory.facts import facts_in
 from core.memory.forks import CONVERSATIONS_PER_ROUND_TRIP, forks_of
 from core.memory.scripts import MemoryScripts
 from core.store import Keys, redis_errors
@@ -29,11 +30,13 @@ class Extent:
         messages: number of messages in it and in its threads.
         people: ids of their authors; "" stands for those whose words only a summary contains.
         epoch: how often the conversation was forgotten before.
+        facts: number of facts that people told to remember.
     """
 
     messages: int
     people: frozenset[str]
     epoch: int
+    facts: int = 0
 
 
 class Forgetting:
@@ -53,6 +56,7 @@ class Forgetting:
                 state=Keys.state(key),
                 retries=Keys.retries(key),
                 board=Keys.board(key),
+                facts=Keys.facts(key),
                 user=user,
                 quoted=as_stored(user),
                 boards=Keys.BOARDS,
@@ -97,6 +101,7 @@ class Forgetting:
                 "state": Keys.state(one),
                 "retries": Keys.retries(one),
                 "board": Keys.board(one),
+                "facts": Keys.facts(one),
                 "forks": Keys.forks(one.home),
                 "chosen": Keys.settings(one),
                 "own_forks": Keys.forks(one),
@@ -126,21 +131,24 @@ class Forgetting:
         with redis_errors("look at what would be forgotten"):
             forks: Any = await self._redis.smembers(Keys.forks(key))
             conversations = [key, *map(ConversationKey.parse, sorted(forks))]
-            count, people = 0, set()
+            count, people, facts = 0, set[str](), 0
             for start in range(0, len(conversations), CONVERSATIONS_PER_ROUND_TRIP):
                 async with self._redis.pipeline(transaction=False) as pipe:
                     for one in conversations[start : start + CONVERSATIONS_PER_ROUND_TRIP]:
                         pipe.lrange(Keys.messages(one), 0, -1)
                         pipe.hexists(Keys.state(one), "summary")
+                        pipe.hgetall(Keys.facts(one))
                     found = await pipe.execute()
-                for entries, summed_up in zip(found[::2], found[1::2], strict=True):
+                for entries, summed_up, told in zip(found[::3], found[1::3], found[2::3], strict=True):
                     messages = [Message.from_json(entry) for entry in entries]
                     count += len(messages)
                     people |= {message.author.id for message in messages if message.author} | (
                         {""} if summed_up else set()
                     )
+                    facts += len(facts_in(told))
+                    people |= {fact.author.id for fact in facts_in(told)}
             epoch: Any = await self._redis.hget(Keys.state(key), "epoch")
-        return Extent(count, frozenset(people), int(epoch or 0))
+        return Extent(count, frozenset(people), int(epoch or 0), facts)
 
 
 def _within(key: ConversationKey, place: ConversationKey) -> bool:

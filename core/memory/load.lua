@@ -5,9 +5,9 @@
 -- A thread has the settings of its channel until it gets its own.
 --
 -- takes    messages, state, settings: keys of the conversation; parent, parent_state, forks, parent_settings: of its parent;
---          has_parent; root, root_at: id and time of the thread's root; ttl: seconds to live; name: the conversation's
+--          facts: the key of what people told to remember; has_parent; root, root_at: id and time of the thread's root; ttl: seconds to live; name: the conversation's
 -- returns  messages, cut, epoch, "1" if the thread began without us and nothing of it has been stored yet, settings,
---          summary, id of the last message in it, number of changes, whose words the summary may tell
+--          summary, id of the last message in it, number of changes, whose words the summary may tell, facts as stored
 of_type("list", messages)
 of_type("hash", state)
 of_type("list", parent)
@@ -70,10 +70,11 @@ end
 
 local chosen = redis.call("GET", of_type("string", settings)) and settings or of_type("string", parent_settings)
 redis.call("EXPIRE", chosen, ttl)
+redis.call("EXPIRE", of_type("hash", facts), ttl)
 epoch_in(state)
 local kept = redis.call("HMGET", state, "cut", "epoch", "stranger", "summary", "folded", "changes", "voices")
 return {
   redis.call("LRANGE", messages, 0, -1), kept[1] or "", kept[2] or "0", kept[3] or "0",
   redis.call("GET", chosen) or "", kept[4] or "", kept[5] or "", kept[6] or "0",
-  kept[7] or "",
+  kept[7] or "", redis.call("HGETALL", facts),
 }

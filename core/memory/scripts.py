@@ -15,7 +15,7 @@ class MemoryScripts:
         self.load = Script(
             redis,
             "core/memory/load",
-            keys=[*stored, "settings", "parent", "parent_state", "forks", "parent_settings"],
+            keys=[*stored, "settings", "parent", "parent_state", "forks", "parent_settings", "facts"],
             args={"has_parent": bool, "root": str, "root_at": float, "ttl": int, "name": str},
         )
         self.append = Script(
@@ -32,13 +32,13 @@ class MemoryScripts:
         self.forget = Script(
             redis,
             "core/memory/forget",
-            keys=[*stored, "retries", "board", "forks", "chosen", "own_forks"],
+            keys=[*stored, "retries", "board", "facts", "forks", "chosen", "own_forks"],
             args={"ttl": int, "boards": str, "thread": str, "whole": bool},
         )
         self.withdraw_author = Script(
             redis,
             "core/memory/withdraw_author",
-            keys=[*stored, "retries", "board"],
+            keys=[*stored, "retries", "board", "facts"],
             args={"user": str, "quoted": str, "boards": str},
         )
         self.fold = Script(

@@ -1,10 +1,10 @@
 -- Remove all that one person said in a conversation, with the answers, and whatever else may contain it: the summary, turns
--- kept for Retry buttons, and the page's board.
+-- kept for Retry buttons, the page's board, and what they told to remember.
 --
--- takes    messages, state, retries, board: keys; user: the person; quoted: the same as it stands in stored JSON; boards:
+-- takes    messages, state, retries, board, facts: keys; user: the person; quoted: the same as it stands in stored JSON; boards:
 --          channel on which changed boards are told
 -- returns  ids of the messages that were taken out
-for key, kind in pairs({ [messages] = "list", [state] = "hash", [retries] = "hash", [board] = "hash" }) do
+for key, kind in pairs({ [messages] = "list", [state] = "hash", [retries] = "hash", [board] = "hash", [facts] = "hash" }) do
   of_type(kind, key)
 end
 local asked, taken, bytes = {}, {}, 0
@@ -74,6 +74,14 @@ for index = 1, #shown, 2 do
   if not entry or type(entry.author) ~= "table" or entry.author.id == user then
     redis.call("HDEL", board, shown[index])
     redis.call("PUBLISH", boards, board .. " " .. shown[index])
+  end
+end
+
+local told = redis.call("HGETALL", facts)
+for index = 1, #told, 2 do
+  local fact = decode(told[index + 1])
+  if told[index] ~= "last" and (not fact or fact.uid == user) then
+    redis.call("HDEL", facts, told[index])
   end
 end
 return taken

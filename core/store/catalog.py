@@ -77,6 +77,13 @@ STORED: tuple[StoredKey, ...] = (
         "`RETENTION_DAYS` after it changed",
     ),
     StoredKey("conv:<conversation>:forks", "set", "threads that copied from it", "`RETENTION_DAYS` after the last one"),
+    StoredKey(
+        "conv:<conversation>:facts",
+        "hash",
+        "what people told to remember about a channel: number to JSON (`v`, `text`, `uid`, `name`, `at`, `corrected`, "
+        "`message` and `first` message that told it), and `last` (the highest number given); 100 of 500 characters at the most",
+        "`RETENTION_DAYS` after the last use",
+    ),
     StoredKey("conv:<conversation>:retries", "hash", "turns whose reply has a Retry button", "24 hours, each of them"),
     StoredKey(
         "timings",

@@ -62,6 +62,11 @@ class Keys:
         return f"{Keys.CONVERSATIONS}{key}:retries"
 
     @staticmethod
+    def facts(key: ConversationKey) -> str:
+        """What people told to remember about it."""
+        return f"{Keys.CONVERSATIONS}{key}:facts"
+
+    @staticmethod
     def board(key: ConversationKey) -> str:
         """What a platform that keeps no messages itself shows of it."""
         return f"{Keys.CONVERSATIONS}{key}:board"

@@ -94,6 +94,11 @@ class Store:
         text = text or f"- {loaded.summary} {[m.text for m in loaded.messages]}"
         assert await self.memory.fold(replace(loaded, voices=voices), text, loaded.messages[-1].id)
 
+    async def tell(self, key: ConversationKey, author: Author) -> None:
+        """Somebody tells something to remember."""
+        turn = self.turn(key, author)
+        await self.memory.facts.tell(turn, turn.text)
+
     async def keep(self, turn: Turn, *voices: str) -> None:
         """A turn can be asked again."""
         job = StoredJob(replace(turn, attempt=1), (MessageRef("C1", "1"),), since=time.time(), voices=voices)
@@ -142,6 +147,10 @@ class Store:
             await People(self.client, retention=MONTH).set_name(author.id, author.name)
             await self.queue.first(f"{CHANNEL}/{author.id}/refused")
             await self.memory.choose(CHANNEL, "temperature", "0.2")
+            for key in (CHANNEL, THREAD, PAGE):
+                await self.tell(key, author)
+        await self.tell(PRIVATE, ZOE)
+        await self.tell(OWN, ZOE)
         await DiscordStore(self.client).count_bot_answer("20")
 
     async def forget_person(self, user: str) -> None:
@@ -198,7 +207,10 @@ async def store(client: redis.asyncio.Redis) -> Store:
     return made
 
 
-EVERYWHERE = {"conv messages", "conv state", "conv retries", "conv board", "dead", "feedback", "page", "quota", "seen"}
+EVERYWHERE = {
+    "conv messages", "conv state", "conv retries", "conv board", "conv facts", "dead", "feedback", "page", "quota",
+    "seen",
+}  # fmt: skip
 """Kinds of keys where a person is found before they are forgotten."""
 
 
