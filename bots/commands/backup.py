@@ -69,7 +69,11 @@ def backup(
 
 def restore(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A file that `parley backup` wrote; - is standard input.")
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="A file that `parley backup` or `parley memory export` wrote; - is standard input.",
+        ),
     ],
     merge: Annotated[
         bool, typer.Option("--merge", help="Keep what is remembered here, and add what is missing.")

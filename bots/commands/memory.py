@@ -1,4 +1,4 @@
-"""``parley memory``: list, show, export, import and forget conversations. Backups: ``bots/commands/backup``."""
+"""``parley memory``: list, show, export and forget conversations. Backups: ``bots/commands/backup``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bots.commands.backup import left_out, restore_file
 from bots.commands.store import AsJson, Store, report, run_with_store
 from bots.console.printing import ago, many, plain, print_json, progress, show, span, table
 from bots.console.usage import Command
@@ -41,7 +40,7 @@ class Missing(ParleyError):
 
 def attach(memory: typer.Typer) -> None:
     """Register the commands."""
-    commands: dict[str, Callable[..., None]] = {"ls": ls, "show": show_one, "export": export, "import": import_}
+    commands: dict[str, Callable[..., None]] = {"ls": ls, "show": show_one, "export": export}
     for name, command in {**commands, "forget": forget}.items():
         memory.command(name, cls=Command)(command)
 
@@ -120,7 +119,7 @@ def export(
 ) -> None:
     """Write conversations as lines of JSON: all of them, or one conversation, one channel, one person.
 
-    For a person, that is what they said, and the answers to it. `parley memory import` reads the file.
+    For a person, that is what they said, and the answers to it. `parley restore --merge` reads the file.
     """
     from core.archive import SCHEMA, Header, Writer, write_backup
     from core.version import parley_version
@@ -137,22 +136,6 @@ def export(
         for record in records:
             writer.add(record)
     report(as_json, f"{file} holds {many(len(records), 'conversation')}.", file=str(file), conversations=len(records))
-
-
-def import_(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A file that `parley memory export` or `parley backup` wrote.")
-    ],
-    as_json: AsJson = False,
-) -> None:
-    """Add the conversations of a file to what is remembered here.
-
-    What is already here stays as it is, and what was forgotten since stays forgotten.
-    """
-    counts = run_with_store(lambda store: restore_file(store, file, "merge"))
-    added = counts["written"] + counts["merged"]
-    said = f"Added {many(added, 'conversation')}." if added else "Nothing was added."
-    report(as_json, said + left_out(counts), **counts)
 
 
 def forget(

@@ -30,7 +30,7 @@ DISCORD = ("invite", "sync")
 QUEUE = ("ls", "show TURN", "cancel TURN", "requeue TURN", "dead ls", "dead replay TURN", "dead drop TURN")
 """Run by tests/bots/commands/test_queue.py; more than one process by tests/journeys/test_durable.py."""
 
-MEMORY = ("ls", "show NAME", "export FILE", "import FILE", "forget --user ID")
+MEMORY = ("ls", "show NAME", "export FILE", "forget --user ID")
 """Run by tests/bots/commands/test_memory.py, with `parley backup` and `restore`."""
 COMPOSE = {"", " --profile llama", " --profile vllm", " --profile workers"}
 """What tests/repo/test_deploy.py reads; there is no engine here to run it."""

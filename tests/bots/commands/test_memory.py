@@ -165,18 +165,19 @@ async def test_of_who_is_forgotten_nothing_is_left(cli: Cli, client: Redis) -> N
 
 
 @pytest.mark.usefixtures("talk")
-def test_what_is_exported_can_be_imported(cli: Cli) -> None:
+def test_what_is_exported_can_be_restored(cli: Cli) -> None:
     """A conversation that was forgotten since stays forgotten; what is already here is not added."""
     assert cli("memory", "export", "all.jsonl").returncode == 0
     again = cli("memory", "export", "all.jsonl")
     assert (again.returncode, "--force" in again.stderr) == (1, True)
     assert cli("memory", "forget", "--channel", "C2", "--yes").returncode == 0
-    added = json.loads(cli("memory", "import", "all.jsonl", "--json").stdout)
+    added = json.loads(cli("restore", "all.jsonl", "--merge", "--json").stdout)
     assert (added["merged"], added["unchanged"], added["forgotten"]) == (0, 2, 1)
-    said = "Nothing was added. Left out: 2 conversations, already here. Left out: 1 conversation, forgotten since.\n"
-    assert cli("memory", "import", "all.jsonl").stdout == said
+    said = "Left out: 2 conversations, already here. Left out: 1 conversation, forgotten since.\n"
+    assert cli("restore", "all.jsonl", "--merge").stdout == f"Restored 0 conversations. {said}"
     assert cli("memory", "forget", "--user", "U2", "--yes").returncode == 0
-    assert cli("memory", "import", "all.jsonl").stdout.startswith("Added 1 conversation. Left out: 1 conversation, ")
+    again = cli("restore", "all.jsonl", "--merge")
+    assert again.stdout.startswith("Restored 1 conversation. Left out: 1 conversation, ")
 
 
 @pytest.mark.usefixtures("talk")

@@ -177,7 +177,7 @@ COMPLETED = {
     "run slack d": {"discord"},
     "run --no-b": {"--no-browser"},
     "queue dead re": {"replay"},
-    "memory ": {"ls", "show", "export", "import", "forget"},
+    "memory ": {"ls", "show", "export", "forget"},
 }
 
 
