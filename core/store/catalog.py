@@ -81,7 +81,8 @@ STORED: tuple[StoredKey, ...] = (
         "conv:<conversation>:facts",
         "hash",
         "what people told to remember about a channel: number to JSON (`v`, `text`, `uid`, `name`, `at`, `corrected`, "
-        "`message` and `first` message that told it), and `last` (the highest number given); 100 of 500 characters at the most",
+        "`message` and `first` message that told it), and `last` (the highest number given); 100 of 500 "
+        "characters at the most",
         "`RETENTION_DAYS` after the last use",
     ),
     StoredKey("conv:<conversation>:retries", "hash", "turns whose reply has a Retry button", "24 hours, each of them"),
