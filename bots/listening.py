@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import structlog
 
 from core.errors import StorageError
-from core.memory import Memory, Reword
+from core.memory import Listening, Memory, Reword
 from core.turns import STOPPED, WITHDRAWN, TurnQueue, in_time
-from core.types import ConversationKey, Turn
+from core.types import ConversationKey, Message, Turn
 
 log = structlog.get_logger()
 
@@ -20,6 +20,33 @@ NOTHING_TO_STOP = "I'm not writing an answer for you right now."
 QUESTION_GONE = "I no longer have that question. Please ask it again."
 NOT_IN_CHANNEL = "I'm not enabled in this channel. Ask {contact} to add it."
 NOT_FOR_PERSON = "I'm not enabled for you here. Ask {contact} to add you."
+RENEW_SECONDS = 10
+"""Seconds after which a connected listener says again that it hears everything."""
+
+
+async def keep_listening(listening: Listening, connected: Callable[[], bool]) -> None:
+    """Keep the listening token of a platform alive while ``connected``, until this is cancelled."""
+    while True:
+        if connected():
+            try:
+                await listening.keep()
+            except StorageError as error:
+                log.warning("listening token not renewed", error=str(error))
+        await asyncio.sleep(RENEW_SECONDS)
+
+
+async def overhear(memory: Memory, listening: Listening, key: ConversationKey, message: Message) -> bool:
+    """Store what was said in a thread or channel, and not to Parley. False if it is not stored.
+
+    What cannot be stored counts as a gap: the next question there reads it from the platform.
+    """
+    try:
+        async with in_time():
+            return await memory.overhear(key, message)
+    except StorageError as error:
+        listening.missed()
+        log.warning("overheard message not stored", error=str(error))
+        return False
 
 
 async def press(work: Awaitable[str]) -> str:

@@ -173,6 +173,9 @@ class Settings(BaseSettings):
     # Delivery
     first_words_ms: int = Field(120, ge=0, le=60_000, examples=["120"])
 
+    # What is heard
+    hear: Annotated[Literal["room", "thread", "mention"], _in(str.lower)] = Field("thread", examples=["room"])
+
     # Turns
     worker_slots: int = Field(64, ge=1, le=10_000, examples=["64"])
     follow_up: Annotated[Literal["queue", "merge", "interrupt"], _in(str.lower)] = Field("queue", examples=["merge"])

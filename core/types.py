@@ -101,7 +101,8 @@ class Quote:
         return cls(kind, text_in(record, "text", ""), text_in(record, "by", ""), text_in(record, "origin", ""))
 
 
-def _quotes_in(record: Mapping[str, Any]) -> tuple[Quote, ...]:
+def quotes_in(record: Mapping[str, Any]) -> tuple[Quote, ...]:
+    """The ``quotes`` of a stored record; none if it has no such field. Raises Unreadable."""
     return tuple(map(Quote.from_record, list_in(record, "quotes"))) if "quotes" in record else ()
 
 
@@ -175,7 +176,7 @@ class Message:
             reply_to=text_in(record, "reply_to", ""),
             ending=choice_in(record, "ending", Ending, Ending.COMPLETE),
             edited=time_in(record, "edited", 0.0),
-            quotes=_quotes_in(record),
+            quotes=quotes_in(record),
             overheard=flag_in(record, "overheard", False),
         )
 
@@ -321,6 +322,10 @@ class Conversation:
             with the answer.
         facts: what people told Parley to remember about the channel, in the order of their numbers.
         caught_up: whether everything said in the thread since Parley last looked is among the messages.
+        token: the listening token: see ``core.memory.Listening``; "" while nobody listens.
+        until: id of the question up to which all of the thread is known; "" if it never was.
+        noted: number of edits and deletions noted so far for messages that were not stored.
+        forgotten: when it, or its channel, was forgotten; nothing older is read from the platform again.
     """
 
     key: ConversationKey
@@ -336,6 +341,10 @@ class Conversation:
     room: tuple[Message, ...] = ()
     facts: tuple[Fact, ...] = ()
     caught_up: bool = False
+    token: str = ""
+    until: str = ""
+    noted: int = 0
+    forgotten: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,7 +409,7 @@ class Turn:
             place=texts_in(record, "place"),
             attempt=count_in(record, "attempt", 0),
             edited=time_in(record, "edited", 0.0),
-            quotes=_quotes_in(record),
+            quotes=quotes_in(record),
         )
 
 

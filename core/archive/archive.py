@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 from redis.asyncio import Redis
 from redis.exceptions import WatchError
 
-from core.archive.record import KNOWN_PARTS, SHAPES, Part, Record
+from core.archive.record import KNOWN_PARTS, PASSING_PARTS, SHAPES, Part, Record
 from core.memory import MAX_CONVERSATION_BYTES, MAX_CONVERSATION_MESSAGES, merge_facts
 from core.store import Keys, Script, kind_of, redis_errors
 from core.stored import (
@@ -54,7 +54,7 @@ class Archive:
                 except ValueError:
                     continue  # no name of ours
                 if key.platform != DOCTOR_PLATFORM and kind_of(name):
-                    found.setdefault(key, set(KNOWN_PARTS)).add(part)
+                    found.setdefault(key, set(KNOWN_PARTS)).update({part} - {*PASSING_PARTS})
         names = sorted(found, key=str)
         families = groupby(sorted(names, key=_channel), key=_channel)
         return [{key: tuple(sorted(found[key])) for key in family} for _, family in families]

@@ -26,6 +26,9 @@ from core.types import ConversationKey, Fact, Message
 
 KNOWN_PARTS = ("messages", "state", "forks", "retries")
 """Parts that are read even if a scan, which is no snapshot, did not find them."""
+PASSING_PARTS = ("room", "changed")
+"""Parts that are neither exported nor backed up: what was said in a channel, and not to Parley, within two hours, and
+edits of the last day for messages that are not stored yet. Both would be out of date when they are restored."""
 
 
 @dataclass(frozen=True, slots=True)

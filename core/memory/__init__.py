@@ -11,13 +11,22 @@ from core.memory.choices import (
     setting_name,
     split_setting,
 )
-from core.memory.conversations import MAX_CONVERSATION_BYTES, MAX_CONVERSATION_MESSAGES, Exchange, Memory, Thread
+from core.memory.conversations import (
+    MAX_CONVERSATION_BYTES,
+    MAX_CONVERSATION_MESSAGES,
+    Exchange,
+    Memory,
+    Thread,
+)
 from core.memory.departures import Departures
 from core.memory.facts import check_fact_field, facts_in, merge_facts
 from core.memory.feedback import Feedback
 from core.memory.forgetting import Extent
+from core.memory.listening import Listening
+from core.memory.scripts import ADDING
 
 __all__ = [
+    "ADDING",
     "CHOICE_HELP",
     "MAX_ANSWER_TOKENS",
     "MAX_CONVERSATION_BYTES",
@@ -27,6 +36,7 @@ __all__ = [
     "Exchange",
     "Extent",
     "Feedback",
+    "Listening",
     "Memory",
     "Reword",
     "Thread",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from redis.asyncio import Redis
 
@@ -12,11 +14,84 @@ from core.memory.forks import forks_of
 from core.memory.scripts import MemoryScripts
 from core.prompts import TokenCounter, message_tokens
 from core.store import Keys, redis_errors
-from core.stored import Unreadable
-from core.types import ConversationKey, Message
+from core.stored import Unreadable, flag_in, read_record, readable, text_in, time_in
+from core.types import ConversationKey, Message, Quote, quotes_in
 
 Reword = Callable[[str], str]
 """Computes a message's new text from its old one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An edit or a deletion, noted for a message that is stored later.
+
+    Args:
+        id: of the message.
+        text: what it says now.
+        quotes: what comes with it now; None if that is as it was.
+        edited: when it was edited.
+        gone: whether it was deleted.
+    """
+
+    id: str
+    text: str = ""
+    quotes: tuple[Quote, ...] | None = None
+    edited: float = 0.0
+    gone: bool = False
+
+    def to_json(self) -> str:
+        """As stored."""
+        record: dict[str, Any] = {"id": self.id, "edited": self.edited}
+        if self.gone:
+            record["gone"] = True
+        else:
+            record["text"] = self.text
+            if self.quotes is not None:
+                record["quotes"] = [quote.record() for quote in self.quotes]
+        return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace").decode()
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what ``to_json`` wrote. Raises Unreadable."""
+        record = read_record(text)
+        quotes = quotes_in(record) if "quotes" in record else None
+        edited, gone = time_in(record, "edited", 0.0), flag_in(record, "gone", False)
+        return cls(text_in(record, "id"), text_in(record, "text", ""), quotes, edited, gone)
+
+    def applied(self, message: Message) -> Message | None:
+        """The message as it is after this; None if it was deleted. An edit older than the last one changes nothing."""
+        if self.id != message.id:
+            return message
+        if self.gone:
+            return None
+        if self.edited <= message.edited:
+            return message
+        quotes = message.quotes if self.quotes is None else self.quotes
+        return replace(message, text=self.text, quotes=quotes, edited=self.edited, tokens=0)
+
+
+def after_changes(messages: Sequence[Message], entries: Sequence[str], new: int) -> tuple[Message, ...] | None:
+    """Messages that are about to be stored, as they are after edits and deletions since they were read.
+
+    Args:
+        messages: what was read; only what was overheard is changed.
+        entries: the noted changes, as stored.
+        new: how many of them were noted since the messages were read.
+
+    Returns:
+        None if it is not known any more what changed.
+    """
+    changes, unreadable = readable(Change.from_json, entries[-new:] if new else ())
+    if unreadable or len(changes) < new:
+        return None
+    kept: list[Message] = []
+    for message in messages:
+        now: Message | None = message
+        for change in changes if message.overheard else ():
+            now = now and change.applied(now)
+        if now:
+            kept.append(now)
+    return tuple(kept)
 
 
 class Changes:
@@ -28,7 +103,14 @@ class Changes:
         self._count = count
 
     async def correct(
-        self, key: ConversationKey, message: str, text: str | Reword, *, at: float = 0.0, said: float = 0.0
+        self,
+        key: ConversationKey,
+        message: str,
+        text: str | Reword,
+        *,
+        quotes: Sequence[Quote] | None = None,
+        at: float = 0.0,
+        said: float = 0.0,
     ) -> bool:
         """See ``Memory.correct``."""
 
@@ -36,12 +118,17 @@ class Changes:
             if old.id != message or 0 < at < old.edited:
                 return old
             words = text if isinstance(text, str) else text(old.text)
-            if old.text == words and at <= old.edited:
+            beside = old.quotes if quotes is None else tuple(quotes)
+            if (old.text, old.quotes) == (words, beside) and at <= old.edited:
                 return old
-            new = replace(old, text=words, tokens=0, edited=max(at, old.edited))
+            new = replace(old, text=words, quotes=beside, tokens=0, edited=max(at, old.edited))
             return replace(new, tokens=message_tokens(new, self._count))
 
-        return bool(await self._change(key, as_stored(message), said, correct))
+        note = ""
+        if isinstance(text, str):
+            beside = None if quotes is None else tuple(quotes)
+            note = Change(message, text, beside, at or time.time()).to_json()
+        return bool(await self._change(key, as_stored(message), said, correct, note))
 
     async def withdraw(self, key: ConversationKey, message: str, *, said: float = 0.0) -> bool:
         """See ``Memory.withdraw``."""
@@ -49,12 +136,20 @@ class Changes:
         def withdraw(old: Message) -> Message | None:
             return None if message in (old.id, old.reply_to) else old
 
-        return bool(await self._change(key, as_stored(message), said, withdraw))
+        note = Change(message, gone=True).to_json()
+        return bool(await self._change(key, as_stored(message), said, withdraw, note))
 
     async def _change(
-        self, key: ConversationKey, needle: str, said: float, change: Callable[[Message], Message | None]
+        self,
+        key: ConversationKey,
+        needle: str,
+        said: float,
+        change: Callable[[Message], Message | None],
+        note: str,
     ) -> set[str]:
         """Replace each message that contains ``needle`` by ``change`` of it; None removes it. Returns their ids.
+
+        In a thread, ``note`` is written down for a message that is stored later.
 
         If no message contains it, a summary that may contain what was ``said`` then is dropped: see ``find.lua``.
 
@@ -62,7 +157,7 @@ class Changes:
         messages. Each is a script run of its own, because a channel can have hundreds of threads.
         """
         with redis_errors("change a conversation"):
-            changed = await self._change_some([key], needle, said, change)
+            changed = await self._change_some([key], needle, said, change, note if key.parent else "")
             async for forks in forks_of(self._redis, key):
                 changed |= await self._change_some(forks, needle, said, change)
         return changed
@@ -73,14 +168,16 @@ class Changes:
         needle: str,
         said: float,
         change: Callable[[Message], Message | None],
+        note: str = "",
     ) -> set[str]:
         """Change some conversations; repeat those in which a message was changed by others meanwhile."""
         changed: set[str] = set()
         left = list(conversations)
         while left:
-            pairs = await self._find_pairs(left, needle, said, change)
+            pairs = await self._find_pairs(left, needle, said, change, note)
+            note = ""
             calls = [
-                {"messages": Keys.messages(one), "state": Keys.state(one), "swaps": swaps}
+                {"messages": Keys.messages(one), "state": Keys.state(one), "room": Keys.room(one), "swaps": swaps}
                 for one, swaps in pairs.items()
             ]
             done = await self._scripts.swap.each(calls)
@@ -94,16 +191,20 @@ class Changes:
         needle: str,
         said: float,
         change: Callable[[Message], Message | None],
+        note: str,
     ) -> dict[ConversationKey, list[tuple[str, str]]]:
         """For each conversation: its messages to replace, as stored, each with its replacement ("" to remove it)."""
         calls = [
             {
                 "messages": Keys.messages(one),
                 "state": Keys.state(one),
+                "room": Keys.room(one),
+                "changed": Keys.changed(one),
                 "forks": Keys.forks(one.home),
                 "text": needle,
                 "name": str(one),
                 "said": said,
+                "change": note,
             }
             for one in conversations
         ]

@@ -9,8 +9,9 @@ idempotent, because the client repeats a call when a connection breaks.
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -18,10 +19,11 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import WatchError
 
-from core.memory.changes import Changes, Reword
+from core.memory.changes import Change, Changes, Reword, after_changes, as_stored
 from core.memory.choices import Choices
 from core.memory.facts import Facts, facts_in, facts_key
 from core.memory.forgetting import Extent, Forgetting
+from core.memory.order import in_order
 from core.memory.scripts import MemoryScripts
 from core.metrics import tag
 from core.prompts import TokenCounter, estimate_tokens, message_tokens
@@ -29,17 +31,28 @@ from core.store import Keys, redis_errors
 from core.stored import (
     choice_in,
     count_in,
+    finite,
     list_in,
     readable,
     text_in,
     whole_number,
 )
-from core.types import ANYBODY, Conversation, ConversationKey, ConversationSettings, Message, Role
+from core.types import ANYBODY, Conversation, ConversationKey, ConversationSettings, Message, Quote, Role
 
 log = structlog.get_logger()
 
 MAX_CONVERSATION_MESSAGES = 200
 MAX_CONVERSATION_BYTES = 256 * 1024
+MAX_ROOM_MESSAGES = 50
+ROOM_SECONDS = 2 * 3600
+"""Messages of a channel that are kept although nobody said them to Parley, and for how long after the last one."""
+UNKNOWN_CHANGES = 2
+"""What ``exchange.lua`` returns if what was read may have been edited or deleted since."""
+STATE_FIELDS = (
+    *("cut", "epoch", "stranger", "summary", "folded", "changes", "voices"),
+    *("heard", "until", "noted"),
+)
+"""Fields of a conversation's state that are loaded."""
 MAX_VOICES = 500
 """People that are recorded as contributors to a summary; if there are more, anybody may be one."""
 
@@ -60,6 +73,9 @@ class Exchange:
         epoch: of the conversation when it was loaded.
         question: the turn's id.
         cut: id of the first message in the prompt window.
+        heard: the listening token under which all of the thread was known; "" if it was not.
+        until: the question up to which all of it is known.
+        noted: ``Conversation.noted``, if some messages were read from the platform; None if none were.
     """
 
     key: ConversationKey
@@ -67,6 +83,9 @@ class Exchange:
     question: str
     cut: str
     messages: tuple[Message, ...]
+    heard: str = ""
+    until: str = ""
+    noted: int | None = None
 
     def record(self) -> dict[str, Any]:
         """As kept in Redis, ready for JSON."""
@@ -76,6 +95,9 @@ class Exchange:
             "question": self.question,
             "cut": self.cut,
             "messages": [message.to_json() for message in self.messages],
+            "heard": self.heard,
+            "until": self.until,
+            **({} if self.noted is None else {"noted": self.noted}),
         }
 
     @classmethod
@@ -83,18 +105,31 @@ class Exchange:
         """Read what ``record`` gave. Raises Unreadable."""
         messages = tuple(Message.from_json(message) for message in list_in(record, "messages"))
         key = choice_in({"key": text_in(record, "key")}, "key", ConversationKey.parse)
-        return cls(key, count_in(record, "epoch"), text_in(record, "question"), text_in(record, "cut"), messages)
+        return cls(
+            key,
+            count_in(record, "epoch"),
+            text_in(record, "question"),
+            text_in(record, "cut"),
+            messages,
+            text_in(record, "heard", ""),
+            text_in(record, "until", ""),
+            count_in(record, "noted") if "noted" in record else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """A conversation's memory in numbers. ``seconds_left`` is its time to live."""
+    """A conversation's memory in numbers. ``seconds_left`` is its time to live.
+
+    ``overheard`` counts what people said in it, and not to Parley; ``questions`` does not.
+    """
 
     questions: int
     answers: int
     tokens: int
     seconds_left: int
     summary: str = ""
+    overheard: int = 0
 
 
 class Memory:
@@ -142,29 +177,110 @@ class Memory:
         branch = parent or key
         root, root_at = (thread.root, thread.root_at) if thread else ("", 0.0)
         with redis_errors("load a conversation"):
-            entries, cut, epoch, stranger, chosen, summary, folded, changes, voices, facts = await self._scripts.load(
+            entries, chosen, room, facts, token, forgotten, known = await self._scripts.load(
                 messages=Keys.messages(key),
                 state=Keys.state(key),
                 settings=Keys.settings(key),
+                room=Keys.room(key),
                 parent=Keys.messages(branch),
                 parent_state=Keys.state(branch),
                 forks=Keys.forks(branch),
                 parent_settings=Keys.settings(key.home),
                 facts=facts_key(key),
+                listening=Keys.listening(key.platform),
                 has_parent=parent is not None,
                 root=root,
                 root_at=root_at,
                 ttl=self._retention,
                 name=str(key),
+                fields=STATE_FIELDS,
             )
         messages, unreadable = readable(Message.from_json, entries)
         if unreadable:
             log.warning("unreadable messages skipped", conv=tag(str(key)), messages=unreadable)
-        settings = self._choices.resolved(ConversationSettings.from_json(chosen))
-        kept = Conversation(key, tuple(messages), cut=cut, stranger=stranger == "1", settings=settings)
-        kept = replace(kept, epoch=whole_number(epoch), changes=whole_number(changes))
-        kept = replace(kept, facts=facts_in(dict(zip(facts[::2], facts[1::2], strict=True))))
-        return replace(kept, summary=summary, folded=folded, voices=_voices(voices) if summary else frozenset())
+        state = {name: value or "" for name, value in zip(STATE_FIELDS, known, strict=True)}
+        return Conversation(
+            key,
+            in_order(messages),
+            cut=state["cut"],
+            epoch=whole_number(state["epoch"]),
+            stranger=state["stranger"] == "1",
+            settings=self._choices.resolved(ConversationSettings.from_json(chosen)),
+            summary=state["summary"],
+            folded=state["folded"],
+            voices=_voices(state["voices"]) if state["summary"] else frozenset(),
+            changes=whole_number(state["changes"]),
+            facts=facts_in(dict(zip(facts[::2], facts[1::2], strict=True))),
+            room=tuple(readable(Message.from_json, room)[0]),
+            caught_up=bool(token) and token == state["heard"],
+            token=token,
+            until=state["until"],
+            noted=whole_number(state["noted"]),
+            forgotten=finite(forgotten),
+        )
+
+    async def overhear(self, key: ConversationKey, message: Message) -> bool:
+        """Store what was said in a thread or channel, and not to Parley, once, in one round trip.
+
+        In a thread it is stored with the conversation, if Parley was asked there before; in a channel for two hours,
+        apart from the conversation.
+
+        Args:
+            key: of the thread or channel.
+            message: with the id that its edits and deletions will have.
+
+        Returns:
+            Whether it is stored, now or before.
+        """
+        message = replace(message, overheard=True)
+        with redis_errors("store what was overheard"):
+            while True:
+                message = replace(message, tokens=message_tokens(message, self._count))
+                if key.parent is None:
+                    return bool(
+                        await self._scripts.overhear_room(room=Keys.room(key), **self._heard(message, room=True))
+                    )
+                answer = await self._scripts.overhear(
+                    messages=Keys.messages(key),
+                    state=Keys.state(key),
+                    forks=Keys.forks(key.home),
+                    changed=Keys.changed(key),
+                    **self._heard(message),
+                    edited=message.edited,
+                    most_bytes=MAX_CONVERSATION_BYTES,
+                    thread=str(key),
+                )
+                if not isinstance(answer, str):
+                    return bool(answer)
+                changed, _ = readable(Change.from_json, [answer])
+                if not (edited := changed and changed[0].applied(message)):
+                    return False
+                message = edited
+
+    def _heard(self, message: Message, *, room: bool = False) -> dict[str, Any]:
+        return {
+            "said": message.to_json(),
+            "id": message.id,
+            "quoted": as_stored(message.id),
+            "ttl": ROOM_SECONDS if room else self._retention,
+            "most": MAX_ROOM_MESSAGES if room else MAX_CONVERSATION_MESSAGES,
+        }
+
+    async def after_changes(self, exchange: Exchange) -> Exchange:
+        """An exchange that was refused because of edits or deletions, as it is after them.
+
+        If it is not known any more what changed, nothing of what was read stays; the next question reads it again.
+        """
+        with redis_errors("look for edits and deletions"):
+            count, entries = await self._scripts.noted(
+                state=Keys.state(exchange.key), changed=Keys.changed(exchange.key)
+            )
+        noted = whole_number(count)
+        messages = after_changes(exchange.messages, entries, max(0, noted - (exchange.noted or 0)))
+        if messages is None:
+            said = tuple(message for message in exchange.messages if not message.overheard)
+            return replace(exchange, messages=said, noted=noted, heard="", until="")
+        return replace(exchange, messages=messages, noted=noted)
 
     async def append(self, exchange: Exchange) -> bool:
         """Add an exchange to its conversation, in place of an earlier one of the same question.
@@ -173,7 +289,11 @@ class Memory:
             False, with nothing stored, if the conversation was forgotten since it was loaded.
         """
         with redis_errors("store a turn"):
-            return bool(await self._scripts.append(**self.keys(exchange.key), exchange=self.arguments(exchange)))
+            while True:
+                added = await self._scripts.append(**self.keys(exchange.key), exchange=self.arguments(exchange))
+                if added != UNKNOWN_CHANGES:
+                    return bool(added)
+                exchange = await self.after_changes(exchange)
 
     @staticmethod
     def keys(key: ConversationKey) -> dict[str, str]:
@@ -194,17 +314,28 @@ class Memory:
             "newest": min(len(counted), 2),
             "thread": str(key) if key.parent else "",
             "said": [message.to_json() for message in counted],
+            "heard": exchange.heard,
+            "until": exchange.until,
+            **({} if exchange.noted is None else {"noted": exchange.noted}),
         }
 
     async def correct(
-        self, key: ConversationKey, message: str, text: str | Reword, *, at: float = 0.0, said: float = 0.0
+        self,
+        key: ConversationKey,
+        message: str,
+        text: str | Reword,
+        *,
+        quotes: Sequence[Quote] | None = None,
+        at: float = 0.0,
+        said: float = 0.0,
     ) -> bool:
-        """Replace the text of a message, also in threads that copied it; and the fact that it told.
+        """Replace the text of a message, also in threads that copied it and where it was overheard; and its fact.
 
         Args:
             key: of the conversation.
             message: its id.
             text: the new text, or a function that computes it from the old text.
+            quotes: what comes with it now; None if that stays as it was.
             at: when it was edited, by the platform's clock; an edit older than the last one changes nothing. 0 if not
                 known.
             said: when the message was written: if it is no longer stored, a summary that may contain it is dropped. 0
@@ -213,9 +344,10 @@ class Memory:
         Returns:
             False if the message was not found, or nothing changed.
         """
-        changed = await self._changes.correct(key, message, text, at=at, said=said)
-        told = isinstance(text, str) and await self.facts.reword(key, message, text)
-        return changed or told
+        changing = self._changes.correct(key, message, text, quotes=quotes, at=at, said=said)
+        if not isinstance(text, str):
+            return await changing
+        return any(await asyncio.gather(changing, self.facts.reword(key, message, text)))
 
     async def withdraw(self, key: ConversationKey, message: str, *, said: float = 0.0) -> bool:
         """Remove a message and the answer to it, also in threads that copied them, and the fact that it told.
@@ -224,8 +356,8 @@ class Memory:
 
         ``said`` is as in ``correct``.
         """
-        withdrawn = await self._changes.withdraw(key, message, said=said)
-        return await self.facts.withdraw(key, message) or withdrawn
+        withdrawing = self._changes.withdraw(key, message, said=said)
+        return any(await asyncio.gather(withdrawing, self.facts.withdraw(key, message)))
 
     async def withdraw_author(self, key: ConversationKey, user: str) -> set[str]:
         """Remove all that one person said or told in a conversation, with the answers and what else may contain it.
@@ -273,9 +405,11 @@ class Memory:
                 pipe.hget(Keys.state(key), "summary")
                 entries, seconds, summary = await pipe.execute()
         messages, _ = readable(Message.from_json, entries)
-        answers = sum(message.role is Role.ASSISTANT for message in messages)
+        overheard = sum(message.overheard for message in messages)
+        answers = sum(message.role is Role.ASSISTANT and not message.overheard for message in messages)
         tokens = sum(message.tokens for message in messages)
-        return Remembered(len(messages) - answers, answers, tokens, max(int(seconds), 0), summary or "")
+        questions = len(messages) - answers - overheard
+        return Remembered(questions, answers, tokens, max(int(seconds), 0), summary or "", overheard)
 
     async def settings(self, key: ConversationKey) -> tuple[ConversationSettings, Choices]:
         """What people chose for a conversation, and what they can choose. A thread's default is its channel's."""

@@ -5,14 +5,19 @@
 --
 -- exchange  epoch: the conversation's when it was loaded; cut; ttl: seconds to live; most: messages; most_bytes; question:
 --           its id; newest: how many are kept whatever their size; thread: this conversation's name if it is a thread;
---           said: messages as JSON
--- returns  1 if added, 0 if the conversation was forgotten meanwhile
+--           said: messages as JSON; heard: the listening token under which all of the thread is known, "" if it is not;
+--           until: the question up to which it is known, "" for the same as before; noted: how many edits and deletions were known of what was read
+--           (without it: nothing was read)
+-- returns  1 if added, 0 if the conversation was forgotten meanwhile, 2 if something that was read was perhaps edited or
+--          deleted meanwhile
 local function append(messages, state, forks, exchange)
   of_type("list", messages)
   of_type("hash", state)
   of_type("set", forks)
   if epoch_in(state) ~= exchange.epoch then
     return 0
+  elseif exchange.noted and exchange.noted ~= number_in(redis.call("HGET", state, "noted"), 0) then
+    return 2
   end
 
   local bytes = number_in(redis.call("HGET", state, "bytes"), 0)
@@ -42,19 +47,14 @@ local function append(messages, state, forks, exchange)
     redis.call("RPUSH", messages, said)
     bytes = bytes + #said
   end
-  local count, gone = redis.call("LLEN", messages), number_in(redis.call("HGET", state, "gone"), 0)
-  while count > exchange.newest and (count > exchange.most or bytes > exchange.most_bytes) do
-    local left = redis.call("LPOP", messages)
-    gone = math.max(gone, number_in((decode(left) or {}).at, 0))
-    bytes = bytes - #left
-    count = count - 1
-  end
-  if gone > 0 then
-    redis.call("HSET", state, "gone", string.format("%.6f", gone)) -- what was said until then may be in the notes alone
-  end
-  redis.call("HSET", state, "bytes", string.format("%.0f", math.max(0, bytes)), "cut", exchange.cut, "stranger", "0")
+  trim(messages, state, bytes, exchange.newest, exchange.most, exchange.most_bytes)
+  redis.call("HSET", state, "cut", exchange.cut, "stranger", "0")
   if exchange.thread ~= "" then
     redis.call("SADD", forks, exchange.thread)
+    redis.call("HSET", state, "heard", exchange.heard)
+    if exchange["until"] ~= "" then
+      redis.call("HSET", state, "until", exchange["until"])
+    end
   end
   for _, key in ipairs({ messages, state, forks }) do
     redis.call("EXPIRE", key, exchange.ttl)

@@ -1,16 +1,17 @@
 -- Forget one conversation. The epoch stays and moves on, so that an answer that is being written while this happens is
 -- not stored afterwards. A thread that is no more is taken off its channel's list.
 --
--- takes    messages, state, retries, board, facts: keys; forks: the channel's; chosen, own_forks: keys; ttl: seconds to live of
+-- takes    messages, state, retries, board, facts, room, changed: keys; forks: the channel's; chosen, own_forks: keys; ttl:
+--          seconds to live of
 --          what stays; boards: channel on which changed boards are told; thread: the conversation's name if it is a thread;
 --          whole: whether what people chose goes as well, and the list of its threads
 -- returns  number of messages forgotten
 of_type("list", messages)
 of_type("hash", state)
 of_type("set", forks)
-local going = { messages, state, retries, board, facts }
+local going = { messages, state, retries, board, facts, room, changed }
 if whole then
-  going[6], going[7] = chosen, own_forks
+  going[8], going[9] = chosen, own_forks
 end
 if thread ~= "" and redis.call("EXISTS", unpack(going)) == 0 then
   redis.call("SREM", forks, thread)
@@ -23,6 +24,9 @@ if redis.call("UNLINK", board) == 1 then
 end
 redis.call("UNLINK", unpack(going))
 redis.call("HSET", state, "epoch", string.format("%d", epoch + 1))
+if not whole then
+  redis.call("HSET", state, "forgotten", string.format("%.6f", now() / 1000)) -- nothing older is read from the platform again
+end
 redis.call("EXPIRE", state, ttl)
 -- The list of threads stays: what is said in them from now on is reached by the next forgetting.
 redis.call("EXPIRE", forks, ttl)

@@ -4,10 +4,11 @@
 --
 -- A thread has the settings of its channel until it gets its own.
 --
--- takes    messages, state, settings: keys of the conversation; parent, parent_state, forks, parent_settings: of its parent;
---          facts: the key of what people told to remember; has_parent; root, root_at: id and time of the thread's root; ttl: seconds to live; name: the conversation's
--- returns  messages, cut, epoch, "1" if the thread began without us and nothing of it has been stored yet, settings,
---          summary, id of the last message in it, number of changes, whose words the summary may tell, facts as stored
+-- takes    messages, state, settings, room: keys of the conversation; parent, parent_state, forks, parent_settings: of its
+--          parent; facts: the key of what people told to remember; listening: its platform's token; has_parent; root,
+--          root_at: id and time of the thread's root; ttl: seconds to live; name: the conversation's; fields
+-- returns  messages; settings as JSON, "" for none; what was said in the channel lately; facts as stored; the listening
+--          token, "" for none; when it was forgotten, 0 for never; the fields of its state that ``fields`` names
 of_type("list", messages)
 of_type("hash", state)
 of_type("list", parent)
@@ -72,9 +73,12 @@ local chosen = redis.call("GET", of_type("string", settings)) and settings or of
 redis.call("EXPIRE", chosen, ttl)
 redis.call("EXPIRE", of_type("hash", facts), ttl)
 epoch_in(state)
-local kept = redis.call("HMGET", state, "cut", "epoch", "stranger", "summary", "folded", "changes", "voices")
+local forgotten = number_in(redis.call("HGET", state, "forgotten"), 0)
+if has_parent then
+  forgotten = math.max(forgotten, number_in(redis.call("HGET", parent_state, "forgotten"), 0))
+end
 return {
-  redis.call("LRANGE", messages, 0, -1), kept[1] or "", kept[2] or "0", kept[3] or "0",
-  redis.call("GET", chosen) or "", kept[4] or "", kept[5] or "", kept[6] or "0",
-  kept[7] or "", redis.call("HGETALL", facts),
+  redis.call("LRANGE", messages, 0, -1), redis.call("GET", chosen) or "", redis.call("LRANGE", of_type("list", room), 0, -1),
+  redis.call("HGETALL", facts), redis.call("GET", of_type("string", listening)) or "", string.format("%.6f", forgotten),
+  redis.call("HMGET", state, unpack(fields)),
 }

@@ -6,6 +6,10 @@ from redis.asyncio import Redis
 
 from core.store import Script
 
+ADDING = ("core/memory/bounds", "core/memory/exchange")
+"""Libraries of the scripts that add an exchange."""
+_CHANGED = "core/memory/changed"
+
 
 class MemoryScripts:
     """The memory's scripts: each is one atomic operation on one conversation."""
@@ -15,30 +19,56 @@ class MemoryScripts:
         self.load = Script(
             redis,
             "core/memory/load",
-            keys=[*stored, "settings", "parent", "parent_state", "forks", "parent_settings", "facts"],
-            args={"has_parent": bool, "root": str, "root_at": float, "ttl": int, "name": str},
+            keys=[
+                *stored,
+                "settings",
+                "room",
+                "parent",
+                "parent_state",
+                "forks",
+                "parent_settings",
+                "facts",
+                "listening",
+            ],
+            args={"has_parent": bool, "root": str, "root_at": float, "ttl": int, "name": str, "fields": list},
         )
         self.append = Script(
             redis,
             "core/memory/append",
-            "core/memory/exchange",
+            *ADDING,
             keys=["messages", "memory", "forks"],
             args={"exchange": dict},
         )
-        self.find = Script(
-            redis, "core/memory/find", keys=[*stored, "forks"], args={"text": str, "name": str, "said": float}
+        heard = {"said": str, "id": str, "quoted": str, "ttl": int, "most": int}
+        self.overhear = Script(
+            redis,
+            "core/memory/overhear",
+            "core/memory/bounds",
+            _CHANGED,
+            keys=[*stored, "forks", "changed"],
+            args=heard | {"edited": float, "most_bytes": int, "thread": str},
         )
-        self.swap = Script(redis, "core/memory/swap", keys=stored, args={"swaps": list})
+        self.overhear_room = Script(redis, "core/memory/overhear_room", keys=["room"], args=heard)
+        self.noted = Script(redis, "core/memory/noted", keys=["state", "changed"])
+        self.find = Script(
+            redis,
+            "core/memory/find",
+            _CHANGED,
+            keys=[*stored, "room", "changed", "forks"],
+            args={"text": str, "name": str, "said": float, "change": str},
+        )
+        self.swap = Script(redis, "core/memory/swap", keys=[*stored, "room"], args={"swaps": list})
         self.forget = Script(
             redis,
             "core/memory/forget",
-            keys=[*stored, "retries", "board", "facts", "forks", "chosen", "own_forks"],
+            keys=[*stored, "retries", "board", "facts", "room", "changed", "forks", "chosen", "own_forks"],
             args={"ttl": int, "boards": str, "thread": str, "whole": bool},
         )
         self.withdraw_author = Script(
             redis,
             "core/memory/withdraw_author",
-            keys=[*stored, "retries", "board", "facts"],
+            _CHANGED,
+            keys=[*stored, "retries", "board", "facts", "room", "changed"],
             args={"user": str, "quoted": str, "boards": str},
         )
         self.fold = Script(

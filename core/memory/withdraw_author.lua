@@ -1,12 +1,15 @@
 -- Remove all that one person said in a conversation, with the answers, and whatever else may contain it: the summary, turns
 -- kept for Retry buttons, the page's board, and what they told to remember.
 --
--- takes    messages, state, retries, board, facts: keys; user: the person; quoted: the same as it stands in stored JSON; boards:
+-- takes    messages, state, retries, board, facts, room, changed: keys; user: the person; quoted: the same as it stands in
+--          stored JSON; boards:
 --          channel on which changed boards are told
 -- returns  ids of the messages that were taken out
 for key, kind in pairs({ [messages] = "list", [state] = "hash", [retries] = "hash", [board] = "hash", [facts] = "hash" }) do
   of_type(kind, key)
 end
+of_type("list", room)
+of_type("list", changed)
 local asked, taken, bytes = {}, {}, 0
 
 local function remove(entry, id)
@@ -47,7 +50,16 @@ local function may_be_in(voices)
     end
   end
 end
+for _, entry in ipairs(redis.call("LRANGE", room, 0, -1)) do
+  local message = string.find(entry, quoted, 1, true) and decode(entry)
+  if message and message.uid == user and redis.call("LREM", room, 1, entry) == 1 then
+    taken[#taken + 1] = text_in(message.id, "")
+  end
+end
 if redis.call("EXISTS", state) == 1 then
+  -- Edits may be theirs, and what was read and is not stored yet may hold their words.
+  redis.call("DEL", changed)
+  count_noted(state)
   local known = redis.call("HMGET", state, "summary", "voices")
   if known[1] and may_be_in(known[2]) then
     drop_summary(state)

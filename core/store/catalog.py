@@ -49,8 +49,8 @@ STORED: tuple[StoredKey, ...] = (
     StoredKey(
         "conv:<conversation>:messages",
         "list",
-        "messages as JSON (`v`, `id`, `role`, `text`, `at`, `uid`, `name`, `tokens`, `reply_to`, "
-        "`ending`), oldest first; 200 and 256 kB at the most",
+        "messages as JSON (`v`, `id`, `role`, `text`, `at`, `uid`, `name`, `tokens`, `reply_to`, `ending`, `edited`, "
+        "`quotes`, `overheard`), in the order in which they were stored; 200 and 256 kB at the most",
         "`RETENTION_DAYS` after the last append",
     ),
     StoredKey(
@@ -58,7 +58,9 @@ STORED: tuple[StoredKey, ...] = (
         "hash",
         "`bytes`, `cut` (the window's beginning), `epoch` (how often it was forgotten), "
         "`stranger`, `summary`, `folded` (the last message in it), `voices` (whose words it may tell), `gone` (when "
-        "the last message was said that left the list), `changes` (edits and deletions)",
+        "the last message was said that left the list), `changes` (edits and deletions), `noted` (entries of `changed` "
+        "so far), `heard` (the listening token under which all of a thread was known), `until` (the question up to "
+        "which it is known), `forgotten` (when)",
         "`RETENTION_DAYS` after the last append",
     ),
     StoredKey(
@@ -67,6 +69,19 @@ STORED: tuple[StoredKey, ...] = (
         "what people chose, as JSON (`system`, `persona`, `temperature`, `top_p`, "
         "`max_new_tokens`, `model`); a thread without its own has its channel's",
         "`RETENTION_DAYS` after the last use",
+    ),
+    StoredKey(
+        "conv:<conversation>:room",
+        "list",
+        "what was said in a channel, and not to Parley, as JSON like `messages`; 50 at the most; only with `HEAR=room`",
+        "two hours after the last one",
+    ),
+    StoredKey(
+        "conv:<conversation>:changed",
+        "list",
+        "edits and deletions in a thread as JSON (`id`, `text`, `quotes`, `edited`, `gone`), for messages that are "
+        "stored only later; 100 at the most",
+        "a day after the last one",
     ),
     StoredKey("conv:<conversation>:folding", "string", "that somebody is writing its summary", "two minutes"),
     StoredKey(
@@ -91,6 +106,12 @@ STORED: tuple[StoredKey, ...] = (
         "list",
         "how the last 200 answers went, on any platform, as JSON: seconds, tokens, edits, refusals; no text, no name",
         "a day",
+    ),
+    StoredKey(
+        "listening:<platform>",
+        "string",
+        "since when a platform's messages are heard without a gap, in which mode, and something random",
+        "30 seconds after it was last renewed",
     ),
     StoredKey("connections", "zset", "`<platform> up` or `down` `<process>`, and when that was said", "10 seconds"),
     StoredKey("turn:<turn>/waiting", "set", "lanes that wait for this turn", "as long as it is open"),

@@ -67,6 +67,16 @@ class Keys:
         return f"{Keys.CONVERSATIONS}{key}:facts"
 
     @staticmethod
+    def room(key: ConversationKey) -> str:
+        """What was said in a channel lately, and not to Parley."""
+        return f"{Keys.CONVERSATIONS}{key}:room"
+
+    @staticmethod
+    def changed(key: ConversationKey) -> str:
+        """Edits and deletions in a thread, for messages that are stored only later."""
+        return f"{Keys.CONVERSATIONS}{key}:changed"
+
+    @staticmethod
     def board(key: ConversationKey) -> str:
         """What a platform that keeps no messages itself shows of it."""
         return f"{Keys.CONVERSATIONS}{key}:board"
@@ -130,6 +140,11 @@ class Keys:
     def left(platform: str) -> str:
         """Where Parley was, and is no more."""
         return f"{{parley}}:{platform}:left"
+
+    @staticmethod
+    def listening(platform: str) -> str:
+        """That a platform's events are heard without a gap, and since when."""
+        return f"{{parley}}:listening:{platform}"
 
     @staticmethod
     def bell(platform: str) -> str:

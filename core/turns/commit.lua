@@ -3,7 +3,8 @@
 -- takes    messages, memory, forks, retries: keys of the conversation; lane; epoch; job: the last one; count: of turns; tokens: used;
 --          dead: why it is a dead letter ("" if it is not); known: the notes that the worker knows, one for each turn;
 --          exchange: see exchange.lua; empty where nothing is remembered
--- returns  {1} if done, {2} if it was done before, {0} if another worker has the lane, {3, notes…} if there is more to know
+-- returns  {1} if done, {2} if it was done before, {0} if another worker has the lane, {3, notes…} if there is more to know,
+--          {4} if what was read for the answer may have been edited or deleted: see exchange.lua
 local state, last = state_of(lane), epoch .. " " .. job
 local held = redis.call("HMGET", state, "epoch", "last")
 if held[2] == last then
@@ -22,7 +23,10 @@ end
 if changed then
   return notes
 end
-if exchange.said and append(messages, memory, forks, exchange) == 0 then
+local added = exchange.said and append(messages, memory, forks, exchange)
+if added == 2 then
+  return { 4 }
+elseif added == 0 then
   -- The conversation was forgotten while this was answered: it cannot be asked again either.
   for _, one in ipairs(jobs) do
     redis.call("HDEL", of_type("hash", retries), job_in(one).turn.id)

@@ -217,20 +217,23 @@ class TurnQueue(Intake):
         exchange = seal.exchange if seal else None
         tokens = whole_number(seal.tokens, MAX_COUNTED_TOKENS) if seal else 0
         key = exchange.key if exchange else job.turn.key
-        with redis_errors("end a turn"):
-            code, *notes = await self._scripts.commit(
-                **self._memory.keys(key),
-                retries=Keys.retries(key),
-                lane=job.lane,
-                epoch=job.epoch,
-                job=job.id,
-                count=len(job.stored),
-                tokens=min(tokens, MAX_COUNTED_TOKENS),
-                dead=dead,
-                known=job.notes,
-                exchange=self._memory.arguments(exchange) if exchange else {},
-            )
-        return tuple(notes) if int(code) == 3 else "lost" if int(code) == 0 else "done"
+        while True:
+            with redis_errors("end a turn"):
+                code, *notes = await self._scripts.commit(
+                    **self._memory.keys(key),
+                    retries=Keys.retries(key),
+                    lane=job.lane,
+                    epoch=job.epoch,
+                    job=job.id,
+                    count=len(job.stored),
+                    tokens=min(tokens, MAX_COUNTED_TOKENS),
+                    dead=dead,
+                    known=job.notes,
+                    exchange=self._memory.arguments(exchange) if exchange else {},
+                )
+            if int(code) != 4 or not exchange:
+                return tuple(notes) if int(code) == 3 else "lost" if int(code) == 0 else "done"
+            exchange = await self._memory.after_changes(exchange)
 
     async def move_to_dead_letters(self, job: Job, why: str) -> bool:
         """Move a job to the dead letters; its lane continues. False if the lease is lost."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from redis.asyncio import Redis
 
+from core.memory import ADDING
 from core.store import Script
 
 _LANES = "core/turns/lanes"
@@ -62,7 +63,7 @@ class QueueScripts:
             redis,
             "core/turns/commit",
             *quotas,
-            "core/memory/exchange",
+            *ADDING,
             keys=["messages", "memory", "forks", "retries"],
             args=held | {"job": str, "count": int, "tokens": int, "dead": str, "known": list, "exchange": dict},
         )

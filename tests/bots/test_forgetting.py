@@ -19,6 +19,7 @@ from bots.web.people import People
 from core.archive.archive import Archive
 from core.memory.conversations import MAX_CONVERSATION_MESSAGES, Exchange, Memory, Thread
 from core.memory.feedback import Feedback
+from core.memory.listening import Listening
 from core.quotas import Quota, Quotas
 from core.store.catalog import STORED
 from core.store.keys import Keys
@@ -44,7 +45,7 @@ ANSWERED, STOPPED = Outcome(Ending.COMPLETE), Outcome(Ending.STOPPED, retry=True
 NOBODYS = {
     "ready:slack", "held:slack", "bell:slack", "clock:slack", "suspects:slack", "epoch", "workers", "schema",
     "quarantine", "probe", "timings", "connections", "discord:commands", "discord:alive", "discord:places",
-    "discord:left", "discord:servers", "slack:left", "page:channels",
+    "discord:left", "discord:servers", "slack:left", "page:channels", "listening:slack",
 }  # fmt: skip
 """Keys that hold nothing of what anybody said, nor who they are."""
 PASSING = {"lane", "clock", "turn"}
@@ -86,6 +87,16 @@ class Store:
         loaded = await self.memory.load(key, Thread(root, 10**6) if root else None)
         assert await self.memory.append(self.exchange(turn, loaded.epoch))
         return turn
+
+    async def overhear(self) -> None:
+        """Both say something to each other, and edit it; one edit is of what nobody stored yet."""
+        await Listening(self.client, "slack", "room").keep()
+        for key in (CHANNEL, THREAD):
+            for author, word in ((ZOE, WORD), (BOB, OTHERS)):
+                said = Message(Role.USER, f"a {word}", id=f"m-{key}-{author.id}", author=author, at=10.0**6)
+                assert await self.memory.overhear(key, said)
+                assert await self.memory.correct(key, said.id, f"another {word}", at=10.0**6 + 1)
+                await self.memory.correct(key, f"{said.id}-unread", f"a third {word}", at=10.0**6 + 1)
 
     async def note(self, key: ConversationKey, *authors: Author, text: str = "") -> None:
         """Notes are written of all that is there."""
@@ -151,6 +162,7 @@ class Store:
                 await self.tell(key, author)
         await self.tell(PRIVATE, ZOE)
         await self.tell(OWN, ZOE)
+        await self.overhear()
         await DiscordStore(self.client).count_bot_answer("20")
 
     async def forget_person(self, user: str) -> None:
@@ -208,9 +220,9 @@ async def store(client: redis.asyncio.Redis) -> Store:
 
 
 EVERYWHERE = {
-    "conv messages", "conv state", "conv retries", "conv board", "conv facts", "dead", "feedback", "page", "quota",
-    "seen",
-}  # fmt: skip
+    *("conv messages", "conv state", "conv retries", "conv board", "conv facts", "conv room", "conv changed"),
+    *("dead", "feedback", "page", "quota", "seen"),
+}
 """Kinds of keys where a person is found before they are forgotten."""
 
 
@@ -237,9 +249,10 @@ async def test_after_a_person_is_forgotten_no_key_holds_their_words_or_their_id(
     assert {kind_of(name) for name in left} <= PASSING
     assert not await store.holding(WORD, ZOE.name)
     assert max([await store.client.ttl(name) for name in left], default=0) <= 3600
-    # Notes went, since nobody can take one person's words out of them; nothing else of others did.
+    # Notes went, since nobody can take one person's words out of them, and edits of what is not stored yet, since
+    # nobody knows whose they are; nothing else of others did.
     kept = await store.holding(OTHERS)
-    assert {name for name in others if not name.endswith(("state", "retries"))} <= kept.keys()
+    assert {name for name in others if not name.endswith(("state", "retries", "changed"))} <= kept.keys()
     assert {BOB.id: "up"} == await store.client.hgetall(Keys.feedback("slack:t1"))
 
 

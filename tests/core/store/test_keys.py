@@ -11,12 +11,13 @@ from core.types import ConversationKey
 CHANNEL = ConversationKey("slack", "T1", "C1")
 THREAD = ConversationKey("slack", "T1", "C1", "1700.1")
 NAMES = [
-    *(make(key) for make in (Keys.messages, Keys.state, Keys.forks, Keys.settings, Keys.folding, Keys.retries)
+    *(make(key) for make in (Keys.messages, Keys.state, Keys.forks, Keys.settings, Keys.folding, Keys.retries,
+                   Keys.room, Keys.changed)
       for key in (CHANNEL, THREAD)),
     *(Keys.lanes(place, "slack") for place in ("ready", "held", "suspects")),
     *(Keys.EPOCH, Keys.SCHEMA, Keys.WORKERS, Keys.DEAD, Keys.PROBE, Keys.TIMINGS, Keys.CONNECTIONS),
     *(Keys.turn("slack:T1:C1:1"), Keys.seen("hello"), Keys.inbox("slack:T1:C1"), Keys.lane_state("slack:T1:C1")),
-    *(Keys.feedback("slack:T1:C1:1"), Keys.bell("slack"), Keys.budget("slack:T1:chat.update")),
+    *(Keys.feedback("slack:T1:C1:1"), Keys.bell("slack"), Keys.listening("slack"), Keys.budget("slack:T1:chat.update")),
 ]  # fmt: skip
 
 
