@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from redis.asyncio import Redis
 
+from core.memory.facts import facts_key
 from core.memory.forks import forks_of
 from core.memory.scripts import MemoryScripts
 from core.prompts import TokenCounter, message_tokens
@@ -94,6 +95,14 @@ def after_changes(messages: Sequence[Message], entries: Sequence[str], new: int)
     return tuple(kept)
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found of a message: whether it was ``changed`` anywhere, and whether it may have ``told`` a fact."""
+
+    changed: bool
+    told: bool
+
+
 class Changes:
     """Changes stored messages: see ``Memory.correct`` and ``Memory.withdraw``."""
 
@@ -111,7 +120,7 @@ class Changes:
         quotes: Sequence[Quote] | None = None,
         at: float = 0.0,
         said: float = 0.0,
-    ) -> bool:
+    ) -> Found:
         """See ``Memory.correct``."""
 
         def correct(old: Message) -> Message | None:
@@ -128,16 +137,16 @@ class Changes:
         if isinstance(text, str):
             beside = None if quotes is None else tuple(quotes)
             note = Change(message, text, beside, at or time.time()).to_json()
-        return bool(await self._change(key, as_stored(message), said, correct, note))
+        return await self._change(key, as_stored(message), said, correct, note)
 
-    async def withdraw(self, key: ConversationKey, message: str, *, said: float = 0.0) -> bool:
+    async def withdraw(self, key: ConversationKey, message: str, *, said: float = 0.0) -> Found:
         """See ``Memory.withdraw``."""
 
         def withdraw(old: Message) -> Message | None:
             return None if message in (old.id, old.reply_to) else old
 
         note = Change(message, gone=True).to_json()
-        return bool(await self._change(key, as_stored(message), said, withdraw, note))
+        return await self._change(key, as_stored(message), said, withdraw, note)
 
     async def _change(
         self,
@@ -146,8 +155,8 @@ class Changes:
         said: float,
         change: Callable[[Message], Message | None],
         note: str,
-    ) -> set[str]:
-        """Replace each message that contains ``needle`` by ``change`` of it; None removes it. Returns their ids.
+    ) -> Found:
+        """Replace each message that contains ``needle`` by ``change`` of it; None removes it.
 
         In a thread, ``note`` is written down for a message that is stored later.
 
@@ -157,10 +166,11 @@ class Changes:
         messages. Each is a script run of its own, because a channel can have hundreds of threads.
         """
         with redis_errors("change a conversation"):
-            changed = await self._change_some([key], needle, said, change, note if key.parent else "")
+            found = await self._change_some([key], needle, said, change, note if key.parent else "")
             async for forks in forks_of(self._redis, key):
-                changed |= await self._change_some(forks, needle, said, change)
-        return changed
+                changed = (await self._change_some(forks, needle, said, change)).changed
+                found = replace(found, changed=found.changed or changed)
+        return found
 
     async def _change_some(
         self,
@@ -169,21 +179,21 @@ class Changes:
         said: float,
         change: Callable[[Message], Message | None],
         note: str = "",
-    ) -> set[str]:
+    ) -> Found:
         """Change some conversations; repeat those in which a message was changed by others meanwhile."""
-        changed: set[str] = set()
+        changed = told = False
         left = list(conversations)
         while left:
-            pairs = await self._find_pairs(left, needle, said, change, note)
-            note = ""
+            pairs, fact = await self._find_pairs(left, needle, said, change, note)
+            note, told = "", told or fact
             calls = [
                 {"messages": Keys.messages(one), "state": Keys.state(one), "room": Keys.room(one), "swaps": swaps}
                 for one, swaps in pairs.items()
             ]
             done = await self._scripts.swap.each(calls)
-            changed |= {Message.from_json(old).id for swaps in pairs.values() for old, _ in swaps}
+            changed = changed or bool(pairs)
             left = [one for (one, swaps), count in zip(pairs.items(), done, strict=True) if int(count) < len(swaps)]
-        return changed
+        return Found(changed, told)
 
     async def _find_pairs(
         self,
@@ -192,14 +202,18 @@ class Changes:
         said: float,
         change: Callable[[Message], Message | None],
         note: str,
-    ) -> dict[ConversationKey, list[tuple[str, str]]]:
-        """For each conversation: its messages to replace, as stored, each with its replacement ("" to remove it)."""
+    ) -> tuple[dict[ConversationKey, list[tuple[str, str]]], bool]:
+        """For each conversation: its messages to replace, as stored, each with its replacement ("" to remove it).
+
+        And whether a fact may have been told in such a message.
+        """
         calls = [
             {
                 "messages": Keys.messages(one),
                 "state": Keys.state(one),
                 "room": Keys.room(one),
                 "changed": Keys.changed(one),
+                "facts": facts_key(one),
                 "forks": Keys.forks(one.home),
                 "text": needle,
                 "name": str(one),
@@ -210,7 +224,7 @@ class Changes:
         ]
         found = await self._scripts.find.each(calls)
         pairs: dict[ConversationKey, list[tuple[str, str]]] = {}
-        for one, entries in zip(conversations, found, strict=True):
+        for one, (_, entries) in zip(conversations, found, strict=True):
             for entry in dict.fromkeys(entries):
                 try:
                     old = Message.from_json(entry)
@@ -218,7 +232,7 @@ class Changes:
                     continue
                 if (new := change(old)) != old:
                     pairs.setdefault(one, []).append((entry, new.to_json() if new else ""))
-        return pairs
+        return pairs, any(told for told, _ in found)
 
 
 def as_stored(name: str) -> str:

@@ -9,7 +9,6 @@ idempotent, because the client repeats a call when a connection breaks.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -344,10 +343,9 @@ class Memory:
         Returns:
             False if the message was not found, or nothing changed.
         """
-        changing = self._changes.correct(key, message, text, quotes=quotes, at=at, said=said)
-        if not isinstance(text, str):
-            return await changing
-        return any(await asyncio.gather(changing, self.facts.reword(key, message, text)))
+        found = await self._changes.correct(key, message, text, quotes=quotes, at=at, said=said)
+        told = found.told and isinstance(text, str) and await self.facts.reword(key, message, text)
+        return found.changed or told
 
     async def withdraw(self, key: ConversationKey, message: str, *, said: float = 0.0) -> bool:
         """Remove a message and the answer to it, also in threads that copied them, and the fact that it told.
@@ -356,8 +354,9 @@ class Memory:
 
         ``said`` is as in ``correct``.
         """
-        withdrawing = self._changes.withdraw(key, message, said=said)
-        return any(await asyncio.gather(withdrawing, self.facts.withdraw(key, message)))
+        found = await self._changes.withdraw(key, message, said=said)
+        told = found.told and await self.facts.withdraw(key, message)
+        return found.changed or told
 
     async def withdraw_author(self, key: ConversationKey, user: str) -> set[str]:
         """Remove all that one person said or told in a conversation, with the answers and what else may contain it.

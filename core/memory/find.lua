@@ -6,12 +6,17 @@
 -- What is read of a thread is stored only with the answer to its question, and events may come in another order than they
 -- happened: in a thread, a change is written down for messages that come after it.
 --
--- takes    messages, state, room, changed: keys; forks: the channel's; text; name: the conversation's; said: when what is
+-- takes    messages, state, room, changed, facts: keys; forks: the channel's; text; name: the conversation's; said: when what is
 --          looked for was said (0 where that is not known); change: what to write down of it, as JSON ("" for nothing)
--- returns  messages as stored
+-- returns  1 if a fact may have been told in that message; messages as stored
 of_type("list", messages)
 of_type("hash", state)
-local found = {}
+local found, told = {}, 0
+for _, fact in ipairs(redis.call("HVALS", of_type("hash", facts))) do
+  if string.find(fact, text, 1, true) then
+    told = 1
+  end
+end
 for _, entry in ipairs(redis.call("LRANGE", of_type("list", room), 0, -1)) do
   if string.find(entry, text, 1, true) then
     found[#found + 1] = entry
@@ -19,7 +24,7 @@ for _, entry in ipairs(redis.call("LRANGE", of_type("list", room), 0, -1)) do
 end
 if redis.call("EXISTS", messages, state) == 0 then
   redis.call("SREM", of_type("set", forks), name)
-  return found
+  return { told, found }
 end
 if change ~= "" and redis.call("EXISTS", state) == 1 then
   note_change(changed, state, change)
@@ -41,4 +46,4 @@ if #found == overheard then
     drop_summary(state)
   end
 end
-return found
+return { told, found }

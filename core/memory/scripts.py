@@ -54,7 +54,7 @@ class MemoryScripts:
             redis,
             "core/memory/find",
             _CHANGED,
-            keys=[*stored, "room", "changed", "forks"],
+            keys=[*stored, "room", "changed", "facts", "forks"],
             args={"text": str, "name": str, "said": float, "change": str},
         )
         self.swap = Script(redis, "core/memory/swap", keys=[*stored, "room"], args={"swaps": list})
