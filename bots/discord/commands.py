@@ -31,7 +31,7 @@ from bots.discord.text import SIZE, cut, readable, shown
 from bots.discord.venue import SHARED
 from bots.listening import NOTHING_TO_STOP, stop_answer
 from core import metrics
-from core.assistant import commands
+from core.assistant import CommandReply, commands
 from core.errors import ParleyError, StorageError
 from core.policy import Venue
 from core.turns import WITHDRAWN, in_time
@@ -196,7 +196,7 @@ class Commands:
             return
         listener = self._listener
         turn = question(interaction, word, private=False, seconds=0)
-        said: commands.CommandReply | None = await self._in_time(self._do(turn, listener.venue(interaction)))
+        said: CommandReply | None = await self._in_time(self._do(turn, listener.venue(interaction)))
         if not said:
             await self._listener.whisper(interaction, StorageError.plain)
             return
@@ -205,7 +205,7 @@ class Commands:
         data = quiet_message(cut(shown(said.text), SIZE), view, flags=flags)
         await self._listener.respond(interaction, Response.channel_message, data)
 
-    async def _do(self, turn: Turn, venue: Venue) -> commands.CommandReply:
+    async def _do(self, turn: Turn, venue: Venue) -> CommandReply:
         listener, command = self._listener, commands.find(turn.text)
         assert command  # noqa: S101 - the words of core.assistant.commands
         said = await command(turn, listener.memory, venue, listener.settings.policy)

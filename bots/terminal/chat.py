@@ -13,7 +13,7 @@ from dataclasses import replace
 from bots.addresses import server
 from bots.assembly import Core
 from bots.console.printing import did_you_mean
-from core.assistant import Answer, Stop, commands
+from core.assistant import Answer, Command, Order, Stop, commands
 from core.delivery import MessageEditor, Pace
 from core.pacing import CallBudget
 from core.policy import Venue
@@ -132,11 +132,11 @@ class Chat:
             self._last = None
         return said
 
-    async def _say(self, command: commands.Command, word: str) -> str:
+    async def _say(self, command: Command, word: str) -> str:
         return (await command.obey(self._order(word))).text
 
-    def _order(self, word: str) -> commands.Order:
-        return commands.Order(self._turn(word), self._memory, self._venue, self._assistant.policy)
+    def _order(self, word: str) -> Order:
+        return Order(self._turn(word), self._memory, self._venue, self._assistant.policy)
 
     async def _help(self) -> str:
         lines = [

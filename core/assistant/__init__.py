@@ -3,6 +3,7 @@
 from core.assistant import commands
 from core.assistant.assistant import Answer, AnswerSettings, Assistant, Stop
 from core.assistant.commands import NOT_ASKED, Confirmation, days, in_words, is_forget, is_settings, is_stop
+from core.assistant.orders import Command, CommandReply, Order
 from core.assistant.summary import Summarizer
 
 __all__ = [
@@ -10,7 +11,10 @@ __all__ = [
     "Answer",
     "AnswerSettings",
     "Assistant",
+    "Command",
+    "CommandReply",
     "Confirmation",
+    "Order",
     "Stop",
     "Summarizer",
     "commands",

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, Self
 
-from core.assistant.guesses import COMMANDS, MOST_WORDS, Line, guess, inline
+from core.assistant import remembering
+from core.assistant.guesses import COMMANDS, MOST_WORDS, Line, guess, guess_telling, inline
+from core.assistant.orders import Command, CommandReply, Order, place_of
 from core.memory import CHOICE_HELP, Extent, Memory, WrongChoice, find_setting, setting_name
 from core.policy import Policy, Venue
 from core.types import ConversationKey, Turn
@@ -20,6 +22,7 @@ from core.types import ConversationKey, Turn
 COMMAND_HELP: dict[str, str] = {
     "help": "this list",
     "memory": "what I remember of this conversation",
+    "remember": "something for good, as in {/remember: standup is at 9:15}",
     "forget": "forget this conversation and its threads",
     "settings": "how I answer here; {/settings temperature 0.2} changes it",
     "stop": "stop the answer I'm writing for you",
@@ -32,61 +35,6 @@ FORGET_ASKS = "This makes me forget {place} for everybody: {extent}. {how} to go
 FORGOTTEN_SINCE = "That's already done: this conversation was forgotten after you asked."
 NOT_ASKED = "This button no longer works. Write {/forget} again."
 NOT_YOURS = "Only the person who asked, or an admin, can confirm that."
-
-
-@dataclass(frozen=True, slots=True)
-class CommandReply:
-    """What a command replies.
-
-    Attributes:
-        text: Markdown.
-        confirm: What a Forget button is bound to; "" for no button.
-        private: Whether it is for the author alone, where the platform can do that: nothing was changed.
-    """
-
-    text: str
-    confirm: str = ""
-    private: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A command as a person gave it: the turn, the venue, and the operator's policy."""
-
-    turn: Turn
-    memory: Memory
-    venue: Venue
-    policy: Policy
-
-    @property
-    def place(self) -> str:
-        """The conversation that it is about, in words."""
-        return _place(self.turn.key, self.venue)
-
-    def say(self, text: str) -> CommandReply:
-        """Reply with a sentence of our own, its placeholders filled."""
-        return CommandReply(self.venue.tell(text))
-
-    def refuse(self, text: str) -> CommandReply:
-        """The same for a refusal: nothing was changed."""
-        return CommandReply(self.venue.tell(text), private=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """Something that a person tells Parley to do.
-
-    >>> command = find("settings temperature 0.2")
-    >>> said = await command(turn, memory, venue, policy)
-    """
-
-    obey: Callable[[Order], Awaitable[CommandReply]]
-
-    def __call__(
-        self, turn: Turn, memory: Memory, venue: Venue | None = None, policy: Policy | None = None
-    ) -> Awaitable[CommandReply]:
-        """Obey ``turn``, which was said in ``venue``, as far as ``policy`` lets its author. Raises StorageError."""
-        return self.obey(Order(turn, memory, venue or Venue(), policy or Policy()))
 
 
 class ConfirmationLog(Protocol):
@@ -132,15 +80,15 @@ class Confirmation:
             return False, venue.tell(NOT_ASKED)
         if str((await memory.extent(self.key)).epoch) != self.epoch:
             return False, FORGOTTEN_SINCE
-        return True, _forgotten(await memory.forget(self.key, asker=self.asker), _place(self.key, venue))
+        return True, await _forget_now(self.key, memory, venue, self.asker)
 
 
 def find(text: str) -> Command | None:
     """The command that a message is, or that it was probably meant to be. Empty means help; None is a question."""
     line = Line.read(text)
-    if command := _exact(line):
+    if command := _exact(line) or remembering.find(text):
         return command
-    if meant := guess(line):
+    if meant := guess(line) or guess_telling(text):
         return Command(partial(_suggest, meant))
     return _unknown_command(line) if line.mark == "/" and line.words != ("stop",) else None
 
@@ -253,14 +201,16 @@ async def _help(order: Order) -> CommandReply:
 
 async def _memory(order: Order) -> CommandReply:
     kept = await order.memory.describe(order.turn.key)
+    told = remembering.listed(await order.memory.facts.all(order.turn.key), order)
+    told = f"\n\n{told}" if told else ""
     if not kept.questions:
-        return CommandReply(f"I remember nothing of {order.place} yet.")
+        return CommandReply(f"I remember nothing of {order.place} yet.{told}")
     questions = "1 message" if kept.questions == 1 else f"{kept.questions} messages"
     answers = "1 answer" if kept.answers == 1 else f"{kept.answers} answers"
     until = f"I'll forget it in {days(kept.seconds_left)} if nothing is added, or at once with {{/forget}}."
     notes = f"\n\nMy notes on what was said earlier:\n\n{kept.summary}" if kept.summary else ""
     remember = f"I remember {questions} and {answers} of {order.place}, about {kept.tokens:,} tokens."
-    return CommandReply(f"{remember} {order.venue.tell(until)}{notes}")
+    return CommandReply(f"{remember} {order.venue.tell(until)}{told}{notes}")
 
 
 async def _forget(order: Order, *, sure: bool = False) -> CommandReply:
@@ -271,13 +221,13 @@ async def _forget(order: Order, *, sure: bool = False) -> CommandReply:
         asks, epoch = await question_before_forgetting(turn.key, memory, venue, turn.author.id)
         if asks:
             return CommandReply(asks, confirm=str(epoch) if venue.buttons else "", private=True)
-    return CommandReply(_forgotten(await memory.forget(turn.key, asker=turn.author.id), order.place))
+    return CommandReply(await _forget_now(turn.key, memory, venue, turn.author.id))
 
 
 async def _explain_forget(order: Order) -> CommandReply:
     """``forget?`` asks what the command does, so nothing is forgotten."""
     extent, reach = await order.memory.extent(order.turn.key), _reach(order.turn.key, order.venue)
-    if not extent.messages:
+    if not (extent.messages or extent.facts):
         return order.say(f"{{/forget}} makes me forget {reach}, and there's nothing to forget yet.")
     return order.say(f"{{/forget}} makes me forget {reach}: {in_words(extent)}. Nothing is forgotten yet.")
 
@@ -309,26 +259,34 @@ async def _change(name: str, value: str, order: Order) -> CommandReply:
     return CommandReply(f"Done. {choices.describe(chosen, venue)}")
 
 
-def _place(key: ConversationKey, venue: Venue) -> str:
-    return "this thread" if key.thread else "this channel" if venue.shared else "this conversation"
+def in_words(extent: Extent) -> str:
+    """How much would be forgotten, in words."""
+    told = remembering.in_number(extent.facts) if extent.facts else ""
+    if told and not extent.messages:
+        return told
+    messages = f"{extent.messages} message{'s' * (extent.messages != 1)} and answers"
+    people = len(extent.people)
+    messages = messages if people < 2 else f"{messages}, from {people} people"
+    return f"{messages}, and {told}" if told else messages
 
 
 def _reach(key: ConversationKey, venue: Venue) -> str:
     """The conversations that are forgotten together, in words."""
-    return f"{_place(key, venue)} and its threads" if venue.buttons and not key.thread else _place(key, venue)
+    place = place_of(key, venue)
+    return f"{place} and its threads" if venue.buttons and not key.thread else place
 
 
-def in_words(extent: Extent) -> str:
-    """How much would be forgotten, in words."""
-    messages = f"{extent.messages} message{'s' * (extent.messages != 1)}"
-    people = len(extent.people)
-    return f"{messages} and answers" if people < 2 else f"{messages} and answers, from {people} people"
-
-
-def _forgotten(messages: int, place: str) -> str:
-    if not messages:
-        return f"There's nothing to forget in {place}."
-    return f"Done: I've forgotten {place} ({messages} message{'s' * (messages != 1)})."
+async def _forget_now(key: ConversationKey, memory: Memory, venue: Venue, asker: str) -> str:
+    """Forget a conversation. Returns what to say; a thread leaves what its channel was told to remember."""
+    facts = len(await memory.facts.all(key))
+    messages, place = await memory.forget(key, asker=asker), place_of(key, venue)
+    leaves = key.parent is not None and facts > 0
+    left = " What I was told to remember for its channel stays: {/memory} lists it." if leaves else ""
+    what = [f"{messages} message{'s' * (messages != 1)}"] if messages or leaves or not facts else []
+    what += [remembering.in_number(facts)] if facts and not leaves else []
+    if not (messages or (facts and not leaves)):
+        return venue.tell(f"There's nothing to forget in {place}.{left}")
+    return venue.tell(f"Done: I've forgotten {place} ({' and '.join(what)}).{left}")
 
 
 _EXACT_COMMANDS: dict[tuple[str, ...], Callable[[Order], Awaitable[CommandReply]]] = {
@@ -336,6 +294,7 @@ _EXACT_COMMANDS: dict[tuple[str, ...], Callable[[Order], Awaitable[CommandReply]
     ("help",): _help,
     ("memory",): _memory,
     ("memory", "show"): _memory,
+    ("remember",): remembering.explain,
     ("forget",): _forget,
     ("forget", "now"): partial(_forget, sure=True),
     ("settings",): _settings,

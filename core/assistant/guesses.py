@@ -7,6 +7,7 @@ likeness is enough.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Self
 from core.memory import CHOICE_HELP, setting_name, split_setting
 from core.typos import distance, slips
 
-COMMANDS = ("help", "memory", "forget", "settings", "stop")
+COMMANDS = ("help", "memory", "remember", "forget", "settings", "stop")
 MOST_WORDS = 6
 """Words of a message that can be a mistyped command."""
 MOST_SLIPS_AFTER_MARK = 2
@@ -25,6 +26,7 @@ hallo hello helo hel hell held helm help helps helped helpt hemp heap heel hep h
 shop shops step stopp stops stopt stoop stomp stoppt stow strop slop sop sto stok stor stoß stap stip
 forge forged forger forges forgot forgets memo memoir memor memoria memories mémoire memorie
 sitting sittings seating seatings settling settlings string strings stings sellings sayings
+member members remembers remembered remembering remembrance reminder reminders
 mac mad man map mar mark mars mas mat may mode modal modem moral personal person persons systems
 """
 NOT_TYPOS = frozenset(_OTHER_WORDS.split())
@@ -43,6 +45,7 @@ _OTHER_BOTS_COMMANDS = {
 }
 """What other bots call a command."""
 _SWAPPED = {"reset settings": "settings reset", "show memory": "memory", "now forget": "forget now"}
+_TELLING = re.compile(r"(\w{5,12})(\s*:|\s+that\s)\s*(\S.*)", re.DOTALL)
 _MARKS = "/!\uff0f\uff01"
 _EDGES = "`*_.,:;!?…\"'“”„«»‽¿¡"
 _UNSEEN = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad"
@@ -88,6 +91,14 @@ def guess(line: Line) -> str:
     if line.mark and (meant := _guess_marked(line)):
         return meant
     return _guess_word(words[0]) if len(words) == 1 else _guess_phrase(line)
+
+
+def guess_telling(text: str) -> str:
+    """``remeber: standup is at 9:15``, of any length, with its word written right; "" for anything else."""
+    found = _TELLING.match(text.strip())
+    if not found or _nearest(found[1].casefold(), ("remember",)) != "remember" or found[1].casefold() == "remember":
+        return ""
+    return f"remember{found[2].strip() if ':' in found[2] else ' that'} {inline(found[3])}"
 
 
 def _word(piece: str) -> str:
@@ -152,6 +163,9 @@ def _guess_phrase(line: Line) -> str:
 def _guess_forget(rest: set[str]) -> str:
     if rest <= {"now", "nwo", "noww", "nw"}:
         return "forget now"
+    numbers = sorted(word.lstrip("#") for word in rest - {"and", "&"})
+    if numbers and all(number.isascii() and number.isdecimal() for number in numbers):  # one at a time
+        return f"forget {min(numbers, key=int)}"
     return "forget" if rest & _OBJECTS and rest <= _OBJECTS | _FILLERS else ""
 
 

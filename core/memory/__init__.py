@@ -19,11 +19,12 @@ from core.memory.conversations import (
     Thread,
 )
 from core.memory.departures import Departures
-from core.memory.facts import check_fact_field, facts_in, merge_facts
+from core.memory.facts import FactRefused, check_fact_field, facts_in, merge_facts
 from core.memory.feedback import Feedback
 from core.memory.forgetting import Extent
 from core.memory.listening import Listening
 from core.memory.scripts import ADDING
+from core.memory.telling import Corrected, Removed, Told, most_alike, read_telling
 
 __all__ = [
     "ADDING",
@@ -32,20 +33,26 @@ __all__ = [
     "MAX_CONVERSATION_BYTES",
     "MAX_CONVERSATION_MESSAGES",
     "Choices",
+    "Corrected",
     "Departures",
     "Exchange",
     "Extent",
+    "FactRefused",
     "Feedback",
     "Listening",
     "Memory",
+    "Removed",
     "Reword",
     "Thread",
+    "Told",
     "WrongChoice",
     "check_fact_field",
     "facts_in",
     "find_setting",
     "fingerprint",
     "merge_facts",
+    "most_alike",
+    "read_telling",
     "setting_name",
     "split_setting",
 ]

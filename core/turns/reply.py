@@ -15,7 +15,7 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from core import metrics
-from core.assistant import Answer, Assistant, commands
+from core.assistant import Answer, Assistant, Command, commands
 from core.delivery import Delivery, Draft, Pace, PrivateSurface, Surface, deliver
 from core.errors import (
     MessageGone,
@@ -267,7 +267,7 @@ class Reply:
         """The newest message as its author typed it, without the file names that the platform adds."""
         return (self.lease.turns() or [self.lease.job.turn])[-1]
 
-    async def _obey(self, turn: Turn, command: commands.Command, venue: Venue) -> Seal:
+    async def _obey(self, turn: Turn, command: Command, venue: Venue) -> Seal:
         """Carry out a command. Returns the reply to it."""
         try:
             said = await command(turn, self._assistant.memory, venue, self._assistant.policy)

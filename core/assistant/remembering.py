@@ -1,0 +1,144 @@
+"""Commands about what people told Parley to remember: ``remember: …``, ``forget 3``, ``that is wrong: …``.
+
+Anybody in a conversation can give them. No model is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+
+from core.assistant.orders import Command, CommandReply, Order
+from core.markdown import heal
+from core.memory import Corrected, FactRefused, Removed, Told, most_alike, read_telling
+from core.types import Fact
+
+EXAMPLE = "remember: standup is at 9:15"
+EXPLAINED = (
+    "Write what I should always know in {place} after a colon, as in {{/remember: standup is at 9:15}}. {{/memory}} "
+    "lists what I was told."
+)
+CORRECTION_EXPLAINED = (
+    "Write what is right after a colon: {/3 is wrong: standup is at 9:30} corrects number 3 of what I was told to "
+    "remember, and {/that is wrong: standup is at 9:30} corrects what is most like it."
+)
+NOTHING_TOLD = "I was told nothing to remember for {place} yet. {{/remember: standup is at 9:15}} tells me something."
+
+
+def find(text: str) -> Command | None:
+    """The command about something to remember that a message is; None for anything else."""
+    match read_telling(text):
+        case Told(text):
+            return Command(partial(_remember, text))
+        case Corrected(number, text):
+            return Command(partial(_correct, number, text))
+        case Removed(number, asks):
+            return Command(partial(_explain_removal if asks else _remove, number))
+    return None
+
+
+def listed(facts: Sequence[Fact], order: Order) -> str:
+    """The facts as Markdown, with how to change them; "" for none."""
+    if not facts:
+        return ""
+    last = facts[-1].number
+    how = f"{{/forget {last}}} removes one, and {{/{last} is wrong: …}} corrects one"
+    lines = [f"- **{fact.number}**: {heal(fact.text)} ({_origin(fact)})" for fact in facts]
+    return "\n".join([f"What I was told to remember for {_home(order)} ({order.venue.tell(how)}):", "", *lines])
+
+
+def in_number(facts: int) -> str:
+    """How many facts there are, in words."""
+    return f"{facts} {'thing' if facts == 1 else 'things'} I was told to remember"
+
+
+async def explain(order: Order) -> CommandReply:
+    """``remember`` alone says how to use it."""
+    return order.say(EXPLAINED.format(place=_home(order)))
+
+
+async def _remember(text: str, order: Order) -> CommandReply:
+    if not text:
+        return await explain(order)
+    try:
+        fact = await order.memory.facts.tell(order.turn, text)
+    except FactRefused as refused:
+        return order.refuse(str(refused))
+    return _noted(fact, order, f"{{/memory}} lists what I was told, {{/forget {fact.number}}} removes it.")
+
+
+async def _correct(number: int, text: str, order: Order) -> CommandReply:
+    if not text:
+        return order.say(CORRECTION_EXPLAINED)
+    facts = order.memory.facts
+    try:
+        if not number and (meant := most_alike(text, await facts.all(order.turn.key))):
+            number = meant.number
+        if number:
+            replaced = await facts.replace(order.turn, number, text)
+            return _corrected(*replaced, order) if replaced else await _missing(number, order)
+        fact = await facts.tell(order.turn, text, corrected=True)
+    except FactRefused as refused:
+        return order.refuse(str(refused))
+    return _noted(
+        fact,
+        order,
+        "I was told nothing like it before, so it's a new entry. If you meant my last answer, say it without "
+        f"“that is wrong:”, and {{/forget {fact.number}}} removes the entry.",
+    )
+
+
+async def _remove(number: int, order: Order) -> CommandReply:
+    fact = await order.memory.facts.remove(order.turn.key, number)
+    return CommandReply(f"Removed {number}: “{heal(fact.text)}”.") if fact else await _missing(number, order)
+
+
+async def _explain_removal(number: int, order: Order) -> CommandReply:
+    """``forget 3?`` asks what it would do, so nothing is removed."""
+    fact = {fact.number: fact for fact in await order.memory.facts.all(order.turn.key)}.get(number)
+    if not fact:
+        return await _missing(number, order)
+    how = order.venue.tell(f"{{/forget {number}}} would remove")
+    return CommandReply(f"{how} “{heal(fact.text)}” for {_home(order)}. Nothing is removed yet.")
+
+
+async def _missing(number: int, order: Order) -> CommandReply:
+    """There is no fact of that number: it was removed, or never there."""
+    facts = await order.memory.facts.all(order.turn.key)
+    if number <= await order.memory.facts.last_number(order.turn.key):
+        gone = f"Number {number} is removed already."
+    elif not facts:
+        return order.refuse(NOTHING_TOLD.format(place=_home(order)))
+    else:
+        gone = f"There's no number {number} in {_home(order)}."
+    there = f" There's {_in_words([fact.number for fact in facts])}: {{/memory}} lists them." if facts else ""
+    return order.refuse(gone + there)
+
+
+def _noted(fact: Fact, order: Order, more: str) -> CommandReply:
+    noted = f"Noted for {_home(order)} as {fact.number}: “{heal(fact.text)}”."
+    return CommandReply(f"{noted} {order.venue.tell(more)}")
+
+
+def _corrected(before: Fact, after: Fact, order: Order) -> CommandReply:
+    if before.text == after.text:
+        return CommandReply(f"{after.number} says for {_home(order)}: “{heal(after.text)}”.")
+    return CommandReply(f"Corrected {after.number}: “{heal(after.text)}” replaces “{heal(before.text)}”.")
+
+
+def _home(order: Order) -> str:
+    """The conversation that facts belong to, in words: a thread's channel."""
+    return "this channel" if order.venue.shared and not order.turn.key.owner else "this conversation"
+
+
+def _origin(fact: Fact) -> str:
+    """Who told a fact, and when."""
+    when = datetime.fromtimestamp(fact.at).astimezone()
+    told = f"{heal(fact.author.name) or 'somebody'}, {when.day} {when:%B %Y}"
+    return f"corrected by {told}" if fact.corrected else told
+
+
+def _in_words(numbers: Sequence[int]) -> str:
+    *others, last = map(str, numbers)
+    return f"{', '.join(others)} and {last}" if others else last
