@@ -17,10 +17,11 @@ from typing import Any
 
 import structlog
 
-from bots.slack.text import without_mention
+from bots.slack.quotes import Reading, file_names, is_app, read_message
+from bots.slack.text import mentions, without_mention
 from core.store import TURN_TTL
 from core.stored import finite
-from core.types import Author, ConversationKey, Turn
+from core.types import Author, ConversationKey, Quote, Turn
 
 log = structlog.get_logger()
 
@@ -28,6 +29,8 @@ Event = Mapping[str, Any]
 
 MESSAGE_SUBTYPES = {None, "file_share", "thread_broadcast"}
 """Subtypes of messages that a person wrote; the others are edits, joins, topics and the like."""
+HEARD_SUBTYPES = MESSAGE_SUBTYPES | {"bot_message", "me_message"}
+"""Subtypes of what can be overheard: apps' messages, and "/me is late", too."""
 
 CHANNEL_DELETED, CHANNEL_LEFT = {"channel_deleted", "group_deleted"}, {"channel_left", "group_left"}
 """Events about a channel that was deleted, and about one that the bot was removed from."""
@@ -63,7 +66,8 @@ class MessageChange:
 
     ``keys`` are the conversations that may hold it: the first message of a thread belongs to its channel, and to the
     thread as well if Parley read it there. ``at`` is the time of the edit by Slack's clock, 0 if unknown. ``direct``
-    says that it is a direct message; ``files`` names its attachments.
+    says that it is a direct message; ``files`` names its attachments, and ``quotes`` are what comes with it now.
+    ``app`` says that another app wrote it, so that it is no question.
     """
 
     keys: tuple[ConversationKey, ...]
@@ -72,11 +76,23 @@ class MessageChange:
     at: float = 0.0
     direct: bool = False
     files: str = ""
+    quotes: tuple[Quote, ...] = ()
+    app: bool = False
 
     @property
     def said(self) -> float:
         """When the message was written, by Slack's clock."""
         return float(self.message.rpartition(":")[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """A message that is not to Parley: ``said`` by a person or another app, as Slack has it."""
+
+    key: ConversationKey
+    author: str
+    app: bool
+    said: Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +144,12 @@ def read_question(body: Event, bot: str) -> Question | None:
     by_person = event.get("user") and not event.get("bot_id") and event.get("subtype") in MESSAGE_SUBTYPES
     if not by_person or event["user"] == bot:
         return None
-    text, channel, ts = event.get("text") or "", event["channel"], event["ts"]
+    channel, ts = event["channel"], event["ts"]
+    reading = read_message(event, bot, files=False)
     if float((event.get("edited") or {}).get("ts") or 0) - float(ts) > TURN_TTL:
         return None  # a late edit repeats the mention, and by now the queue no longer knows the first one
     direct = event.get("channel_type") == "im"
-    if not direct and f"<@{bot}" not in text:
+    if not direct and not mentions(reading.text, bot):
         return None
     key = conversation(workspace, channel, event)
     author = Author(event["user"], "")
@@ -142,51 +159,72 @@ def read_question(body: Event, bot: str) -> Question | None:
         key=key,
         lane=str(key) if own_lane else f"{key}/{author.id}",
         author=author,
-        text=without_mention(text, bot),
+        text=without_mention(reading.text, bot),
         at=float(ts),
         root=identity(workspace, channel, key.thread) if key.thread else "",
         root_at=float(key.thread or 0),
         # A mention in a channel is answered in a thread under it; a direct message where it stands.
         place={"channel": channel, "ts": ts, "thread": key.thread or ("" if direct else ts)},
+        quotes=reading.quotes,
     )
     return Question(turn, file_names(event))
 
 
-def file_names(message: Event) -> tuple[str, ...]:
-    """The names of a message's attachments."""
-    listed = message.get("files")
-    files = [_object(file) for file in listed] if isinstance(listed, list) else []
-    return tuple(str(file.get("name") or "a file") for file in files)
+def read_talk(body: Event, bot: str) -> Talk | None:
+    """Read a message in a channel that is not to Parley; None if it says nothing, or is Parley's own."""
+    event = well_typed(body.get("event"))
+    channel, ts, author = event.get("channel"), event.get("ts"), event.get("user") or event.get("bot_id")
+    if not (channel and ts and author) or author == bot or event.get("channel_type") == "im":
+        return None
+    if event.get("type") != "message" or event.get("subtype") not in HEARD_SUBTYPES or not read_message(event):
+        return None
+    return Talk(conversation(workspace_of(body), channel, event), author, is_app(event), event)
 
 
-def read_change(body: Event) -> MessageChange | None:
-    """Read an edit or a deletion in a ``message`` event; None if it is neither."""
-    event, workspace = _checked(body.get("event")), workspace_of(body)
+def read_change(body: Event, bot: str = "") -> MessageChange | None:
+    """Read an edit or a deletion in a ``message`` event; None if it is neither, or of a message of ``bot``."""
+    event, workspace = well_typed(body.get("event")), workspace_of(body)
     before = event.get("previous_message") or {}
     if event.get("subtype") == "message_deleted":
-        after, text = before, None
+        after, gone = before, True
         ts = event.get("deleted_ts") or before.get("ts")
     elif event.get("subtype") == "message_changed":
         after = event.get("message") or {}
         ts = after.get("ts")
         # Slack leaves a "tombstone" where a deleted message has replies.
-        text = None if after.get("subtype") == "tombstone" else after.get("text") or ""
-        if text is not None and before.get("text") == after.get("text"):
-            return None  # Slack added or removed a link preview: nobody edited anything
+        gone = after.get("subtype") == "tombstone"
+        if not gone and not _is_edited(before, after):
+            return None
     else:
         return None
-    if not ts or "channel" not in event or before.get("bot_id") or after.get("bot_id"):
+    if not ts or "channel" not in event or (bot and bot in {before.get("user"), after.get("user")}):
         return None
+    app = is_app(before) or is_app(after)
+    reading = Reading() if gone else read_message(after, bot, files=app)
     key = conversation(workspace, event["channel"], before if before.get("ts") else after)
     keys = (key,) if key.thread else (key, replace(key, thread=ts))
-    at = finite((after.get("edited") or {}).get("ts")) if text is not None else 0.0
-    direct, files = event.get("channel_type") == "im", ", ".join(file_names(after))
-    return MessageChange(keys, identity(workspace, event["channel"], ts), text, at, direct, files)
+    at = 0.0 if gone else finite((after.get("edited") or {}).get("ts"))
+    direct, files = event.get("channel_type") == "im", "" if app else ", ".join(file_names(after))
+    text, name = None if gone else reading.text, identity(workspace, event["channel"], ts)
+    return MessageChange(keys, name, text, at, direct, files, reading.quotes, app)
+
+
+def _is_edited(before: Event, after: Event) -> bool:
+    """Whether its author changed a message: previews of links come and go on their own.
+
+    Slack marks what a person edited. It doesn't mark all edits of apps, whose words may stand in attachments.
+    """
+    if is_app(after):
+        return read_message(before, previews=False) != read_message(after, previews=False)
+    if before.get("text") != after.get("text"):
+        return True
+    marks = [(message.get("edited") or {}).get("ts") for message in (before, after)]
+    return marks[0] != marks[1] and read_message(before, previews=False) != read_message(after, previews=False)
 
 
 def read_departure(body: Event) -> Departure | None:
     """Read that a channel was deleted or left, or the app uninstalled; None for any other event."""
-    event, workspace = _checked(body.get("event")), workspace_of(body)
+    event, workspace = well_typed(body.get("event")), workspace_of(body)
     kind, channel = event.get("type"), event.get("channel")
     if not workspace or ":" in workspace:
         return None
@@ -206,7 +244,7 @@ def is_external(body: Event) -> bool:
 
 def event_of(body: Event) -> Event | None:
     """The event in a payload, with only well-typed fields; None if it lacks a channel or a timestamp."""
-    event = _checked(body.get("event"))
+    event = well_typed(body.get("event"))
     if event.get("channel") and (event.get("ts") or event.get("type") == "member_joined_channel"):
         return event
     log.warning("event dropped", why="no channel or ts")
@@ -216,7 +254,7 @@ def event_of(body: Event) -> Event | None:
 def read_press(body: Event, action: Event, names: int) -> ButtonPress | None:
     """Read a press of a button whose value is a conversation and ``names`` more words; None if it is malformed."""
     channel, user = _object(body.get("channel")).get("id"), _object(body.get("user")).get("id")
-    message, value = _checked(body.get("message")), action.get("value")
+    message, value = well_typed(body.get("message")), action.get("value")
     key, *named = (value.split() if isinstance(value, str) else ()) or ("",)
     try:
         there = ConversationKey.parse(key)
@@ -233,12 +271,12 @@ def _object(value: Any) -> Event:
     return value if isinstance(value, Mapping) else {}
 
 
-def _checked(value: Any) -> dict[str, Any]:
+def well_typed(value: Any) -> dict[str, Any]:
     """An event or a message without its fields of the wrong type."""
     checked = {}
     for name, said in _object(value).items():
         if name in OBJECT_FIELDS:
-            checked[name] = _checked(said)
+            checked[name] = well_typed(said)
         elif name not in STRING_FIELDS or (
             isinstance(said, str) and (name not in TIMESTAMP_FIELDS or TIMESTAMP.fullmatch(said))
         ):

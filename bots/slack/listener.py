@@ -44,7 +44,7 @@ from bots.slack.events import (
 )
 from bots.slack.settings import SlackSettings
 from bots.slack.surface import SlackSurface
-from bots.slack.text import escape, without_mention
+from bots.slack.text import escape, mentions, without_mention
 from core import metrics
 from core.assistant import NOT_ASKED, Confirmation, days, is_settings, is_stop
 from core.memory import Memory
@@ -100,8 +100,8 @@ class SlackListener(BackgroundTasks):
         app.event(re.compile(".*"))(_ignore)
 
     async def handle_message(self, body: dict[str, Any]) -> None:
-        """Handle a message event: store a question, or follow an edit or a deletion."""
-        if change := read_change(body):
+        """Sort an event: it changes a message, asks a question, or is talk that is overheard."""
+        if change := read_change(body, self._surface.bot):
             async with in_time():
                 await self._follow(change)
         elif asked := read_question(body, self._surface.bot):
@@ -210,7 +210,7 @@ class SlackListener(BackgroundTasks):
             if not await self._end(turn):
                 await self._refuse(turn, NOTHING_TO_STOP, about="stop")
             return
-        if not turn.text.strip() and await self._is_file_alone(turn, files):
+        if not (turn.text.strip() or turn.quotes) and await self._is_file_alone(turn, files):
             if files:
                 await self._refuse(turn, UNREAD_FILES.format(files=files), about="files")
             return
@@ -286,9 +286,9 @@ class SlackListener(BackgroundTasks):
         """Make the memory and the queue follow an edited or deleted message."""
         reads, early, bot = "", False, self._surface.bot
         if change.text is not None:
-            early = change.direct or f"<@{bot}" in change.text
+            early = not change.app and (change.direct or mentions(change.text, bot))
             change = replace(change, text=without_mention(change.text, bot))
-            reads = await self._surface.understand_correction(change.text or "", change.files)
+            reads, _ = await self._surface.understand_correction(change)
         await follow_change(self._queue, self._memory, change, reads, early=early)
 
     async def _whisper(

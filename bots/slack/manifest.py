@@ -22,9 +22,10 @@ GREETING = {
 }
 """Scopes of what becomes of channels, which Slack has for public and private ones apart."""
 COMFORT = {
-    "channels:history": "read a thread that it is asked into, and follow edits and deletions, in public channels",
-    "groups:history": "read a thread that it is asked into, and follow edits and deletions, in private channels",
-    "mpim:history": "read a thread that it is asked into, and follow edits and deletions, in group messages",
+    "channels:history": "know what is said around a mention, and follow edits and deletions, in public channels",
+    "groups:history": "know what is said around a mention, and follow edits and deletions, in private channels",
+    "mpim:history": "know what is said around a mention, and follow edits and deletions, in group messages",
+    "usergroups:read": "tell the model the names of user groups that people mention",
     "assistant:write": "stand among Slack's agents: with a status while it works, and with prompts to begin with",
 }
 """Scopes that the minimal manifest leaves out."""
@@ -47,10 +48,12 @@ COMFORT_EVENTS = ("message.channels", "message.groups", "message.mpim")
 """Events that the minimal manifest leaves out, with their scopes."""
 
 LOST = (
-    "The minimal manifest leaves out channels:history, groups:history, mpim:history and assistant:write. Without them:",
-    "- In the middle of a thread, Parley does not know what was said there before it was mentioned.",
+    "The minimal manifest leaves out channels:history, groups:history, mpim:history, usergroups:read and "
+    "assistant:write. Without them:",
+    "- In a thread, Parley does not know what was said there without mentioning it.",
     "- In channels, a message that is edited or deleted stays in its memory as it was. `@Parley forget` still helps.",
     "- In channels, it does not notice attached files, so it cannot say that it does not read them.",
+    "- A user group that is mentioned has no name for it.",
     "- No status shows that it is at work before its answer begins, and it does not stand among Slack's agents.",
     "To add them later, paste the manifest without --minimal at App Manifest, and install the app again.",
 )

@@ -71,6 +71,7 @@ class Slack:
             budgets=budgets,
             first_words=first_words,
             contact=settings.contact_among(PERSON),
+            allow_users=settings.slack_allow_users,
         )
         self._settings = settings
         self._client = client

@@ -2,44 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any
 
 import structlog
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bots.slack.directory import Directory
+from bots.slack.directory import Directory, most_asked
 from bots.slack.editor import SlackEditor
 from bots.slack.errors import slack_errors
-from bots.slack.events import identity
+from bots.slack.events import MessageChange
+from bots.slack.hearing import Hearing
+from bots.slack.quotes import Reading, in_words, markup_of
 from bots.slack.settings import PERSON
 from bots.slack.status import Status
-from bots.slack.text import people, plain, readable
-from core.delivery import Pace, retry_for
+from bots.slack.text import plain, readable, unnamed
+from core.delivery import Pace
 from core.errors import PlatformError
 from core.pacing import CallBudgets
 from core.policy import Venue
-from core.prompts import shorten
-from core.types import Author, Message, Role, Turn
+from core.types import Message, Quote, Turn
 
 log = structlog.get_logger()
 
-MOST_NAMES = 20
-"""People in one message whose names are asked for."""
 CORRECTION_NAMES_TIMEOUT = 1.0
 """Seconds to ask Slack for the names in a message that was edited."""
-THREAD_MESSAGES = 50
-"""Messages that are read of a thread in which people spoke before we were asked: the root and the newest."""
-THREAD_PAGE, THREAD_PAGES = 999, 20
-"""Messages of a page, and pages, that are read to find the newest."""
-THREAD_TIMEOUT = 10.0
-"""Seconds that an answer waits for a page that Slack does not give at once."""
-THREAD_TOKENS = 500
-"""The most tokens of each of its messages."""
 
 
 class SlackSurface:
@@ -56,8 +43,9 @@ class SlackSurface:
         budgets: CallBudgets,
         first_words: float,
         contact: str = "",
+        allow_users: Collection[str] = (),
     ) -> None:
-        """``contact`` is the person whom people can ask: an id, or any text."""
+        """``contact`` is whom people can ask: an id, or any text. Only ``allow_users``, if any, are heard."""
         self.client = client
         self.bot = bot
         self.directory = Directory(client)
@@ -66,22 +54,24 @@ class SlackSurface:
         self._first_words = first_words
         self._budgets = budgets
         self._status = Status(client, budgets)
+        self.hearing = Hearing(client, self.directory, budgets, bot=bot, bot_name=bot_name, allow_users=allow_users)
 
     async def understand(self, turn: Turn) -> Turn:
-        """Names for ids, in the text and for its author."""
-        names = await self.directory.names([turn.author.id, *sorted(people(turn.text))[:MOST_NAMES]])
-        author = Author(turn.author.id, names.get(turn.author.id, ""))
-        return replace(turn, author=author, text=self._read(turn.text, names, turn.place.get("files", "")))
+        """Names for ids, in the text, in what comes with it, and for its author."""
+        ids = most_asked(unnamed(markup_of(Reading(turn.text, turn.quotes))))
+        names = await self.directory.names(dict.fromkeys([turn.author.id, *ids]))
+        author = replace(turn.author, name=names.get(turn.author.id, ""))
+        quotes = in_words(turn.quotes, {**names, self.bot: self.bot_name})
+        return replace(
+            turn, author=author, text=self._read(turn.text, names, turn.place.get("files", "")), quotes=quotes
+        )
 
-    async def understand_correction(self, text: str, files: str) -> str:
+    async def understand_correction(self, change: MessageChange) -> tuple[str, tuple[Quote, ...]]:
         """The same for a message that was edited, within a second: the event is acknowledged afterwards."""
-        asked = sorted(people(text))[:MOST_NAMES]
-        try:
-            async with asyncio.timeout(CORRECTION_NAMES_TIMEOUT):
-                names = await self.directory.names(asked)
-        except TimeoutError:
-            names = self.directory.known(asked)
-        return self._read(text, names, files)
+        ids = most_asked(unnamed(markup_of(Reading(change.text or "", change.quotes))))
+        names = await self.directory.names_within(ids, CORRECTION_NAMES_TIMEOUT)
+        quotes = in_words(change.quotes, {**names, self.bot: self.bot_name})
+        return self._read(change.text or "", names, change.files), quotes
 
     def _read(self, text: str, names: Mapping[str, str], files: str) -> str:
         """What somebody wrote, as people read it, with a line about what is attached."""
@@ -89,41 +79,12 @@ class SlackSurface:
         return f"{text}\n[Attached, and not readable to you: {files}]" if files else text
 
     async def read_thread(self, turn: Turn, after: str = "") -> Sequence[Message]:
-        """The thread's root and its newest messages before the turn, read from Slack, which tells the oldest first."""
-        root: dict[str, Any] | None = None
-        newest: deque[dict[str, Any]] = deque(maxlen=THREAD_MESSAGES - 1)
-        cursor: str | None = None
-        for _ in range(THREAD_PAGES):
-            found, cursor = await retry_for(partial(self._read_page, turn, cursor), THREAD_TIMEOUT)
-            root = next((message for message in found if message["ts"] == turn.key.thread), root)
-            newest.extend(message for message in found if message is not root)
-            if not cursor:
-                break
-        else:
-            log.warning("thread not read to its end")
-        said = [*([root] if root else []), *newest]
-        mentioned = {user for message in said for user in (message.get("user", ""), *people(message["text"])) if user}
-        asked = sorted(mentioned - {self.bot})[: 2 * MOST_NAMES]
-        names = {**await self.directory.names(asked), self.bot: self.bot_name}
-        return [self._message(turn, message, names) for message in said]
+        """See ``core.delivery.Surface``."""
+        return await self.hearing.thread(turn, after)
 
     async def read_room(self, turn: Turn) -> Sequence[Message]:
         """See ``core.delivery.Surface``."""
-        return ()
-
-    async def _read_page(self, turn: Turn, cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:
-        """Messages of a thread that have text, and the cursor of the next page."""
-        with slack_errors("conversations.replies"):
-            response = await self.client.conversations_replies(
-                channel=turn.place["channel"],
-                ts=turn.key.thread,
-                latest=turn.place["ts"],
-                inclusive=False,
-                limit=THREAD_PAGE,
-                cursor=cursor,
-            )
-            said = [m for m in response["messages"] if m["ts"] != turn.place["ts"] and m.get("text")]
-            return said, (response.get("response_metadata") or {}).get("next_cursor")
+        return await self.hearing.room(turn)
 
     async def venue(self, turn: Turn) -> Venue:
         """See ``core.delivery.Surface``."""
@@ -173,15 +134,3 @@ class SlackSurface:
             await self.client.chat_postMessage(
                 channel=user, text=about + plain(text), unfurl_links=False, unfurl_media=False, link_names=False
             )
-
-    def _message(self, turn: Turn, message: dict[str, Any], names: dict[str, str]) -> Message:
-        """One message of a thread, as it is remembered."""
-        ours = message.get("user") == self.bot
-        author = Author(message.get("user", ""), names.get(message.get("user", "")) or message.get("username", ""))
-        return Message(
-            role=Role.ASSISTANT if ours else Role.USER,
-            text=shorten(readable(message["text"], names), THREAD_TOKENS),
-            id=identity(turn.key.workspace, turn.key.channel, message["ts"]),
-            author=None if ours else author,
-            at=float(message["ts"]),
-        )

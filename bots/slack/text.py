@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 
 from bots.addressing import without_mentions_at_ends
 from core.markdown import certain_code_spans, fence_lines, safe_links
 
 ENTITY = re.compile(r"<([^<>\s][^<>]*)>")
 _PERSON = re.compile(r"<@([UW][A-Z0-9]+)(?:\|[^<>]*)?>")
+_UNNAMED = re.compile(r"<(?:#|!subteam\^)([CGS][A-Z0-9]+)\|?>")
 _PING = re.compile(r"<(?=!(?:channel|here|everyone|group|subteam\b)|[@#][A-Z0-9])", re.IGNORECASE)
 _MENTION = re.compile(
     r"<(?=!(?i:channel|here|everyone|group)(?:\|[^<>\n]*)?>|!subteam\^[^<>\n]*>|[@#][UWCG][A-Z0-9]+(?:\|[^<>\n]*)?>)"
@@ -31,6 +33,16 @@ FALLBACK = 300
 def people(text: str) -> set[str]:
     """The ids of everybody mentioned."""
     return set(_PERSON.findall(text))
+
+
+def unnamed(text: str) -> set[str]:
+    """The ids of all people in a text, and of channels and groups whose names don't stand there."""
+    return people(text) | set(_UNNAMED.findall(text))
+
+
+def mentions(text: str, user: str) -> bool:
+    """Whether a text mentions ``user``."""
+    return f"<@{user}>" in text or f"<@{user}|" in text
 
 
 def readable(text: str, names: Mapping[str, str]) -> str:
@@ -107,14 +119,31 @@ def _entity(inside: str, names: Mapping[str, str]) -> str:
     return address if not label or label in address else f"{label} ({address})"
 
 
+def _channel(target: str, label: str, names: Mapping[str, str]) -> str:
+    """``<#C1|general>``, ``<#C1>``."""
+    return "#" + (label or names.get(target) or "a channel")
+
+
 def _special(target: str, label: str, names: Mapping[str, str]) -> str:
     """``<!here>``, ``<!subteam^S1|@team>``, ``<!date^…|yesterday>``."""
-    del names
-    return label or "@" + target.partition("^")[0]
+    kind, _, rest = target.partition("^")
+    if kind == "subteam":
+        return "@" + ((label or names.get(rest) or "").lstrip("@") or "a user group")
+    if kind == "date":
+        return label or _date(rest.partition("^")[0])
+    return f"@{kind}" if kind in BROADCASTS else label or f"@{kind}"
 
 
+def _date(seconds: str) -> str:
+    """A date of Slack's that comes without words."""
+    if not re.fullmatch(r"[0-9]{1,11}", seconds):
+        return "a date"
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+BROADCASTS = {"here", "channel", "everyone", "group"}
 _SIGNS: dict[str, Callable[[str, str, Mapping[str, str]], str]] = {
     "@": lambda target, label, names: "@" + (names.get(target) or label or target),
-    "#": lambda target, label, names: "#" + (label or names.get(target) or target),
+    "#": _channel,
     "!": _special,
 }

@@ -2,7 +2,7 @@
 
 from core.delivery.delivery import Delivery, deliver
 from core.delivery.draft import Draft
-from core.delivery.retries import retry_for
+from core.delivery.retries import retry_for, telling_refusals
 from core.delivery.surface import FallbackEditor, MessageEditor, Pace, PrivateSurface, Surface
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "Surface",
     "deliver",
     "retry_for",
+    "telling_refusals",
 ]

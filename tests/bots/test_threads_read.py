@@ -10,7 +10,7 @@ import redis.asyncio
 import structlog
 
 from bots.discord import surface as discord_surface
-from bots.slack import surface as slack_surface
+from bots.slack import hearing as slack_hearing
 from core.assistant.assistant import JOINED_NOTE, UNREAD_NOTE
 from core.types import Role
 from tests.bots.answering import Desk, discord_desk, discord_turn, slack_desk, slack_turn
@@ -62,8 +62,8 @@ async def test_a_thread_without_end_is_a_warning(
     slack: SlackDouble, client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody can find out why the newest is not known."""
-    monkeypatch.setattr(slack_surface, "THREAD_PAGE", 2)
-    monkeypatch.setattr(slack_surface, "THREAD_PAGES", 2)
+    monkeypatch.setattr(slack_hearing, "THREAD_PAGE", 2)
+    monkeypatch.setattr(slack_hearing, "THREAD_PAGES", 2)
     root = await slack.say(CHANNEL, "the root", user="U0BOB")
     for number in range(9):
         await slack.say(CHANNEL, f"note-{number}", thread=root)
@@ -90,7 +90,7 @@ async def test_what_could_not_be_read_is_read_at_the_next_turn(
     slack: SlackDouble, client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch, error: str
 ) -> None:
     """Until then the model knows that it does not know; afterwards nothing stands there twice."""
-    monkeypatch.setattr(slack_surface, "THREAD_TIMEOUT", 0.0)
+    monkeypatch.setattr(slack_hearing, "THREAD_TIMEOUT", 1.0)
     root = await slack.say(CHANNEL, "the root", user="U0BOB")
     slack.fail(REPLIES, error, None)
     async with slack_desk(slack, client) as desk:

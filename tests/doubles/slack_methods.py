@@ -10,7 +10,18 @@ from itertools import count
 from typing import Any
 
 from tests.doubles.slack_records import Channel, Ephemeral, Json, Ping, Posted, Status, Unfurl, Version
-from tests.doubles.slack_refusals import GENEROUS, LINKED, POST_TEXT, TIER_3, TIER_4, UPDATE_TEXT, Pace, content, refuse
+from tests.doubles.slack_refusals import (
+    GENEROUS,
+    LINKED,
+    POST_TEXT,
+    TIER_2,
+    TIER_3,
+    TIER_4,
+    UPDATE_TEXT,
+    Pace,
+    content,
+    refuse,
+)
 from tests.doubles.slack_workspace import Workspace
 
 
@@ -44,6 +55,7 @@ class Methods:
             "conversations.open": Method(self._open, "im:write", TIER_3),
             "conversations.history": Method(self._history, "*:history", TIER_3),
             "conversations.replies": Method(self._replies, "*:history", TIER_3),
+            "usergroups.list": Method(self._groups, "usergroups:read", TIER_2),
             "users.conversations": Method(self._own_conversations, "*:read", TIER_3),
             "users.info": Method(self._user, "users:read", TIER_4),
             "users.list": Method(self._users, "users:read", TIER_3),
@@ -79,6 +91,13 @@ class Methods:
 
     def _users(self, _: Json) -> Json:
         return {"members": [self._user_json(user) for user in self.slack.users], "cache_ts": int(time.time())}
+
+    def _groups(self, _: Json) -> Json:
+        listed = [
+            {"id": group, "is_usergroup": True, "name": handle.title(), "handle": handle}
+            for group, handle in self.slack.groups.items()
+        ]
+        return {"usergroups": listed}
 
     def _user_json(self, user: str) -> Json:
         known = self.slack.users[user]

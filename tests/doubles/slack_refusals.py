@@ -36,7 +36,7 @@ LINKED = re.compile(r"(?<![\w.])@(channel|here|everyone|group)\b", re.IGNORECASE
 
 # https://docs.slack.dev/apis/web-api/rate-limits: floors per method, app and workspace, in calls per minute.
 # Slack tolerates some bursts above them; the double does not, because nothing says how many.
-TIER_3, TIER_4 = 50, 100
+TIER_2, TIER_3, TIER_4 = 20, 50, 100
 # auth.test: "special", hundreds per minute.
 GENEROUS = 600
 # chat.postMessage: about one message per second per channel, "short bursts" allowed; three are a short burst.

@@ -21,7 +21,7 @@ from tests.doubles.slack_socket import SocketMode
 
 SCOPES = (
     "app_mentions:read assistant:write channels:history channels:read chat:write commands groups:history groups:read"
-    " im:history im:read im:write reactions:write users:read"
+    " im:history im:read im:write reactions:write usergroups:read users:read"
 )
 
 
@@ -50,6 +50,8 @@ class Workspace:
         self.socket_mode = SocketMode(self.app_id)
         self.users: dict[str, User] = {}
         self.channels: dict[str, Channel] = {}
+        self.groups = {"S0SUPPORT": "support"}
+        """The handles of user groups."""
         self.ephemerals: list[Ephemeral] = []
         self.statuses: list[Status] = []
         self.pings: list[Ping] = []

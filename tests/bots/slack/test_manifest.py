@@ -24,9 +24,10 @@ METHODS: dict[str, set[str]] = {
     "chat_postEphemeral": {"chat:write"},
     "chat_postMessage": {"chat:write"},
     "chat_update": {"chat:write"},
-    "conversations_history": {"im:history"},  # of direct messages alone
+    "conversations_history": HISTORY,
     "conversations_info": {"channels:read", "groups:read"},  # of channels alone
     "conversations_replies": HISTORY,
+    "usergroups_list": {"usergroups:read"},
     "users_conversations": {"channels:read", "groups:read"},  # of channels alone
     "users_info": {"users:read"},
     "views_open": set(),
@@ -56,7 +57,7 @@ def source() -> str:
 
 def called() -> set[str]:
     """The methods of the Web API that the adapter calls."""
-    return {name for name in re.findall(r"client\s*\.(\w+)\(", source()) if hasattr(AsyncWebClient, name)}
+    return {name for name in re.findall(r"client\s*\.(\w+)[(,]", source()) if hasattr(AsyncWebClient, name)}
 
 
 def scopes(minimal: bool) -> set[str]:

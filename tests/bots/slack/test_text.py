@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bots.slack.text import fallback, people, readable, safe_markdown, without_mention
 from tests.doubles.slack_records import Version
 
-NAMES = {"U0BOB": "Bob", "U0PARLEY": "parley"}
+NAMES = {"U0BOB": "Bob", "U0PARLEY": "parley", "C2": "random", "S2": "support"}
 MARKUP = st.sampled_from(
     ["<!channel>", "<!here|here>", "<!everyone>", "<!subteam^S1|@team>", "<@U0BOB>", "<@W1>", "<#C1|general>", "@here",
      "@channel", "<", ">", "!", "@", "`", "```\n", "&lt;", "![x](http://e.example/?a=b)", "<!", "<@", "|",
@@ -27,13 +27,18 @@ ANYTHING = st.lists(st.one_of(MARKUP, st.text(max_size=20)), max_size=30).map(""
         ("hello <@U0BOB>", "hello @Bob"),
         ("hello <@U0EVE|eve>", "hello @eve"),
         ("hello <@U0EVE>", "hello @U0EVE"),
-        ("in <#C1|general> or <#C2>", "in #general or #C2"),
+        ("in <#C1|general> or <#C2>", "in #general or #random"),
+        ("in <#C9> or <#C9|>", "in #a channel or #a channel"),
         ("<https://a.example/x>", "https://a.example/x"),
         ("<https://a.example/x|the page>", "the page (https://a.example/x)"),
         ("<http://a.example|a.example>", "http://a.example"),
         ("<mailto:a@b.example|a@b.example>", "a@b.example"),
         ("<!here> and <!subteam^S1|@team>", "@here and @team"),
+        ("<!here|here> <!channel|@channel> <!everyone>", "@here @channel @everyone"),
+        ("<!subteam^S2> and <!subteam^S9>", "@support and @a user group"),
         ("<!date^1392734382^{date}|yesterday>", "yesterday"),
+        ("<!date^1392734382^{date}^https://a.example>", "2014-02-18 14:39 UTC"),
+        ("<!date^soon^{date}>", "a date"),
         ("1 &lt; 2 &amp;&amp; 3 &gt; 2", "1 < 2 && 3 > 2"),
         ("&amp;lt; stays &lt;@U0BOB&gt;", "&lt; stays <@U0BOB>"),
         ("a < b", "a < b"),

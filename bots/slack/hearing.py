@@ -1,0 +1,190 @@
+"""What people and other apps say where Parley is: one message as it is remembered, and a thread or a channel read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import structlog
+from slack_sdk.web.async_client import AsyncWebClient
+from slack_sdk.web.async_slack_response import AsyncSlackResponse
+
+from bots.slack.directory import Directory, most_asked
+from bots.slack.errors import slack_errors
+from bots.slack.events import HEARD_SUBTYPES, TIMESTAMP, identity, well_typed
+from bots.slack.quotes import OVERHEARD_SIZE, Reading, in_words, is_app, markup_of, read_message
+from bots.slack.text import mentions, readable, unnamed
+from core.delivery import retry_for, telling_refusals
+from core.errors import PlatformUnavailable
+from core.pacing import CallBudgets
+from core.prompts import shorten
+from core.stored import finite
+from core.types import Author, Message, Role, Turn
+
+log = structlog.get_logger()
+
+THREAD_MESSAGES = 50
+"""Messages that are read of a thread in which people spoke before we were asked: the root and the newest."""
+THREAD_PAGE, THREAD_PAGES = 999, 20
+"""Messages of a page, and pages, that are read to find the newest."""
+THREAD_TIMEOUT = 10.0
+"""Seconds that an answer waits for what was said before: for a free call, and for Slack."""
+THREAD_TOKENS = 500
+"""The most tokens of each of its messages."""
+ROOM_MESSAGES, ROOM_SECONDS = 20, 7200
+"""Messages of a channel that are read, and how old they are at most."""
+TALK_NAMES_TIMEOUT = 1.0
+"""Seconds to ask Slack for the names in what is overheard: the event is acknowledged afterwards."""
+APP = "an app"
+"""The name of an app that Slack does not name."""
+
+
+class Hearing:
+    """Reads one workspace: only what people said who may ask, since all others asked for nothing."""
+
+    def __init__(
+        self,
+        client: AsyncWebClient,
+        directory: Directory,
+        budgets: CallBudgets,
+        *,
+        bot: str,
+        bot_name: str,
+        allow_users: Collection[str] = (),
+    ) -> None:
+        """Without ``allow_users`` everybody is heard."""
+        self._client = client
+        self._directory = directory
+        self._budgets = budgets
+        self._bot = bot
+        self._bot_name = bot_name
+        self._allow_users = allow_users
+
+    async def message(self, workspace: str, channel: str, said: Mapping[str, Any]) -> Message:
+        """A message that was overheard, as it is remembered, with the names that Slack tells within a second."""
+        ids = most_asked(_ids(said))
+        names = await self._directory.names_within(ids, TALK_NAMES_TIMEOUT)
+        return self._remembered(workspace, channel, said, read_message(said), names)
+
+    async def thread(self, turn: Turn, after: str) -> list[Message]:
+        """Messages of a turn's thread before it: those after ``after``, or its root and the newest.
+
+        Raises:
+            PlatformError: it cannot be read, or not in time.
+        """
+        known = after.rpartition(":")[2]
+        oldest = known if TIMESTAMP.fullmatch(known) else None
+        root: dict[str, Any] | None = None
+        newest: deque[dict[str, Any]] = deque(maxlen=THREAD_MESSAGES - (not oldest))
+        cursor: str | None = None
+        async with _in_time():
+            for _ in range(THREAD_PAGES):
+                page = partial(
+                    self._client.conversations_replies,
+                    ts=turn.key.thread,
+                    oldest=oldest,
+                    limit=THREAD_PAGE,
+                    cursor=cursor,
+                )
+                found, cursor = await self._page(turn, "conversations.replies", page)
+                # The root stands first on every page, whatever is asked for.
+                root = next((message for message in found if message["ts"] == turn.key.thread), root)
+                newest.extend(message for message in found if message["ts"] != turn.key.thread)
+                if not cursor:
+                    break
+            else:
+                log.warning("thread not read to its end")
+        said = [*([root] if root and not oldest else []), *newest]
+        # What we said since then is known: it was stored with its question.
+        return await self._all(turn, [one for one in said if not (oldest and one.get("user") == self._bot)])
+
+    async def room(self, turn: Turn) -> list[Message]:
+        """The newest messages of a turn's channel before it.
+
+        Raises:
+            PlatformError: they cannot be read, or not in time.
+        """
+        page = partial(self._client.conversations_history, limit=ROOM_MESSAGES)
+        async with _in_time():
+            found, _ = await self._page(turn, "conversations.history", page)
+        fresh = [one for one in found if float(one["ts"]) > turn.at - ROOM_SECONDS and one.get("user") != self._bot]
+        return await self._all(turn, sorted(fresh, key=lambda one: float(one["ts"])))
+
+    async def _page(
+        self, turn: Turn, method: str, page: Callable[..., Awaitable[AsyncSlackResponse]]
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Messages before a turn that say something, and the cursor of the next page."""
+        # 50 calls a minute (docs.slack.dev/apis/web-api/rate-limits, tier 3): 20 at once, then one every two seconds.
+        budget = self._budgets.open(f"slack:{turn.key.workspace}:{method}", capacity=20, per_second=0.5)
+
+        async def call() -> tuple[list[dict[str, Any]], str | None]:
+            await budget.take()
+            with telling_refusals(budget), slack_errors(method):
+                answer = await page(channel=turn.place["channel"], latest=turn.place["ts"], inclusive=False)
+                found = [well_typed(message) for message in answer["messages"]]
+                return found, (answer.get("response_metadata") or {}).get("next_cursor") or None
+
+        found, cursor = await retry_for(call, THREAD_TIMEOUT)
+        return [one for one in found if self._is_heard(one, turn)], cursor
+
+    def _is_heard(self, said: Mapping[str, Any], turn: Turn) -> bool:
+        """Whether a message counts: not the turn's own, not "Ann joined", and not of people who may not ask."""
+        author = said.get("user", "")
+        denied = self._allow_users and author not in {*self._allow_users, self._bot} and not is_app(said)
+        whole = said.get("ts") and said["ts"] != turn.place["ts"] and (author or is_app(said))
+        return bool(whole and not denied and said.get("subtype") in HEARD_SUBTYPES and read_message(said))
+
+    async def _all(self, turn: Turn, said: Sequence[Mapping[str, Any]]) -> list[Message]:
+        """Messages as they are remembered, with names."""
+        ids = {one for message in said for one in _ids(message)}
+        names = await self._directory.names(most_asked(ids))
+        where = turn.key.workspace, turn.key.channel
+        return [self._remembered(*where, message, read_message(message), names) for message in said]
+
+    def _remembered(
+        self, workspace: str, channel: str, said: Mapping[str, Any], reading: Reading, names: Mapping[str, str]
+    ) -> Message:
+        ours = said.get("user") == self._bot
+        author = author_of(said, names)
+        names = {**names, self._bot: self._bot_name}
+        return Message(
+            role=Role.ASSISTANT if ours else Role.USER,
+            text=shorten(readable(reading.text, names), THREAD_TOKENS),
+            id=identity(workspace, channel, said["ts"]),
+            author=None if ours else author,
+            at=float(said["ts"]),
+            edited=finite((said.get("edited") or {}).get("ts")),
+            quotes=in_words(reading.quotes, names, size=OVERHEARD_SIZE),
+            overheard=not ours and not mentions(reading.text, self._bot),
+        )
+
+
+@asynccontextmanager
+async def _in_time() -> AsyncIterator[None]:
+    """Raise PlatformUnavailable after ``THREAD_TIMEOUT``: an answer waits no longer for what was said before."""
+    try:
+        async with asyncio.timeout(THREAD_TIMEOUT):
+            yield
+    except TimeoutError:
+        raise PlatformUnavailable("reading what was said: not in time", code="not_in_time") from None
+
+
+def author_of(said: Mapping[str, Any], names: Mapping[str, str]) -> Author:
+    """Who wrote a message; an app has "(app)" after its name."""
+    user = said.get("user") or ""
+    if not is_app(said):
+        return Author(user, names.get(user) or "")
+    profile = said.get("bot_profile")
+    titles = (said.get("username"), profile.get("name") if isinstance(profile, Mapping) else "", names.get(user), APP)
+    name = next(title for title in titles if isinstance(title, str) and title.strip())
+    return Author(user or said.get("bot_id") or "", f"{readable(name, {})[:80]} (app)", app=True)
+
+
+def _ids(said: Mapping[str, Any]) -> set[str]:
+    """The ids of everything whose name a message needs."""
+    author = said.get("user", "")
+    return {*unnamed(markup_of(read_message(said))), *([author] if author else [])}
