@@ -3,11 +3,12 @@
 from core.prompts.families import family_of
 from core.prompts.guard import GUARD_MARK, GuardMarkRemover
 from core.prompts.huggingface import HuggingFaceTemplate
-from core.prompts.messages import SpeakerNames, TemplateMessage, fold_system
+from core.prompts.messages import TemplateMessage, fold_system
 from core.prompts.personas import Personas, read_persona
 from core.prompts.reload import AutoReloaded
 from core.prompts.template import PromptTemplate, open_template, template_file
 from core.prompts.tokens import Calibration, TokenCounter, estimate_tokens, message_tokens, read_tokenizer
+from core.prompts.voices import SpeakerNames
 from core.prompts.window import SHARE_KEPT, Fit, TokenBudget, fit, shorten, split_context
 
 __all__ = [

@@ -27,11 +27,21 @@ _TAGS = (
 _BRACKETED = (
     "inst|sys|system_prompt|available_tools|tool_calls|tool_results|tool_content|think|model_settings|call_id|gmask"
 )
+MARKS = (
+    *("overheard", "from an app", "edited after", "forwarded message", "in reply to", "the message this thread"),
+    *("shown with this message", "table pasted", "end of quote", "system note", "what people here asked"),
+    *("notes of what was", "end of what was"),
+)
+"""How the marks of ``core.prompts.quoting`` begin."""
+
+_MARKS = "|".join(mark.replace(" ", r"\s+") for mark in MARKS)
 # Each match is the one character to break after; what follows it is looked at only, since the next one may begin there.
 _CONTROL = re.compile(rf"<(?=\||/?(?:{_TAGS})>|</?sys>>)|\|(?=>)|\[(?=/?(?:{_BRACKETED})\])")
+_MARK = re.compile(rf"\[(?=\s*(?:{_MARKS})\b)")
+_DATE_LINE = re.compile(r"^[^\S\n]*\((?=(?:mon|tues|wednes|thurs|fri|satur|sun)day[\s,]*\d)", re.MULTILINE)
 _ROLE_LINE = re.compile(rf"^[^\S\n]*(?:{'|'.join(ROLES)})\s*(?=:)", re.MULTILINE)
 _QUOTED_MARK = re.compile(
-    rf"(?<=[<\uff1c\ufe64|\uff5c\[\uff3b\ufe47]){GUARD_MARK}+|{GUARD_MARK}+(?=[:\uff1a\ufe55\u2a74\ufe13])"
+    rf"(?<=[<\uff1c\ufe64|\uff5c\[\uff3b\ufe47(\uff08\ufe59\ufe35\u207d\u208d]){GUARD_MARK}+|{GUARD_MARK}+(?=[:\uff1a\ufe55\u2a74\ufe13])"
 )
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
@@ -43,18 +53,24 @@ _GRAPHEME = regex.compile(r"\X")
 _LONGEST_GRAPHEME = 8
 
 
-def guard(text: str, control_tokens: tuple[str, ...] = ()) -> str:
+def guard(text: str, control_tokens: tuple[str, ...] = (), *, marks: bool = True) -> str:
     """Break everything in ``text`` that a server could read as a control token, or a model as somebody's turn.
 
-    That is the control tokens of all families, in any case, the template's own ``control_tokens``, and names of roles
-    before a colon at the beginning of a line; also look-alikes that Unicode treats as the same, and ones with unseen
-    characters in between. Control characters but line feed and tab are dropped, carriage returns become line feeds, and
-    lone surrogates U+FFFD. All other text is unchanged, and so is text that was guarded already.
+    That is the control tokens of all families, in any case, the template's own ``control_tokens``, names of roles
+    before a colon at the beginning of a line, what begins like one of our marks, and a date in front of a line; also
+    look-alikes that Unicode treats as the same, and ones with unseen characters in between. Control characters but line
+    feed and tab are dropped, carriage returns become line feeds, and lone surrogates U+FFFD. All other text is
+    unchanged, and so is text that was guarded already.
+
+    Args:
+        text: from people, a platform or a model.
+        control_tokens: of the template that is used.
+        marks: whether what looks like a mark is broken; False for a text with marks of ours.
     """
     text = _clean(text)
     pieces: list[str] = []
     start = 0
-    for at in _breaks(text, control_tokens):
+    for at in _breaks(text, control_tokens, marks=marks):
         if GUARD_MARK not in text[max(at - 1, 0) : at + 1]:
             pieces += text[start:at], GUARD_MARK
             start = at
@@ -64,8 +80,8 @@ def guard(text: str, control_tokens: tuple[str, ...] = ()) -> str:
 class GuardMarkRemover:
     """Removes the marks of ``guard`` from an answer that quotes them, since people copy code from it.
 
-    Removed is a zero-width space where only ``guard`` would put it: after the first character of what could be control,
-    or before a colon. The answer is guarded again before it enters the next prompt.
+    Removed is a zero-width space where only ``guard`` would put it: after the first character of what could be control
+    or a mark, or before a colon. The answer is guarded again before it enters the next prompt.
     """
 
     def __init__(self) -> None:
@@ -121,11 +137,14 @@ def _own(control_tokens: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(f"{re.escape(c[0])}(?={re.escape(c[1:])})" for c in broken) or r"(?!)")
 
 
-def _breaks(text: str, control_tokens: tuple[str, ...]) -> list[int]:
+def _breaks(text: str, control_tokens: tuple[str, ...], *, marks: bool) -> list[int]:
     """The places in ``text`` before which marks belong, in order."""
     table = {ord(char): _as_read(char) for char in set(text)}
     plain = text.translate(table)
     after = [match.start() for match in _CONTROL.finditer(plain)]
+    if marks:
+        after += [match.start() for match in _MARK.finditer(plain)]
+        after += [match.end() - 1 for match in _DATE_LINE.finditer(plain)]
     if control_tokens:
         after += [match.start() for match in _own(control_tokens).finditer(plain)]
     before = [match.end() for match in _ROLE_LINE.finditer(plain)]

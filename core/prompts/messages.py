@@ -1,21 +1,21 @@
 """The messages of a prompt, for any template: who speaks, on which day, and what.
 
-A person's words begin with their name, so that the model can tell several people apart. Namesakes, and people without
-a name on their platform, get a name from their id. The date comes with the first message of each day: it depends only
-on that message and the one before it, so the beginning of a prompt stays the same from turn to turn.
+A person's words begin with their name, so that the model can tell several people apart. The date comes with the first
+message of each day: it depends only on that message and the one before it, so the beginning of a prompt stays the same
+from turn to turn.
 """
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from hashlib import sha256
 
 from core.model_types import PromptWindow
-from core.prompts.guard import GUARD_MARK, guard, name
+from core.prompts.guard import guard
+from core.prompts.quoting import marks
 from core.prompts.quoting import words as in_words
-from core.types import Author, Role
+from core.prompts.voices import SpeakerNames
+from core.types import Message, Role
 
 TemplateMessage = tuple[Role, str]
 """A role and its words, as templates take them."""
@@ -24,45 +24,26 @@ TemplateMessage = tuple[Role, str]
 def prompt_messages(window: PromptWindow, control_tokens: tuple[str, ...] = ()) -> Iterator[TemplateMessage]:
     """Yield role and words of each message, guarded against forged roles and the template's ``control_tokens``."""
     last, voices = "", SpeakerNames(message.author for message in window.messages if message.author)
-    for message in window.messages:
+    for message, answered in zip(window.messages, _answered(window.messages), strict=True):
         words = in_words(message, control_tokens)
         if message.role is Role.USER:
             if message.author and (voice := voices.name(message.author)):
                 words = f"{guard(voice, control_tokens)}: {words}"
+            if marked := marks(message, answered=answered):
+                words = f"{marked} {words}"
             today = day(message.at)
             if today and today != last:
                 last, words = today, f"({today}) {words}"
         yield message.role, words
 
 
-class SpeakerNames:
-    """Names for the people of one conversation, no two the same.
-
-    Args:
-        authors: Everybody who speaks, in order. The first person with a name keeps it as it is, so that what a prompt
-            begins with does not change when a namesake comes.
-    """
-
-    def __init__(self, authors: Iterable[Author]) -> None:
-        authors = list(authors)
-        self._names = {author.id: author.name for author in authors if author.id and author.name}
-        self._several = len({author.id or author.name for author in authors}) > 1
-        self._owners: dict[str, str] = {}
-
-    def name(self, author: Author) -> str:
-        """The name of a person in the prompt; "" for the only person, if they have none."""
-        called = author.name or self._names.get(author.id, "")
-        if not (called or (self._several and author.id)):
-            return ""
-        person, plain = author.id or called, name(called) if called else ""
-        digest = sha256(person.encode("utf-8", "replace")).hexdigest()
-        labels = [f"{name(called, 30) if called else 'Person'} {digest[:length]}" for length in (4, 8, len(digest))]
-        return next((one for one in (plain, *map(name, labels)) if one and self._belongs(one, person)), digest)
-
-    def _belongs(self, label: str, person: str) -> bool:
-        """Whether nobody else has a name that looks like this one."""
-        read = unicodedata.normalize("NFKC", label.replace(GUARD_MARK, "")).casefold()
-        return self._owners.setdefault(read, person) == person
+def _answered(messages: Sequence[Message]) -> list[float]:
+    """For each message, when the next answer after it was given; 0 for those after the last answer."""
+    times, at = [], 0.0
+    for message in reversed(messages):
+        times.append(at)
+        at = message.at if message.role is Role.ASSISTANT else at
+    return times[::-1]
 
 
 def alternate_roles(said: Iterable[TemplateMessage]) -> list[TemplateMessage]:

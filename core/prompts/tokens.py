@@ -14,7 +14,7 @@ from math import ceil
 from pathlib import Path
 
 from core.errors import SettingsError
-from core.prompts.quoting import words
+from core.prompts.quoting import marks, words
 from core.types import Message
 from core.version import how_to_install
 
@@ -44,9 +44,13 @@ def estimate_tokens(text: str) -> int:
 
 
 def message_tokens(message: Message, count: TokenCounter = estimate_tokens) -> int:
-    """Tokens of one message in a prompt: its guarded text, its author's name, and what the template adds."""
+    """Tokens of one message in a prompt: its guarded quotes and text, its author's name, and what the template adds.
+
+    The mark of an edit is counted whether it is there or not.
+    """
     name = count(message.author.name) if message.author else 0
-    return count(words(message)) + name + MESSAGE_OVERHEAD
+    marked = marks(message, answered=message.edited / 2)
+    return count(words(message)) + (count(marked) if marked else 0) + name + MESSAGE_OVERHEAD
 
 
 class Calibration:

@@ -7,21 +7,20 @@ a server's prefix cache can serve; dropping one message at a time would change t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from core.model_types import ModelLimits, PromptWindow
 from core.prompts.guard import guard
 from core.prompts.messages import day
+from core.prompts.quoting import FACTS_ID, ROOM_ID, SUMMARY_ID, facts_block, room_block, summary_block
 from core.prompts.tokens import MESSAGE_OVERHEAD, TokenCounter, estimate_tokens, message_tokens
-from core.types import Conversation, Message, Role
+from core.types import Conversation, Message, Quote, Role
 
 SHARE_KEPT = 0.5
 """Share of the room that the kept messages fill after a cut."""
 DATE_TOKENS = 16
 """Tokens of a date."""
-SUMMARY_HEADING = "Notes of what was said here earlier, written by you and perhaps incomplete:\n"
-"""The line before a summary in a prompt."""
 TEMPLATE_MARGIN = 64
 """Tokens kept free for what a template adds: BOS, the date, the assistant's role."""
 
@@ -65,10 +64,11 @@ def fit(
 ) -> Fit:
     """Choose what the model sees: the system prompt, the newest messages, and the question, always.
 
-    The window never exceeds ``budget.prompt`` tokens, as ``count`` counts them. A summary of earlier messages comes
-    first and takes at most a quarter of the room. The kept messages begin with a person's, if there is one. A question
-    that is larger than the room on its own is shortened in its middle; so is a system prompt that would take more than
-    half of the room.
+    The window never exceeds ``budget.prompt`` tokens, as ``count`` counts them. What people told Parley to remember
+    comes first, then a summary of earlier messages; they take at most a quarter of the room. What was said in the
+    channel stands before the question, and takes at most an eighth. The kept messages begin with a person's, if there
+    is one. A question that is larger than the room on its own is shortened: its quotes first, each in its middle, and
+    then its text. A system prompt that would take more than half of the room is shortened too.
 
     Args:
         conversation: What is remembered; ``conversation.cut`` is where the last window began.
@@ -84,33 +84,90 @@ def fit(
 
     system = shorten(system, budget.prompt // 2 - MESSAGE_OVERHEAD, guarded)
     room = budget.prompt - guarded(system) - MESSAGE_OVERHEAD
-    name = count(question.author.name) if question.author else 0
-    text = shorten(question.text, room - name - MESSAGE_OVERHEAD - DATE_TOKENS, guarded)
-    shortened = text != question.text
-    question = replace(question, text=text, tokens=0)
-    question = replace(question, tokens=message_tokens(question, count))
-    summary = _summary(conversation, room // 4, guarded)
-    room -= sum(part.tokens for part in summary)
+    asked = shorten_message(question, room - DATE_TOKENS, count)
+    shortened = asked != question
+    question = replace(asked, tokens=message_tokens(asked, count))
+    spare = room - question.tokens - DATE_TOKENS
+    first = _memorized(conversation, min(room // 4, spare), count)
+    spare -= sum(block.tokens for block in first)
     messages = conversation.messages
-    asked = question.tokens + DATE_TOKENS
-    start, costs, fits = _newest_that_fit(messages, conversation.cut, room - asked, count)
+    last = _overheard(conversation.room, (*messages, question), min(room // 8, spare), count)
+    room -= sum(block.tokens for block in (*first, *last))
+    cost = question.tokens + DATE_TOKENS
+    start, costs, fits = _newest_that_fit(messages, conversation.cut, room - cost, count)
     cut = messages[start].id if start < len(messages) and messages[start].id == conversation.cut else ""
     if not fits:
-        start = _first_kept(messages, costs, start, int(room * step) - asked - DATE_TOKENS)
+        start = _first_kept(messages, costs, start, int(room * step) - cost - DATE_TOKENS)
         cut = messages[start].id if start < len(messages) else question.id
         costs = costs[len(costs) - len(messages) + start :]
-    tokens = budget.prompt - room + sum(costs) + asked
-    return Fit(PromptWindow(system, (*summary, *messages[start:], question)), cut, shortened, tokens)
+    if last:  # with the names that its people have in this window
+        last = _overheard(conversation.room, (*messages[start:], question), last[0].tokens, count)
+    tokens = budget.prompt - room + sum(costs) + cost
+    return Fit(PromptWindow(system, (*first, *messages[start:], *last, question)), cut, shortened, tokens)
 
 
-def _summary(conversation: Conversation, room: int, count: TokenCounter) -> list[Message]:
-    """The summary as the first message; empty without a summary, or without room for it."""
-    left = room - MESSAGE_OVERHEAD - count(SUMMARY_HEADING)
-    text = shorten(conversation.summary, left, count) if conversation.summary else ""
-    if not text:
+def _memorized(conversation: Conversation, room: int, count: TokenCounter) -> list[Message]:
+    """Facts and summary as the first messages: all of the facts, if half of ``room`` is left for a summary."""
+
+    def newest(kept: int) -> str:
+        chosen = {fact.number for fact in by_age[len(by_age) - kept :]}
+        return facts_block([fact for fact in facts if fact.number in chosen], len(facts) - kept)
+
+    def notes(kept: int) -> str:
+        return summary_block(_without_middle(summary, kept) if 2 * kept < len(summary) else summary)
+
+    facts, summary = conversation.facts, conversation.summary
+    by_age = sorted(facts, key=lambda fact: fact.at)
+    wanted = _cost(notes(len(summary)), count) if summary else 0
+    told = _most(newest, len(facts), room - min(wanted, room // 2), count) if facts else []
+    blocks = [_block(FACTS_ID, text, count) for text in told]
+    room -= sum(block.tokens for block in blocks)
+    noted = _most(notes, (len(summary) + 1) // 2, room, count, least=1) if summary else []
+    return [*blocks, *(_block(SUMMARY_ID, text, count) for text in noted)]
+
+
+def _overheard(said: Sequence[Message], window: Iterable[Message], room: int, count: TokenCounter) -> list[Message]:
+    """What was said in the channel as one message: as much of the newest as there is room for."""
+    if not said:
         return []
-    text = SUMMARY_HEADING + text
-    return [Message(Role.SYSTEM, text, id="summary", tokens=count(text) + MESSAGE_OVERHEAD)]
+    others = [message.author for message in window if message.author]
+
+    def newest(kept: int) -> str:
+        return room_block(said[len(said) - kept :], others)
+
+    def shortened(tokens: int) -> str:
+        return room_block([shorten_message(said[-1], tokens, count)], others)
+
+    texts = _most(newest, len(said), room, count, least=1) or _most(shortened, room, room, count)
+    return [_block(ROOM_ID, text, count) for text in texts]
+
+
+def _most(make: Callable[[int], str], most: int, room: int, count: TokenCounter, *, least: int = 0) -> list[str]:
+    """The text that ``make`` makes of the greatest number that fits into ``room``; empty if not even ``least`` does."""
+    if least > most or room <= MESSAGE_OVERHEAD:
+        return []
+
+    def fits(number: int) -> bool:
+        return _cost(make(number), count) <= room
+
+    number = most if fits(most) else _greatest(fits, least, most)
+    return [make(number)] if number > least or fits(number) else []
+
+
+def _greatest(fits: Callable[[int], bool], least: int, most: int) -> int:
+    """The greatest number that fits; ``least`` if none does."""
+    while least < most:
+        middle = (least + most + 1) // 2
+        least, most = (middle, most) if fits(middle) else (least, middle - 1)
+    return least
+
+
+def _cost(block: str, count: TokenCounter) -> int:
+    return count(block) + MESSAGE_OVERHEAD
+
+
+def _block(name: str, text: str, count: TokenCounter) -> Message:
+    return Message(Role.SYSTEM, text, id=name, tokens=_cost(text, count))
 
 
 def _newest_that_fit(
@@ -154,12 +211,36 @@ def shorten(text: str, room: int, count: TokenCounter = estimate_tokens) -> str:
     """Leave out the middle of ``text`` until it has at most ``room`` tokens, and say so in its place."""
     if count(text) <= room:
         return text
-    low, high = 0, len(text) // 2
-    while low < high:
-        kept = (low + high + 1) // 2
-        low, high = (kept, high) if count(_without_middle(text, kept)) <= room else (low, kept - 1)
-    return _without_middle(text, low) if low else ""
+    kept = _greatest(lambda kept: count(_without_middle(text, kept)) <= room, 0, len(text) // 2)
+    return _without_middle(text, kept) if kept else ""
+
+
+def shorten_message(message: Message, room: int, count: TokenCounter = estimate_tokens) -> Message:
+    """Leave out the middles of its quotes, and then of its text, until it takes at most ``room`` tokens of a prompt."""
+
+    def fits(said: Message) -> bool:
+        return message_tokens(said, count) <= room
+
+    def quoting(kept: int) -> Message:
+        return replace(message, quotes=tuple(_shorter(quote, kept) for quote in message.quotes))
+
+    def saying(kept: int) -> Message:
+        return replace(quoted, text=_without_middle(message.text, kept) if kept else "")
+
+    if fits(message):
+        return message
+    longest = max((len(quote.text) for quote in message.quotes), default=0)
+    quoted = quoting(_greatest(lambda kept: fits(quoting(kept)), 0, longest // 2))
+    if fits(quoted):
+        return quoted
+    if message_tokens(saying(0), count) > room // 2:
+        quoted = replace(message, quotes=())
+    return quoted if fits(quoted) else saying(_greatest(lambda kept: fits(saying(kept)), 0, len(message.text) // 2))
+
+
+def _shorter(quote: Quote, kept: int) -> Quote:
+    return replace(quote, text=_without_middle(quote.text, kept).strip()) if 2 * kept < len(quote.text) else quote
 
 
 def _without_middle(text: str, kept: int) -> str:
-    return f"{text[:kept]}\n[… {len(text) - 2 * kept:,} characters left out …]\n{text[-kept:]}"
+    return f"{text[:kept]}\n[… {len(text) - 2 * kept:,} characters left out …]\n{text[len(text) - kept :]}"

@@ -32,8 +32,8 @@ from core.models.backends.untrusted import SurrogateJoiner, TooLarge, error_text
 from core.models.control_tokens import ControlTrimmer
 from core.models.generation import SpaceTrimmer, StopTrimmer
 from core.models.reasoning import ReasoningOpened, ReasoningTrimmer
-from core.prompts import guard, tokens
-from core.types import MessageLimits
+from core.prompts import guard, quoting, tokens
+from core.types import Author, Fact, Message, MessageLimits, Quote, QuoteKind, Role
 from tests.examples import examples
 
 SHORT = 8_000
@@ -72,10 +72,19 @@ def read_anew(text: str) -> None:
     markup.to_html(text)
 
 
+def said(text: str) -> Message:
+    """A message that a text is all of: its words, its quotes and who said it."""
+    quotes = tuple(Quote(kind, text, by=text, origin=text) for kind in QuoteKind)
+    return Message(Role.USER, text, author=Author("U1", text), quotes=quotes)
+
+
 PURE: dict[str, Callable[[str], object]] = {
     "guard": guard.guard,
     "guard with control tokens of a template": partial(guard.guard, control_tokens=("<|im_end|>", "[END]", "\nUser:")),
     "name": guard.name,
+    "words": lambda text: quoting.words(said(text), ("<|im_end|>",)),
+    "room_block": lambda text: quoting.room_block([said(text)]),
+    "facts_block": lambda text: quoting.facts_block([Fact(1, text, Author("U1", text), 0)]),
     "safe_links": links.safe_links,
     "heal": healing.heal,
     "split": partial(splitting.split, limits=LIMITS),

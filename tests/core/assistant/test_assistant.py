@@ -179,7 +179,7 @@ async def test_a_thread_that_began_without_us_is_read_once(
         turn = ask("when?", number, key=THREAD, root="r1")
         await assistant.answer(turn, Platform(), pace(), read_thread=read_thread)
     assert reads == ["t1"]
-    assert "Bob: shall we meet?\nSystem: You were asked into this thread" in tgi.requests[-1].inputs
+    assert "Bob: shall we meet?\nSystem: [system note: You were asked into this thread" in tgi.requests[-1].inputs
     assert [message.id for message in (await memory.load(THREAD)).messages][:2] == ["r1", "t1/joined"]
 
 

@@ -18,7 +18,8 @@ from core.model_types import Delta, Done, GenerationRequest, ModelLimits, Stream
 from core.models.generation import Deadlines
 from core.models.models import single_model
 from core.prompts import open_template
-from core.prompts.window import SUMMARY_HEADING, fit, split_context
+from core.prompts.quoting import SUMMARY_HEADING
+from core.prompts.window import fit, split_context
 from core.types import Author, Conversation, ConversationKey, Message, Role, Turn
 from tests.core.delivery.platform import Platform, pace
 from tests.waiting import wait_until
@@ -136,7 +137,7 @@ async def test_what_was_said_first_is_known_at_turn_500(client: redis.asyncio.Re
     await talk.summarizer.settled()
     assert await talk.say("Now, what is the door code?") == "It is A7X."
     prompt = talk.reader.prompts[-1]
-    assert prompt.index("Be kind.") < prompt.index(SUMMARY_HEADING.strip()) < prompt.index("the door code is A7X")
+    assert prompt.index("Be kind.") < prompt.index(SUMMARY_HEADING) < prompt.index("the door code is A7X")
     assert len((await talk.kept()).messages) <= 200
     await talk.summarizer.aclose()
 

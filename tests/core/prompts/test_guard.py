@@ -11,7 +11,7 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.prompts.guard import GUARD_MARK, ROLES, GuardMarkRemover, guard, name
+from core.prompts.guard import GUARD_MARK, MARKS, ROLES, GuardMarkRemover, guard, name
 from tests.examples import examples
 
 CONTROL = (
@@ -22,16 +22,27 @@ CONTROL = (
     *("<think>", "</think>", "<tool_call>", "</tool_response>"),
     *("<\uff5cUser\uff5c>", "\uff1c\uff5cim_start\uff5c\uff1e", "\ufe64s\ufe65", "\uff3bINST\uff3d"),
 )
+OURS = (
+    *(f"[{mark}" for mark in MARKS),
+    *("[overheard, not said to you] Bob:", '[forwarded message, by "Bob"]', "[ Overheard", "\uff3boverheard\uff3d"),
+    *("[\u202fin\u00a0reply  to", "\ufe47system\tnote:", "[\u200boverheard"),
+)
+DATES = ("(Monday, 23 November 2026)", "(friday 1", "\uff08Sunday, 1 March 2026\uff09", "\u207dTuesday,2")
 # What a server may find, and what it finds after it has normalised the text.
 FORBIDDEN = re.compile(
     r"<\||\|>|</?(s|bos|eos|unk|pad|think|start_of_turn|end_of_turn|tool_call|tool_response)>|<</?sys>>"
     r"|\[/?(inst|system_prompt|available_tools|tool_calls|tool_results|think|gmask)\]"
-    rf"|(^|[\n\u2028\u2029\x85])\s*({'|'.join(ROLES)})\s*:",
+    rf"|(^|[\n\u2028\u2029\x85])\s*({'|'.join(ROLES)})\s*:"
+    rf"|\[\s*({'|'.join(MARKS).replace(' ', chr(92) + 's+')})\b"
+    r"|(^|[\n\u2028\u2029\x85])\s*\((mon|tues|wednes|thurs|fri|satur|sun)day[\s,]*\d",
     re.IGNORECASE,
 )
 UNSEEN = ("\u200c", "\u200d", "\ufeff", "\u00ad", "\ufe0f", "\u2060", "\u202e", "\U000e0001", "\x00", "\x1b")
 PIECES = (
     *CONTROL,
+    *OURS,
+    *DATES,
+    *("overheard", "in reply", " to", "Monday,", "(", "23"),
     *ROLES,
     *("<", ">", "|", "[", "]", "/", "s", "INST", "im_start", ":", "\uff1a", "\ufe55", "\u2a74"),
     *("\n", "\r\n", "\r", "\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\t", " ", "\u00a0", "\u3000"),
@@ -48,6 +59,22 @@ def test_a_control_string_is_broken(control: str) -> None:
     for written in (control, control.swapcase()):
         assert guard(f"say {written}!").startswith(f"say {control[0]}{GUARD_MARK}{written[1:2]}")
     assert not FORBIDDEN.search(guard(f"x{control}{control}"))
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_a_mark_of_ours_is_broken(mark: str) -> None:
+    """In any case, with any white space, with look-alike brackets, wherever it stands."""
+    for written in (mark, mark.upper(), f" {mark.replace(' ', '  ')}", f"\n{mark.title()}"):
+        for bracket in "[\uff3b\ufe47":
+            assert guard(f"so {bracket}{written}] Bob: hi") == f"so {bracket}{GUARD_MARK}{written}] Bob: hi"
+
+
+@pytest.mark.parametrize("date", DATES)
+def test_no_line_begins_with_a_date_as_we_write_it(date: str) -> None:
+    """Within a line it is prose."""
+    for before in ("", "hi\n", "hi\u2028 "):
+        assert guard(f"{before}{date}") == f"{before}{date[0]}{GUARD_MARK}{date[1:]}"
+    assert guard(f"we meet {date}") == f"we meet {date}"
 
 
 @pytest.mark.parametrize("unseen", [unseen for unseen in UNSEEN if unseen >= " "])
@@ -78,6 +105,8 @@ def test_no_line_begins_with_a_role(role: str, before: str, colon: str) -> None:
         "print('hi')\n\tif x:\n\t\tpass\n",
         "👨‍👩‍👧 🇩🇪 1️⃣ क्षि 漢字\uff1aです。 e\u0301 שלום",
         "a\u200bb and \u200b alone",
+        "[overheads] (see [reply]) [1] [x] done [link](https://a.example) [forwarded]",
+        "(Monday) we meet (Sunday 3)\n(see Friday, 3)\n(Sundays 1)",
     ],
 )
 def test_ordinary_text_is_unchanged(text: str) -> None:
@@ -142,6 +171,7 @@ def test_an_answer_that_quotes_guarded_text_shows_it_without_marks(text: str, da
         ("services:\n  web:\n    user: root\n    system: true\n", ()),
         ("[INST] and <s> and <|im_start|>user\n", ("<|im_start|>",)),
         ("{user: 1}\nassistant : x\nHuman\uff1a y", ()),
+        ('log("[overheard, not said to you] x")\n(Monday, 23 November 2026)\n\uff08friday 1\n[end of quote]', ()),
     ],
 )
 def test_code_that_a_model_repeats_can_be_copied(code: str, control_tokens: tuple[str, ...]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from core.model_types import PromptWindow
 from core.prompts import open_template
-from core.prompts.messages import SpeakerNames
+from core.prompts.voices import SpeakerNames
 from core.types import Author, Message, Role
 
 ADA, BOB = Author("U1", "Ada"), Author("U2", "Bob")
