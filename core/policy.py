@@ -21,7 +21,8 @@ class Venue:
 
     Args:
         prefix: with which a message to Parley begins there.
-        spelled: commands that are written differently there, such as slash commands.
+        spelled: commands that are written differently there, such as slash commands; ``…`` after the first word of one
+            stands for whatever follows it, which is then written after its spelling.
         shared: False if one person is alone with Parley.
         buttons: whether a reply can have buttons.
         contact: whom to ask for help, as people know them there.
@@ -37,7 +38,9 @@ class Venue:
 
     def write(self, command: str) -> str:
         """A command as people type it here: ``/forget``, ``@Parley settings temperature 0.2``."""
-        return self.spelled.get(command) or f"{self.prefix}{command}"
+        first, _, rest = command.partition(" ")
+        option = self.spelled.get(f"{first} …", "") if rest else ""
+        return self.spelled.get(command) or (f"{option}{rest}" if option else f"{self.prefix}{command}")
 
     def tell(self, text: str) -> str:
         """Fill the placeholders of a sentence: ``{contact}``, and commands such as ``{/forget}``."""

@@ -43,6 +43,8 @@ CONTEXTS = app_commands.AppCommandContext(guild=True, dm_channel=True, private_c
 INSTALLS = app_commands.AppInstallationType(guild=True, user=True)
 MAX_PROMPT_CHARACTERS = 6000
 """Characters in a command's option (docs.discord.com, interactions/application-commands)."""
+MAX_NUMBER = 999_999_999
+"""The highest number of a thing to remember that the commands read."""
 ASK_ABOUT = "Ask about this message"
 PERMISSIONS = discord.Permissions(
     view_channel=True,
@@ -67,9 +69,21 @@ async def _ask(
 
 
 @app_commands.command(name="forget", description="Forget this conversation and its threads")
-@app_commands.describe(now="Don't ask me first whether others still need it")
-async def _forget(interaction: discord.Interaction, now: bool = False) -> None:
-    await _commands_of(interaction).obey(interaction, "forget now" if now else "forget", private=False)
+@app_commands.describe(
+    now="Don't ask me first whether others still need it",
+    number="Only this one of the things that Parley was told to remember",
+)
+async def _forget(
+    interaction: discord.Interaction, now: bool = False, number: app_commands.Range[int, 1, MAX_NUMBER] | None = None
+) -> None:
+    word = f"forget {number}" if number else "forget now" if now else "forget"
+    await _commands_of(interaction).obey(interaction, word, private=False)
+
+
+@app_commands.command(name="remember", description="Tell Parley what it should always know in this channel")
+@app_commands.describe(text="For example: standup is at 9:15")
+async def _remember(interaction: discord.Interaction, text: app_commands.Range[str, 1, MAX_PROMPT_CHARACTERS]) -> None:
+    await _commands_of(interaction).obey(interaction, f"remember: {text}", private=False)
 
 
 @app_commands.command(name="memory", description="What Parley remembers here, and for how long")
@@ -116,7 +130,7 @@ class Tree(app_commands.CommandTree):
 
     def __init__(self, client: discord.Client) -> None:
         super().__init__(client, allowed_contexts=CONTEXTS, allowed_installs=INSTALLS)
-        entries: tuple[Any, ...] = (_ask, _forget, _memory, _settings, _stop, _help, _about)
+        entries: tuple[Any, ...] = (_ask, _forget, _memory, _remember, _settings, _stop, _help, _about)
         for entry in entries:
             self.add_command(entry)
 
@@ -190,7 +204,7 @@ class Commands:
                     await self.ask(interaction, written.get("question", ""), private=False, quote=quote, quote_by=by)
 
     async def obey(self, interaction: discord.Interaction, word: str, *, private: bool = True) -> None:
-        """Run a command that people can also write: help, memory or forget."""
+        """Run a command that people can also write: help, memory, remember or forget."""
         if why := self._listener.refused(interaction):
             await self._listener.whisper(interaction, REFUSED[why])
             return

@@ -15,6 +15,9 @@ SLASH_COMMANDS = {
     "memory": "/memory",
     "forget": "/forget",
     "forget now": "/forget now:True",
+    "forget …": "/forget number:",
+    "remember": "/remember",
+    "remember: …": "/remember text:",
     "settings": "/settings",
     "stop": "/stop",
 }

@@ -13,7 +13,7 @@ from dataclasses import replace
 from bots.addresses import server
 from bots.assembly import Core
 from bots.console.printing import did_you_mean
-from core.assistant import Answer, Command, Order, Stop, commands
+from core.assistant import Answer, Command, Order, Stop, commands, remembering
 from core.delivery import MessageEditor, Pace
 from core.pacing import CallBudget
 from core.policy import Venue
@@ -28,6 +28,7 @@ VENUE = Venue(prefix="/")
 COMMANDS = {
     "help": "this list",
     "memory": "what I remember of this conversation",
+    "remember": "something for good: `/remember standup is at 9:15`; `/forget 3` removes number 3",
     "forget": "forget this conversation",
     "settings": "how I answer here; `/settings reset` restores the defaults",
     "system": "the system prompt; `/system <text>` replaces it here, `/system reset` restores it",
@@ -40,7 +41,7 @@ COMMANDS = {
 _COMMAND = re.compile(r"/([a-z]*)(?:\s+(.*))?", re.DOTALL | re.IGNORECASE)
 _SETTINGS = ("settings", "system", "temperature", "max", "model")
 """Commands that may be followed by a value."""
-_BARE = re.compile(r"`(forget|help|memory|settings)\b(?=[^`\n]*`)")
+_BARE = re.compile(r"`(forget|help|memory|remember|settings)\b(?=[^`\n]*`)")
 # All control characters but tab and line feed: an answer must not be able to command a terminal.
 _CONTROL = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)))
 _UNLIMITED = 1e9
@@ -70,6 +71,8 @@ class Chat:
         Raises:
             StorageError: Redis is not available.
         """
+        if line.startswith("/") and (about := remembering.find(line) or remembering.find(line[1:])):
+            return (await about.obey(self._order(line))).text
         command = _COMMAND.fullmatch(line.rstrip())
         if not command:
             self._last = self._turn(line)

@@ -1,6 +1,6 @@
 """The story of one answer, the commands people can give instead, and the notes of what the model no longer sees."""
 
-from core.assistant import commands
+from core.assistant import commands, remembering
 from core.assistant.assistant import Answer, AnswerSettings, Assistant, Stop
 from core.assistant.commands import NOT_ASKED, Confirmation, days, in_words, is_forget, is_settings, is_stop
 from core.assistant.orders import Command, CommandReply, Order
@@ -23,4 +23,5 @@ __all__ = [
     "is_forget",
     "is_settings",
     "is_stop",
+    "remembering",
 ]

@@ -135,8 +135,9 @@ def _home(order: Order) -> str:
 def _origin(fact: Fact) -> str:
     """Who told a fact, and when."""
     when = datetime.fromtimestamp(fact.at).astimezone()
-    told = f"{heal(fact.author.name) or 'somebody'}, {when.day} {when:%B %Y}"
-    return f"corrected by {told}" if fact.corrected else told
+    by = heal(fact.author.name)
+    told = [f"corrected by {by}" if by else "corrected"] if fact.corrected else [by] if by else []
+    return ", ".join([*told, f"{when.day} {when:%B %Y}"])
 
 
 def _in_words(numbers: Sequence[int]) -> str:

@@ -17,7 +17,7 @@ _REMEMBER = re.compile(
     rf"(?:please\s+)?remember(?:\s+(?:this|the\s+following|that))?\s*{_COLON}(.*)", re.IGNORECASE | re.DOTALL
 )
 _REMEMBER_THAT = re.compile(r"(?:please\s+)?remember\s+that\s+(.+)", re.IGNORECASE | re.DOTALL)
-_REMEMBER_MARKED = re.compile(r"[/!]remember\b(?!\s*\?)(.*)", re.IGNORECASE | re.DOTALL)
+_REMEMBER_MARKED = re.compile(r"[/!]remember\b(?!\s*\?)(?:\s+that\b)?(.*)", re.IGNORECASE | re.DOTALL)
 _NOT_A_CLAUSE = re.compile(
     r"(?:time|day|night|week|year|moment|one|guy|person|thing|feeling|conversation|discussion|question|answer|episode"
     r"|scene|film|movie|song|meeting|email|bug|issue|incident|part)s?\b"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
@@ -105,6 +106,24 @@ async def test_a_command_with_words_after_it_does_nothing(chat_with: Callable[..
     await answer_lines(chat, of("My name is Ada."), lambda text: None)
     assert "takes nothing after it" in str(await chat.handle_line("/forget what I said about tea"))
     assert "1 message and 1 answer" in str(await chat.handle_line("/memory"))
+
+
+async def test_something_to_remember_is_told_listed_corrected_and_removed(chat_with: Callable[..., Chat]) -> None:
+    """As on every platform, with a slash; without one, it is a message."""
+    chat = chat_with()
+    for number, line in enumerate(
+        ("/remember tea at four", "/remember: tea at four", "/remember that tea is at four"), 1
+    ):
+        assert f"Noted for this conversation as {number}: “tea" in str(await chat.handle_line(line))
+    assert str(await chat.handle_line("/forget 2")) == "Removed 2: “tea at four”."
+    assert "“tea at five” replaces" in str(await chat.handle_line("/1 is wrong: tea at five"))
+    assert "“tea is at six” replaces “tea is at four”" in str(await chat.handle_line("/that is wrong: tea is at six"))
+    listed = str(await chat.handle_line("/memory"))
+    assert "(`/forget 3` removes one, and `/3 is wrong: …` corrects one)" in listed
+    assert re.search(r"- \*\*1\*\*: tea at five \(corrected, \d+ \w+ \d{4}\)\n- \*\*3\*\*: tea is at six \(corrected, ", listed)
+    assert "as in `/remember: standup is at 9:15`" in str(await chat.handle_line("/remember"))
+    for line in ("remember: tea", "forget 1", "that is wrong: tea"):
+        assert isinstance(await chat.handle_line(line), Turn)
 
 
 async def test_help_names_every_command(chat_with: Callable[..., Chat]) -> None:

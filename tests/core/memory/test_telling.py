@@ -24,6 +24,7 @@ ORDERS = {
     "Please remember that standup is at 9:15.": Told(f"{STANDUP}."),
     "remember that the meeting is on Monday": Told("the meeting is on Monday"),
     "/remember standup is at 9:15": Told(STANDUP),
+    "/remember that standup is at 9:15": Told(STANDUP),
     "/remember: standup is at 9:15": Told(STANDUP),
     "!remember standup is at 9:15": Told(STANDUP),
     "remember: is it 9:15?": Told("is it 9:15?"),
