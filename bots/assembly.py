@@ -72,6 +72,7 @@ def choices(settings: Settings, models: Sequence[str]) -> Choices:
         models=tuple(models),
         personas=Personas(settings.personas, settings.persona_variables),
         persona=settings.persona,
+        follow=settings.follow,
     )
 
 

@@ -25,6 +25,7 @@ class Venue:
             stands for whatever follows it, which is then written after its spelling.
         shared: False if one person is alone with Parley.
         buttons: whether a reply can have buttons.
+        threads: whether people talk in threads there, and what doesn't mention Parley reaches it.
         contact: whom to ask for help, as people know them there.
         asking: a sentence that says how to ask a question there.
     """
@@ -33,6 +34,7 @@ class Venue:
     spelled: Mapping[str, str] = field(default_factory=dict)
     shared: bool = False
     buttons: bool = False
+    threads: bool = False
     contact: str = ""
     asking: str = "Ask me anything: write your question here."
 

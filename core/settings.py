@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from core.errors import SettingsError
 from core.policy import Policy
 from core.quotas import EXAMPLE, NO_QUOTA, Quota, Quotas
+from core.types import Follow
 
 SYSTEM_PROMPT = (
     "You are Parley, the assistant of a team, in a chat that several people share. "
@@ -178,6 +179,7 @@ class Settings(BaseSettings):
 
     # Turns
     worker_slots: int = Field(64, ge=1, le=10_000, examples=["64"])
+    follow: Annotated[Follow, _in(str.lower)] = Field("auto", examples=["always"])
     follow_up: Annotated[Literal["queue", "merge", "interrupt"], _in(str.lower)] = Field("queue", examples=["merge"])
     grace: float = Field(25, ge=0, le=3600, examples=["25"])
     lease_seconds: float = Field(15, ge=3, le=600, examples=["15"])

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 from urllib.parse import quote, unquote
 
 from core.stored import Unreadable, choice_in, count_in, flag_in, list_in, read_record, text_in, texts_in, time_in
@@ -233,6 +233,10 @@ class ConversationKey:
         return ConversationKey(self.platform, self.workspace, self.thread or self.channel, f"@{person}")
 
 
+Follow = Literal["mention", "auto", "always"]
+"""When a message in a thread needs no mention: never, while one person talks with Parley there, or always."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConversationSettings:
     """What people chose for one conversation; None means the operator's default.
@@ -246,6 +250,7 @@ class ConversationSettings:
     top_p: float | None = None
     max_new_tokens: int | None = None
     model: str | None = None
+    follow: Follow | None = None
 
     def to_json(self) -> str:
         """Compact JSON, as stored in Redis; "" if nothing was chosen."""
@@ -279,6 +284,7 @@ _VALID_CHOICES: Mapping[str, Callable[[object], bool]] = {
     "top_p": _is_number(0.001, 1),
     "max_new_tokens": lambda value: isinstance(value, int) and _is_number(1, 1_000_000)(value),
     "model": _is_text,
+    "follow": lambda value: value in get_args(Follow),
 }
 """For each field of ``ConversationSettings``: whether a stored value is valid."""
 

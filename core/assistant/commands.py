@@ -1,4 +1,4 @@
-"""What people can tell Parley to do instead of asking it: help, memory, forget, settings, stop.
+"""What people can tell Parley to do instead of asking it: help, memory, forget, settings, mute, stop.
 
 A message is a command only if it is nothing else: ``forget``, ``Forget.``, ``/forget``. One that was probably meant as
 a command, such as ``setings`` or ``settings temperatur 0.2``, is answered with "Did you mean …?" and is not sent to the
@@ -17,7 +17,7 @@ from core.assistant.guesses import COMMANDS, MOST_WORDS, Line, guess, guess_tell
 from core.assistant.orders import Command, CommandReply, Order, place_of
 from core.memory import CHOICE_HELP, Extent, Memory, WrongChoice, find_setting, setting_name
 from core.policy import Policy, Venue
-from core.types import ConversationKey, Turn
+from core.types import ConversationKey, Follow, Turn
 
 COMMAND_HELP: dict[str, str] = {
     "help": "this list",
@@ -26,12 +26,23 @@ COMMAND_HELP: dict[str, str] = {
     "forget": "forget this conversation and its threads",
     "settings": "how I answer here; {/settings temperature 0.2} changes it",
     "stop": "stop the answer I'm writing for you",
+    "mute": "in a thread: answer there only when mentioned; {/unmute} takes that back",
 }
 """The commands and what they do, for ``Venue.tell``.
 
 ``stop`` ends the answer that is being written. Adapters obey it at once: in the queue it would wait for that answer.
 """
 FORGET_ASKS = "This makes me forget {place} for everybody: {extent}. {how} to go ahead."
+NO_THREADS = "That's for threads, and there are none here."
+MUTE_IN_THREAD = "That's for threads: write {/mute} or {/unmute} in the thread that you mean."
+MUTED = "I'll be quiet in this thread, and answer only when mentioned. {/unmute} takes that back."
+UNMUTED = "I'm no longer muted in this thread. {follows}"
+FOLLOWS: dict[Follow, str] = {
+    "mention": "In threads, too, mention me each time.",
+    "auto": "In a thread in which I answer, nobody needs to mention me while only one person talks with me there.",
+    "always": "In a thread in which I answer, nobody needs to mention me, unless {/mute} quiets me there.",
+}
+"""When a mention is needed in threads, by the choice ``follow``."""
 FORGOTTEN_SINCE = "That's already done: this conversation was forgotten after you asked."
 NOT_ASKED = "This button no longer works. Write {/forget} again."
 NOT_YOURS = "Only the person who asked, or an admin, can confirm that."
@@ -149,6 +160,8 @@ def _exact(line: Line) -> Command | None:
     if line.words[:1] == ("settings",) and line.count > 1:
         return _exact_setting(line)
     obey = _EXACT_COMMANDS.get(line.words) if line.count <= MOST_WORDS else None
+    if line.asks and obey in (_muting, _unmuting):
+        return Command(_explain_mute)
     if obey and line.asks and line.words[:1] == ("forget",):
         return Command(_explain_forget)
     if line.words[:1] == ("help",) and len(line.words) == 2 and line.words[1] in COMMANDS:
@@ -194,9 +207,32 @@ async def _help(order: Order) -> CommandReply:
         "forget": "; admins only" if policy.refusal("forget", "", shared=shared) else "",
         "settings": " (admins only)" if policy.refusal("settings", "", shared=shared) else "",
     }
-    lines = [f"- {{/{word}}}: {what}{limits.get(word, '')}" for word, what in COMMAND_HELP.items()]
-    usage = order.venue.tell("\n".join([order.venue.asking, "", *lines, "", ""]))
+    offered = [(word, what) for word, what in COMMAND_HELP.items() if word != "mute" or order.venue.threads]
+    lines = [f"- {{/{word}}}: {what}{limits.get(word, '')}" for word, what in offered]
+    asking = " ".join(filter(None, (order.venue.asking, await _follows(order))))
+    usage = order.venue.tell("\n".join([asking, "", *lines, "", ""]))
     return CommandReply(usage + await about(order))
+
+
+async def _follows(order: Order) -> str:
+    """When a mention is needed in threads here; "" where there are none."""
+    if not order.venue.threads:
+        return ""
+    chosen, choices = await order.memory.settings(order.turn.key)
+    return FOLLOWS[chosen.follow or choices.follow]
+
+
+async def _mute(order: Order, *, muted: bool) -> CommandReply:
+    key = order.turn.key
+    if not (order.venue.threads and key.parent):
+        return order.refuse(MUTE_IN_THREAD if order.venue.threads else NO_THREADS)
+    await order.memory.following.mute(key, muted=muted)
+    return order.say(MUTED if muted else UNMUTED.format(follows=await _follows(order)))
+
+
+async def _explain_mute(order: Order) -> CommandReply:
+    """``mute?`` asks what the command does, so nothing is muted."""
+    return order.say(f"{{/mute}}: {COMMAND_HELP['mute']}. Nothing is changed yet.")
 
 
 async def _memory(order: Order) -> CommandReply:
@@ -239,7 +275,7 @@ async def _settings(order: Order) -> CommandReply:
 
 async def _show(name: str, order: Order) -> CommandReply:
     chosen, choices = await order.memory.settings(order.turn.key)
-    if not choices.offers(name):
+    if not choices.offers(name, threads=order.venue.threads):
         return CommandReply(f"There's no {name} to choose from here.")
     return CommandReply(f"{choices.line(chosen, name)}\n\n{CHOICE_HELP[name][0].upper()}{CHOICE_HELP[name][1:]}.")
 
@@ -248,6 +284,8 @@ async def _change(name: str, value: str, order: Order) -> CommandReply:
     turn, memory, venue = order.turn, order.memory, order.venue
     if why := order.policy.refusal("settings", turn.author.id, shared=venue.shared):
         return order.refuse(why)
+    if name == "follow" and not venue.threads:
+        return order.refuse(NO_THREADS)
     try:
         chosen = await memory.choose(turn.key, name, value)
     except WrongChoice as error:
@@ -289,6 +327,7 @@ async def _forget_now(key: ConversationKey, memory: Memory, venue: Venue, asker:
     return venue.tell(f"Done: I've forgotten {place} ({' and '.join(what)}).{left}")
 
 
+_muting, _unmuting = partial(_mute, muted=True), partial(_mute, muted=False)
 _EXACT_COMMANDS: dict[tuple[str, ...], Callable[[Order], Awaitable[CommandReply]]] = {
     (): _help,
     ("help",): _help,
@@ -298,4 +337,13 @@ _EXACT_COMMANDS: dict[tuple[str, ...], Callable[[Order], Awaitable[CommandReply]
     ("forget",): _forget,
     ("forget", "now"): partial(_forget, sure=True),
     ("settings",): _settings,
+    ("mute",): _muting,
+    ("be", "quiet", "here"): _muting,
+    ("parley", "be", "quiet", "here"): _muting,
+    ("please", "be", "quiet", "here"): _muting,
+    ("stay", "quiet", "here"): _muting,
+    ("unmute",): _unmuting,
+    ("you", "can", "talk", "again"): _unmuting,
+    ("you", "can", "talk", "again", "here"): _unmuting,
+    ("parley", "you", "can", "talk", "again"): _unmuting,
 }

@@ -16,7 +16,7 @@ from typing import Self
 from core.memory import CHOICE_HELP, setting_name, split_setting
 from core.typos import distance, slips
 
-COMMANDS = ("help", "memory", "remember", "forget", "settings", "stop")
+COMMANDS = ("help", "memory", "remember", "forget", "settings", "stop", "mute", "unmute")
 MOST_WORDS = 6
 """Words of a message that can be a mistyped command."""
 MOST_SLIPS_AFTER_MARK = 2
@@ -27,6 +27,7 @@ shop shops step stopp stops stopt stoop stomp stoppt stow strop slop sop sto sto
 forge forged forger forges forgot forgets memo memoir memor memoria memories mémoire memorie
 sitting sittings seating seatings settling settlings string strings stings sellings sayings
 member members remembers remembered remembering remembrance reminder reminders
+unmuted unmutes mut muta mutant mutate muted mutes muti mutt muté meute mate mete mite mote moute mule muse myte
 mac mad man map mar mark mars mas mat may mode modal modem moral personal person persons systems
 """
 NOT_TYPOS = frozenset(_OTHER_WORDS.split())

@@ -21,6 +21,7 @@ from core.memory.conversations import (
 from core.memory.departures import Departures
 from core.memory.facts import FactRefused, check_fact_field, facts_in, merge_facts
 from core.memory.feedback import Feedback
+from core.memory.following import Following
 from core.memory.forgetting import Extent
 from core.memory.listening import Listening
 from core.memory.scripts import ADDING
@@ -39,6 +40,7 @@ __all__ = [
     "Extent",
     "FactRefused",
     "Feedback",
+    "Following",
     "Listening",
     "Memory",
     "Removed",

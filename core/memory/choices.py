@@ -6,10 +6,10 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 from core.policy import Venue
-from core.types import ConversationSettings
+from core.types import ConversationSettings, Follow
 from core.typos import nearest
 
 CHANGE = (
@@ -27,6 +27,8 @@ CHOICE_HELP: dict[str, str] = {
     "top_p": "use only the likeliest words, up to this share of all; 1 uses all",
     "max": "the longest answer, in tokens",
     "model": "the model I ask first",
+    "follow": "when I answer in a thread without a mention: never (`mention`), while one person talks with me there "
+    "(`auto`), or `always`",
 }
 """The settings that people can choose, and what each means."""
 _FIELDS = {"max": "max_new_tokens"}
@@ -64,6 +66,7 @@ class Choices:
     models: tuple[str, ...] = ()
     personas: Mapping[str, str] = field(default_factory=dict)
     persona: str = ""
+    follow: Follow = "auto"
     label: Callable[[str], Awaitable[str]] = field(default=_own_name, compare=False)
     """Returns the display name of a model ("" for the first one); "" if not known."""
 
@@ -88,6 +91,8 @@ class Choices:
                 chosen = _one_of(value, tuple(self.personas), "persona")
             case "model":
                 chosen = _one_of(value, self.models, "model")
+            case "follow":
+                chosen = _one_of(value, get_args(Follow), "way to follow threads")
             case "temperature":
                 chosen = _number(value, 0, 2, "`temperature` is a number from 0 to 2", self.temperature)
             case "top_p":
@@ -106,7 +111,7 @@ class Choices:
     def describe(self, settings: ConversationSettings, venue: Venue) -> str:
         """All settings of a conversation as Markdown, and how to change them."""
         lines = ["Settings of this conversation:", ""]
-        lines += [self.line(settings, name) for name in CHOICE_HELP if self.offers(name)]
+        lines += [self.line(settings, name) for name in CHOICE_HELP if self.offers(name, threads=venue.threads)]
         lines += ["", venue.tell(CHANGE)]
         return "\n".join(lines)
 
@@ -114,9 +119,17 @@ class Choices:
         """One setting, as an item of a list."""
         return f"- `{name}`: {self._value(settings, name)}"
 
-    def offers(self, name: str) -> bool:
-        """Whether a setting has more than one value to choose from."""
-        return (name != "persona" or bool(self.personas)) and (name != "model" or len(self.models) > 1)
+    def offers(self, name: str, *, threads: bool = False) -> bool:
+        """Whether a setting has more than one value to choose from; ``threads``: where people talk in threads."""
+        match name:
+            case "persona":
+                return bool(self.personas)
+            case "model":
+                return len(self.models) > 1
+            case "follow":
+                return threads
+            case _:
+                return True
 
     def _value(self, settings: ConversationSettings, name: str) -> str:
         chosen = getattr(settings, _FIELDS.get(name, name))
@@ -128,13 +141,15 @@ class Choices:
                 shown = str(value or "none")
             case "model":
                 shown = str(value or self.models[0])
+            case "follow":
+                shown = str(value)
             case "max":
                 shown = f"{value:,} tokens"
             case _:
                 shown = f"{1 if value is None else value:g}"
         if chosen is None and not (name == "system" and settings.persona):
             shown += " (default)"
-        names = tuple(self.personas) if name == "persona" else self.models if name == "model" else ()
+        names = {"persona": tuple(self.personas), "model": self.models, "follow": get_args(Follow)}.get(name)
         return f"{shown}. Choose: {_listed(names)}" if names else shown
 
 

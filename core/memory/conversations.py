@@ -21,6 +21,7 @@ from redis.exceptions import WatchError
 from core.memory.changes import Change, Changes, Reword, after_changes, as_stored
 from core.memory.choices import Choices
 from core.memory.facts import Facts, facts_in, facts_key
+from core.memory.following import Following
 from core.memory.forgetting import Extent, Forgetting
 from core.memory.order import in_order
 from core.memory.scripts import MemoryScripts
@@ -163,6 +164,7 @@ class Memory:
         self._changes = Changes(redis, self._scripts, count)
         self._forgetting = Forgetting(redis, self._scripts, retention=retention)
         self.facts = Facts(redis, retention=retention)
+        self.following = Following(redis, retention=retention, default=self._choices.follow)
 
     async def load(self, key: ConversationKey, thread: Thread | None = None) -> Conversation:
         """All that is remembered of a conversation, oldest message first.

@@ -61,14 +61,15 @@ class MemoryScripts:
         self.forget = Script(
             redis,
             "core/memory/forget",
-            keys=[*stored, "retries", "board", "facts", "room", "changed", "forks", "chosen", "own_forks"],
+            keys=[*stored, "retries", "board", "facts", "room", "changed", "forks", "following", "chosen", "own_forks"],
             args={"ttl": int, "boards": str, "thread": str, "whole": bool},
         )
         self.withdraw_author = Script(
             redis,
             "core/memory/withdraw_author",
             _CHANGED,
-            keys=[*stored, "retries", "board", "facts", "room", "changed"],
+            "core/memory/following",
+            keys=[*stored, "retries", "board", "facts", "room", "changed", "following"],
             args={"user": str, "quoted": str, "boards": str},
         )
         self.fold = Script(

@@ -1,8 +1,8 @@
 -- Remove all that one person said in a conversation, with the answers, and whatever else may contain it: the summary, turns
 -- kept for Retry buttons, the page's board, and what they told to remember.
 --
--- takes    messages, state, retries, board, facts, room, changed: keys; user: the person; quoted: the same as it stands in
---          stored JSON; boards:
+-- takes    messages, state, retries, board, facts, room, changed, following: keys; user: the person; quoted: the same as it
+--          stands in stored JSON; boards:
 --          channel on which changed boards are told
 -- returns  ids of the messages that were taken out
 for key, kind in pairs({ [messages] = "list", [state] = "hash", [retries] = "hash", [board] = "hash", [facts] = "hash" }) do
@@ -10,6 +10,9 @@ for key, kind in pairs({ [messages] = "list", [state] = "hash", [retries] = "has
 end
 of_type("list", room)
 of_type("list", changed)
+if redis.call("HGET", of_type("hash", following), "person") == digest_of(following, user) then
+  redis.call("HDEL", following, "person")
+end
 local asked, taken, bytes = {}, {}, 0
 
 local function remove(entry, id)

@@ -67,7 +67,7 @@ STORED: tuple[StoredKey, ...] = (
         "conv:<conversation>:settings",
         "string",
         "what people chose, as JSON (`system`, `persona`, `temperature`, `top_p`, "
-        "`max_new_tokens`, `model`); a thread without its own has its channel's",
+        "`max_new_tokens`, `model`, `follow`); a thread without its own has its channel's",
         "`RETENTION_DAYS` after the last use",
     ),
     StoredKey(
@@ -82,6 +82,13 @@ STORED: tuple[StoredKey, ...] = (
         "edits and deletions in a thread as JSON (`id`, `text`, `quotes`, `edited`, `gone`), for messages that are "
         "stored only later; 100 at the most",
         "a day after the last one",
+    ),
+    StoredKey(
+        "conv:<conversation>:following",
+        "hash",
+        "of a thread: `joined` (Parley answers there), `known` (it is known who spoke there), `person` (a digest of "
+        "the only one who did), `several` (more than one did), `muted`",
+        "`RETENTION_DAYS` after the last message there",
     ),
     StoredKey("conv:<conversation>:folding", "string", "that somebody is writing its summary", "two minutes"),
     StoredKey(

@@ -52,6 +52,11 @@ class Keys:
         return f"{Keys.CONVERSATIONS}{key}:settings"
 
     @staticmethod
+    def following(key: ConversationKey) -> str:
+        """Whether messages in a thread need no mention."""
+        return f"{Keys.CONVERSATIONS}{key}:following"
+
+    @staticmethod
     def folding(key: ConversationKey) -> str:
         """That somebody is writing its summary."""
         return f"{Keys.CONVERSATIONS}{key}:folding"

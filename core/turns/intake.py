@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from core import metrics
 from core.assistant import commands
 from core.errors import StorageError
+from core.memory import Following
 from core.quotas import Quotas
 from core.store import TURN_TTL, Keys, redis_errors
 from core.stored import readable
@@ -42,10 +43,17 @@ class Intake:
     """Accepts turns, and changes or stops accepted ones. Every method raises StorageError if Redis is away."""
 
     def __init__(
-        self, redis: Redis, scripts: QueueScripts, *, follow_up: FollowUp = "queue", quotas: Quotas | None = None
+        self,
+        redis: Redis,
+        scripts: QueueScripts,
+        following: Following,
+        *,
+        follow_up: FollowUp = "queue",
+        quotas: Quotas | None = None,
     ) -> None:
         self._redis = redis
         self._scripts = scripts
+        self._following = following
         self._follow_up = follow_up
         self._quotas = quotas
         self._unconfirmed: dict[str, str] = {}
@@ -74,6 +82,7 @@ class Intake:
                     follow_up=self._follow_up,
                     superseded=json.dumps(SUPERSEDED.record()),
                     limits=[] if command else limits,
+                    **self._following.question(turn),
                 )
         return self._receipt(answer, turn.key, turn.author.id)
 

@@ -85,7 +85,7 @@ class TurnQueue(Intake):
             quotas: limits on what people can ask; None for no limits.
         """
         scripts = QueueScripts(redis)
-        super().__init__(redis, scripts, follow_up=follow_up, quotas=quotas)
+        super().__init__(redis, scripts, memory.following, follow_up=follow_up, quotas=quotas)
         self.worker = worker or uuid.uuid4().hex[:12]
         self.lease = lease
         self._memory = memory

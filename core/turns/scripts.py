@@ -20,7 +20,8 @@ class QueueScripts:
             redis,
             "core/turns/submit",
             *quotas,
-            keys=["key"],
+            "core/memory/following",
+            keys=["key", "following"],
             args={
                 "token": str,
                 "turn": str,
@@ -30,6 +31,7 @@ class QueueScripts:
                 "follow_up": str,
                 "superseded": str,
                 "limits": list,
+                "asked": dict,
             },
         )
         self.admit = Script(redis, "core/turns/admit", *quotas, args={"name": str, "limits": list})

@@ -19,6 +19,7 @@ from bots.web.people import People
 from core.archive.archive import Archive
 from core.memory.conversations import MAX_CONVERSATION_MESSAGES, Exchange, Memory, Thread
 from core.memory.feedback import Feedback
+from core.memory.following import OPENS
 from core.memory.listening import Listening
 from core.quotas import Quota, Quotas
 from core.store.catalog import STORED
@@ -151,6 +152,9 @@ class Store:
         await self.say(BRANCH, BOB)
         for key in (BUSY, BRANCH):
             assert WORD in (await self.memory.load(key)).summary
+        await self.queue.submit(replace(self.turn(CHANNEL, ZOE), place={OPENS: THREAD.thread}))
+        [job] = (await self.queue.claim(1, idle=True)).jobs
+        assert await self.queue.commit(job, None) == "done"
         for author in (ZOE, BOB):
             await self.give_up(self.turn(CHANNEL, author))
             await self.garble(self.turn(CHANNEL, author))
@@ -239,7 +243,10 @@ async def test_after_a_person_is_forgotten_no_key_holds_their_words_or_their_id(
     assert {kind_of(name) for name in before} >= EVERYWHERE | {"lane", "clock"}
     others = await store.holding(OTHERS)
 
+    spoke = Keys.following(THREAD)
+    assert "person" in await store.client.hgetall(spoke)  # a digest of Zoe's id
     await store.forget_person(ZOE.id)
+    assert "person" not in await store.client.hgetall(spoke)
     notes = await store.queue.commit(job, Seal(f"a {WORD}", STOPPED, store.exchange(job.turn)))
     assert isinstance(notes, tuple)  # what was being answered learns of it
     assert await store.queue.commit(replace(job, notes=notes), None) == "done"
@@ -301,7 +308,7 @@ async def test_after_a_conversation_is_forgotten_nothing_of_it_is_left(
     after = await store.dump()
     for name, text in after.items():
         if kind_of(name).startswith("conv ") and Keys.part_of(name)[0] in reached:
-            assert kind_of(name) in ("conv state", "conv settings", "conv forks")
+            assert kind_of(name) in ("conv state", "conv settings", "conv forks", "conv following")
             assert not re.search(rf"{WORD}|{OTHERS}|{ZOE.id}|{BOB.id}", text), name
     letters = after.get(Keys.DEAD, "")
     assert not any(f'"{one}"' in letters or f"lane:{one}" in letters for one in reached)
