@@ -1,9 +1,9 @@
 """How often Discord may be called, counted for all processes of a bot together: in a channel, and altogether.
 
-A channel takes five messages and five edits in five seconds, as far as anybody has seen. Discord does not promise these
-numbers (docs.discord.com, topics/rate-limits: "should not be hard-coded"), so every answer corrects our count. Edits of
-one channel share them, whatever message is edited; an answer to a slash command has its own, for as long as its token
-lives.
+A channel takes five messages and five edits in five seconds, and gives five pages of messages, as far as anybody has
+seen. Discord does not promise these numbers (docs.discord.com, topics/rate-limits: "should not be hard-coded"), so
+every answer corrects our count. Edits of one channel share them, whatever message is edited; an answer to a slash
+command has its own, for as long as its token lives.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ class DiscordBudgets:
         posts, edits = f"{self._name}:{place}:posts", f"{self._name}:{place}:edits"
         window = self._budgets.open_window
         return window(posts, CALLS, SECONDS + MARGIN_SECONDS), window(edits, CALLS, SECONDS + MARGIN_SECONDS)
+
+    def of_reading(self, place: str) -> CallBudget:
+        """Pages of messages that are read of a channel or thread."""
+        return self._budgets.open_window(f"{self._name}:{place}:reads", CALLS, SECONDS + MARGIN_SECONDS)
 
     def of_all_calls(self, per_second: int) -> CallBudget:
         """What ``bots.discord.calls`` counts: calls under way, and those of the last second."""

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from functools import partial
 
 import discord
 import structlog
 
 from bots.discord.cleanup import forget_place
-from bots.discord.events import Place, keep_quote
+from bots.discord.events import Place
 from bots.discord.store import DiscordStore
 from bots.listening import follow_change
 from core.errors import StorageError
 from core.memory import Memory
 from core.metrics import tag
 from core.turns import TurnQueue
-from core.types import ConversationKey
+from core.types import ConversationKey, Quote
 
 log = structlog.get_logger()
 
@@ -34,19 +33,17 @@ LONGEST_RETRY_SECONDS = 8.0
 class Change:
     """What became of a message: its author has it say ``text`` now, or deleted it if that is None.
 
-    ``reads`` is the same with what stands beside it, as it is remembered; ``quote_unknown`` says that the message which
-    it replies to was not told with the edit, so that the quote is the one that was understood first. ``at`` is when it
-    was edited, by Discord's clock, 0 where that is not known; ``early`` says that it is for us. ``thread`` is where it
-    stands if that may be a thread of a channel that nobody names: discord.py does not know threads that are archived.
+    ``quotes`` are what comes with it now, as far as the edit tells. ``at`` is when it was edited, by Discord's clock, 0
+    where that is not known; ``early`` says that it is for us. ``thread`` is where it stands if that may be a thread of
+    a channel that nobody names: discord.py does not know threads that are archived.
     """
 
     message: str
     keys: tuple[ConversationKey, ...]
     text: str | None = None
-    reads: str = ""
+    quotes: tuple[Quote, ...] = ()
     at: float = 0.0
     early: bool = False
-    quote_unknown: bool = False
     thread: tuple[str, str] | None = None
     """Server and thread."""
 
@@ -123,5 +120,4 @@ class Changes:
             return
         archived = await self._store.threads(*change.thread) if change.thread else ()
         change = replace(change, keys=(*change.keys, *archived))
-        reads = partial(keep_quote, change.reads) if change.quote_unknown else change.reads
-        await follow_change(self._queue, self._memory, change, reads, early=change.early)
+        await follow_change(self._queue, self._memory, change, change.text or "", early=change.early)

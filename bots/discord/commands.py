@@ -23,11 +23,12 @@ from bots.discord import choices as settings
 from bots.discord import forms
 from bots.discord.buttons import ButtonTarget, confirming
 from bots.discord.calls import EPHEMERAL, Calls, quiet_message
-from bots.discord.events import MAX_QUOTE_UNITS, Place, make_turn
+from bots.discord.events import Place, make_turn, reader_of
 from bots.discord.forms import Form
 from bots.discord.listener import DiscordListener
 from bots.discord.messenger import REFUSED
-from bots.discord.text import SIZE, cut, readable, shown
+from bots.discord.payloads import payload_of
+from bots.discord.text import SIZE, cut, shown
 from bots.discord.venue import SHARED
 from bots.listening import NOTHING_TO_STOP, stop_answer
 from core import metrics
@@ -35,7 +36,7 @@ from core.assistant import CommandReply, commands
 from core.errors import ParleyError, StorageError
 from core.policy import Venue
 from core.turns import WITHDRAWN, in_time
-from core.types import Turn
+from core.types import Quote, QuoteKind, Turn
 
 log = structlog.get_logger()
 
@@ -161,24 +162,25 @@ class Commands:
     def __init__(self, listener: DiscordListener) -> None:
         self._listener = listener
 
-    async def ask(self, interaction: discord.Interaction, prompt: str, *, private: bool, **more: str) -> None:
+    async def ask(
+        self, interaction: discord.Interaction, prompt: str, *, private: bool, quotes: tuple[Quote, ...] = ()
+    ) -> None:
         """Answer a question; a ``private`` one is shown to the asker alone, and remembered apart from the channel."""
         turn = question(interaction, prompt, private=private, seconds=self._listener.settings.discord_token_seconds)
-        await self._submit(interaction, _with(turn, more), private=private)
+        await self._submit(interaction, replace(turn, quotes=quotes), private=private)
 
     async def ask_about(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """Open a form for a question about a message."""
         if why := self._listener.refused(interaction):
             await self._listener.whisper(interaction, REFUSED[why])
             return
-        names = {str(user.id): user.display_name for user in message.mentions}
-        quote = cut(readable(message.content, names), MAX_QUOTE_UNITS)
-        if not quote:
+        payload = payload_of(message)
+        reader = reader_of(payload, self._listener.me, message.guild)
+        if not (said := reader.whole(payload)):
             await self._listener.whisper(interaction, "That message has no text that I can read.")
             return
-        ours = message.author.id == self._listener.me.id
-        storing = self._listener.store.keep_quote(interaction.id, quote, "" if ours else message.author.display_name)
-        if not await self._in_time(storing):
+        quote = Quote(QuoteKind.REPLY, said, reader.name(payload))
+        if not await self._in_time(self._listener.store.keep_quote(interaction.id, quote)):
             await self._listener.whisper(interaction, StorageError.plain)
             return
         text = TextInput[Any](
@@ -200,8 +202,7 @@ class Commands:
                 elif not found:
                     await self._listener.whisper(interaction, QUOTE_EXPIRED)
                 else:
-                    quote, by = found
-                    await self.ask(interaction, written.get("question", ""), private=False, quote=quote, quote_by=by)
+                    await self.ask(interaction, written.get("question", ""), private=False, quotes=found)
 
     async def obey(self, interaction: discord.Interaction, word: str, *, private: bool = True) -> None:
         """Run a command that people can also write: help, memory, remember or forget."""
@@ -326,8 +327,3 @@ def _bot_may_write(interaction: discord.Interaction) -> bool:
     allowed = interaction.app_permissions
     thread = isinstance(interaction.channel, discord.Thread)
     return allowed.view_channel and (allowed.send_messages_in_threads if thread else allowed.send_messages)
-
-
-def _with(turn: Turn, more: dict[str, str]) -> Turn:
-    place = {**turn.place, **{name: value for name, value in more.items() if value}}
-    return replace(turn, place=place)

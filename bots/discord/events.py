@@ -7,24 +7,30 @@ is a conversation of its own that branched off its channel.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import discord
 
 from bots.discord.access import Asker
 from bots.discord.buttons import DMS, identity
-from bots.discord.text import cut, readable, without_mention
-from core.types import Author, ConversationKey, Turn
+from bots.discord.payloads import payload_of
+from bots.discord.quotes import Json, Reader, id_in, ids_in, names_in, record_in
+from bots.discord.text import cut, without_mention
+from core.assistant import commands
+from core.types import Author, ConversationKey, Message, Quote, QuoteKind, Role, Turn
 
 MESSAGE_TYPES = {discord.MessageType.default, discord.MessageType.reply}
 """Types of messages that people write; the others are joins, pins, boosts and the like."""
-MAX_QUOTE_UNITS = 1500
-"""UTF-16 units quoted from a message that is replied to."""
-QUOTE_START, QUOTE_END = "[In reply to what ", "]\n"
-"""The words before and after a quote."""
+HEARD_TYPES = MESSAGE_TYPES | {
+    discord.MessageType.chat_input_command,
+    discord.MessageType.context_menu_command,
+    discord.MessageType.poll_result,
+}
+"""Types of messages that say something to the people in a channel: those of apps, too."""
+MAX_REPLY_UNITS = 200
+"""UTF-16 units told of a message that somebody replies to in talk that is overheard: it often stands there as well."""
 MAX_THREAD_NAME_UNITS = 90
 
 
@@ -64,64 +70,87 @@ class Place:
         return str(self.key) if self.thread or not self.guild else f"{self.key}/{user}"
 
 
-def names_in(message: discord.Message) -> dict[str, str]:
-    """The names of people, roles and channels that a message mentions, by id."""
-    names = {str(user.id): user.display_name for user in message.mentions}
-    names |= {str(role.id): role.name for role in message.role_mentions}
-    for number in re.findall(r"<#(\d+)>", message.content):
-        channel = message.guild.get_channel_or_thread(int(number)) if message.guild else None
-        if channel:
-            names[number] = channel.name
-    return names
-
-
 def addressed(message: discord.Message, bot: discord.ClientUser) -> bool:
     """Whether a message is meant for Parley: a direct message, a mention, a reply to it, or in a thread it opened."""
     if message.guild is None or bot in message.mentions:
         return True
     if any(role.tags and role.tags.bot_id == bot.id for role in message.role_mentions):
         return True
-    if not message.content or message.mentions:
-        return False  # unreadable without the Message Content intent; or somebody else is mentioned
+    if message.mentions or not (message.content or message.message_snapshots):
+        return False  # somebody else is mentioned; or it is unreadable without the Message Content intent
     replied = message.reference.resolved if message.reference else None
     if isinstance(replied, discord.Message) and replied.author.id == bot.id:
         return True
     return isinstance(message.channel, discord.Thread) and message.channel.owner_id == bot.id
 
 
-def text_of(message: discord.Message, bot: discord.ClientUser) -> str:
-    """The text of a message as people read it, without the mention of Parley that only addresses it."""
-    text = without_mention(message.content, str(bot.id))
-    for role in message.role_mentions:
-        if role.tags and role.tags.bot_id == bot.id:
-            text = without_mention(text, str(role.id))
-    return readable(text, {**names_in(message), str(bot.id): bot.display_name})
+def wording(message: discord.Message, bot: discord.ClientUser) -> tuple[str, tuple[Quote, ...]]:
+    """What a message says to Parley: its text as people read it, and what comes with it.
+
+    "@Parley" alone, in reply to somebody, asks what that message asks.
+    """
+    payload = payload_of(message)
+    reader = reader_of(payload, bot, message.guild)
+    ours = [bot.id, *(role.id for role in message.role_mentions if role.tags and role.tags.bot_id == bot.id)]
+    for number in ours:
+        payload["content"] = without_mention(payload["content"], str(number))
+    text, quotes = reader.text(payload), reader.quotes(payload)
+    if not text and len(quotes) == 1 and quotes[0].kind is QuoteKind.REPLY and not commands.find(quotes[0].text):
+        return quotes[0].text, ()
+    return text, quotes
 
 
-def context_of(message: discord.Message, bot: discord.ClientUser) -> dict[str, str]:
-    """What comes with a message's text: the names of attachments, and the quote that it replies to."""
-    return {"files": ", ".join(file.filename for file in message.attachments), **_quote(message, bot)}
+def read_overheard(message: discord.Message, bot: discord.ClientUser) -> tuple[ConversationKey, Message] | None:
+    """Read a message that is not said to Parley: its conversation, and what is said; None if that is nothing."""
+    if message.author.id == bot.id or message.guild is None or message.type not in HEARD_TYPES:
+        return None
+    payload, where = payload_of(message), Place.of(message.guild.id, message.channel)
+    said = overheard(payload, reader_of(payload, bot, message.guild), where)
+    return (where.key, said) if said else None
 
 
-def with_context(text: str, context: Mapping[str, str]) -> str:
-    """Add what ``context_of`` found to a text, in words; ``keep_quote`` can find the quote again."""
-    if quote := context.get("quote"):
-        quoted = f"{QUOTE_START}{context.get('quote_by') or 'you'} wrote: {quote}".replace(QUOTE_END, "] \n")
-        text = f"{quoted}{QUOTE_END}{text}"
-    if files := context.get("files"):
-        text = f"{text}\n[Attached, and not readable to you: {files}]"
-    return text
+def overheard(payload: Json, reader: Reader, where: Place) -> Message | None:
+    """What a message says to the people in a place; None if that is nothing, or cannot be read."""
+    author, number = record_in(payload, "author"), id_in(payload, "id")
+    text, quotes = reader.text(payload), reader.quotes(payload)
+    if not number or not id_in(author, "id") or not (text or any(one.kind is not QuoteKind.REPLY for one in quotes)):
+        return None
+    name = reader.name(payload)
+    return Message(
+        Role.USER if name else Role.ASSISTANT,
+        text,
+        id=identity(where.guild, where.id, number),
+        author=Author(id_in(author, "id"), name, app=author.get("bot") is True) if name else None,
+        at=snowflake_seconds(number),
+        quotes=tuple(map(_in_short, quotes)),
+        overheard=bool(name),
+    )
 
 
-def lacks_quote(message: discord.Message) -> bool:
-    """Whether a message replies to one that Discord didn't send this time, although it may have before."""
-    return message.reference is not None and not isinstance(message.reference.resolved, discord.Message)
+def reader_of(
+    payload: Any, bot: discord.ClientUser, guild: discord.Guild | None, names: Mapping[str, str] | None = None
+) -> Reader:
+    """A reader of a message, or of several, that knows whom and what they mention.
+
+    Args:
+        payload: Discord's JSON.
+        bot: Parley.
+        guild: Where they stand; its roles and channels are known while the gateway is open.
+        names: Further names, by id.
+    """
+    known = {str(bot.id): bot.display_name, **(names or {})}
+    if guild:
+        for number in map(int, ids_in(payload)):
+            if found := guild.get_role(number) or guild.get_channel_or_thread(number):
+                known[str(number)] = found.name
+    if isinstance(payload, Mapping):
+        known |= names_in(payload)
+    return Reader(str(bot.id), known, str(guild.id) if guild else "")
 
 
-def keep_quote(reads: str, before: str) -> str:
-    """Add the quote in ``before``, an older reading of a message, to what it ``reads`` now."""
-    quote, end, _ = before.partition(QUOTE_END) if before.startswith(QUOTE_START) else ("", "", "")
-    return f"{quote}{end}{reads}" if end else reads
+def snowflake_seconds(number: str) -> float:
+    """When something was made, from its id, by Discord's clock."""
+    return ((int(number) >> 22) + 1_420_070_400_000) / 1000
 
 
 def read_question(message: discord.Message, bot: discord.ClientUser, *, auto_thread: bool) -> Turn | None:
@@ -129,31 +158,41 @@ def read_question(message: discord.Message, bot: discord.ClientUser, *, auto_thr
     if message.author.id == bot.id or message.type not in MESSAGE_TYPES or not addressed(message, bot):
         return None
     where = Place.of(message.guild.id if message.guild else None, message.channel)
-    text, context = text_of(message, bot), context_of(message, bot)
-    place = {"channel": where.id, "bot": "1", **context}
+    text, quotes = wording(message, bot)
+    files = ", ".join(file.filename for file in message.attachments)
+    place = {"channel": where.id, "bot": "1", "files": files}
     if where.guild:
         place["reply_to"] = str(message.id)
-    if not text and not context["files"] and "quote" in place:
-        text = place.pop("quote")  # "@Parley", in reply to somebody: that is the question
     if auto_thread and isinstance(message.channel, discord.TextChannel):
         place["open_thread"] = cut(" ".join(text.split()) or "A question", MAX_THREAD_NAME_UNITS)
         del place["reply_to"]
-    return make_turn(where, str(message.id), message.author, text, at=message.created_at.timestamp(), place=place)
+    at = message.created_at.timestamp()
+    return make_turn(where, str(message.id), message.author, text, at=at, place=place, quotes=quotes)
 
 
-def make_turn(where: Place, message: str, author: Any, text: str, *, at: float, place: Mapping[str, str]) -> Turn:
+def make_turn(
+    where: Place,
+    message: str,
+    author: Any,
+    text: str,
+    *,
+    at: float,
+    place: Mapping[str, str],
+    quotes: tuple[Quote, ...] = (),
+) -> Turn:
     """Make a turn of a message or command."""
     user, thread = str(author.id), where.thread if where.key.parent else ""
     return Turn(
         id=identity(where.guild, where.id, message),
         key=where.key,
         lane=where.lane(user),
-        author=Author(user, author.display_name),
+        author=Author(user, author.display_name, app=author.bot),
         text=text,
         at=at,
         root=identity(where.guild, where.channel, thread) if thread else "",
         root_at=discord.utils.snowflake_time(int(thread)).timestamp() if thread else 0.0,
         place={name: value for name, value in place.items() if value},
+        quotes=quotes,
     )
 
 
@@ -165,10 +204,5 @@ def changed_keys(guild: int | None, channel: Any, channel_id: int, message: int)
     return name, [where.key, *thread]
 
 
-def _quote(message: discord.Message, bot: discord.ClientUser) -> dict[str, str]:
-    """The text and author of the message that is replied to, if we can read it."""
-    replied = message.reference.resolved if message.reference else None
-    if not isinstance(replied, discord.Message) or not replied.content:
-        return {}
-    by = "" if replied.author.id == bot.id else replied.author.display_name
-    return {"quote": cut(readable(replied.content, names_in(replied)), MAX_QUOTE_UNITS), "quote_by": by}
+def _in_short(quote: Quote) -> Quote:
+    return replace(quote, text=cut(quote.text, MAX_REPLY_UNITS)) if quote.kind is QuoteKind.REPLY else quote

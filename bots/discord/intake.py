@@ -19,7 +19,7 @@ import structlog
 
 from bots.discord.access_policy import AccessPolicy
 from bots.discord.changes import Change, Changes, End
-from bots.discord.events import Place, changed_keys, context_of, lacks_quote, read_question, text_of, with_context
+from bots.discord.events import Place, changed_keys, read_question, wording
 from bots.discord.messenger import PROXIED, REFUSED, Messenger, tell
 from bots.discord.settings import DiscordSettings
 from bots.discord.store import DiscordStore
@@ -31,7 +31,7 @@ from core.errors import ParleyError, PlatformError, StorageError
 from core.memory import Memory
 from core.metrics import turn_fields
 from core.turns import MIN_REFUSAL_SECONDS, NOT_ALLOWED_THERE, TurnQueue, crash_point
-from core.types import Turn
+from core.types import QuoteKind, Turn
 
 log = structlog.get_logger()
 
@@ -114,10 +114,12 @@ class Intake:
     def follow_edit(self, event: discord.RawMessageUpdateEvent) -> None:
         """Handle an edit: the memory and the queue follow it."""
         message, me = event.message, self._messenger.me
-        if event.data.get("content") and event.data.get("edited_timestamp") and message.author.id != me.id:
-            text, at = text_of(message, me), message.edited_at.timestamp() if message.edited_at else 0.0
-            early, reads = me in message.mentions or not event.guild_id, with_context(text, context_of(message, me))
-            self._follow(event, event.message_id, Change("", (), text, reads, at, early, lacks_quote(message)))
+        if not event.data.get("edited_timestamp") or message.author.id == me.id:
+            return  # Discord has added the preview of a link
+        text, quotes = wording(message, me)
+        if message.content or any(quote.kind is not QuoteKind.REPLY for quote in quotes):
+            at, early = message.edited_at.timestamp() if message.edited_at else 0.0, me in message.mentions
+            self._follow(event, event.message_id, Change("", (), text, quotes, at, early or not event.guild_id))
 
     def follow_deletion(self, event: discord.RawMessageDeleteEvent) -> None:
         """Handle a deletion: the message is forgotten."""
@@ -188,7 +190,7 @@ class Intake:
             await self._obey_stop(pending)
             return
         files = turn.place.get("files")
-        if files and not turn.text:
+        if files and not turn.text and all(quote.kind is QuoteKind.UNREADABLE for quote in turn.quotes):
             if await self._queue.first(f"{turn.id}:files") and await self._tells(turn, "files"):
                 self._messenger.run_in_background(say(where.id, UNREAD_FILES.format(files=files)))
             return

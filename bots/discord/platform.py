@@ -25,7 +25,6 @@ from bots.discord.settings import DiscordSettings
 from bots.discord.store import DiscordStore
 from bots.discord.surface import DiscordSurface
 from bots.discord.typing import Typists
-from bots.discord.venue import contact_in
 from bots.stopping import Stopping
 from core.causes import cause
 from core.errors import ParleyError, PlatformUnauthorized, PlatformUnavailable, SettingsError
@@ -54,10 +53,7 @@ class Discord:
         own = DiscordBudgets(budgets, client.application_id)
         self.calls = Calls(client, budget=own.of_all_calls(settings.discord_calls_per_second))
         self.typists = Typists(self.calls)
-        first_words = settings.first_words_ms / 1000
-        self.surface = DiscordSurface(
-            self.calls, own, typists=self.typists, first_words=first_words, contact=contact_in(settings)
-        )
+        self.surface = DiscordSurface(self.calls, own, settings, typists=self.typists)
         self._cleanup = Cleanup(client, self.calls, grace=settings.discord_leave_days * 86_400)
         self._settings = settings
         self._client = client

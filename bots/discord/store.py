@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import Any
 
 from redis.asyncio import Redis
@@ -12,7 +13,8 @@ from redis.asyncio import Redis
 from bots.discord.keys import discord_key
 from core.memory import Departures
 from core.store import Keys, kind_of, redis_errors
-from core.types import ConversationKey
+from core.stored import Unreadable, read_record
+from core.types import ConversationKey, Quote
 
 WEEK = 7 * 86_400
 FORM_SECONDS = 900
@@ -89,15 +91,19 @@ class DiscordStore:
         with redis_errors("count answers to bots"):
             await self._redis.delete(discord_key(f"bots:{channel}"))
 
-    async def keep_quote(self, about: int, quote: str, by: str) -> bool:
+    async def keep_quote(self, about: int, quote: Quote) -> bool:
         """Keep a message that somebody is asking about, until they have written what they want to know."""
+        kept = json.dumps(quote.record())
         with redis_errors("keep a message that is asked about"):
-            return bool(await self._redis.set(discord_key(f"about:{about}"), json.dumps([quote, by]), ex=FORM_SECONDS))
+            return bool(await self._redis.set(discord_key(f"about:{about}"), kept, ex=FORM_SECONDS))
 
-    async def find_quote(self, about: str) -> tuple[str, ...]:
-        """That message and its author's name; nothing after too long."""
+    async def find_quote(self, about: str) -> tuple[Quote, ...]:
+        """That message; nothing after too long."""
         with redis_errors("read a message that is asked about"):
-            return tuple(json.loads(await self._redis.get(discord_key(f"about:{about}")) or "[]"))
+            kept = await self._redis.get(discord_key(f"about:{about}"))
+        with suppress(Unreadable):
+            return (Quote.from_record(read_record(kept or b"")),)
+        return ()
 
     async def threads(self, guild: str, thread: str) -> Sequence[ConversationKey]:
         """The conversations of a thread of which nobody says in which channel it is."""

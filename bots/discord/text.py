@@ -21,7 +21,8 @@ SIZE = 2000
 _TOKEN = re.compile(
     r"<(?:@!?(?P<user>\d{15,20})|@&(?P<role>\d{15,20})|#(?P<channel>\d{15,20})"
     r"|a?:(?P<emoji>\w{2,32}):\d{15,20}|t:(?P<time>-?\d{1,13})(?::[tTdDfFRsS])?"
-    r"|/(?P<command>[-\w ]{1,100}):\d{15,20}|(?P<link>https?://[^\s<>]+))>"
+    r"|/(?P<command>[-\w ]{1,100}):\d{15,20}|id:(?P<guide>customize|browse|guide|linked-roles)(?::\d{15,20})?"
+    r"|(?P<link>https?://[^\s<>]+))>"
 )
 _ROW = re.compile(r"[ \t]{0,3}\|")
 _DELIMITER = re.compile(r"[ \t]*\|?(?:[ \t]*:?-+:?[ \t]*\|)*[ \t]*:?-+:?[ \t]*\|?[ \t]*")
@@ -71,9 +72,18 @@ def _word(token: re.Match[str], names: Mapping[str, str]) -> str:
             return datetime.fromtimestamp(int(value), UTC).strftime("%Y-%m-%d %H:%M UTC")
         except (ValueError, OverflowError, OSError):
             return token[0]
+    if kind == "guide":
+        return _GUIDES[value]
     return {"emoji": f":{value}:", "command": f"/{value}"}.get(kind, value)
 
 
+_GUIDES = {
+    "customize": "Channels & Roles",
+    "browse": "Browse Channels",
+    "guide": "Server Guide",
+    "linked-roles": "Linked Roles",
+}
+"""Pages of a server that a message can point to (docs.discord.com, reference, "Message Formatting")."""
 _NAMED = {"user": ("@", "somebody"), "role": ("@", "a role"), "channel": ("#", "a channel")}
 
 

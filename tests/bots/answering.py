@@ -168,6 +168,7 @@ class Ada:
 
     id = ADA
     display_name = "Ada"
+    bot = False
 
 
 def discord_turn(discord: DiscordDouble, text: str = "go", *, channel: str = GENERAL, thread: str = "") -> Turn:

@@ -7,8 +7,8 @@ from typing import Any
 import discord
 import pytest
 
-from bots.discord.events import Place, changed_keys, keep_quote, lacks_quote, read_question, text_of, with_context
-from core.types import ConversationKey
+from bots.discord.events import Place, changed_keys, read_overheard, read_question, wording
+from core.types import Author, ConversationKey, Quote, QuoteKind, Role
 
 GUILD, GENERAL, THREAD = "100000000000000001", "200000000000000001", "300000000000000001"
 OTHER_THREAD, DM = "300000000000000002", "400000000000000001"
@@ -63,9 +63,9 @@ class World:
             where = discord.DMChannel(me=self.me, state=self.state, data=dm)
         return discord.Message(state=self.state, channel=where, data=data)
 
-    def reply(self, text: str, to: str, **more: Any) -> discord.Message:
+    def reply(self, text: str, to: str, *, said: str = "The *plan*.", **more: Any) -> discord.Message:
         """A message that replies to one of somebody."""
-        there = {"id": "10", "channel_id": GENERAL, "author": person(to), "content": "The *plan*.", "tts": False,
+        there = {"id": "10", "channel_id": GENERAL, "author": person(to), "content": said, "tts": False,
                  "timestamp": "2016-04-30T11:18:25Z", "edited_timestamp": None, "mention_everyone": False,
                  "mentions": [], "mention_roles": [], "attachments": [], "embeds": [], "pinned": False,
                  "type": 0}  # fmt: skip
@@ -142,31 +142,69 @@ async def test_a_reply_to_us_is_a_question_and_brings_what_it_is_about(world: Wo
     """Also without a mention; a reply to somebody else needs one."""
     turn = read_question(world.reply("why?", PARLEY), world.me, auto_thread=False)
     assert turn
-    assert (turn.place["quote"], turn.place.get("quote_by")) == ("The *plan*.", None)
+    assert turn.quotes == (Quote(QuoteKind.REPLY, "The *plan*."),)
     assert read_question(world.reply("why?", BOB), world.me, auto_thread=False) is None
     turn = read_question(world.reply(f"<@{PARLEY}> true?", BOB), world.me, auto_thread=False)
     assert turn
-    assert (turn.text, turn.place["quote_by"]) == ("true?", "Bob")
+    assert (turn.text, turn.quotes) == ("true?", (Quote(QuoteKind.REPLY, "The *plan*.", "Bob"),))
 
 
-async def test_a_mention_alone_in_reply_asks_what_it_replies_to(world: World) -> None:
-    """People point at a message and call us."""
-    turn = read_question(world.reply(f"<@{PARLEY}>", BOB), world.me, auto_thread=False)
+@pytest.mark.parametrize(("said", "text", "quoted"), [("The *plan*.", "The *plan*.", ""), ("forget", "", "forget")])
+async def test_a_mention_alone_in_reply_asks_what_it_replies_to(
+    world: World, said: str, text: str, quoted: str
+) -> None:
+    """People point at a message and call us; nobody gives a command with another's words."""
+    turn = read_question(world.reply(f"<@{PARLEY}>", BOB, said=said), world.me, auto_thread=False)
     assert turn
-    assert turn.text == "The *plan*."
-    assert "quote" not in turn.place
+    assert (turn.text, "".join(quote.text for quote in turn.quotes)) == (text, quoted)
 
 
-async def test_an_edit_that_does_not_tell_the_quote_keeps_it(world: World) -> None:
-    """Discord need not send the message that is replied to."""
-    before = with_context("why?", {"quote": "The plan.", "quote_by": "Bob"})
-    whole, bare = (
-        world.reply(f"<@{PARLEY}> why not?", BOB),
-        world.reply(f"<@{PARLEY}> why not?", BOB, referenced_message=None),
-    )
-    assert not lacks_quote(whole)
-    assert lacks_quote(bare)
-    assert keep_quote(text_of(bare, world.me), before) == before.replace("why?", "why not?")
+async def test_an_edit_need_not_tell_what_is_replied_to(world: World) -> None:
+    """Discord leaves that open: then there is no quote, which changes none."""
+    assert wording(world.reply("why not?", BOB, referenced_message=None), world.me) == ("why not?", ())
+
+
+FORWARD = {"message": {"type": 0, "content": "Friday.", "embeds": [], "attachments": [], "flags": 0,
+                       "timestamp": "2026-11-27T00:00:00+00:00", "edited_timestamp": None}}  # fmt: skip
+FORWARDED: dict[str, Any] = {
+    "message_reference": {"type": 1, "message_id": "10", "channel_id": GENERAL, "guild_id": GUILD},
+    "message_snapshots": [FORWARD],
+}
+
+
+@pytest.mark.parametrize("channel", [DM, THREAD])
+async def test_a_forward_alone_is_a_question(world: World, channel: str) -> None:
+    """In a direct message, and in a thread of ours."""
+    turn = read_question(world.message("", channel=channel, **FORWARDED), world.me, auto_thread=False)
+    assert turn
+    origin = "another server" if channel == DM else "#general"
+    assert (turn.text, turn.quotes) == ("", (Quote(QuoteKind.FORWARD, "Friday.", origin=origin),))
+
+
+async def test_what_people_say_to_each_other_is_overheard(world: World) -> None:
+    """With its author, and what comes with it; a long message that is replied to in short."""
+    read = read_overheard(world.reply("at nine", BOB, said="x" * 900, channel=OTHER_THREAD), world.me)
+    assert read
+    key, said = read
+    assert key == ConversationKey("discord", GUILD, GENERAL, OTHER_THREAD)
+    assert (said.role, said.text, said.author, said.overheard) == (Role.USER, "at nine", Author(ADA, "Ada"), True)
+    assert said.id.endswith(f"{OTHER_THREAD}:{FIRST}")
+    assert [len(quote.text) for quote in said.quotes] == [200]
+
+
+NOT_HEARD: dict[str, tuple[str, dict[str, Any]]] = {
+    "our own": ("hello", {"by": PARLEY}),
+    "a direct message": ("hello", {"channel": DM}),
+    "somebody joined": ("", {"type": 7}),
+    "without Message Content": ("", {}),
+}
+
+
+@pytest.mark.parametrize("name", NOT_HEARD)
+async def test_what_says_nothing_to_people_is_not_overheard(world: World, name: str) -> None:
+    """Nor what is said to us alone."""
+    text, more = NOT_HEARD[name]
+    assert read_overheard(world.message(text, **more), world.me) is None
 
 
 async def test_a_change_concerns_its_place_and_the_thread_under_it(world: World) -> None:

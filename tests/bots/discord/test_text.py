@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from bots.discord.editor import LIMITS
-from bots.discord.events import QUOTE_START, keep_quote, with_context
 from bots.discord.text import cut, readable, shown, shown_units, units, without_mention
 from core.markdown.fences import fences_balanced
 from core.markdown.healing import heal
@@ -29,9 +28,9 @@ MARKDOWN = st.lists(
 def test_people_channels_emoji_and_times_are_read_in_words() -> None:
     """What the model sees holds no ids."""
     text = f"<@{ADA}> and <@&400000000000000001> in <#200000000000000001> <:party:123456789012345678>"
-    text += " <t:0:R> </ask:123456789012345678>"
+    text += " <t:0:R> </ask:123456789012345678> <id:customize>"
     names = {ADA: "Ada", "400000000000000001": "Mods", "200000000000000001": "general"}
-    assert readable(text, names) == "@Ada and @Mods in #general :party: 1970-01-01 00:00 UTC /ask"
+    assert readable(text, names) == "@Ada and @Mods in #general :party: 1970-01-01 00:00 UTC /ask Channels & Roles"
 
 
 def test_a_mention_that_only_addresses_is_dropped() -> None:
@@ -99,13 +98,3 @@ def test_more_text_never_measures_less(text: str, at: int) -> None:
     """On that, a part that was posted stays as it is while the answer grows."""
     assert shown_units(text[:at]) <= shown_units(text)
     assert shown_units(text) >= units(shown(text))
-
-
-@given(st.text(), st.text(min_size=1), st.text(), st.text(), st.text())
-def test_a_quote_is_kept_whatever_it_says(before: str, quote: str, by: str, now: str, files: str) -> None:
-    """An edit that does not tell it changes what was typed; of a text without a quote there is none to keep."""
-    context = {"quote": quote, "quote_by": by}
-    old = with_context(before, {**context, "files": files})
-    assert keep_quote(with_context(now, {"files": files}), old) == with_context(now, {**context, "files": files})
-    if not before.startswith(QUOTE_START):
-        assert keep_quote(now, before) == now

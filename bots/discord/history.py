@@ -1,0 +1,142 @@
+"""Reads what people said before a question, from Discord: in its thread, or lately in its channel.
+
+A page is the newest messages before the question, so one call is enough, whatever was said since. Discord gives nothing
+of what does not mention us to a bot without the Message Content intent: then that is said, once in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import takewhile
+from typing import Any
+
+from bots.discord.access import Asker, is_heard
+from bots.discord.budgets import DiscordBudgets, learn
+from bots.discord.calls import Calls
+from bots.discord.events import HEARD_TYPES, Place, overheard, reader_of
+from bots.discord.quotes import Reader, id_in, record_in
+from bots.discord.settings import DiscordSettings
+from core.delivery import retry_for
+from core.errors import PlatformUnavailable, RateLimited
+from core.prompts import shorten
+from core.types import Message, Quote, QuoteKind, Role, Turn
+
+Json = dict[str, Any]
+
+THREAD_MESSAGES, ROOM_MESSAGES = 100, 20
+"""Messages that are read of a thread and of a channel: the newest. Discord gives no more than 100 at once."""
+ROOM_SECONDS = 7200.0
+"""Seconds before a question after which talk in its channel has nothing to do with it any more."""
+READ_TIMEOUT = 10.0
+"""Seconds that an answer waits for messages that Discord does not give at once."""
+MESSAGE_TOKENS = 500
+"""The most tokens of each of them."""
+STARTER = 21
+"""Type of the first message of a thread on a message: it holds that message."""
+TYPES = {kind.value for kind in HEARD_TYPES}
+UNHEARD_NOTE = (
+    "(Discord doesn't show me what people write in this thread without mentioning me, "
+    "so I know nothing else of what was said in it.)"
+)
+
+
+class History:
+    """Reads messages with the bot's token."""
+
+    def __init__(self, calls: Calls, budgets: DiscordBudgets, settings: DiscordSettings) -> None:
+        self._calls = calls
+        self._budgets = budgets
+        self._settings = settings
+
+    async def thread(self, turn: Turn, after: str) -> Sequence[Message]:
+        """See ``core.delivery.Surface.read_thread``; for a newcomer, it begins with what the thread hangs on.
+
+        Raises:
+            PlatformError: it cannot be read.
+        """
+        if turn.place.get("private") or (after and not self._settings.discord_message_content):
+            return ()  # without that, nothing was said since that we could read
+        where, known = Place(turn.key.workspace, turn.key.channel, turn.key.thread), int(after.rpartition(":")[2] or 0)
+        page = await self._page(where.id, f"limit={THREAD_MESSAGES}&before={_number(turn)}")
+        if not after and len(page) == THREAD_MESSAGES:
+            page += await self._page(where.id, "limit=1&after=0")  # the beginning, which is on another page
+        new = [one for one in reversed(page) if int(id_in(one, "id") or 0) > known]
+        said = self._said(new, where)
+        root = [] if after else self._root(new, where, turn.place.get("post", ""))
+        told = [*root, *(one for one in said if one.id not in {first.id for first in root})]
+        silent = not after and not self._settings.discord_message_content and len(said) < len(self._talk(new, where))
+        return [*told, Message(Role.SYSTEM, UNHEARD_NOTE, id=f"{turn.key}:unheard", at=turn.at)] if silent else told
+
+    async def room(self, turn: Turn) -> Sequence[Message]:
+        """See ``core.delivery.Surface.read_room``.
+
+        Raises:
+            PlatformError: they cannot be read.
+        """
+        if turn.place.get("private") or not turn.place.get("bot"):
+            return ()
+        where = Place(turn.key.workspace, turn.key.channel)
+        page = await self._page(where.id, f"limit={ROOM_MESSAGES}&before={_number(turn)}")
+        said = self._said(page, where)
+        return list(takewhile(lambda one: one.at >= turn.at - ROOM_SECONDS, said))[::-1]
+
+    # Inside.
+
+    async def _page(self, channel: str, query: str) -> list[Json]:
+        """Messages, the newest first."""
+        budget = self._budgets.of_reading(channel)
+        call = partial(self._calls, "read messages", "GET", f"/channels/{channel}/messages?{query}")
+
+        async def read() -> list[Json]:
+            await budget.take()
+            try:
+                answer = await call()
+            except RateLimited as refusal:
+                budget.refused(refusal.retry_after or 1.0)
+                raise
+            learn(budget, answer)
+            return answer.objects
+
+        try:
+            async with asyncio.timeout(READ_TIMEOUT):
+                return await retry_for(read, READ_TIMEOUT)
+        except TimeoutError:
+            raise PlatformUnavailable("read messages: Discord gives no more of them now", code="timeout") from None
+
+    def _talk(self, page: Sequence[Json], where: Place) -> list[Json]:
+        """The messages that say something, whether or not we may read it; not those of people who are denied."""
+        return [one for one in page if one.get("type") in TYPES and self._is_heard(one, where)]
+
+    def _said(self, page: Sequence[Json], where: Place) -> list[Message]:
+        """What can be read of messages, in their order."""
+        reader = self._reader(page, where)
+        read = (overheard(one, reader, where) for one in self._talk(page, where))
+        return [replace(one, text=shorten(one.text, MESSAGE_TOKENS)) for one in read if one]
+
+    def _root(self, page: Sequence[Json], where: Place, title: str) -> list[Message]:
+        """The message that a thread hangs on, or that begins a post of a forum, as far as it can be read."""
+        for one in page:
+            if one.get("type") == STARTER and (held := dict(record_in(one, "referenced_message"))):
+                return self._said([{**held, "type": 0}], Place(where.guild, where.channel))
+        begun = self._said([one for one in page if title and id_in(one, "id") == where.thread], where)
+        about = Quote(QuoteKind.CARD, f"title of this post: {title}")
+        return [replace(one, quotes=(about, *one.quotes)) for one in begun]
+
+    def _reader(self, page: Sequence[Json], where: Place) -> Reader:
+        client = self._calls.client
+        assert client.user  # noqa: S101 - known since the login
+        guild = client.get_guild(int(where.guild)) if where.guild.isdigit() else None
+        return replace(reader_of(page, client.user, guild), guild=where.guild)
+
+    def _is_heard(self, payload: Json, where: Place) -> bool:
+        author = record_in(payload, "author")
+        speaker = Asker(id_in(author, "id"), where.guild, [where.channel, where.thread])
+        return is_heard(self._settings, speaker, app=author.get("bot") is True)
+
+
+def _number(turn: Turn) -> str:
+    """The id of the message or command that asked."""
+    return turn.id.rpartition(":")[2]
