@@ -20,8 +20,7 @@ from bots.web.people import People, visitor_id
 from bots.web.server import RequestGuard
 from bots.web.settings import WebSettings
 from bots.web.status_tab import build_status
-from bots.web.text import COPIES
-from bots.web.theme import CSS, theme
+from bots.web.theme import CSS, JAVASCRIPT, theme
 from core.turns import TurnQueue
 
 DEMO = (
@@ -29,28 +28,8 @@ DEMO = (
     "and `MODEL_API_KEY` if the server needs a key."
 )
 
-# Gradio measures its tabs with a copy that nobody sees and the Tab key finds; it calls a combobox and a group lists,
-# puts a button around the button of what it tells people, and labels a message with all of its HTML.
 QUEUE_POLL_SECONDS = 0.01
 """Seconds between two looks of Gradio for something to do. Its own are ten times as many: 8 % of a core for nothing."""
-FIX_ACCESSIBILITY = """() => {
-  const fix = () => {
-    document.querySelectorAll(".tab-container[aria-hidden=true]").forEach((copy) => { copy.inert = true; });
-    document.querySelectorAll("input[role=listbox]").forEach((input) => { input.setAttribute("role", "combobox"); });
-    document.querySelectorAll(".examples[role=list]").forEach((list) => { list.setAttribute("role", "group"); });
-    document.querySelectorAll(".toast-header[role=button]").forEach((header) => {
-      header.removeAttribute("role");
-      header.removeAttribute("tabindex");
-    });
-    document.querySelectorAll("#chat [aria-label*='message: ']").forEach((said) => {
-      said.setAttribute("aria-label", said.getAttribute("aria-label").split(":")[0]);
-    });
-  };
-  let waiting = 0;
-  new MutationObserver(() => { waiting = waiting || setTimeout(() => { waiting = 0; fix(); }, 100); })
-    .observe(document.body, { childList: true, subtree: true });
-  fix();
-}"""
 
 
 class Page:
@@ -113,8 +92,7 @@ class Page:
                 with gr.Tab("Status", id="status") as status:
                     build_status(start)(status, [chat, complete, memory])
             on_load(blocks)
-            blocks.load(None, None, None, js=FIX_ACCESSIBILITY)
-            blocks.load(None, None, None, js=COPIES)
+            blocks.load(None, None, None, js=JAVASCRIPT)
         blocks.queue(default_concurrency_limit=None, api_open=False)
         blocks._queue.sleep_when_free = QUEUE_POLL_SECONDS
         return blocks

@@ -12,20 +12,6 @@ from bots.web.markup import escape, to_html
 MOST_VISIBLE = 40
 """Entries in the chat window; what is older is in the memory."""
 CURSOR = " ▍"
-COPIES = r"""() => {
-  const written = (text) => text.replace(/<!--said:([\w+/=]*)-->[^]*?<!--end-->/g, (_, said) =>
-    new TextDecoder().decode(Uint8Array.from(atob(said), (char) => char.charCodeAt(0))));
-  const write = navigator.clipboard?.writeText.bind(navigator.clipboard);
-  if (write) navigator.clipboard.writeText = (text) => write(written(text));
-  document.addEventListener("copy", (event) => {
-    const box = event.target;  // Gradio's own way where the browser has no clipboard for us
-    if (box.tagName === "TEXTAREA" && box.value.includes("<!--said:")) {
-      event.clipboardData.setData("text/plain", written(box.value));
-      event.preventDefault();
-    }
-  });
-}"""
-"""Lets Gradio's buttons copy what was written, and not the HTML that shows it."""
 
 
 @lru_cache(maxsize=4 * MOST_VISIBLE)

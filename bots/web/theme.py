@@ -9,6 +9,8 @@ import gradio as gr
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Noto Sans CJK SC", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace"]
 CSS = Path(__file__).with_name("page.css")
+JAVASCRIPT = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
+"""See ``page.js``."""
 
 
 def theme() -> gr.themes.Base:
