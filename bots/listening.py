@@ -11,7 +11,7 @@ import structlog
 from core.errors import StorageError
 from core.memory import Listening, Memory, Reword
 from core.turns import STOPPED, WITHDRAWN, TurnQueue, in_time
-from core.types import ConversationKey, Message, Turn
+from core.types import ConversationKey, Message, Quote, Turn
 
 log = structlog.get_logger()
 
@@ -103,7 +103,14 @@ class Change(Protocol):
 
 
 async def follow_change(
-    queue: TurnQueue, memory: Memory, change: Change, reads: str | Reword = "", *, early: bool = False
+    queue: TurnQueue,
+    memory: Memory,
+    change: Change,
+    reads: str | Reword = "",
+    *,
+    typed: tuple[Quote, ...] = (),
+    quotes: tuple[Quote, ...] | None = None,
+    early: bool = False,
 ) -> None:
     """Change a question, and what is remembered of it, as its message was changed. Can be repeated.
 
@@ -112,6 +119,8 @@ async def follow_change(
         memory: Where it may be remembered.
         change: The message.
         reads: Its text with names, files and quotes in words, as it is remembered, or what makes that of what it said.
+        typed: What comes with it now, as the adapter read it.
+        quotes: The same as it is remembered; None if that stays as it was.
         early: Whether the message is for us, so that an edit is kept that comes before it.
 
     Raises:
@@ -122,7 +131,9 @@ async def follow_change(
         await queue.stop(message, WITHDRAWN)
         remembered = [memory.withdraw(key, message, said=change.said) for key in change.keys]
     else:
-        await queue.amend(message, text=text, at=change.at, early=early)
-        remembered = [memory.correct(key, message, reads, at=change.at, said=change.said) for key in change.keys]
+        await queue.amend(message, text=text, quotes=typed, at=change.at, early=early)
+        remembered = [
+            memory.correct(key, message, reads, quotes=quotes, at=change.at, said=change.said) for key in change.keys
+        ]
     kept = [queue.correct_kept(key, message, text, at=change.at) for key in change.keys]
     await asyncio.gather(*remembered, *kept)

@@ -145,7 +145,7 @@ def read_question(body: Event, bot: str) -> Question | None:
     if not by_person or event["user"] == bot:
         return None
     channel, ts = event["channel"], event["ts"]
-    reading = read_message(event, bot, files=False)
+    reading = read_message(event, bot)
     if float((event.get("edited") or {}).get("ts") or 0) - float(ts) > TURN_TTL:
         return None  # a late edit repeats the mention, and by now the queue no longer knows the first one
     direct = event.get("channel_type") == "im"
@@ -176,9 +176,14 @@ def read_talk(body: Event, bot: str) -> Talk | None:
     channel, ts, author = event.get("channel"), event.get("ts"), event.get("user") or event.get("bot_id")
     if not (channel and ts and author) or author == bot or event.get("channel_type") == "im":
         return None
-    if event.get("type") != "message" or event.get("subtype") not in HEARD_SUBTYPES or not read_message(event):
+    if event.get("type") != "message" or not is_talk(event):
         return None
     return Talk(conversation(workspace_of(body), channel, event), author, is_app(event), event)
+
+
+def is_talk(message: Event) -> bool:
+    """Whether somebody says something with a message: not that they joined, nor that there was a message."""
+    return message.get("subtype") in HEARD_SUBTYPES and bool(read_message(message) or file_names(message))
 
 
 def read_change(body: Event, bot: str = "") -> MessageChange | None:
@@ -200,11 +205,11 @@ def read_change(body: Event, bot: str = "") -> MessageChange | None:
     if not ts or "channel" not in event or (bot and bot in {before.get("user"), after.get("user")}):
         return None
     app = is_app(before) or is_app(after)
-    reading = Reading() if gone else read_message(after, bot, files=app)
+    reading = Reading() if gone else read_message(after, bot)
     key = conversation(workspace, event["channel"], before if before.get("ts") else after)
     keys = (key,) if key.thread else (key, replace(key, thread=ts))
     at = 0.0 if gone else finite((after.get("edited") or {}).get("ts"))
-    direct, files = event.get("channel_type") == "im", "" if app else ", ".join(file_names(after))
+    direct, files = event.get("channel_type") == "im", ", ".join(file_names(after))
     text, name = None if gone else reading.text, identity(workspace, event["channel"], ts)
     return MessageChange(keys, name, text, at, direct, files, reading.quotes, app)
 

@@ -15,8 +15,8 @@ from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 from bots.slack.directory import Directory, most_asked
 from bots.slack.errors import slack_errors
-from bots.slack.events import HEARD_SUBTYPES, TIMESTAMP, identity, well_typed
-from bots.slack.quotes import OVERHEARD_SIZE, Reading, in_words, is_app, markup_of, read_message
+from bots.slack.events import TIMESTAMP, identity, is_talk, well_typed
+from bots.slack.quotes import OVERHEARD_SIZE, Reading, file_names, in_words, is_app, markup_of, read_message, with_files
 from bots.slack.text import mentions, readable, unnamed
 from core.delivery import retry_for, telling_refusals
 from core.errors import PlatformUnavailable
@@ -136,7 +136,7 @@ class Hearing:
         author = said.get("user", "")
         denied = self._allow_users and author not in {*self._allow_users, self._bot} and not is_app(said)
         whole = said.get("ts") and said["ts"] != turn.place["ts"] and (author or is_app(said))
-        return bool(whole and not denied and said.get("subtype") in HEARD_SUBTYPES and read_message(said))
+        return bool(whole and not denied and is_talk(said))
 
     async def _all(self, turn: Turn, said: Sequence[Mapping[str, Any]]) -> list[Message]:
         """Messages as they are remembered, with names."""
@@ -153,7 +153,7 @@ class Hearing:
         names = {**names, self._bot: self._bot_name}
         return Message(
             role=Role.ASSISTANT if ours else Role.USER,
-            text=shorten(readable(reading.text, names), THREAD_TOKENS),
+            text=with_files(shorten(readable(reading.text, names), THREAD_TOKENS), ", ".join(file_names(said))),
             id=identity(workspace, channel, said["ts"]),
             author=None if ours else author,
             at=float(said["ts"]),

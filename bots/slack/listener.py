@@ -24,6 +24,7 @@ from bots.listening import (
     QUESTION_GONE,
     UNREAD_FILES,
     follow_change,
+    overhear,
     press,
     stop_answer,
 )
@@ -34,12 +35,14 @@ from bots.slack.errors import slack_errors
 from bots.slack.events import (
     MessageChange,
     Question,
+    Talk,
     event_of,
     is_external,
     read_change,
     read_departure,
     read_press,
     read_question,
+    read_talk,
     workspace_of,
 )
 from bots.slack.settings import SlackSettings
@@ -47,7 +50,7 @@ from bots.slack.surface import SlackSurface
 from bots.slack.text import escape, mentions, without_mention
 from core import metrics
 from core.assistant import NOT_ASKED, Confirmation, days, is_settings, is_stop
-from core.memory import Memory
+from core.memory import Listening, Memory
 from core.metrics import turn_fields
 from core.turns import MIN_REFUSAL_SECONDS, STOPPED, TurnQueue, crash_point, in_time
 from core.types import MessageRef, Turn
@@ -62,6 +65,8 @@ REFUSED = {
     CHANNEL: NOT_IN_CHANNEL,
     PERSON: NOT_FOR_PERSON,
 }
+MAX_HEARD_CHANNELS = 10_000
+"""Channels that are known to send their messages to this process."""
 FORM_OFFERED = "Change settings"
 ONLY_ASKER_CAN_STOP = "Only the person who asked can stop this answer."
 
@@ -70,7 +75,14 @@ class SlackListener(BackgroundTasks):
     """Turns Slack's events into turns in the queue, for people who are allowed to ask."""
 
     def __init__(
-        self, settings: SlackSettings, surface: SlackSurface, queue: TurnQueue, memory: Memory, cleanup: Cleanup
+        self,
+        settings: SlackSettings,
+        surface: SlackSurface,
+        queue: TurnQueue,
+        memory: Memory,
+        *,
+        cleanup: Cleanup,
+        listening: Listening,
     ) -> None:
         super().__init__()
         self._settings = settings
@@ -78,6 +90,8 @@ class SlackListener(BackgroundTasks):
         self._queue = queue
         self._memory = memory
         self._cleanup = cleanup
+        self._listening = listening
+        self._heard: set[str] = set()
         self._accepting: dict[str, asyncio.Lock] = {}
         self._form = SettingsForm(surface, memory, self._refuses_settings, self._whisper)
 
@@ -101,6 +115,7 @@ class SlackListener(BackgroundTasks):
 
     async def handle_message(self, body: dict[str, Any]) -> None:
         """Sort an event: it changes a message, asks a question, or is talk that is overheard."""
+        self._notice(body)
         if change := read_change(body, self._surface.bot):
             async with in_time():
                 await self._follow(change)
@@ -111,6 +126,8 @@ class SlackListener(BackgroundTasks):
                     await self._accept(body, asked)
             finally:
                 self._accepting.pop(asked.turn.id, None)
+        elif talk := read_talk(body, self._surface.bot):
+            await self._overhear(body, talk)
 
     async def greet(self, body: dict[str, Any]) -> None:
         """Introduce Parley in a channel that it was invited to: what it does and remembers, and how it forgets."""
@@ -198,6 +215,8 @@ class SlackListener(BackgroundTasks):
     async def _accept(self, body: dict[str, Any], asked: Question) -> None:
         """Store a question in the queue, or tell its author why it isn't answered."""
         turn, channel, user = asked.turn, asked.turn.place["channel"], asked.turn.author.id
+        if channel in self._heard or channel.startswith("D"):
+            turn = replace(turn, place={**turn.place, "heard": "1"})
         files = ", ".join(asked.files)
         direct = body["event"].get("channel_type") == "im"
         if refusal := self._refusal(channel, user, direct=direct, external=is_external(body)):
@@ -222,9 +241,9 @@ class SlackListener(BackgroundTasks):
         crash_point("submit")
         receipt = await self._queue.submit(replace(turn, place={**turn.place, "files": files}))
         crash_point("stored")
-        if receipt.status == "duplicate" and files:
+        if receipt.status == "duplicate" and (files or turn.quotes):
             # The other event of this message came first: app_mention, which doesn't name files.
-            await self._queue.amend(turn.id, files=files)
+            await self._queue.amend(turn.id, quotes=turn.quotes, files=files)
         if files and not receipt.refused and await self._queue.first(f"{turn.id}:files"):
             self.run_in_background(self._whisper(channel, user, thread, UNREAD_FILES.format(files=files)))
         # Both events of a mention are refused; its author is told once.
@@ -284,12 +303,31 @@ class SlackListener(BackgroundTasks):
 
     async def _follow(self, change: MessageChange) -> None:
         """Make the memory and the queue follow an edited or deleted message."""
-        reads, early, bot = "", False, self._surface.bot
+        reads, quotes, early, bot = "", None, False, self._surface.bot
         if change.text is not None:
             early = not change.app and (change.direct or mentions(change.text, bot))
             change = replace(change, text=without_mention(change.text, bot))
-            reads, _ = await self._surface.understand_correction(change)
-        await follow_change(self._queue, self._memory, change, reads, early=early)
+            reads, quotes = await self._surface.understand_correction(change)
+        quotes = quotes if quotes or change.app else None
+        await follow_change(self._queue, self._memory, change, reads, typed=change.quotes, quotes=quotes, early=early)
+
+    def _notice(self, body: dict[str, Any]) -> None:
+        """Remember that a channel's plain messages reach us, which not every app subscribes to."""
+        event = event_of(body)
+        if event and event.get("type") == "message" and event.get("channel_type") != "im":
+            if len(self._heard) >= MAX_HEARD_CHANNELS:
+                self._heard.clear()
+            self._heard.add(event["channel"])
+
+    async def _overhear(self, body: dict[str, Any], talk: Talk) -> None:
+        """Store what is said and not to Parley, as far as it is to be heard, of people who may ask here."""
+        heard, channel = self._settings.hear, talk.key.channel
+        if heard == "mention" or (heard == "thread" and not talk.key.thread):
+            return
+        refusal = self._refusal(channel, talk.author, direct=False, external=is_external(body))
+        if not refusal or (talk.app and refusal == PERSON):
+            message = await self._surface.hearing.message(talk.key.workspace, channel, talk.said)
+            await overhear(self._memory, self._listening, talk.key, message)
 
     async def _whisper(
         self, channel: str, user: str, thread: str, text: str, blocks: list[dict[str, Any]] | None = None

@@ -16,6 +16,7 @@ from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.authorization import AuthorizeResult
 from slack_sdk.web.async_client import AsyncWebClient
 
+from bots.listening import keep_listening
 from bots.slack.cleanup import Cleanup
 from bots.slack.errors import slack_errors
 from bots.slack.listener import SlackListener
@@ -24,7 +25,7 @@ from bots.slack.socket import Socket
 from bots.slack.surface import SlackSurface
 from bots.stopping import Stopping
 from core.errors import SettingsError
-from core.memory import Memory
+from core.memory import Listening, Memory
 from core.pacing import CallBudgets
 from core.tasks import end_tasks
 from core.turns import TurnQueue
@@ -100,7 +101,8 @@ class Slack:
         app_token = _token(settings.slack_app_token, "SLACK_APP_TOKEN", "xapp-…")
         grace = settings.slack_leave_days * 86_400
         cleanup = Cleanup(self._client, self._who["team_id"], redis, memory, grace=grace)
-        listener = SlackListener(settings, self.surface, queue, memory, cleanup)
+        listening = Listening(redis, "slack", settings.hear)
+        listener = SlackListener(settings, self.surface, queue, memory, cleanup=cleanup, listening=listening)
         # Bolt warns at each start that it makes no use of SLACK_BOT_TOKEN, which is as it should be.
         bolt_log = logging.getLogger("bots.slack.bolt")
         bolt_log.setLevel(logging.ERROR)
@@ -117,6 +119,7 @@ class Slack:
             if await self._stopping.connect("slack", socket.open):
                 log.info("connected to Slack", workspace=self._who["team"], bot=self._who["user"])
                 keeping.append(asyncio.create_task(cleanup.keep()))
+                keeping.append(asyncio.create_task(keep_listening(listening, lambda: socket.connected)))
             yield
         finally:
             await end_tasks(keeping)

@@ -64,13 +64,12 @@ def is_app(message: Mapping[str, Any]) -> bool:
     return bool(message.get("bot_id")) or message.get("subtype") == "bot_message"
 
 
-def read_message(message: Mapping[str, Any], bot: str = "", *, files: bool = True, previews: bool = True) -> Reading:
-    """Read a message.
+def read_message(message: Mapping[str, Any], bot: str = "", *, previews: bool = True) -> Reading:
+    """Read a message, without its files: see ``with_files``.
 
     Args:
         message: as events and the conversations methods have it.
         bot: Parley's user: where only the blocks mention it, their words are the text.
-        files: whether the names of its files are among what can't be read.
         previews: whether previews of links are quoted.
     """
     found = _Found()
@@ -81,8 +80,6 @@ def read_message(message: Mapping[str, Any], bot: str = "", *, files: bool = Tru
     for attachment in items(message.get("attachments")):
         if isinstance(attachment, Mapping) and (previews or not _is_preview(attachment)):
             _read_attachment(attachment, found)
-    if files:
-        found.unreadable += file_names(message)
     said = [piece.text for piece in pieces if piece.kind is PieceKind.TEXT]
     if is_app(message):
         text = _joined(text, "\n".join(said))
@@ -90,9 +87,9 @@ def read_message(message: Mapping[str, Any], bot: str = "", *, files: bool = Tru
             text = ""
     else:
         shown = "\n".join(said)
-        if not text or (bot and mentions(shown, bot) and not mentions(text, bot)):
+        if not text or (bot and mentions(shown, bot) and not (mentions(text, bot) or message.get("edited"))):
             text = _joined(text, shown)
-        else:
+        elif not message.get("edited"):  # what a person edited is ``text``
             text = "\n".join([text, *(words for words in said if not _mostly_covers(text, words))])
     return Reading(text, _bounded(found, ALL_QUOTES_SIZE))
 
@@ -100,6 +97,11 @@ def read_message(message: Mapping[str, Any], bot: str = "", *, files: bool = Tru
 def file_names(message: Mapping[str, Any]) -> tuple[str, ...]:
     """The names of a message's files; of a canvas or a list, what it is and its title."""
     return tuple(_file_name(file) for file in items(message.get("files")) if isinstance(file, Mapping))
+
+
+def with_files(text: str, files: str) -> str:
+    """A text with a line about the files that are attached to it."""
+    return f"{text}\n[Attached, and not readable to you: {files}]".lstrip() if files else text
 
 
 def in_words(quotes: Sequence[Quote], names: Mapping[str, str], *, size: int = ALL_QUOTES_SIZE) -> tuple[Quote, ...]:

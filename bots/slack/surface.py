@@ -13,7 +13,7 @@ from bots.slack.editor import SlackEditor
 from bots.slack.errors import slack_errors
 from bots.slack.events import MessageChange
 from bots.slack.hearing import Hearing
-from bots.slack.quotes import Reading, in_words, markup_of
+from bots.slack.quotes import Reading, in_words, markup_of, with_files
 from bots.slack.settings import PERSON
 from bots.slack.status import Status
 from bots.slack.text import plain, readable, unnamed
@@ -75,8 +75,7 @@ class SlackSurface:
 
     def _read(self, text: str, names: Mapping[str, str], files: str) -> str:
         """What somebody wrote, as people read it, with a line about what is attached."""
-        text = readable(text, {**names, self.bot: self.bot_name})
-        return f"{text}\n[Attached, and not readable to you: {files}]" if files else text
+        return with_files(readable(text, {**names, self.bot: self.bot_name}), files)
 
     async def read_thread(self, turn: Turn, after: str = "") -> Sequence[Message]:
         """See ``core.delivery.Surface``."""

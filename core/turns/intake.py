@@ -21,7 +21,7 @@ from core.store import TURN_TTL, Keys, redis_errors
 from core.stored import readable
 from core.turns.jobs import MAX_COUNTED_TOKENS, Note, Receipt, StoredJob
 from core.turns.scripts import QueueScripts
-from core.types import ConversationKey, Ending, MessageRef, Outcome, Turn
+from core.types import ConversationKey, Ending, MessageRef, Outcome, Quote, Turn
 
 MAX_LANE_TURNS = 20
 """Turns that can wait in one lane."""
@@ -131,19 +131,27 @@ class Intake:
         return await self._add(turn, Note(stop=outcome))
 
     async def amend(
-        self, turn: str, *, text: str | None = None, at: float = 0.0, early: bool = False, **place: str
+        self,
+        turn: str,
+        *,
+        text: str | None = None,
+        quotes: tuple[Quote, ...] = (),
+        at: float = 0.0,
+        early: bool = False,
+        **place: str,
     ) -> bool:
         """Change the text or the place of a turn that has not ended. False if it has.
 
         Args:
             turn: its id.
             text: the new text as its author typed it; None if unchanged.
+            quotes: what comes with it now, as the adapter read it, in place of the quotes of the same kinds.
             at: when it was edited, by the platform's clock: the later of two edits wins, in whatever order they arrive.
                 0 if the platform does not say; then the last one to arrive wins.
             early: if the message has not arrived yet, keep its edit for a day. Only for messages addressed to Parley.
             place: what became known of where the message is.
         """
-        return await self._add(turn, Note(text=text, place=place, edited=at), early=early)
+        return await self._add(turn, Note(text=text, place=place, edited=at, quotes=quotes), early=early)
 
     async def retry(
         self, key: ConversationKey, turn: str, pressed: MessageRef, person: str, *, unkept: Turn | None = None

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from core.memory import Exchange
 from core.stored import Unreadable, count_in, flag_in, list_in, read_record, record_in, text_in, texts_in, time_in
-from core.types import FORMAT, Ending, MessageRef, Outcome, Turn
+from core.types import FORMAT, Ending, MessageRef, Outcome, Quote, Turn, quotes_in
 
 T = TypeVar("T")
 
@@ -109,13 +109,15 @@ class StoredJob:
 class Note:
     """What became known of a turn since it was stored: that it was stopped, what it reads now, more of its place.
 
-    ``edited`` is since when it reads so, by the platform's clock; 0 where the platform does not say.
+    ``edited`` is since when it reads so, by the platform's clock; 0 where the platform does not say. ``quotes`` replace
+    those of the same kinds.
     """
 
     stop: Outcome | None = None
     text: str | None = None
     place: Mapping[str, str] = field(default_factory=dict)
     edited: float = 0.0
+    quotes: tuple[Quote, ...] = ()
 
     def to_json(self) -> str:
         """Only the fields that are known: notes are merged in Redis."""
@@ -128,6 +130,8 @@ class Note:
             record["edited"] = self.edited
         if self.place:
             record["place"] = dict(self.place)
+        if self.quotes:
+            record["quotes"] = [quote.record() for quote in self.quotes]
         return json.dumps(record, ensure_ascii=False).encode("utf-8", "replace").decode()
 
     @classmethod
@@ -142,14 +146,15 @@ class Note:
             _known(lambda: text_in(record, "text") if "text" in record else None, None),
             _known(lambda: texts_in(record, "place"), {}),
             _known(lambda: time_in(record, "edited", 0.0), 0.0),
+            _known(lambda: quotes_in(record), ()),
         )
 
     def applied(self, turn: Turn) -> Turn:
         """The turn as it reads now."""
-        place = {**turn.place, **self.place}
-        if self.text is None:
-            return replace(turn, place=place)
-        return replace(turn, text=self.text, place=place, edited=self.edited or turn.edited)
+        kinds = {quote.kind for quote in self.quotes}
+        quotes = (*(quote for quote in turn.quotes if quote.kind not in kinds), *self.quotes)
+        turn = replace(turn, place={**turn.place, **self.place}, quotes=quotes)
+        return turn if self.text is None else replace(turn, text=self.text, edited=self.edited or turn.edited)
 
 
 @dataclass(frozen=True, slots=True)

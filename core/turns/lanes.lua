@@ -121,7 +121,7 @@ local function add_note(lane, turn, change)
   local state, field = state_of(lane), "note:" .. turn
   local noted = decode(redis.call("HGET", state, field)) or {}
   if change.text and number_in(noted.edited, 0) > number_in(change.edited, MAX_NUMBER) then
-    change.text, change.edited = nil, nil -- an edit older than the known one
+    change.text, change.edited, change.quotes = nil, nil, nil -- an edit older than the known one
   end
   if type(noted.stop) ~= "table" then
     noted.stop = nil

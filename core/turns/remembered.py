@@ -66,8 +66,9 @@ async def as_it_reads_now(exchange: Exchange | None, job: Job, surface: Surface)
             if message.id == exchange.question:
                 return None
             continue
-        if turn and note and note.text is not None and note.text != turn.text:
-            text = (await surface.understand(note.applied(turn))).text
-            message = replace(message, text=text, tokens=0, edited=note.edited)  # noqa: PLW2901
+        if turn and note and (note.quotes or (note.text is not None and note.text != turn.text)):
+            now = await surface.understand(note.applied(turn))
+            edited = note.edited or message.edited
+            message = replace(message, text=now.text, quotes=now.quotes, tokens=0, edited=edited)  # noqa: PLW2901
         messages.append(message)
     return replace(exchange, messages=tuple(messages))

@@ -106,9 +106,25 @@ class SlackDouble(Workspace, Unkindness):
         """A person writes to the app alone."""
         return await self.say(self.dm_with(user).id, text, user=user, thread=thread, **extra)
 
-    async def edit(self, channel: str, ts: str, text: str) -> None:
+    async def edit(self, channel: str, ts: str, text: str, **extra: Any) -> None:
         """A person changes what they said. Where it mentions the app it is mentioned once more."""
-        self.update(self.channels[channel].messages[ts], escape(text))
+        self.update(self.channels[channel].messages[ts], escape(text), extra=extra)
+        await asyncio.sleep(0)
+
+    async def app_says(
+        self, channel: str, text: str = "", *, thread: str | None = None, name: str = "Alertbot", **extra: Any
+    ) -> str:
+        """Another app writes, as its incoming webhook does: without a user."""
+        place = self.channels[channel]
+        root = (place.messages[thread].thread_ts or thread) if thread else None
+        who = {"subtype": "bot_message", "bot_id": "B0ALERT", "username": name}
+        message = self.post(place, "", text, thread_ts=root, extra=who | extra)
+        await asyncio.sleep(0)
+        return message.ts
+
+    async def app_edits(self, channel: str, ts: str, text: str = "", **extra: Any) -> None:
+        """Another app changes its message, which Slack does not mark as edited."""
+        self.update(self.channels[channel].messages[ts], text, extra=extra, mark=False)
         await asyncio.sleep(0)
 
     async def preview(self, channel: str, ts: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from itertools import count
@@ -155,14 +156,17 @@ class Workspace:
         blocks: list[Json] | None = None,
         *,
         metadata: Json | None = None,
+        extra: Json | None = None,
+        mark: bool = True,
     ) -> None:
-        """A new version of a message; what is None stays as it was."""
+        """A new version of a message; what is None, and what ``extra`` doesn't name, stays as it was."""
         channel, old = self.channels[message.channel], message.now
         before = self.as_json(message)
         # "If the text argument is provided and blocks are not provided, the blocks will be removed."
         new_blocks = _named(blocks or [], self._numbers) if blocks is not None or text is not None else old.blocks
-        if not blocks:
+        if mark and not blocks:
             message.edited = self.new_ts()
+        message.extra = message.extra | (extra or {})
         fallback = old.fallback if text is None else text
         kept = old.metadata if metadata is None else metadata
         message.versions.append(Version(time.monotonic(), fallback, new_blocks, kept))
@@ -188,7 +192,9 @@ class Workspace:
     def unfurl(self, channel: Channel, message: Posted) -> None:
         """Slack shows a preview of a link: the message changes, and what somebody wrote does not."""
         before = self.as_json(message)
-        self._changed(channel, message, {**before, "attachments": [{"id": 1, "title": "A page"}]}, before)
+        shown = {"id": 1, "title": "A page", "title_link": "https://a.example", "from_url": "https://a.example"}
+        message.extra = message.extra | {"attachments": [*message.extra.get("attachments", []), shown]}
+        self._changed(channel, message, self.as_json(message), before)
 
     def _changed(self, channel: Channel, message: Posted, now: Json, before: Json) -> None:
         ts = self.new_ts()
@@ -218,7 +224,9 @@ class Workspace:
 
     def _mentioned(self, channel: Channel, message: Posted) -> None:
         # In a direct message nobody is mentioned: message.im is all that comes.
-        named = f"<@{self.bot_user}" in message.fallback and not message.by_bot
+        named = f"<@{self.bot_user}" in message.fallback + json.dumps(message.extra.get("blocks", ""))
+        named = named or f'"user_id": "{self.bot_user}"' in json.dumps(message.extra.get("blocks", ""))
+        named = named and bool(message.user) and not message.by_bot
         if named and not channel.user and self.bot_user in channel.members and "app_mentions:read" in self.scopes:
             # Files are not told with a mention: they come with the message event alone.
             said = {key: value for key, value in self.as_json(message).items() if key not in {"files", "subtype"}}
@@ -261,7 +269,10 @@ class Workspace:
             if now.blocks:
                 shown["blocks"] = now.blocks
         else:
-            shown |= {"client_msg_id": f"00000000-0000-4000-8000-{message.ts[-12:].replace('.', ''):>012}"}
+            if message.user:
+                shown |= {"client_msg_id": f"00000000-0000-4000-8000-{message.ts[-12:].replace('.', ''):>012}"}
+            else:  # an app's webhook has no user
+                del shown["user"]
             shown |= {"team": self.team} | message.extra
         if message.edited and not message.tombstone:
             shown["edited"] = {"user": message.user, "ts": message.edited}

@@ -114,7 +114,12 @@ FORWARD = {"is_share": True, "is_msg_unfurl": True, "author_name": "Bob", "text"
         ({"text": "see", "blocks": [{"type": "call", "call_id": "R1"}, {"type": "from_the_future"}], "files": [
             {"name": "a.pdf"}, {"mode": "quip", "title": "Plan"}, {"mode": "list", "filetype": "list"}],
           "attachments": [{"image_url": "https://a.b/c.png"}, {"color": "red"}, {"id": 3}]}, "see",
-         [("unreadable", "a call, a from the future, an image, an attachment, a.pdf, the canvas “Plan”, a list")]),
+         [("unreadable", "a call, a from the future, an image, an attachment")]),
+        ({"text": "see", "attachments": [{**FORWARD, "files": [{"name": "a.pdf"}, {"mode": "quip", "title": "Plan"},
+            {"mode": "list", "filetype": "list"}]}]}, "see",
+         [("forward", MOVE, "Bob"), ("unreadable", "a.pdf, the canvas “Plan”, a list")]),
+        # An edit is what ``text`` says now.
+        ({"text": "now", "edited": {"ts": "1.2"}, "blocks": [rich(text("before it was edited"))]}, "now", []),
     ],
 )  # fmt: skip
 def test_what_comes_with_a_message_is_read(message: dict[str, Any], said: str, quotes: list[Any]) -> None:
