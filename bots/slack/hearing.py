@@ -16,7 +16,17 @@ from slack_sdk.web.async_slack_response import AsyncSlackResponse
 from bots.slack.directory import Directory, most_asked
 from bots.slack.errors import slack_errors
 from bots.slack.events import TIMESTAMP, identity, is_talk, well_typed
-from bots.slack.quotes import OVERHEARD_SIZE, Reading, file_names, in_words, is_app, markup_of, read_message, with_files
+from bots.slack.quotes import (
+    NAME_SIZE,
+    OVERHEARD_SIZE,
+    Reading,
+    file_names,
+    in_words,
+    is_app,
+    markup_of,
+    read_message,
+    with_files,
+)
 from bots.slack.text import mentions, readable, unnamed
 from core.delivery import retry_for, telling_refusals
 from core.errors import PlatformUnavailable
@@ -174,14 +184,14 @@ async def _in_time() -> AsyncIterator[None]:
 
 
 def author_of(said: Mapping[str, Any], names: Mapping[str, str]) -> Author:
-    """Who wrote a message; an app has "(app)" after its name."""
+    """Who wrote a message."""
     user = said.get("user") or ""
     if not is_app(said):
         return Author(user, names.get(user) or "")
     profile = said.get("bot_profile")
     titles = (said.get("username"), profile.get("name") if isinstance(profile, Mapping) else "", names.get(user), APP)
     name = next(title for title in titles if isinstance(title, str) and title.strip())
-    return Author(user or said.get("bot_id") or "", f"{readable(name, {})[:80]} (app)", app=True)
+    return Author(user or said.get("bot_id") or "", readable(name, {})[:NAME_SIZE], app=True)
 
 
 def _ids(said: Mapping[str, Any]) -> set[str]:
