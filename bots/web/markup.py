@@ -43,7 +43,7 @@ _ADDRESS = re.compile(rf"https?://[^\s<>\"'`{_HIDDEN}]+", re.IGNORECASE)
 _ALLOWED = re.compile(r"(?:https?://|mailto:)[^\s\x00-\x1f]", re.IGNORECASE)
 _DISGUISES = re.compile(f"[{_HIDDEN}]")
 _TICKS = re.compile(r"`+")
-_GAP = re.compile(r"\n{2,}(?=\S)")
+_GAP = re.compile(r"(?<!\n)\n{2,}+(?=\S)")
 _DEFINITION = re.compile(r"^[ >]*\[[^\]\n]+\]:", re.MULTILINE)
 _MOST_SIGNS = {"[": 300, "*": 3_000, "_": 3_000, "~": 3_000, "`": 3_000}
 _MOST_CELLS = 20_000
