@@ -52,7 +52,14 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
             choices=replace(choices(settings, models.names), label=label),
         )
         summarizer = Summarizer(memory, models, answer_settings(settings)) if settings.summary else None
-        assistant = Assistant(memory, models, answer_settings(settings), summarizer=summarizer, policy=settings.policy)
+        assistant = Assistant(
+            memory,
+            models,
+            answer_settings(settings),
+            summarizer=summarizer,
+            policy=settings.policy,
+            hear=settings.hear,
+        )
         try:
             yield Core(settings, redis, memory, models, assistant)
         finally:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 import structlog
 
 from core import metrics
+from core.assistant.hearing import Heard, ReadRoom, ReadThread, hear_room, hear_thread
 from core.assistant.summary import Summarizer
 from core.delivery import Draft, MessageEditor, Pace, deliver
-from core.errors import GenerationError, ParleyError, PlatformError, StorageError
-from core.memory import Exchange, Memory, Thread
+from core.errors import GenerationError, ParleyError, StorageError
+from core.memory import Exchange, Hear, Memory, Thread, in_order
 from core.metrics import tag
 from core.model_types import Delta, Done, Thinking, Usage
 from core.models import AnswerSettings as AnswerSettings  # noqa: PLC0414 - who builds an assistant needs both
@@ -29,15 +30,9 @@ log = structlog.get_logger()
 
 Stop = asyncio.Future[Outcome]
 """A future whose result ends an answer early, with that outcome."""
-ReadThread = Callable[[Turn, str], Awaitable[Sequence[Message]]]
-"""Reads what people said in a thread before Parley was asked into it."""
 
 EMPTY_ANSWER = "The model's answer was empty. Try again, or ask differently."
 ONLY_REASONING = "The model spent its whole answer on reasoning. {/settings max 4096} gives it more room."
-JOINED_NOTE = "You were asked into this thread just now. The {count} messages before this line were read from it, once."
-UNREAD_NOTE = "You were asked into this thread just now, and what was said in it before could not be read."
-JOINED_ID, UNREAD_ID = "/joined", "/unread"
-"""Suffixes of the ids of these notes. A thread that could not be read is read again at its next turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +76,7 @@ class Writing:
     earlier: Sequence[Turn] = ()
     venue: Venue = field(default_factory=Venue)
     conversation: Conversation | None = None
-    heard: tuple[Message, ...] = ()
+    heard: Heard = field(default_factory=Heard)
     question: Message | None = None
     cut: str = ""
     shortened: bool = False
@@ -115,9 +110,19 @@ class Writing:
             reply_to=turn.id,
             ending=outcome.ending,
         )
-        messages = (*self.heard, question, *([said] if text else []))
-        exchange = Exchange(turn.key, self.conversation.epoch, turn.id, self.cut, messages)
-        return replace(answer, exchange=exchange, conversation=self.conversation)
+        heard, earlier = self.heard, map(_question, self.earlier)
+        before = self.conversation
+        exchange = Exchange(
+            turn.key,
+            before.epoch,
+            turn.id,
+            self.cut,
+            (*heard.before, *heard.later, *earlier, question, *([said] if text else [])),
+            heard=before.token if heard.complete else "",
+            until=turn.id if heard.complete else "",
+            noted=before.noted if heard.overheard else None,
+        )
+        return replace(answer, exchange=exchange, conversation=before)
 
 
 class Assistant:
@@ -136,6 +141,7 @@ class Assistant:
         answer_settings: The system prompt and parameters, where people chose none of their own.
         summarizer: Writes notes of what no longer fits into the prompt; None for no notes.
         policy: Who may give which command.
+        hear: What a question knows of what was not said to Parley.
     """
 
     def __init__(
@@ -146,12 +152,14 @@ class Assistant:
         *,
         summarizer: Summarizer | None = None,
         policy: Policy | None = None,
+        hear: Hear = "thread",
     ) -> None:
         self.memory = memory
         self.models = models
         self.answer_settings = answer_settings
         self.summarizer = summarizer
         self.policy = policy or Policy()
+        self.hear = hear
 
     async def answer(
         self,
@@ -170,7 +178,7 @@ class Assistant:
             turn: What is asked, by whom and where.
             editor: Where the reply is written, while the model writes.
             pace: The budgets of calls that ``editor`` may make.
-            read_thread: Reads a thread that people began without Parley.
+            read_thread: Reads what was said in a thread.
             refs: Messages of an earlier reply, to be written over.
             stop: Ends the answer early, once it is set.
             venue: Where it is asked, for the words of what goes wrong.
@@ -201,6 +209,7 @@ class Assistant:
         *,
         earlier: Sequence[Turn] = (),
         read_thread: ReadThread | None = None,
+        read_room: ReadRoom | None = None,
         stop: Stop | None = None,
         venue: Venue | None = None,
     ) -> AsyncIterator[Writing]:
@@ -213,12 +222,13 @@ class Assistant:
             turn: What is asked.
             draft: What the answer is written into.
             earlier: Turns that get no reply of their own, since this one answers them too.
-            read_thread: Reads a thread that people began without Parley.
+            read_thread: Reads what was said in a thread.
+            read_room: Reads what was said in a channel.
             stop: Ends the answer early, once it is set.
             venue: Where it is asked.
         """
         writing = Writing(turn, draft, earlier, venue or Venue())
-        task = asyncio.create_task(self._write(writing, read_thread))
+        task = asyncio.create_task(self._write(writing, read_thread, read_room))
         if stop:
             stop.add_done_callback(lambda stopped: _end(draft, task, stopped))
         try:
@@ -233,7 +243,7 @@ class Assistant:
         outcome = writing.draft.outcome
         if outcome and outcome.hand_on and not writing.conversation:
             with suppress(StorageError):  # it was stopped before the memory was read
-                await self._recall(writing, None)
+                await self._recall(writing, None, None)
         answer = writing.answer(refs)
         metrics.TOKENS.add(answer.usage.prompt_tokens or 0, kind="prompt")
         metrics.TOKENS.add(answer.usage.completion_tokens or 0, kind="completion")
@@ -259,11 +269,11 @@ class Assistant:
             kept = (*before.messages, *(message for message in said if message.id not in known))
             self.summarizer.after(replace(before, messages=kept), answer.exchange.cut)
 
-    async def _write(self, writing: Writing, read_thread: ReadThread | None) -> None:
+    async def _write(self, writing: Writing, read_thread: ReadThread | None, read_room: ReadRoom | None) -> None:
         """Write the draft until it ends; an error becomes its outcome."""
         turn, draft = writing.turn, writing.draft
         try:
-            await self._recall(writing, read_thread)
+            await self._recall(writing, read_thread, read_room)
             ending = Ending.STOPPED if draft.outcome else await self._generate(writing)
         except (GenerationError, StorageError) as error:
             if isinstance(error, GenerationError):
@@ -286,30 +296,21 @@ class Assistant:
             else:
                 draft.close(Outcome(ending, _remark(ending, writing.shortened)))
 
-    async def _recall(self, writing: Writing, read_thread: ReadThread | None) -> None:
-        """Load the conversation; a thread that people began without Parley is read once."""
-        turn = writing.turn
+    async def _recall(self, writing: Writing, read_thread: ReadThread | None, read_room: ReadRoom | None) -> None:
+        """Load the conversation, and hear what was said around the question before it."""
+        turn, hear = writing.turn, self.hear
         thread = Thread(turn.root, turn.root_at) if turn.key.parent else None
         conversation = await self.memory.load(turn.key, thread)
+        if thread and hear != "mention":
+            writing.heard = await hear_thread(turn, conversation, read_thread)
+        room: tuple[Message, ...] = ()
+        if hear == "room" and not turn.key.thread and writing.venue.shared:
+            room = await hear_room(turn, conversation, read_room)
         again = {asked.id for asked in (*writing.earlier, turn)}
-        known = tuple(m for m in conversation.messages if not again & {m.id, m.reply_to})
-        if read_thread and (conversation.stranger or _is_unread(conversation)):
-            writing.heard = await self._read(turn, conversation, read_thread)
-        writing.heard += tuple(_question(asked) for asked in writing.earlier)
-        writing.conversation = replace(conversation, messages=(*known, *writing.heard))
-
-    async def _read(self, turn: Turn, conversation: Conversation, read_thread: ReadThread) -> tuple[Message, ...]:
-        """What was said in a thread before Parley was asked into it, and a note; only a note if it cannot be read."""
-        try:
-            heard = await read_thread(turn, "")
-        except PlatformError as error:
-            log.warning("thread not read", code=error.code, remedy=error.remedy)
-            note = Message(Role.SYSTEM, UNREAD_NOTE, id=f"{turn.id}{UNREAD_ID}", at=turn.at)
-            return () if _is_unread(conversation) else (note,)
-        known = {message.id for message in conversation.messages}
-        new = [m for m in heard if m.id not in known and m.id.rpartition(":")[2] not in known]
-        note = Message(Role.SYSTEM, JOINED_NOTE.format(count=len(new)), id=f"{turn.id}{JOINED_ID}", at=turn.at)
-        return (*new, note) if new or _is_unread(conversation) else ()
+        said = in_order((*conversation.messages, *writing.heard.before))
+        known = [m for m in said if not again & {m.id, m.reply_to} and not (m.overheard and m.at > turn.at)]
+        before = in_order((*known, *map(_question, writing.earlier)))
+        writing.conversation = replace(conversation, messages=before, room=room)
 
     async def _generate(self, writing: Writing) -> Ending:
         """Stream the model's words into the draft."""
@@ -338,12 +339,6 @@ class Assistant:
                         writing.usage, writing.began = usage, True
                         return ending
         return Ending.STOPPED
-
-
-def _is_unread(conversation: Conversation) -> bool:
-    """Whether a thread could not be read when Parley was asked into it, nor since."""
-    notes = [m.id for m in conversation.messages if m.role is Role.SYSTEM and m.id.endswith((JOINED_ID, UNREAD_ID))]
-    return bool(notes) and notes[-1].endswith(UNREAD_ID)
 
 
 def _question(turn: Turn) -> Message:

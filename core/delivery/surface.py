@@ -116,10 +116,12 @@ class Surface(Protocol):
         ...
 
     async def read_thread(self, turn: Turn, after: str = "") -> Sequence[Message]:
-        """What people and other apps said in the turn's thread before it, oldest first, bounded: the newest are kept.
+        """What was said in the turn's thread, without the turn itself, oldest first, bounded: the newest are kept.
+
+        Also what was said since the turn: it is remembered, while the turn is answered without it.
 
         Args:
-            turn: Whose thread is read, up to it.
+            turn: Whose thread is read.
             after: The id of the newest message that is known; only later ones are read. "" for all.
 
         Raises:

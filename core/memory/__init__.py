@@ -14,6 +14,7 @@ from core.memory.choices import (
 from core.memory.conversations import (
     MAX_CONVERSATION_BYTES,
     MAX_CONVERSATION_MESSAGES,
+    ROOM_SECONDS,
     Exchange,
     Memory,
     Thread,
@@ -23,7 +24,8 @@ from core.memory.facts import FactRefused, check_fact_field, facts_in, merge_fac
 from core.memory.feedback import Feedback
 from core.memory.following import Following
 from core.memory.forgetting import Extent
-from core.memory.listening import Listening
+from core.memory.listening import Hear, Listening, heard_since
+from core.memory.order import in_order
 from core.memory.scripts import ADDING
 from core.memory.telling import Corrected, Removed, Told, most_alike, read_telling
 
@@ -33,6 +35,7 @@ __all__ = [
     "MAX_ANSWER_TOKENS",
     "MAX_CONVERSATION_BYTES",
     "MAX_CONVERSATION_MESSAGES",
+    "ROOM_SECONDS",
     "Choices",
     "Corrected",
     "Departures",
@@ -41,6 +44,7 @@ __all__ = [
     "FactRefused",
     "Feedback",
     "Following",
+    "Hear",
     "Listening",
     "Memory",
     "Removed",
@@ -52,6 +56,8 @@ __all__ = [
     "facts_in",
     "find_setting",
     "fingerprint",
+    "heard_since",
+    "in_order",
     "merge_facts",
     "most_alike",
     "read_telling",

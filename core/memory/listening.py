@@ -69,6 +69,7 @@ class Listening:
         self._gap = uuid.uuid4().hex
 
 
-def heard_since(token: str) -> float:
-    """Since when everything has been heard, in seconds since the epoch; 0 for no token."""
-    return finite(token.partition(":")[0])
+def heard_since(token: str, hear: Hear) -> float:
+    """Since when everything has been heard that ``hear`` says, in seconds since the epoch; 0 if it is not heard."""
+    since, _, by = token.partition(":")
+    return finite(since) if by.startswith(f"{hear}:") else 0.0

@@ -247,7 +247,13 @@ class Reply:
         assert editor  # noqa: S101 - the caller opened it
         draft = self.lease.draft = Draft(floor=self.lease.job.text)
         model = self._assistant.writing(
-            turn, draft, earlier=earlier, read_thread=self._surface.read_thread, stop=self.lease.stop, venue=venue
+            turn,
+            draft,
+            earlier=earlier,
+            read_thread=self._surface.read_thread,
+            read_room=self._surface.read_room,
+            stop=self.lease.stop,
+            venue=venue,
         )
         async with editor.working(), model as writing:
             with Delivery(draft, editor, pace, editor.refs) as delivery:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ import structlog
 
 from bots.discord import surface as discord_surface
 from bots.slack import hearing as slack_hearing
-from core.assistant.assistant import JOINED_NOTE, UNREAD_NOTE
+from core.assistant.hearing import HEARD, JOINED_NOTE, UNREAD_NOTE
+from core.memory.listening import Listening
 from core.types import Role
 from tests.bots.answering import Desk, discord_desk, discord_turn, slack_desk, slack_turn
 from tests.doubles.discord import BOB, GENERAL, DiscordDouble
@@ -45,6 +47,12 @@ async def answered(desk: Desk, turn: Any) -> list[str]:
     return [message.text for message in (await desk.memory.load(turn.key)).messages]
 
 
+def joined(count: int) -> str:
+    """The note about a thread of so many messages."""
+    said, was = ("1 message", "was") if count == 1 else (f"{count} messages", "were")
+    return JOINED_NOTE.format(count=said, was=was)
+
+
 async def test_of_1500_messages_the_newest_are_read(slack: SlackDouble, client: redis.asyncio.Redis) -> None:
     """And the one that the thread hangs on."""
     root = await slack.say(CHANNEL, "the root", user="U0BOB")
@@ -54,7 +62,7 @@ async def test_of_1500_messages_the_newest_are_read(slack: SlackDouble, client: 
     async with slack_desk(slack, client) as desk:
         said = await answered(desk, await slack_turn(slack, "summarise", thread=root))
     assert said[:2] == ["the root", "note-1451"]
-    assert said[49:51] == ["note-1499", JOINED_NOTE.format(count=50)]
+    assert said[49:51] == ["note-1499", joined(50)]
     assert len(slack.calls_of(REPLIES)) == 2
 
 
@@ -82,7 +90,7 @@ async def test_a_moments_trouble_delays_the_reading(
     getattr(slack, trouble)(REPLIES)
     async with slack_desk(slack, client) as desk:
         said = await answered(desk, await slack_turn(slack, "summarise", thread=root))
-    assert said[:2] == ["the root", JOINED_NOTE.format(count=1)]
+    assert said[:2] == ["the root", joined(1)]
 
 
 @pytest.mark.parametrize("error", ["ratelimited", "missing_scope", "not_in_channel", "unheard_of"])
@@ -98,12 +106,14 @@ async def test_what_could_not_be_read_is_read_at_the_next_turn(
         assert await answered(desk, await slack_turn(slack, "one", thread=root)) == [UNREAD_NOTE, "one", "Fine."]
         assert (await answered(desk, await slack_turn(slack, "two", thread=root))).count(UNREAD_NOTE) == 1
         slack.be_kind()
+        await Listening(client, "slack", "thread").keep()
         said = await answered(desk, await slack_turn(slack, "three", thread=root))
         assert said.count("the root") == 1
         assert [text for text in said if text in ("one", "two", "three")] == ["one", "two", "three"]
-        assert JOINED_NOTE.format(count=1) in said
+        assert joined(1) in said
         calls = len(slack.calls_of(REPLIES))
-        await answered(desk, await slack_turn(slack, "four", thread=root))
+        turn = await slack_turn(slack, "four", thread=root)
+        await answered(desk, replace(turn, place={**turn.place, HEARD: "1"}))
         assert len(slack.calls_of(REPLIES)) == calls
 
 
@@ -129,5 +139,5 @@ async def test_in_discord_as_well(
         notes = (await desk.memory.load(first.key)).messages
         assert [message.text for message in notes if message.role is Role.SYSTEM] == [
             UNREAD_NOTE,
-            JOINED_NOTE.format(count=1),
+            joined(1),
         ]

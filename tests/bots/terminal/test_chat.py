@@ -120,7 +120,9 @@ async def test_something_to_remember_is_told_listed_corrected_and_removed(chat_w
     assert "“tea is at six” replaces “tea is at four”" in str(await chat.handle_line("/that is wrong: tea is at six"))
     listed = str(await chat.handle_line("/memory"))
     assert "(`/forget 3` removes one, and `/3 is wrong: …` corrects one)" in listed
-    assert re.search(r"- \*\*1\*\*: tea at five \(corrected, \d+ \w+ \d{4}\)\n- \*\*3\*\*: tea is at six \(corrected, ", listed)
+    assert re.search(
+        r"- \*\*1\*\*: tea at five \(corrected, \d+ \w+ \d{4}\)\n- \*\*3\*\*: tea is at six \(corrected, ", listed
+    )
     assert "as in `/remember: standup is at 9:15`" in str(await chat.handle_line("/remember"))
     for line in ("remember: tea", "forget 1", "that is wrong: tea"):
         assert isinstance(await chat.handle_line(line), Turn)

@@ -165,20 +165,18 @@ async def test_memory_away_is_said_in_plain_words(
     assert not [seen for seen in tgi.requests if seen.inputs]
 
 
-async def test_a_thread_that_began_without_us_is_read_once(
-    assistant: Assistant, memory: Memory, tgi: TgiDouble
-) -> None:
-    """It is remembered with the first answer there, and the model is told."""
-    reads: list[str] = []
+async def test_a_thread_that_began_without_us_is_read(assistant: Assistant, memory: Memory, tgi: TgiDouble) -> None:
+    """It is remembered with the first answer there, and the model is told; then it is read from that question on."""
+    reads: list[tuple[str, str]] = []
 
     async def read_thread(turn: Turn, after: str = "") -> Sequence[Message]:
-        reads.append(turn.id)
+        reads.append((turn.id, after))
         return [Message(Role.USER, "shall we meet?", id="r1", author=Author("U2", "Bob"), at=0.5)]
 
     for number in (1, 2):
         turn = ask("when?", number, key=THREAD, root="r1")
         await assistant.answer(turn, Platform(), pace(), read_thread=read_thread)
-    assert reads == ["t1"]
+    assert reads == [("t1", ""), ("t2", "t1")]
     assert "Bob: shall we meet?\nSystem: [system note: You were asked into this thread" in tgi.requests[-1].inputs
     assert [message.id for message in (await memory.load(THREAD)).messages][:2] == ["r1", "t1/joined"]
 

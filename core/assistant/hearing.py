@@ -1,0 +1,162 @@
+"""What a question is asked in the middle of: what was said around it, in its thread or its channel, and not to Parley.
+
+What is said in a thread is remembered with it. Events bring it while a listener hears everything; where something may
+have been missed, the thread is read from the platform, from the last question on. What is said in a channel is in the
+prompt while it is fresh, and is not remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from core.errors import PlatformError
+from core.memory import ROOM_SECONDS, heard_since
+from core.types import Conversation, Message, Role, Turn
+
+log = structlog.get_logger()
+
+ReadThread = Callable[[Turn, str], Awaitable[Sequence[Message]]]
+"""Reads what was said in a turn's thread after the message of an id: see ``Surface.read_thread``."""
+ReadRoom = Callable[[Turn], Awaitable[Sequence[Message]]]
+"""Reads what was said in a turn's channel: see ``Surface.read_room``."""
+
+HEARD = "heard"
+"""In ``Turn.place``: "1" if its listener gets all messages of the channel, and not only those that mention Parley."""
+READ_TIMEOUT_SECONDS = 10.0
+"""Seconds that a question waits for what was said around it."""
+ROOM_MESSAGES = 20
+"""Messages of a channel that a question in it knows."""
+
+JOINED_NOTE = "You were asked into this thread just now. {count} before this line {was} written in it earlier."
+UNREAD_NOTE = "You were asked into this thread just now, and what was said in it before could not be read."
+GAP_NOTE = "What people said in this thread since its last question to you could not be read."
+ROOM_UNREAD_NOTE = "What people said in this channel just before could not be read."
+JOINED_ID, UNREAD_ID = "/joined", "/unread"
+"""Suffixes of the ids of these notes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What was read of a thread for a question.
+
+    Args:
+        before: what was said before the question, and perhaps a note about that.
+        later: what was said since; it is remembered, and the question is answered without it.
+        complete: whether all of the thread is known now.
+    """
+
+    before: tuple[Message, ...] = ()
+    later: tuple[Message, ...] = ()
+    complete: bool = False
+
+    @property
+    def overheard(self) -> bool:
+        """Whether anything was read that people may edit or delete before it is stored."""
+        return any(message.overheard for message in (*self.before, *self.later))
+
+
+async def hear_thread(turn: Turn, conversation: Conversation, read: ReadThread | None) -> Heard:
+    """What was said in the turn's thread that is not remembered yet.
+
+    Nothing is read if events brought everything. If the thread cannot be read, a note says so once, and the next
+    question reads it from the same message on.
+    """
+    note = _last_note(conversation)
+    joining = conversation.stranger or bool(note and not conversation.until)
+    if conversation.caught_up and not joining and turn.place.get(HEARD):
+        return Heard(complete=True)
+    if not read:
+        return Heard()
+    after = "" if joining else conversation.until or _last_question(conversation)
+    try:
+        found = await _in_time(read(turn, after))
+    except PlatformError as error:
+        log.warning("thread not read", code=error.code, remedy=error.remedy)
+        if note.endswith(UNREAD_ID):
+            return Heard()
+        text = UNREAD_NOTE if conversation.stranger else GAP_NOTE
+        return Heard((Message(Role.SYSTEM, text, id=f"{turn.id}{UNREAD_ID}", at=turn.at),))
+    new = _unknown(turn, conversation, found)
+    before = tuple(message for message in new if message.at <= turn.at)
+    later = tuple(message for message in new if message.at > turn.at)
+    if (conversation.stranger and before) or (joining and note.endswith(UNREAD_ID)):
+        count = sum(message.role is not Role.SYSTEM for message in before)
+        said = JOINED_NOTE.format(count=_count(count, "message"), was="was" if count == 1 else "were")
+        before += (Message(Role.SYSTEM, said, id=f"{turn.id}{JOINED_ID}", at=turn.at),)
+    return Heard(before, later, complete=True)
+
+
+async def hear_room(turn: Turn, conversation: Conversation, read: ReadRoom | None) -> tuple[Message, ...]:
+    """The newest messages of the turn's channel before it, oldest first; with a note if they could not be read.
+
+    They are read from the platform if fewer are known than are wanted, and events may have missed some.
+    """
+    since = max(turn.at - ROOM_SECONDS, conversation.forgotten)
+    known = {turn.id, *(message.id for message in conversation.messages)}
+
+    def fresh(messages: Sequence[Message]) -> dict[str, Message]:
+        return {
+            message.id: replace(message, overheard=True)
+            for message in messages
+            if message.role is Role.USER and since < message.at <= turn.at and message.id not in known
+        }
+
+    heard, note = fresh(conversation.room), list[Message]()
+    all_heard = turn.place.get(HEARD) and 0 < heard_since(conversation.token, "room") <= since
+    if read and len(heard) < ROOM_MESSAGES and not all_heard:
+        try:
+            heard = {**fresh(await _in_time(read(turn))), **heard}
+        except PlatformError as error:
+            log.warning("channel not read", code=error.code, remedy=error.remedy)
+            note = [Message(Role.SYSTEM, ROOM_UNREAD_NOTE, id=f"{turn.id}{UNREAD_ID}", at=turn.at)]
+    return (*sorted(heard.values(), key=lambda message: message.at)[-ROOM_MESSAGES:], *note)
+
+
+async def _in_time(reading: Awaitable[Sequence[Message]]) -> Sequence[Message]:
+    """What is read, if that takes no longer than a question can wait. Raises PlatformError."""
+    try:
+        async with asyncio.timeout(READ_TIMEOUT_SECONDS):
+            return await reading
+    except TimeoutError:
+        raise PlatformError("The platform did not answer in time.", code="timeout") from None
+
+
+def _unknown(turn: Turn, conversation: Conversation, found: Sequence[Message]) -> list[Message]:
+    """What is new of what was read: not known, not forgotten, and not said by Parley since it was asked there first."""
+    known = {turn.id, *(message.id for message in conversation.messages)}
+    questions = (
+        m.at for m in conversation.messages if m.role is Role.USER and not m.overheard and m.at >= turn.root_at
+    )
+    first = min(turn.at, *questions, turn.at)
+    new: list[Message] = []
+    for message in found:
+        # An answer is known by the platform's own id of its first message, which ours ends with.
+        is_known = message.id in known or message.id.rpartition(":")[2] in known
+        repeated = message.role is Role.ASSISTANT and message.at >= first
+        if not (is_known or repeated or message.at <= conversation.forgotten):
+            new.append(replace(message, overheard=message.role is Role.USER))
+    return new
+
+
+def _last_question(conversation: Conversation) -> str:
+    """The id of the last question that was remembered; "" for none."""
+    asked = (m.id for m in reversed(conversation.messages) if m.role is Role.USER and not m.overheard)
+    return next(asked, "")
+
+
+def _last_note(conversation: Conversation) -> str:
+    """The id of the last note about reading, since all of the thread was known; "" for none."""
+    for message in reversed(conversation.messages):
+        if message.id and message.id == conversation.until:
+            return ""
+        if message.role is Role.SYSTEM and message.id.endswith((JOINED_ID, UNREAD_ID)):
+            return message.id
+    return ""
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
