@@ -47,6 +47,12 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 # What tokenizers and people pass over. Line breaks are control characters, too, but not passed over.
 _UNSEEN = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{Cf}\p{Cc}--[\n\t\x85]]", regex.V1)
+# A name stands before a colon, or in quotation marks in a mark: nothing in it ends them, or begins a mark.
+_NOT_IN_NAMES = {
+    **dict.fromkeys(map(ord, "[\uff3b\ufe47"), "("),
+    **dict.fromkeys(map(ord, "]\uff3d\ufe48"), ")"),
+    **dict.fromkeys(map(ord, '"\uff02\u201c\u201d\u201e\u201f'), "'"),
+}
 _LINE_BREAKS = frozenset("\n\x85\u2028\u2029")
 _GRAPHEME = regex.compile(r"\X")
 # A letter with a hundred accents is one grapheme, and spills over its neighbours.
@@ -111,12 +117,12 @@ class GuardMarkRemover:
 
 
 def name(text: str, limit: int = 40) -> str:
-    """A display name that is safe in a prompt: one line of at most ``limit`` graphemes, without colons.
+    """A display name that is safe in a prompt: one line of at most ``limit`` graphemes, without colons or brackets.
 
     Nothing unseen or turned around is left in it, and with a colon after it a name is still no role. "someone" if
     nothing remains.
     """
-    plain = _clean(text)
+    plain = _clean(text).translate(_NOT_IN_NAMES)
     plain = "".join(" " if char.isspace() or ":" in unicodedata.normalize("NFKC", char) else char for char in plain)
     plain = unicodedata.normalize("NFC", _UNSEEN.sub("", plain))
     graphemes = _GRAPHEME.findall(" ".join(plain.split()))

@@ -36,12 +36,6 @@ FACTS_ID, SUMMARY_ID, ROOM_ID = "facts", "summary", "room"
 """Ids of the system messages that a window has besides what was said: their text is a block, guarded already."""
 
 _ORIGIN_CHARACTERS = 80
-# A name in a mark stands in quotation marks, and nothing in it ends them, or the mark.
-_NO_MARK = {
-    **dict.fromkeys(map(ord, "[\uff3b\ufe47"), "("),
-    **dict.fromkeys(map(ord, "]\uff3d\ufe48"), ")"),
-    **dict.fromkeys(map(ord, '"\uff02\u201c\u201d\u201e\u201f'), "'"),
-}
 
 
 def words(message: Message, control_tokens: tuple[str, ...] = ()) -> str:
@@ -54,10 +48,11 @@ def words(message: Message, control_tokens: tuple[str, ...] = ()) -> str:
             return guard(message.text, control_tokens, marks=False)
         return f"[{SYSTEM_NOTE}: {guard(message.text, control_tokens)}]"
     readable = [quote for quote in message.quotes if quote.kind is not QuoteKind.UNREADABLE]
-    lines = [_quoted(quote, control_tokens) for quote in readable]
+    speaker = message.author.name if message.author else ""
+    lines = [_quoted(quote, speaker, control_tokens) for quote in readable]
     if message.text:
         lines += [*([END_OF_QUOTE] if lines else []), guard(message.text, control_tokens)]
-    lines += [_quoted(quote, control_tokens) for quote in message.quotes if quote not in readable]
+    lines += [_quoted(quote, speaker, control_tokens) for quote in message.quotes if quote not in readable]
     return "\n".join(lines)
 
 
@@ -91,7 +86,7 @@ def room_block(messages: Sequence[Message], others: Iterable[Author] = ()) -> st
         messages: oldest first. One of the system is a note about them.
         others: who else speaks in the prompt, in order, so that namesakes are told apart as they are there.
     """
-    others = list(others)
+    others = list(dict.fromkeys(others))
     voices = SpeakerNames([*others, *(message.author for message in messages if message.author)])
     for author in others:
         voices.name(author)
@@ -123,14 +118,14 @@ def _fact(fact: Fact) -> str:
     return f"{fact.number}. {told} by {_called(fact.author.name)}{day}: {guard(fact.text)}"
 
 
-def _quoted(quote: Quote, control_tokens: tuple[str, ...]) -> str:
+def _quoted(quote: Quote, speaker: str, control_tokens: tuple[str, ...]) -> str:
     heading = HEADINGS[quote.kind]
     if quote.kind is QuoteKind.UNREADABLE:
-        what = " ".join(quote.text.translate(_NO_MARK).split())
+        what = " ".join(quote.text.replace("[", "(").replace("]", ")").split())
         return f"[{guard(f'{heading}: {what}', control_tokens)}]"
-    by = _called(quote.by) if quote.by else ""
+    by = _called(quote.by) if quote.by and quote.by != speaker else ""
     if quote.kind is QuoteKind.REPLY:
-        heading += f" {by or 'what you said'}"
+        heading += f" {_called(quote.by) if quote.by else 'what you said'}"
     elif by:
         heading += f", by {by}"
     if quote.origin:
@@ -145,4 +140,4 @@ def _under(text: str, control_tokens: tuple[str, ...] = ()) -> list[str]:
 
 def _called(text: str, limit: int = 40) -> str:
     """A name as it stands in a mark."""
-    return f'"{name(text.translate(_NO_MARK), limit)}"'
+    return f'"{name(text, limit)}"'

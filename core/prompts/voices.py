@@ -26,9 +26,15 @@ class SpeakerNames:
         self._names = {author.id: author.name for author in authors if author.id and author.name}
         self._several = len({author.id or author.name for author in authors}) > 1
         self._owners: dict[str, str] = {}
+        self._found: dict[Author, str] = {}
 
     def name(self, author: Author) -> str:
         """The name of a person in the prompt; "" for the only person, if they have none."""
+        if author not in self._found:
+            self._found[author] = self._find(author)
+        return self._found[author]
+
+    def _find(self, author: Author) -> str:
         called = author.name or self._names.get(author.id, "")
         if not (called or (self._several and author.id)):
             return ""

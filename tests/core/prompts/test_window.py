@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from hypothesis import given
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 from core.model_types import ModelLimits
 from core.prompts import open_template
 from core.prompts.tokens import MESSAGE_OVERHEAD, estimate_tokens, message_tokens
-from core.prompts.window import Fit, TokenBudget, fit, shorten, split_context
-from core.types import Author, Conversation, ConversationKey, Message, Role
+from core.prompts.window import DATE_TOKENS, Fit, TokenBudget, fit, shorten, split_context
+from core.types import Author, Conversation, ConversationKey, Fact, Message, Quote, QuoteKind, Role
 
 KEY = ConversationKey("terminal", "local", "me")
 SYSTEM = "You are a helpful assistant."
@@ -105,6 +106,97 @@ def test_a_question_larger_than_the_budget_is_shortened_in_its_middle() -> None:
     assert tokens(fitted) <= 500
 
 
+def test_a_question_whose_quotes_are_too_large_keeps_its_text() -> None:
+    """The quotes are shortened, each in its middle; what was not too long stays whole."""
+    quotes = (
+        Quote(QuoteKind.FORWARD, "BEGIN " + "x" * 20_000 + " END", "Bob"),
+        Quote(QuoteKind.TABLE, "| a |\n|---|\n| 1 |"),
+    )
+    question = replace(ask("Summarise this, please: " + "y" * 300), quotes=quotes)
+    fitted = fit(conversation("a", "b"), question, SYSTEM, TokenBudget(700, 100))
+    shown = fitted.window.messages[-1]
+    assert fitted.shortened
+    assert (shown.text, shown.quotes[1]) == (question.text, quotes[1])
+    assert re.fullmatch(r"BEGIN x+\n\[… 1\d,\d{3} characters left out …\]\nx+ END", shown.quotes[0].text)
+    assert 650 < tokens(fitted) <= 700
+
+
+def test_of_a_question_that_is_too_large_without_its_quotes_both_are_shortened() -> None:
+    """The quotes say that they were; where they would take half of the room for that, they are left out."""
+    quotes = tuple(Quote(QuoteKind.FORWARD, f"{number}" * 5_000, "Bob") for number in range(10))
+    question = replace(ask("BEGIN " + "y" * 30_000 + " END"), quotes=quotes)
+    for room, kept in ((2_000, 10), (500, 0)):
+        fitted = fit(conversation(), question, SYSTEM, TokenBudget(room, 100))
+        shown = fitted.window.messages[-1]
+        assert [quote.text for quote in shown.quotes] == ["[… 5,000 characters left out …]"] * kept
+        assert re.fullmatch(r"BEGIN y+\n\[… .+ …\]\ny+ END", shown.text)
+        assert tokens(fitted) <= room
+
+
+def facts(number: int, text: str = "The rule is this. ") -> tuple[Fact, ...]:
+    """So many facts, the first of which was corrected last."""
+    told = tuple(Fact(n, f"{text}{n}.", Author("U1", "Ada"), at=1_000.0 * n) for n in range(1, number + 1))
+    return (replace(told[0], at=1e6, corrected=True), *told[1:])
+
+
+def room_talk(*texts: str) -> tuple[Message, ...]:
+    """What was said in the channel."""
+    return tuple(Message(Role.USER, text, id=text, author=Author("U2", "Bob"), at=1e6) for text in texts)
+
+
+def test_facts_and_notes_come_first_and_the_talk_of_the_room_before_the_question() -> None:
+    """Each as one message of the system."""
+    whole = replace(conversation("a", "b"), summary="- x", facts=facts(2), room=room_talk("lunch?"))
+    fitted = fit(whole, ask(), SYSTEM, TokenBudget(2000, 100))
+    shown = fitted.window.messages
+    assert [m.id for m in shown] == ["facts", "summary", "m0", "m1", "room", "now"]
+    assert [m.role for m in shown if m.id in ("facts", "summary", "room")] == [Role.SYSTEM] * 3
+    assert fitted.tokens == tokens(fitted) + 2 * DATE_TOKENS
+
+
+def test_the_oldest_facts_are_left_out_and_that_is_said() -> None:
+    """Those told last stay, in the order of their numbers; half of their room is the notes'."""
+    for summary, most in (("", 506), ("- note " * 1000, 253)):
+        fitted = fit(replace(conversation("a"), facts=facts(100), summary=summary), ask(), SYSTEM, TokenBudget(2040, 9))
+        told = fitted.window.messages[0]
+        numbers = [int(number) for number in re.findall(r"^> (\d+)\. ", told.text, re.MULTILINE)]
+        assert numbers == [1, *range(101 - len(numbers) + 1, 101)]
+        assert f"> {100 - len(numbers)} older ones are left out here." in told.text
+        assert most - 40 < message_tokens(told) <= most
+        assert sum(message_tokens(m) for m in fitted.window.messages if m.role is Role.SYSTEM) <= 506
+
+
+def test_of_the_talk_of_the_room_the_newest_is_shown() -> None:
+    """As much as an eighth of the room holds; a long one is shortened in its middle."""
+    fitted = fit(replace(conversation("a"), room=room_talk(*"abcdefghij" * 10)), ask(), SYSTEM, TokenBudget(2040, 9))
+    shown = fitted.window.messages[-2]
+    assert re.findall(r"Bob: (.)", shown.text)[-2:] == ["i", "j"]
+    assert 200 < message_tokens(shown) <= 253
+    fitted = fit(replace(conversation("a"), room=room_talk("x" * 9_000)), ask(), SYSTEM, TokenBudget(2040, 9))
+    assert "characters left out" in fitted.window.messages[-2].text
+    assert 200 < message_tokens(fitted.window.messages[-2]) <= 253
+
+
+def test_people_of_the_room_are_called_as_in_the_window() -> None:
+    """A namesake of somebody whom the model no longer sees is none."""
+    talk = [message(Role.USER, "x" * 6000, f"m{n}", Author("U9", "Bob")) for n in range(9)]
+    for budget, called in ((40_000, "Bob [0-9a-f]{4}"), (1500, "Bob")):
+        said = Conversation(KEY, tuple(talk), room=room_talk("lunch?"))
+        shown = fit(said, ask(), SYSTEM, TokenBudget(budget, 100)).window.messages
+        assert (len(shown) > 2) == (called != "Bob")
+        assert re.search(rf" {called}: lunch", shown[-2].text)
+
+
+def test_kept_messages_may_begin_with_one_that_was_overheard() -> None:
+    """It is a person's, like a question."""
+    talk = [message(Role.USER, "x" * 300, f"m{n}") for n in range(30)]
+    overheard = Conversation(KEY, tuple(replace(m, overheard=True, tokens=0) for m in talk))
+    fitted = fit(overheard, ask(), SYSTEM, TokenBudget(1000, 100))
+    assert fitted.window.messages[0].overheard
+    assert fitted.cut == fitted.window.messages[0].id
+    assert tokens(fitted) <= 1000
+
+
 @given(
     st.lists(st.text(max_size=300), max_size=30),
     st.text(max_size=2000),
@@ -115,6 +207,22 @@ def test_a_question_larger_than_the_budget_is_shortened_in_its_middle() -> None:
 def test_a_window_never_exceeds_its_budget(texts: list[str], asked: str, system: str, room: int, cut: str) -> None:
     """Whatever is remembered, asked, or set."""
     fitted = fit(conversation(*texts, cut=cut), ask(asked), system, TokenBudget(room, 100))
+    assert tokens(fitted) <= room
+    assert fitted.window.messages[-1].id == "now"
+
+
+@given(
+    st.lists(st.text(max_size=100), max_size=20),
+    st.lists(st.builds(Quote, st.sampled_from(QuoteKind), st.text(max_size=300), st.text(max_size=60)), max_size=10),
+    st.text(max_size=2000),
+    st.integers(120, 3000),
+)
+def test_nor_with_all_that_can_stand_beside_it(texts: list[str], quotes: list[Quote], asked: str, room: int) -> None:
+    """Facts, notes, quotes, and the talk of the room."""
+    told = tuple(Fact(n, text, Author("U1", text), 1_000.0) for n, text in enumerate(texts))
+    said = tuple(replace(said, quotes=tuple(quotes)) for said in room_talk(*texts))
+    whole = replace(conversation(*texts), summary="".join(texts), facts=told, room=said)
+    fitted = fit(whole, replace(ask(asked), quotes=tuple(quotes)), SYSTEM, TokenBudget(room, 100))
     assert tokens(fitted) <= room
     assert fitted.window.messages[-1].id == "now"
 
