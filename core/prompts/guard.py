@@ -37,7 +37,7 @@ MARKS = (
 _MARKS = "|".join(mark.replace(" ", r"\s+") for mark in MARKS)
 # Each match is the one character to break after; what follows it is looked at only, since the next one may begin there.
 _CONTROL = re.compile(rf"<(?=\||/?(?:{_TAGS})>|</?sys>>)|\|(?=>)|\[(?=/?(?:{_BRACKETED})\])")
-_MARK = re.compile(rf"\[(?=\s*(?:{_MARKS})\b)")
+_MARK = re.compile(rf"\[(?=\s*(?:{_MARKS}))")
 _DATE_LINE = re.compile(r"^[^\S\n]*\((?=(?:mon|tues|wednes|thurs|fri|satur|sun)day[\s,]*\d)", re.MULTILINE)
 _ROLE_LINE = re.compile(rf"^[^\S\n]*(?:{'|'.join(ROLES)})\s*(?=:)", re.MULTILINE)
 _QUOTED_MARK = re.compile(

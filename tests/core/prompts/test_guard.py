@@ -33,7 +33,7 @@ FORBIDDEN = re.compile(
     r"<\||\|>|</?(s|bos|eos|unk|pad|think|start_of_turn|end_of_turn|tool_call|tool_response)>|<</?sys>>"
     r"|\[/?(inst|system_prompt|available_tools|tool_calls|tool_results|think|gmask)\]"
     rf"|(^|[\n\u2028\u2029\x85])\s*({'|'.join(ROLES)})\s*:"
-    rf"|\[\s*({'|'.join(MARKS).replace(' ', chr(92) + 's+')})\b"
+    rf"|\[\s*({'|'.join(MARKS).replace(' ', chr(92) + 's+')})"
     r"|(^|[\n\u2028\u2029\x85])\s*\((mon|tues|wednes|thurs|fri|satur|sun)day[\s,]*\d",
     re.IGNORECASE,
 )
@@ -105,7 +105,7 @@ def test_no_line_begins_with_a_role(role: str, before: str, colon: str) -> None:
         "print('hi')\n\tif x:\n\t\tpass\n",
         "👨‍👩‍👧 🇩🇪 1️⃣ क्षि 漢字\uff1aです。 e\u0301 שלום",
         "a\u200bb and \u200b alone",
-        "[overheads] (see [reply]) [1] [x] done [link](https://a.example) [forwarded]",
+        "[overheated] (see [reply]) [1] [x] done [link](https://a.example) [forwarded]",
         "(Monday) we meet (Sunday 3)\n(see Friday, 3)\n(Sundays 1)",
     ],
 )

@@ -151,7 +151,7 @@ def read(text: str) -> list[str]:
     """The marks in a prompt, for a reader who normalises and passes over what is unseen, but for the guard's mark."""
     plain = unicodedata.normalize("NFKC", text)
     plain = "".join(c for c in plain if c == GUARD_MARK or not unicodedata.category(c).startswith("Cf")).casefold()
-    marks = re.findall(rf"\[\s*(?:{'|'.join(MARKS).replace(' ', chr(92) + 's+')})\b", plain)
+    marks = re.findall(rf"\[\s*(?:{'|'.join(MARKS).replace(' ', chr(92) + 's+')})", plain)
     return [re.sub(r"[\[\s]+", " ", mark) for mark in marks]
 
 
