@@ -1,5 +1,5 @@
 -- Add an exchange to a conversation.
 --
--- takes    messages, memory, forks, exchange: see exchange.lua
+-- takes    messages, memory, forks, following, exchange: see exchange.lua
 -- returns  1 if added, 0 if the conversation was forgotten meanwhile, 2 if what was read may have changed
-return append(messages, memory, forks, exchange)
+return append(messages, memory, forks, following, exchange)

@@ -299,7 +299,12 @@ class Memory:
     @staticmethod
     def keys(key: ConversationKey) -> dict[str, str]:
         """The keys that ``exchange.lua`` reads and writes."""
-        return {"messages": Keys.messages(key), "memory": Keys.state(key), "forks": Keys.forks(key.parent or key)}
+        return {
+            "messages": Keys.messages(key),
+            "memory": Keys.state(key),
+            "forks": Keys.forks(key.parent or key),
+            "following": Keys.following(key),
+        }
 
     def arguments(self, exchange: Exchange) -> dict[str, Any]:
         """The arguments of ``exchange.lua``. Counts the tokens of messages whose tokens were not counted yet."""

@@ -1,7 +1,8 @@
 -- Add what was said, once: messages of the same id, or that answer the same question, are replaced, so that a repeated
 -- call (a retry by the client, or a person who asked to try again) leaves one pair. Nothing is added to a conversation
 -- that was forgotten since it was loaded. The list stays bounded in number and bytes; its newest messages are never
--- dropped. A channel knows the threads that copied from it for as long as one of them lives.
+-- dropped. A channel knows the threads that copied from it for as long as one of them lives. Who spoke in a thread is noted:
+-- see following.lua.
 --
 -- exchange  epoch: the conversation's when it was loaded; cut; ttl: seconds to live; most: messages; most_bytes; question:
 --           its id; newest: how many are kept whatever their size; thread: this conversation's name if it is a thread;
@@ -10,7 +11,7 @@
 --           (without it: nothing was read)
 -- returns  1 if added, 0 if the conversation was forgotten meanwhile, 2 if something that was read was perhaps edited or
 --          deleted meanwhile
-local function append(messages, state, forks, exchange)
+local function append(messages, state, forks, following, exchange)
   of_type("list", messages)
   of_type("hash", state)
   of_type("set", forks)
@@ -24,6 +25,9 @@ local function append(messages, state, forks, exchange)
   local replaced = { [exchange.question] = true }
   for _, said in ipairs(exchange.said) do
     local message = decode(said) or {}
+    if exchange.thread ~= "" and message.role == "user" and not message.app and type(message.uid) == "string" then
+      note_person(of_type("hash", following), message.uid)
+    end
     if type(message.id) == "string" and message.id ~= "" and not message.reply_to then
       replaced[message.id] = true
     end
@@ -52,6 +56,11 @@ local function append(messages, state, forks, exchange)
   if exchange.thread ~= "" then
     redis.call("SADD", forks, exchange.thread)
     redis.call("HSET", state, "heard", exchange.heard)
+    redis.call("HSET", of_type("hash", following), "joined", "1")
+    if exchange.heard ~= "" or exchange["until"] ~= "" then
+      redis.call("HSET", following, "known", "1")
+    end
+    redis.call("EXPIRE", following, exchange.ttl)
     if exchange["until"] ~= "" then
       redis.call("HSET", state, "until", exchange["until"])
     end

@@ -6,7 +6,7 @@ from redis.asyncio import Redis
 
 from core.store import Script
 
-ADDING = ("core/memory/bounds", "core/memory/exchange")
+ADDING = ("core/memory/bounds", "core/memory/following", "core/memory/exchange")
 """Libraries of the scripts that add an exchange."""
 _CHANGED = "core/memory/changed"
 
@@ -36,7 +36,7 @@ class MemoryScripts:
             redis,
             "core/memory/append",
             *ADDING,
-            keys=["messages", "memory", "forks"],
+            keys=["messages", "memory", "forks", "following"],
             args={"exchange": dict},
         )
         heard = {"said": str, "id": str, "quoted": str, "ttl": int, "most": int}

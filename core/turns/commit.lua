@@ -1,6 +1,6 @@
 -- End a turn: what was said goes into the memory and the turn leaves its lane, together or not at all.
 --
--- takes    messages, memory, forks, retries: keys of the conversation; lane; epoch; job: the last one; count: of turns; tokens: used;
+-- takes    messages, memory, forks, following, retries: keys of the conversation; lane; epoch; job: the last one; count: of turns; tokens: used;
 --          dead: why it is a dead letter ("" if it is not); known: the notes that the worker knows, one for each turn;
 --          exchange: see exchange.lua; empty where nothing is remembered
 -- returns  {1} if done, {2} if it was done before, {0} if another worker has the lane, {3, notes…} if there is more to know,
@@ -23,7 +23,7 @@ end
 if changed then
   return notes
 end
-local added = exchange.said and append(messages, memory, forks, exchange)
+local added = exchange.said and append(messages, memory, forks, following, exchange)
 if added == 2 then
   return { 4 }
 elseif added == 0 then

@@ -66,7 +66,7 @@ class QueueScripts:
             "core/turns/commit",
             *quotas,
             *ADDING,
-            keys=["messages", "memory", "forks", "retries"],
+            keys=["messages", "memory", "forks", "following", "retries"],
             args=held | {"job": str, "count": int, "tokens": int, "dead": str, "known": list, "exchange": dict},
         )
         self.release = Script(redis, "core/turns/release", _LANES, args=held | {"wait": int, "failed": bool})

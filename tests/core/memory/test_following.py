@@ -13,15 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.memory.choices import Choices
-from core.memory.conversations import Memory
+from core.memory.conversations import Exchange, Memory, Thread
 from core.memory.following import OPENS, Remark, ThreadState, calls_somebody
 from core.store.keys import Keys
 from core.turns.queue import TurnQueue
-from core.types import Author, ConversationKey, ConversationSettings, Follow, Turn
+from core.types import Author, ConversationKey, ConversationSettings, Follow, Message, Role, Turn
 
 CHANNEL = ConversationKey("slack", "T1", "C1")
 THREAD = replace(CHANNEL, thread="5.0")
 ANN, BOB = Author("U1", "Ann Archer"), Author("U2", "Bob Miller")
+APP = Author("B1", "Alerts", app=True)
 PEOPLE = [ANN, ANN, BOB]
 MONTH = 30 * 86_400
 
@@ -48,6 +49,15 @@ class Room:
     async def asks(self, author: Author, text: str = "and now?") -> None:
         """Somebody mentions Parley in the thread."""
         assert (await self.queue.submit(self.turn(author, text=text))).accepted
+
+    async def answered(self, *read: Author, heard: str = "a token") -> None:
+        """Ann's mention in the thread is answered, for which what ``read`` said in it was read."""
+        loaded = await self.memory.load(THREAD, Thread("slack:T1:C1:5.0", 5.0))
+        said = [Message(Role.USER, "x", f"r{n}", author, 1.0, overheard=True) for n, author in enumerate(read)]
+        asked = Message(Role.USER, "and now?", f"q{self.ids}", ANN, 2.0)
+        answer = Message(Role.ASSISTANT, "now", f"a{self.ids}", at=2.0, reply_to=asked.id)
+        exchange = Exchange(THREAD, loaded.epoch, asked.id, "", (*said, asked, answer), heard=heard)
+        assert await self.memory.append(exchange)
 
     async def hears(self, author: Author, text: str = "and then?", *, others: bool = False, id_: str = "") -> bool:
         """Whether a message without a mention is for Parley."""
@@ -183,10 +193,38 @@ async def test_a_thread_in_which_parley_was_never_asked_is_not_followed_and_not_
     assert not await room.client.exists(Keys.following(THREAD))
 
 
+async def test_a_thread_that_people_began_is_followed_once_it_is_known_who_spoke_there(room: Room) -> None:
+    """Not while the question is being answered, nor if the thread could not be read."""
+    await room.asks(ANN)
+    assert not await room.hears(ANN)
+    await room.answered(heard="")
+    assert not await room.hears(ANN)
+    await room.answered(ANN, APP)
+    assert await room.hears(ANN)
+
+
+async def test_people_whose_words_were_read_count(room: Room) -> None:
+    """Who spoke before Parley was asked into the thread has been there all the time."""
+    await room.asks(ANN)
+    await room.answered(BOB, APP)
+    assert not await room.hears(ANN)
+    await room.memory.choose(CHANNEL, "follow", "always")
+    assert await room.hears(ANN)
+
+
+async def test_always_follows_a_thread_that_could_not_be_read(room: Room) -> None:
+    """Once Parley answered there: it doesn't matter who spoke."""
+    await room.memory.choose(CHANNEL, "follow", "always")
+    await room.asks(ANN)
+    assert not await room.hears(ANN)
+    await room.answered(heard="")
+    assert await room.hears(BOB)
+
+
 async def test_an_apps_question_does_not_count_as_a_persons(room: Room) -> None:
     """It may ask, and the one person is followed all the same."""
     await room.opened()
-    await room.asks(Author("B1", "Alerts", app=True))
+    await room.asks(APP)
     assert await room.hears(ANN)
 
 
