@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,7 +27,6 @@ from bots.slack.quotes import (
 )
 from bots.slack.text import mentions, readable, unnamed
 from core.delivery import retry_for, telling_refusals
-from core.errors import PlatformUnavailable
 from core.pacing import CallBudgets
 from core.prompts import shorten
 from core.stored import finite
@@ -42,7 +39,7 @@ THREAD_MESSAGES = 50
 THREAD_PAGE, THREAD_PAGES = 999, 20
 """Messages of a page, and pages, that are read to find the newest."""
 THREAD_TIMEOUT = 10.0
-"""Seconds that an answer waits for what was said before: for a free call, and for Slack."""
+"""Seconds that an answer waits for a page that Slack does not give at once."""
 THREAD_TOKENS = 500
 """The most tokens of each of its messages."""
 ROOM_MESSAGES, ROOM_SECONDS = 20, 7200
@@ -81,60 +78,57 @@ class Hearing:
         return self._remembered(workspace, channel, said, read_message(said), names)
 
     async def thread(self, turn: Turn, after: str) -> list[Message]:
-        """Messages of a turn's thread before it: those after ``after``, or its root and the newest.
+        """Messages of a turn's thread: those after ``after``, or its root and the newest. See ``Surface.read_thread``.
 
         Raises:
-            PlatformError: it cannot be read, or not in time.
+            PlatformError: it cannot be read.
         """
         known = after.rpartition(":")[2]
         oldest = known if TIMESTAMP.fullmatch(known) else None
         root: dict[str, Any] | None = None
         newest: deque[dict[str, Any]] = deque(maxlen=THREAD_MESSAGES - (not oldest))
         cursor: str | None = None
-        async with _in_time():
-            for _ in range(THREAD_PAGES):
-                page = partial(
-                    self._client.conversations_replies,
-                    ts=turn.key.thread,
-                    oldest=oldest,
-                    limit=THREAD_PAGE,
-                    cursor=cursor,
-                )
-                found, cursor = await self._page(turn, "conversations.replies", page)
-                # The root stands first on every page, whatever is asked for.
-                root = next((message for message in found if message["ts"] == turn.key.thread), root)
-                newest.extend(message for message in found if message["ts"] != turn.key.thread)
-                if not cursor:
-                    break
-            else:
-                log.warning("thread not read to its end")
+        for _ in range(THREAD_PAGES):
+            page = partial(
+                self._client.conversations_replies,
+                ts=turn.key.thread,
+                oldest=oldest,
+                limit=THREAD_PAGE,
+                cursor=cursor,
+            )
+            found, cursor = await self._page(turn, "conversations.replies", page)
+            # The root stands first on every page, whatever is asked for.
+            root = next((message for message in found if message["ts"] == turn.key.thread), root)
+            newest.extend(message for message in found if message["ts"] != turn.key.thread)
+            if not cursor:
+                break
+        else:
+            log.warning("thread not read to its end")
         said = [*([root] if root and not oldest else []), *newest]
-        # What we said since then is known: it was stored with its question.
-        return await self._all(turn, [one for one in said if not (oldest and one.get("user") == self._bot)])
+        return await self._all(turn, [one for one in said if not self._is_known(one, turn, since=oldest)])
 
     async def room(self, turn: Turn) -> list[Message]:
         """The newest messages of a turn's channel before it.
 
         Raises:
-            PlatformError: they cannot be read, or not in time.
+            PlatformError: they cannot be read.
         """
-        page = partial(self._client.conversations_history, limit=ROOM_MESSAGES)
-        async with _in_time():
-            found, _ = await self._page(turn, "conversations.history", page)
+        page = partial(self._client.conversations_history, latest=turn.place["ts"], limit=ROOM_MESSAGES)
+        found, _ = await self._page(turn, "conversations.history", page)
         fresh = [one for one in found if float(one["ts"]) > turn.at - ROOM_SECONDS and one.get("user") != self._bot]
         return await self._all(turn, sorted(fresh, key=lambda one: float(one["ts"])))
 
     async def _page(
         self, turn: Turn, method: str, page: Callable[..., Awaitable[AsyncSlackResponse]]
     ) -> tuple[list[dict[str, Any]], str | None]:
-        """Messages before a turn that say something, and the cursor of the next page."""
+        """Messages that say something, and the cursor of the next page."""
         # 50 calls a minute (docs.slack.dev/apis/web-api/rate-limits, tier 3): 20 at once, then one every two seconds.
         budget = self._budgets.open(f"slack:{turn.key.workspace}:{method}", capacity=20, per_second=0.5)
 
         async def call() -> tuple[list[dict[str, Any]], str | None]:
             await budget.take()
             with telling_refusals(budget), slack_errors(method):
-                answer = await page(channel=turn.place["channel"], latest=turn.place["ts"], inclusive=False)
+                answer = await page(channel=turn.place["channel"], inclusive=False)
                 found = [well_typed(message) for message in answer["messages"]]
                 return found, (answer.get("response_metadata") or {}).get("next_cursor") or None
 
@@ -147,6 +141,12 @@ class Hearing:
         denied = self._allow_users and author not in {*self._allow_users, self._bot} and not is_app(said)
         whole = said.get("ts") and said["ts"] != turn.place["ts"] and (author or is_app(said))
         return bool(whole and not denied and is_talk(said))
+
+    def _is_known(self, said: Mapping[str, Any], turn: Turn, *, since: str | None) -> bool:
+        """Whether a message of a thread is, or will be, stored with a question: to us since then, or by us."""
+        if said.get("user") == self._bot:
+            return since is not None
+        return float(said["ts"]) > turn.at and mentions(read_message(said, self._bot).text, self._bot)
 
     async def _all(self, turn: Turn, said: Sequence[Mapping[str, Any]]) -> list[Message]:
         """Messages as they are remembered, with names."""
@@ -171,16 +171,6 @@ class Hearing:
             quotes=in_words(reading.quotes, names, size=OVERHEARD_SIZE),
             overheard=not ours and not mentions(reading.text, self._bot),
         )
-
-
-@asynccontextmanager
-async def _in_time() -> AsyncIterator[None]:
-    """Raise PlatformUnavailable after ``THREAD_TIMEOUT``: an answer waits no longer for what was said before."""
-    try:
-        async with asyncio.timeout(THREAD_TIMEOUT):
-            yield
-    except TimeoutError:
-        raise PlatformUnavailable("reading what was said: not in time", code="not_in_time") from None
 
 
 def author_of(said: Mapping[str, Any], names: Mapping[str, str]) -> Author:
