@@ -69,6 +69,8 @@ def ls(conversation: Conversation = "", channel: Channel = "", user: User = "", 
 
 def show_one(conversation: Name, as_json: AsJson = False) -> None:
     """Show one conversation, word for word."""
+    from core.prompts import plain_words
+
     [record] = run_with_store(lambda store: select(store, conversation, "", "", whole=True))
     figures, state = _figures(record), record.state
     chosen: dict[str, Any] = json.loads(record.parts["settings"].value) if "settings" in record.parts else {}
@@ -80,6 +82,7 @@ def show_one(conversation: Name, as_json: AsJson = False) -> None:
             "name": m.author.name if m.author else "",
         }
         | {"at": m.at, "tokens": m.tokens, "ending": m.ending, "text": m.text}
+        | {"overheard": m.overheard, "quotes": [quote.record() for quote in m.quotes]}
         for m in record.messages
     ]
     told: list[dict[str, Any]] = [
@@ -99,10 +102,11 @@ def show_one(conversation: Name, as_json: AsJson = False) -> None:
         ]
     if state.get("summary"):
         lines += ["", "Summary of earlier messages:", state["summary"]]
-    for message in said:
-        if message["id"] and message["id"] == state.get("cut"):
+    for message in record.messages:
+        if message.id and message.id == state.get("cut"):
             lines += ["", "── from here on, the model sees the messages themselves ──"]
-        lines += ["", f"{_date(message['at'])}  {message['name'] or message['role']}", message["text"]]
+        who = (message.author.name if message.author else "") or message.role
+        lines += ["", f"{_date(message.at)}  {who}{' (overheard)' if message.overheard else ''}", plain_words(message)]
     print(plain("\n".join(lines)))  # noqa: T201
 
 

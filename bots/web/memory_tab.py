@@ -15,7 +15,7 @@ from bots.web.chat import ChatActions
 from bots.web.chat_tab import QUICK, SAYS
 from bots.web.people import PRIVATE, Visitor
 from core.assistant import days
-from core.prompts import TokenBudget, fit
+from core.prompts import TokenBudget, fit, plain_words
 from core.types import Conversation, Message, Role
 
 NEXT_QUESTION = "(your next question)"
@@ -157,7 +157,7 @@ def messages_of(found: Recollection, words: str) -> str:
     rows = [
         _row(message, seen=index >= found.first_seen)
         for index, message in enumerate(found.conversation.messages)
-        if wanted in message.text.casefold() or wanted in _who(message).casefold()
+        if wanted in plain_words(message).casefold() or wanted in _who(message).casefold()
     ]
     if not rows:
         return "<p class='facts'>Nothing found.</p>" if wanted and found.conversation.messages else ""
@@ -165,13 +165,11 @@ def messages_of(found: Recollection, words: str) -> str:
 
 
 def _row(message: Message, *, seen: bool) -> str:
-    text = (
-        message.text
-        if len(message.text) <= MAX_LISTED_CHARACTERS
-        else message.text[:MAX_LISTED_CHARACTERS].rstrip() + " …"
-    )
+    text = plain_words(message)
+    if len(text) > MAX_LISTED_CHARACTERS:
+        text = text[:MAX_LISTED_CHARACTERS].rstrip() + " …"
     at = f"{datetime.fromtimestamp(message.at).astimezone():%Y-%m-%d %H:%M}" if message.at else ""
-    out = "" if seen else " · no longer seen by the model"
+    out = (" · overheard" if message.overheard else "") + ("" if seen else " · no longer seen by the model")
     return (
         f"<li class='{'seen' if seen else 'unseen'}'><div class='who'><b><bdi>{html.escape(_who(message))}</bdi></b> "
         f"<span>{at} · {message.tokens:,} tokens{out}</span></div><div class='said'>{html.escape(text)}</div></li>"

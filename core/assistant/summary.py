@@ -17,7 +17,7 @@ from core.errors import GenerationError, StorageError
 from core.memory import MAX_CONVERSATION_BYTES, MAX_CONVERSATION_MESSAGES, Memory
 from core.model_types import Delta, Done, Thinking
 from core.models import AnswerSettings, Models, Preempted
-from core.prompts import SpeakerNames, estimate_tokens
+from core.prompts import SpeakerNames, marks, message_tokens, shorten_message, words
 from core.tasks import end_tasks
 from core.types import Conversation, ConversationKey, Ending, Message, Role
 
@@ -150,7 +150,8 @@ def pending(conversation: Conversation) -> list[Message]:
     """What has to be folded, oldest first: what the model no longer sees, or the memory will soon drop."""
     messages = conversation.messages
     seen_from = next((at for at, message in enumerate(messages) if message.id == conversation.cut), 0)
-    size = sum(len(message.text.encode("utf-8", "replace")) for message in messages)
+    texts = (text for message in messages for text in (message.text, *(quote.text for quote in message.quotes)))
+    size = sum(len(text.encode("utf-8", "replace")) for text in texts)
     if len(messages) > 0.8 * MAX_CONVERSATION_MESSAGES or size > 0.8 * MAX_CONVERSATION_BYTES:
         seen_from = max(seen_from, len(messages) // 2)
     folded = next((at + 1 for at, message in enumerate(messages) if message.id == conversation.folded), 0)
@@ -162,7 +163,7 @@ def _passage(messages: list[Message]) -> list[Message]:
     passage: list[Message] = []
     room = PASSAGE_TOKENS
     for message in messages:
-        room -= min(estimate_tokens(message.text), PASSAGE_TOKENS)
+        room -= min(message_tokens(message), PASSAGE_TOKENS)
         if passage and room < 0:
             break
         passage.append(message)
@@ -171,11 +172,13 @@ def _passage(messages: list[Message]) -> list[Message]:
 
 def _transcript(summary: str, passage: list[Message]) -> str:
     voices = SpeakerNames(message.author for message in passage if message.author)
-    lines = [f"{_speaker(message, voices)}: {message.text[: 3 * PASSAGE_TOKENS]}" for message in passage]
+    said = [(message, shorten_message(message, PASSAGE_TOKENS)) for message in passage]
+    lines = [f"{_speaker(message, voices)}: {words(short)}" for message, short in said]
     return "\n\n".join([f"Notes so far:\n{summary or '(none)'}", "What was said after them:", *lines, "The new notes:"])
 
 
 def _speaker(message: Message, voices: SpeakerNames) -> str:
     if message.role is Role.ASSISTANT:
         return "You said"
-    return (voices.name(message.author) if message.author else "") or "Somebody"
+    voice = (voices.name(message.author) if message.author else "") or "Somebody"
+    return f"{marks(message)} {voice}".strip()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-from core.prompts.guard import guard, name
+from core.prompts.guard import GuardMarkRemover, guard, name
 from core.prompts.voices import SpeakerNames
 from core.types import Author, Fact, Message, Quote, QuoteKind, Role
 
@@ -54,6 +54,12 @@ def words(message: Message, control_tokens: tuple[str, ...] = ()) -> str:
         lines += [*([END_OF_QUOTE] if lines else []), guard(message.text, control_tokens)]
     lines += [_quoted(quote, speaker, control_tokens) for quote in message.quotes if quote not in readable]
     return "\n".join(lines)
+
+
+def plain_words(message: Message) -> str:
+    """What a message says, as a person reads it: with its quotes, and without marks of the guard."""
+    remover = GuardMarkRemover()
+    return remover.feed(words(message)) + remover.flush() if message.quotes else message.text
 
 
 def marks(message: Message, *, answered: float = 0.0) -> str:

@@ -20,7 +20,7 @@ from bots.web.people import People
 from core.errors import ParleyError
 from core.memory.conversations import Exchange, Memory, Thread
 from core.memory.feedback import Feedback
-from core.types import Author, ConversationKey, Message, Role
+from core.types import Author, ConversationKey, Message, Quote, QuoteKind, Role
 from tests.journeys.process import environment
 
 Cli = Callable[..., "Ran"]
@@ -108,6 +108,19 @@ async def test_what_was_said_is_shown_to_the_letter(cli: Cli, client: Redis) -> 
     assert await memory.append(Exchange(CHANNEL, 0, "q1", "", (asked, answer)))
     shown = (await asyncio.to_thread(cli, "memory", "show", "C1")).stdout
     assert f"  Ada\n{said} [2J 2J  gpj\n" in shown
+
+
+async def test_quotes_and_overheard_talk_are_shown_as_what_they_are(cli: Cli, client: Redis) -> None:
+    """For people and for programs."""
+    quote = Quote(QuoteKind.FORWARD, "<s> It moved.", "Carla", "#office")
+    overheard = Message(Role.USER, "No.", id="o1", author=Author("U2", "Bob"), at=1.0, overheard=True)
+    asked = Message(Role.USER, "Why?", id="q1", author=Author("U1", "Ada"), at=2.0, quotes=(quote,))
+    assert await Memory(client, retention=86_400).append(Exchange(CHANNEL, 0, "q1", "", (overheard, asked)))
+    shown = (await asyncio.to_thread(cli, "memory", "show", "C1")).stdout
+    assert "  Bob (overheard)\nNo.\n" in shown
+    assert '  Ada\n[forwarded message, by "Carla", from "#office"]\n> <s> It moved.\n[end of quote]\nWhy?\n' in shown
+    said = json.loads((await asyncio.to_thread(cli, "memory", "show", "C1", "--json")).stdout)["said"]
+    assert [(one["overheard"], one["quotes"]) for one in said] == [(True, []), (False, [quote.record()])]
 
 
 @pytest.mark.usefixtures("talk")

@@ -18,9 +18,10 @@ from core.model_types import Delta, Done, GenerationRequest, ModelLimits, Stream
 from core.models.generation import Deadlines
 from core.models.models import single_model
 from core.prompts import open_template
+from core.prompts.guard import GUARD_MARK
 from core.prompts.quoting import SUMMARY_HEADING
 from core.prompts.window import fit, split_context
-from core.types import Author, Conversation, ConversationKey, Message, Role, Turn
+from core.types import Author, Conversation, ConversationKey, Message, Quote, QuoteKind, Role, Turn
 from tests.core.delivery.platform import Platform, pace
 from tests.waiting import wait_until
 
@@ -157,6 +158,22 @@ async def test_what_fills_the_window_alone_leaves_notes_of_all_that_it_pushed_ou
     await talk.say("The weather is fine. " + "Blue sky and a little wind. " * 90)
     await talk.summarizer.settled()
     assert "door code is 4711" in (await talk.memory.load(CHANNEL)).summary
+
+
+async def test_notes_are_made_of_quotes_and_overheard_talk_too(talk: Talk) -> None:
+    """And their writer is told which is which."""
+    quote = Quote(QuoteKind.FORWARD, "the door code is A7X", "Carla")
+    said = (
+        Message(Role.USER, "the gate code is B2", id="o1", author=Author("U2", "Bob"), overheard=True),
+        Message(Role.USER, "See this.", id="q1", author=Author("U1", "Ada"), quotes=(quote,)),
+        Message(Role.ASSISTANT, "Noted.", id="a1", reply_to="q1"),
+    )
+    assert await talk.memory.append(Exchange(CHANNEL, 0, "q1", "", said))
+    await talk.chatter(15)
+    assert {"door code is A7X", "gate code is B2"} <= set(re.findall(r"\w+ code is \w+", (await talk.kept()).summary))
+    transcript = talk.reader.notes[0].replace(GUARD_MARK, "")
+    assert "[overheard, not said to you] Bob: the gate code is B2" in transcript
+    assert 'Ada: [forwarded message, by "Carla"]\n> the door code is A7X\n[end of quote]\nSee this.' in transcript
 
 
 async def test_nobody_waits_for_notes(talk: Talk) -> None:

@@ -28,6 +28,7 @@ from core.prompts.quoting import (
     SUMMARY_HEADING,
     SYSTEM_NOTE,
     facts_block,
+    plain_words,
     room_block,
     words,
 )
@@ -145,6 +146,13 @@ def test_talk_of_the_room_is_one_block_with_names_and_times() -> None:
         ROOM_END,
     ]
     assert room_block(()) == ""
+
+
+def test_people_read_a_message_with_its_quotes_and_without_marks_of_the_guard() -> None:
+    """Where what is remembered is listed."""
+    said = Message(Role.USER, "[overheard] <s>", quotes=(Quote(QuoteKind.FORWARD, "[INST] hi", "Bob"),))
+    assert plain_words(said) == '[forwarded message, by "Bob"]\n> [INST] hi\n[end of quote]\n[overheard] <s>'
+    assert plain_words(Message(Role.SYSTEM, "You joined.")) == "You joined."
 
 
 def read(text: str) -> list[str]:
