@@ -1,7 +1,7 @@
 """Reads what people said before a question, from Discord: in its thread, or lately in its channel.
 
-A page is the newest messages before the question, so one call is enough, whatever was said since. Discord gives nothing
-of what does not mention us to a bot without the Message Content intent: then that is said, once in a thread.
+A page is the newest messages, so one call is enough. Discord gives nothing of what does not mention us to a bot without
+the Message Content intent: then that is said, once in a thread.
 """
 
 from __future__ import annotations
@@ -60,10 +60,11 @@ class History:
         if turn.place.get("private") or (after and not self._settings.discord_message_content):
             return ()  # without that, nothing was said since that we could read
         where, known = Place(turn.key.workspace, turn.key.channel, turn.key.thread), int(after.rpartition(":")[2] or 0)
-        page = await self._page(where.id, f"limit={THREAD_MESSAGES}&before={_number(turn)}")
+        page = await self._page(where.id, f"limit={THREAD_MESSAGES}")
         if not after and len(page) == THREAD_MESSAGES:
             page += await self._page(where.id, "limit=1&after=0")  # the beginning, which is on another page
-        new = [one for one in reversed(page) if int(id_in(one, "id") or 0) > known]
+        asked = _number(turn)
+        new = [one for one in reversed(page) if int(id_in(one, "id") or 0) > known and id_in(one, "id") != asked]
         said = self._said(new, where)
         root = [] if after else self._root(new, where, turn.place.get("post", ""))
         told = [*root, *(one for one in said if one.id not in {first.id for first in root})]

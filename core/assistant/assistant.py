@@ -120,7 +120,7 @@ class Writing:
             (*heard.before, *heard.later, *earlier, question, *([said] if text else [])),
             heard=before.token if heard.complete else "",
             until=turn.id if heard.complete else "",
-            noted=before.noted if heard.overheard else None,
+            noted=before.noted if heard.can_change else None,
         )
         return replace(answer, exchange=exchange, conversation=before)
 

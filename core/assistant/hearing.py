@@ -54,9 +54,9 @@ class Heard:
     complete: bool = False
 
     @property
-    def overheard(self) -> bool:
+    def can_change(self) -> bool:
         """Whether anything was read that people may edit or delete before it is stored."""
-        return any(message.overheard for message in (*self.before, *self.later))
+        return any(message.role is Role.USER for message in (*self.before, *self.later))
 
 
 async def hear_thread(turn: Turn, conversation: Conversation, read: ReadThread | None) -> Heard:
@@ -82,7 +82,7 @@ async def hear_thread(turn: Turn, conversation: Conversation, read: ReadThread |
         return Heard((Message(Role.SYSTEM, text, id=f"{turn.id}{UNREAD_ID}", at=turn.at),))
     new = _unknown(turn, conversation, found)
     before = tuple(message for message in new if message.at <= turn.at)
-    later = tuple(message for message in new if message.at > turn.at)
+    later = tuple(message for message in new if message.at > turn.at and message.overheard)  # others have their turns
     if (conversation.stranger and before) or (joining and note.endswith(UNREAD_ID)):
         count = sum(message.role is not Role.SYSTEM for message in before)
         said = JOINED_NOTE.format(count=_count(count, "message"), was="was" if count == 1 else "were")
@@ -138,7 +138,7 @@ def _unknown(turn: Turn, conversation: Conversation, found: Sequence[Message]) -
         is_known = message.id in known or message.id.rpartition(":")[2] in known
         repeated = message.role is Role.ASSISTANT and message.at >= first
         if not (is_known or repeated or message.at <= conversation.forgotten):
-            new.append(replace(message, overheard=message.role is Role.USER))
+            new.append(message)
     return new
 
 

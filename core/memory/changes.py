@@ -71,28 +71,10 @@ class Change:
         return replace(message, text=self.text, quotes=quotes, edited=self.edited, tokens=0)
 
 
-def after_changes(messages: Sequence[Message], entries: Sequence[str], new: int) -> tuple[Message, ...] | None:
-    """Messages that are about to be stored, as they are after edits and deletions since they were read.
-
-    Args:
-        messages: what was read; only what was overheard is changed.
-        entries: the noted changes, as stored.
-        new: how many of them were noted since the messages were read.
-
-    Returns:
-        None if it is not known any more what changed.
-    """
+def changed_since(entries: Sequence[str], new: int) -> list[Change] | None:
+    """The last ``new`` of the noted changes; None if some of them are not known any more."""
     changes, unreadable = readable(Change.from_json, entries[-new:] if new else ())
-    if unreadable or len(changes) < new:
-        return None
-    kept: list[Message] = []
-    for message in messages:
-        now: Message | None = message
-        for change in changes if message.overheard else ():
-            now = now and change.applied(now)
-        if now:
-            kept.append(now)
-    return tuple(kept)
+    return None if unreadable or len(changes) < new else changes
 
 
 @dataclass(frozen=True, slots=True)

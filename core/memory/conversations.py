@@ -18,7 +18,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import WatchError
 
-from core.memory.changes import Change, Changes, Reword, after_changes, as_stored
+from core.memory.changes import Change, Changes, Reword, as_stored, changed_since
 from core.memory.choices import Choices
 from core.memory.facts import Facts, facts_in, facts_key
 from core.memory.following import Following
@@ -270,18 +270,26 @@ class Memory:
     async def after_changes(self, exchange: Exchange) -> Exchange:
         """An exchange that was refused because of edits or deletions, as it is after them.
 
-        If it is not known any more what changed, nothing of what was read stays; the next question reads it again.
+        The question itself stays: see ``core.turns``. If it is not known any more what changed, nothing of what was
+        read stays; the next question reads it again.
         """
         with redis_errors("look for edits and deletions"):
             count, entries = await self._scripts.noted(
                 state=Keys.state(exchange.key), changed=Keys.changed(exchange.key)
             )
         noted = whole_number(count)
-        messages = after_changes(exchange.messages, entries, max(0, noted - (exchange.noted or 0)))
-        if messages is None:
-            said = tuple(message for message in exchange.messages if not message.overheard)
-            return replace(exchange, messages=said, noted=noted, heard="", until="")
-        return replace(exchange, messages=messages, noted=noted)
+        changes = changed_since(entries, max(0, noted - (exchange.noted or 0)))
+        if changes is None:
+            pair = tuple(one for one in exchange.messages if exchange.question in (one.id, one.reply_to))
+            return replace(exchange, messages=pair, noted=noted, heard="", until="")
+        messages: list[Message] = []
+        for message in exchange.messages:
+            now: Message | None = message
+            for change in changes if message.role is Role.USER and message.id != exchange.question else ():
+                now = now and change.applied(now)
+            if now:
+                messages.append(now)
+        return replace(exchange, messages=tuple(messages), noted=noted)
 
     async def append(self, exchange: Exchange) -> bool:
         """Add an exchange to its conversation, in place of an earlier one of the same question.

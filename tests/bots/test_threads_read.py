@@ -10,7 +10,7 @@ import pytest
 import redis.asyncio
 import structlog
 
-from bots.discord import surface as discord_surface
+from bots.discord import history
 from bots.slack import hearing as slack_hearing
 from core.assistant.hearing import HEARD, JOINED_NOTE, UNREAD_NOTE
 from core.memory.listening import Listening
@@ -126,14 +126,16 @@ async def test_in_discord_as_well(
     code: int,
 ) -> None:
     """What could not be read is read at the next turn."""
-    monkeypatch.setattr(discord_surface, "THREAD_TIMEOUT", 0.0)
+    monkeypatch.setattr(history, "READ_TIMEOUT", 0.5)
     thread = discord.thread()
     discord.say("the beginning", channel=thread.id, user=BOB)
-    discord.fail(HISTORY, status, code, more={"retry_after": 1})
+    discord.fail(HISTORY, status, code, times=100, more={"retry_after": 0.1})
     async with discord_desk(discord, client) as desk:
         desk.model.answer = "Fine."
         first = discord_turn(discord, "one", channel=GENERAL, thread=thread.id)
         assert await answered(desk, first) == [UNREAD_NOTE, "one", "Fine."]
+        discord.rest.limits.faults.clear()
+        monkeypatch.setattr(history, "READ_TIMEOUT", 10.0)
         said = await answered(desk, discord_turn(discord, "two", channel=GENERAL, thread=thread.id))
         assert said.count("the beginning") == 1
         notes = (await desk.memory.load(first.key)).messages
