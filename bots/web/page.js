@@ -1,6 +1,7 @@
 // What the page does in the browser beside Gradio. One function, which Gradio calls once when the page has loaded.
 () => {
   const all = (selector) => document.querySelectorAll(selector);
+  const one = (selector) => document.querySelector(selector);
 
   // Gradio measures its tabs with a copy that nobody sees and the Tab key finds; it calls a combobox and a group lists,
   // puts a button around the button of what it tells people, and labels a message with all of its HTML.
@@ -30,12 +31,302 @@
     }
   });
 
+  // What is typed is kept in this tab, through reloads: a question until the server says that it was taken.
+  const isShown = (element) => Boolean(element?.getClientRects().length);
+  const recall = (name, otherwise) => {
+    try { return JSON.parse(sessionStorage.getItem(`parley.${name}`)) ?? otherwise; } catch { return otherwise; }
+  };
+  const keep = (name, value) => {
+    try { sessionStorage.setItem(`parley.${name}`, JSON.stringify(value)); } catch { /* it is too long to keep */ }
+  };
+  const box = () => one("#box textarea");
+  const fill = (element, text) => {
+    element.value = text;
+    element.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+  const drafts = { box: "#box textarea", prompt: "#prompt textarea" };
+  const restored = new Set();
+  const restoreDrafts = () => {
+    for (const [name, selector] of Object.entries(drafts)) {
+      if (restored.has(name) || !one(selector)) continue;
+      restored.add(name);
+      if (!one(selector).value) fill(one(selector), recall(name, ""));
+    }
+  };
+  document.addEventListener("input", ({ target }) => {
+    const name = Object.keys(drafts).find((draft) => target.matches?.(drafts[draft]));
+    if (name) keep(name, target.value);
+  });
+
+  // Orders go to the server through a button that nobody sees, and `told` comes back: see bots/web/orders.py.
+  const MOST_CHARACTERS = 1_100_000;
+  const orders = [], heard = new Set();
+  let outbox = recall("outbox", []);
+  let editing = recall("editing", "");
+  let isLost = false;
+  const newId = () => [...crypto.getRandomValues(new Uint8Array(16))].map((one) => one.toString(16).padStart(2, "0")).join("");
+  const act = (order) => {
+    order.id ??= newId();
+    orders.push(order);
+    one("#obey").click();
+  };
+  window.parley = {
+    order: (channel) => {
+      const order = orders.shift() ?? {};
+      order.channel ||= channel || "";
+      keep("outbox", outbox);
+      return JSON.stringify(order);
+    },
+    heard: (said) => {
+      const told = JSON.parse(said || "{}");
+      if (!told.id || heard.has(told.id)) return;
+      heard.add(told.id);
+      outbox = outbox.filter((order) => order.id !== told.id);
+      keep("outbox", outbox);
+      if (told.back) fill(box(), told.back + (box().value && `\n\n${box().value}`));
+      if (told.edit) edit(told.edit, told.text);
+    },
+  };
+  const edit = (turn, text) => {
+    editing = turn;
+    keep("editing", turn);
+    fill(box(), text);
+    showEditing();
+    if (turn) box().focus();
+  };
+  const showEditing = () => {
+    const composer = one("#composer");
+    if (!composer) return;
+    let notice = one("#editing");
+    if (!notice) {
+      notice = document.createElement("div");
+      notice.id = "editing";
+      notice.setAttribute("role", "status");
+      composer.before(notice);
+    }
+    notice.textContent = editing && "Editing your question: Enter asks again from there, Escape leaves it as it was.";
+    notice.hidden = !editing;
+  };
+  const send = () => {
+    const text = box().value;
+    if (!text.trim()) return;
+    if (text.length > MOST_CHARACTERS) {
+      act({ do: "too_long", number: text.length });
+      return;
+    }
+    const order = { do: "send", id: newId(), text, turn: editing };
+    outbox.push(order);
+    edit("", "");
+    if (isLost) showConnection();
+    else act(order);
+    keep("outbox", outbox);
+  };
+  const sendAll = () => outbox.forEach(act);
+
+  // Whether anything still reaches this page: it asks the server, and the server makes a number in it grow. Where none
+  // does any more, the page is loaded again as soon as there is somebody to load it from.
+  const CHECK_MS = 15_000, CHECK_LOST_MS = 2_000, PATIENCE_MS = 5_000, LOAD_MS = 30_000;
+  const began = Date.now();
+  let run = "", isChecking = false, next = 0;
+  const pulse = () => one("#pulse")?.dataset ?? {};
+  const showConnection = () => {
+    let banner = one("#connection");
+    if (!banner) {
+      banner = document.createElement("div");
+      banner.id = "connection";
+      banner.setAttribute("role", "alert");
+      document.body.append(banner);
+    }
+    const waits = outbox.length ? " Your question will be sent then." : "";
+    banner.textContent = isLost ? `Connection lost, reconnecting …${waits}` : "";
+    banner.hidden = !isLost;
+  };
+  const setLost = (lost) => {
+    if (isLost === lost) return;
+    isLost = lost;
+    showConnection();
+    if (lost) {
+      clearTimeout(next);
+      next = setTimeout(check, CHECK_LOST_MS);
+    } else sendAll();
+  };
+  const hasGrown = async (beat) => {
+    for (const end = Date.now() + PATIENCE_MS; Date.now() < end; await new Promise((done) => setTimeout(done, 50)))
+      if (pulse().beat !== beat) return true;
+    return false;
+  };
+  const check = async () => {
+    if (isChecking) return;
+    isChecking = true;
+    clearTimeout(next);
+    const { watch, beat } = pulse();
+    try {
+      const asked = await fetch(`./alive?watch=${watch ?? ""}`, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
+      if (!asked.ok) throw new Error(asked.statusText);
+      const alive = await asked.json();
+      const isLoading = beat === undefined && Date.now() - began < LOAD_MS;
+      const isWell = alive.run === (run || alive.run) && (isLoading || (alive.watched && (await hasGrown(beat))));
+      setLost(!isWell);
+      if (!isWell) location.reload();
+    } catch {
+      setLost(true);
+    }
+    isChecking = false;
+    next = setTimeout(check, isLost ? CHECK_LOST_MS : CHECK_MS);
+  };
+  const noticeConnection = () => {
+    const { watch } = pulse();
+    run ||= pulse().run ?? "";
+    if (watch === "") setLost(true); // the server said that it ends
+    for (const toast of all(".toast-body"))
+      if (toast.textContent.includes("Connection to the server was lost") && !toast.hidden) {
+        toast.hidden = true; // ours says so
+        setLost(true);
+      }
+  };
+  addEventListener("offline", () => setLost(true));
+  for (const event of ["online", "focus", "pageshow"]) addEventListener(event, check);
+  document.addEventListener("visibilitychange", () => document.hidden || check());
+  next = setTimeout(check, CHECK_MS);
+
+  // What can be done with a message stands under it.
+  const rated = new Map();
+  const rate = (turn, number) => {
+    rated.set(turn, number);
+    return { do: "rate", turn, number };
+  };
+  const tool = (name, sign, order, isPressed) => {
+    const button = document.createElement("button");
+    Object.assign(button, { type: "button", title: name, textContent: sign });
+    button.setAttribute("aria-label", name);
+    if (isPressed !== undefined) button.setAttribute("aria-pressed", isPressed);
+    button.addEventListener("click", () => {
+      act(order());
+      showTools();
+    });
+    return button;
+  };
+  const showTools = () => {
+    const rows = [...all("#chat .message-row")];
+    rows.forEach((row, index) => {
+      const panel = row.nextElementSibling;
+      const isAnswer = row.classList.contains("bot-row");
+      const who = (isAnswer ? rows[index - 1] : row)?.querySelector("p.who");
+      if (!who || !panel?.classList.contains("message-buttons")) return;
+      const turn = [...who.classList].find((name) => name.startsWith("t-"))?.slice(2);
+      const isMine = who.classList.contains("mine"), isDone = who.classList.contains("done");
+      const isLast = index === rows.length - 1;
+      const state = [turn, isAnswer, who.className, isLast, rated.get(turn)].join(" ");
+      let tools = panel.querySelector(".tools");
+      if (tools?.dataset.state === state) return;
+      tools?.remove();
+      tools = document.createElement("span");
+      tools.className = "tools";
+      tools.dataset.state = state;
+      if (!isAnswer && isMine) tools.append(tool("Edit and ask again from here", "✎", () => ({ do: "edit", turn })));
+      if (isAnswer && isDone && isLast) tools.append(tool("Regenerate", "↻", () => ({ do: "again", turn })));
+      if (isAnswer && isDone)
+        tools.append(
+          tool("Good answer", "👍", () => rate(turn, 1), rated.get(turn) === 1),
+          tool("Bad answer", "👎", () => rate(turn, 0), rated.get(turn) === 0),
+        );
+      if (isAnswer && isMine && who.classList.contains("waiting"))
+        tools.append(tool("Take back", "Take back", () => ({ do: "take_back", turn })));
+      panel.append(tools);
+    });
+  };
+
+  // Keys.
+  const KEYS = [
+    ["Enter", "send"],
+    ["Shift + Enter", "a new line"],
+    ["↑", "in the empty box: edit your last question"],
+    ["Escape", "stop the answer that is being written, or leave an edit"],
+    ["?", "show these keys"],
+  ];
+  const showKeys = () => {
+    let dialog = one("#keys");
+    if (!dialog) {
+      dialog = document.createElement("dialog");
+      dialog.id = "keys";
+      dialog.setAttribute("aria-label", "Keys");
+      const list = document.createElement("dl");
+      for (const [key, meaning] of KEYS) {
+        const term = document.createElement("dt"), words = document.createElement("dd");
+        term.append(Object.assign(document.createElement("kbd"), { textContent: key }));
+        words.textContent = meaning;
+        list.append(term, words);
+      }
+      const close = Object.assign(document.createElement("button"), { type: "button", textContent: "Close", autofocus: true });
+      close.addEventListener("click", () => dialog.close());
+      dialog.append(Object.assign(document.createElement("h2"), { textContent: "Keys" }), list, close);
+      document.body.append(dialog);
+    }
+    dialog.showModal();
+  };
+  const escape = (target) => {
+    const stop = one("#stop"), dialog = one("#confirm");
+    if (one("#keys")?.open) return false;
+    if (isShown(dialog)) one("#keep").click();
+    else if (editing && target === box()) edit("", "");
+    else if (one("#chat")?.getClientRects().length && !stop.disabled) stop.click();
+    else return false;
+    return true;
+  };
+  document.addEventListener("keydown", (event) => {
+    const { key, target } = event;
+    const isWriting = target.matches?.("input, textarea, select, [contenteditable]");
+    const isBox = target === box();
+    const isPlain = !event.shiftKey && !event.ctrlKey && !event.altKey && !event.metaKey;
+    let isOurs = false;
+    if (event.isComposing) return;
+    if (key === "Enter" && isBox && isPlain) {
+      send();
+      isOurs = true;
+    } else if (key === "ArrowUp" && isBox && isPlain && !box().value) {
+      act({ do: "edit" });
+      isOurs = true;
+    } else if (key === "Escape" && (isBox || !isWriting)) isOurs = escape(target);
+    else if (key === "?" && !isWriting) {
+      showKeys();
+      isOurs = true;
+    }
+    if (isOurs) {
+      event.preventDefault();
+      event.stopPropagation();
+    }
+  }, true);
+  document.addEventListener("click", ({ target }) => {
+    if (target.closest?.("#send")) send();
+  });
+
+  // The demo's note can be closed, for good.
+  const showHint = () => {
+    const hint = one("#demo-hint");
+    if (!hint || hint.querySelector(".close")) return;
+    const close = Object.assign(document.createElement("button"), { type: "button", className: "close", textContent: "×" });
+    close.setAttribute("aria-label", "Close this note");
+    close.addEventListener("click", () => {
+      localStorage.setItem("parley.hint", "closed");
+      hint.hidden = true;
+    });
+    hint.hidden = localStorage.getItem("parley.hint") === "closed";
+    hint.append(close);
+  };
+
   // After each change of the page, a moment later.
   const afterChanges = () => {
     fixAccessibility();
+    restoreDrafts();
+    noticeConnection();
+    showTools();
+    showHint();
   };
   let waiting = 0;
   new MutationObserver(() => { waiting = waiting || setTimeout(() => { waiting = 0; afterChanges(); }, 100); })
     .observe(document.body, { childList: true, subtree: true });
   afterChanges();
+  showEditing();
+  sendAll();
+  if (document.activeElement === document.body && matchMedia("(hover: hover)").matches) box()?.focus();
 }

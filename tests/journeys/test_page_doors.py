@@ -204,7 +204,7 @@ async def test_completing_and_retrying_count_like_a_question(browser: Browser, t
         await ada.sees("You said")
         await ada.idle()
         asked = len(tgi.requests)
-        await ada.page.click("#retry")
+        await ada.tool("Regenerate")
         await ada.page.locator(".toast-body", has_text=full).wait_for()
         await ada.tab("Complete")
         await ada.page.click("#complete")

@@ -188,7 +188,7 @@ def test_what_is_copied_is_what_was_written() -> None:
 def test_a_name_is_no_markup() -> None:
     """Whoever is called ``**`` or ``<b>`` is shown so."""
     [question, _] = chat_messages([entry(author=Author("v-1", "**<b>**"))])
-    assert "<p><strong>**&lt;b&gt;**</strong></p>" in question["content"]
+    assert "<strong>**&lt;b&gt;**</strong></p>" in question["content"]
 
 
 def test_each_stage_says_what_it_is() -> None:
