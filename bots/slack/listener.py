@@ -66,7 +66,9 @@ REFUSED = {
     PERSON: NOT_FOR_PERSON,
 }
 MAX_HEARD_CHANNELS = 10_000
-"""Channels that are known to send their messages to this process."""
+"""Channels of which is known whether their messages reach this process; and messages to us that did."""
+OTHER_EVENT_SECONDS = 0.5
+"""Seconds that an ``app_mention`` waits for the ``message`` event of the same mention."""
 FORM_OFFERED = "Change settings"
 ONLY_ASKER_CAN_STOP = "Only the person who asked can stop this answer."
 
@@ -91,7 +93,8 @@ class SlackListener(BackgroundTasks):
         self._memory = memory
         self._cleanup = cleanup
         self._listening = listening
-        self._heard: set[str] = set()
+        self._heard: dict[str, bool] = {}
+        self._messages: dict[str, asyncio.Event] = {}
         self._accepting: dict[str, asyncio.Lock] = {}
         self._form = SettingsForm(surface, memory, self._refuses_settings, self._whisper)
 
@@ -120,10 +123,13 @@ class SlackListener(BackgroundTasks):
             async with in_time():
                 await self._follow(change)
         elif asked := read_question(body, self._surface.bot):
-            # Slack sends two events for one mention: handle them one after the other. Only ``message`` names files.
+            # Slack sends two events for one mention: handle them one after the other.
+            await self._let_message_come_first(body, asked.turn)
             try:
                 async with in_time(), self._accepting.setdefault(asked.turn.id, asyncio.Lock()):
                     await self._accept(body, asked)
+                if body["event"].get("type") == "message":
+                    self._came(asked.turn.id).set()
             finally:
                 self._accepting.pop(asked.turn.id, None)
         elif talk := read_talk(body, self._surface.bot):
@@ -215,7 +221,7 @@ class SlackListener(BackgroundTasks):
     async def _accept(self, body: dict[str, Any], asked: Question) -> None:
         """Store a question in the queue, or tell its author why it isn't answered."""
         turn, channel, user = asked.turn, asked.turn.place["channel"], asked.turn.author.id
-        if channel in self._heard or channel.startswith("D"):
+        if self._heard.get(channel) or channel.startswith("D"):
             turn = replace(turn, place={**turn.place, "heard": "1"})
         files = ", ".join(asked.files)
         direct = body["event"].get("channel_type") == "im"
@@ -315,9 +321,27 @@ class SlackListener(BackgroundTasks):
         """Remember that a channel's plain messages reach us, which not every app subscribes to."""
         event = event_of(body)
         if event and event.get("type") == "message" and event.get("channel_type") != "im":
-            if len(self._heard) >= MAX_HEARD_CHANNELS:
-                self._heard.clear()
-            self._heard.add(event["channel"])
+            self._heard[event["channel"]] = True
+            drop_oldest(self._heard, MAX_HEARD_CHANNELS)
+
+    async def _let_message_come_first(self, body: dict[str, Any], turn: Turn) -> None:
+        """Hold back an ``app_mention`` for a moment: ``message`` tells more, files and forwards among it.
+
+        Where no messages reach us, only the first mention waits; the mention in an edit has no other event.
+        """
+        event, channel = body["event"], turn.place["channel"]
+        if event.get("type") != "app_mention" or event.get("edited") or self._heard.get(channel) is False:
+            return
+        try:
+            async with asyncio.timeout(OTHER_EVENT_SECONDS):
+                await self._came(turn.id).wait()
+        except TimeoutError:
+            self._heard.setdefault(channel, False)
+
+    def _came(self, turn: str) -> asyncio.Event:
+        """Set once the ``message`` event of a mention was handled here."""
+        drop_oldest(self._messages, MAX_HEARD_CHANNELS)
+        return self._messages.setdefault(turn, asyncio.Event())
 
     async def _overhear(self, body: dict[str, Any], talk: Talk) -> None:
         """Store what is said and not to Parley, as far as it is to be heard, of people who may ask here."""
@@ -349,6 +373,12 @@ class SlackListener(BackgroundTasks):
             await self._surface.client.chat_postMessage(
                 channel=channel, thread_ts=thread or None, text=text, unfurl_links=False, unfurl_media=False
             )
+
+
+def drop_oldest(known: dict[str, Any], most: int) -> None:
+    """Keep a table bounded."""
+    if len(known) > most:
+        del known[next(iter(known))]
 
 
 async def _ignore() -> None:

@@ -228,8 +228,9 @@ class Workspace:
         named = named or f'"user_id": "{self.bot_user}"' in json.dumps(message.extra.get("blocks", ""))
         named = named and bool(message.user) and not message.by_bot
         if named and not channel.user and self.bot_user in channel.members and "app_mentions:read" in self.scopes:
-            # Files are not told with a mention: they come with the message event alone.
-            said = {key: value for key, value in self.as_json(message).items() if key not in {"files", "subtype"}}
+            # Files and attachments are not told with a mention: they come with the message event alone.
+            beside = {"files", "subtype", "attachments"}
+            said = {key: value for key, value in self.as_json(message).items() if key not in beside}
             event = said | {"type": "app_mention", "channel": channel.id, "event_ts": message.edited or message.ts}
             self.emit(event, about=message.ts)
 

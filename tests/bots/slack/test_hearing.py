@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis.asyncio
 
+from bots.slack import listener
 from bots.slack.platform import open_slack
 from bots.slack.settings import SlackSettings
 from bots.slack.surface import SlackSurface
@@ -277,6 +278,40 @@ async def test_a_question_says_whether_its_channel_is_heard(
             turn = await ear.queue.find(f"slack:{slack.team}:{channel}:{ts}")
             assert turn
             assert turn.place.get("heard") == ("1" if subscribed or channel == "D0ADA" else None)
+
+
+@pytest.mark.parametrize("words", ["", "summarise"])
+async def test_a_mention_that_comes_before_its_message_waits_for_it(
+    slack: SlackDouble, client: redis.asyncio.Redis, words: str
+) -> None:
+    """Slack tells of a forward in one of the two events alone, and may deliver them in either order."""
+    forward = {"is_share": True, "author_name": "Bob", "text": "on the ninth"}
+    async with listening(slack, client) as ear:
+        slack.scopes.remove("channels:history")
+        ts = await slack.mention(CHANNEL, words, attachments=[forward])
+        await wait_until(lambda: slack.envelopes)
+        message = {**slack.events[ts][0]["event"], "type": "message", "channel_type": "channel"}
+        await slack.send_event({**message, "attachments": [forward]})
+        await ear.settled()
+        turn = await ear.queue.find(f"slack:{slack.team}:{CHANNEL}:{ts}")
+        assert turn
+        assert (turn.text, [quote.text for quote in turn.quotes]) == (words, ["on the ninth"])
+        assert turn.place["heard"] == "1"
+
+
+async def test_without_messages_only_the_first_mention_waits(
+    slack: SlackDouble, client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not known yet that there will be none."""
+    monkeypatch.setattr(listener, "OTHER_EVENT_SECONDS", 0.01)
+    slack.channel_messages = False
+    async with listening(slack, client) as ear:
+        await slack.mention(CHANNEL, "first")
+        await ear.settled()
+        monkeypatch.setattr(listener, "OTHER_EVENT_SECONDS", 1000)
+        ts = await slack.mention(CHANNEL, "second")
+        await ear.settled()
+        assert await ear.queue.find(f"slack:{slack.team}:{CHANNEL}:{ts}")
 
 
 async def test_what_comes_with_a_question_waits_with_it(slack: SlackDouble, client: redis.asyncio.Redis) -> None:
