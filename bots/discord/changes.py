@@ -33,15 +33,15 @@ LONGEST_RETRY_SECONDS = 8.0
 class Change:
     """What became of a message: its author has it say ``text`` now, or deleted it if that is None.
 
-    ``quotes`` are what comes with it now, as far as the edit tells. ``at`` is when it was edited, by Discord's clock, 0
-    where that is not known; ``early`` says that it is for us. ``thread`` is where it stands if that may be a thread of
-    a channel that nobody names: discord.py does not know threads that are archived.
+    ``quotes`` are what comes with it now, None if the edit does not tell that. ``at`` is when it was edited, by
+    Discord's clock, 0 where that is not known; ``early`` says that it is for us. ``thread`` is where it stands if that
+    may be a thread of a channel that nobody names: discord.py does not know threads that are archived.
     """
 
     message: str
     keys: tuple[ConversationKey, ...]
     text: str | None = None
-    quotes: tuple[Quote, ...] = ()
+    quotes: tuple[Quote, ...] | None = None
     at: float = 0.0
     early: bool = False
     thread: tuple[str, str] | None = None
@@ -120,4 +120,5 @@ class Changes:
             return
         archived = await self._store.threads(*change.thread) if change.thread else ()
         change = replace(change, keys=(*change.keys, *archived))
-        await follow_change(self._queue, self._memory, change, change.text or "", early=change.early)
+        reads, quotes, early = change.text or "", change.quotes, change.early
+        await follow_change(self._queue, self._memory, change, reads, typed=quotes or (), quotes=quotes, early=early)

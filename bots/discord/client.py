@@ -34,7 +34,7 @@ class _Events:
 
     async def on_raw_message_edit(self, event: discord.RawMessageUpdateEvent) -> None:
         if self.listener:
-            self.listener.intake.follow_edit(event)
+            await self.listener.intake.follow_edit(event)
 
     async def on_raw_message_delete(self, event: discord.RawMessageDeleteEvent) -> None:
         if self.listener:

@@ -23,7 +23,7 @@ from bots.discord import choices as settings
 from bots.discord import forms
 from bots.discord.buttons import ButtonTarget, confirming
 from bots.discord.calls import EPHEMERAL, Calls, quiet_message
-from bots.discord.events import Place, make_turn, reader_of
+from bots.discord.events import Place, make_turn, post_of, reader_of
 from bots.discord.forms import Form
 from bots.discord.listener import DiscordListener
 from bots.discord.messenger import REFUSED
@@ -166,8 +166,11 @@ class Commands:
         self, interaction: discord.Interaction, prompt: str, *, private: bool, quotes: tuple[Quote, ...] = ()
     ) -> None:
         """Answer a question; a ``private`` one is shown to the asker alone, and remembered apart from the channel."""
-        turn = question(interaction, prompt, private=private, seconds=self._listener.settings.discord_token_seconds)
-        await self._submit(interaction, replace(turn, quotes=quotes), private=private)
+        settings = self._listener.settings
+        turn = question(interaction, prompt, private=private, seconds=settings.discord_token_seconds)
+        heard = {"heard": "1"} if settings.discord_message_content else {}
+        turn = replace(turn, place={**turn.place, **heard}, quotes=quotes)
+        await self._submit(interaction, turn, private=private)
 
     async def ask_about(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """Open a form for a question about a message."""
@@ -245,7 +248,7 @@ class Commands:
         if why := listener.refused(interaction):
             await listener.whisper(interaction, REFUSED[why])
             return
-        receipt = await self._in_time(listener.queue.submit(turn))
+        receipt = await self._in_time(self._store(turn))
         if receipt is None:
             await listener.whisper(interaction, StorageError.plain)
             return
@@ -258,6 +261,11 @@ class Commands:
             metrics.INGRESS_ACK.observe(time.time() - turn.at, platform="discord")
         elif receipt.accepted:  # Discord has told the asker that the command failed
             listener.run_in_background(listener.queue.stop(turn.id, WITHDRAWN))
+
+    async def _store(self, turn: Turn) -> Any:
+        """Put a question into the queue. Returns the receipt."""
+        await self._listener.listening.settle()
+        return await self._listener.queue.submit(turn)
 
     async def _in_time(self, work: Awaitable[Any]) -> Any:
         """The result of ``work``; None if Redis is away or too slow."""
@@ -282,6 +290,7 @@ def question(interaction: discord.Interaction, text: str, *, private: bool, seco
         "bot": "1" if not private and _bot_may_write(interaction) else "",
         "private": "1" if private else "",
         SHARED: "1" if interaction.context.private_channel is True and not private else "",
+        **post_of(channel),
     }
     if private:  # its own conversation, which the channel's memory never sees
         where = Place(where.guild, where.id, f"@{user.id}")

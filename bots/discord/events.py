@@ -23,11 +23,9 @@ from core.types import Author, ConversationKey, Message, Quote, QuoteKind, Role,
 
 MESSAGE_TYPES = {discord.MessageType.default, discord.MessageType.reply}
 """Types of messages that people write; the others are joins, pins, boosts and the like."""
-HEARD_TYPES = MESSAGE_TYPES | {
-    discord.MessageType.chat_input_command,
-    discord.MessageType.context_menu_command,
-    discord.MessageType.poll_result,
-}
+LATE_TYPES = {discord.MessageType.chat_input_command, discord.MessageType.context_menu_command}
+"""Types of messages that an app may post empty, and write later."""
+HEARD_TYPES = MESSAGE_TYPES | LATE_TYPES | {discord.MessageType.poll_result}
 """Types of messages that say something to the people in a channel: those of apps, too."""
 MAX_REPLY_UNITS = 200
 """UTF-16 units told of a message that somebody replies to in talk that is overheard: it often stands there as well."""
@@ -97,7 +95,12 @@ def wording(message: discord.Message, bot: discord.ClientUser) -> tuple[str, tup
     text, quotes = reader.text(payload), reader.quotes(payload)
     if not text and len(quotes) == 1 and quotes[0].kind is QuoteKind.REPLY and not commands.find(quotes[0].text):
         return quotes[0].text, ()
-    return text, quotes
+    return text, quotes if addressed(message, bot) else tuple(map(_in_short, quotes))
+
+
+def tells_quotes(message: discord.Message) -> bool:
+    """Whether a message tells what it replies to: an edit need not, and what was deleted since is no longer told."""
+    return message.reference is None or isinstance(message.reference.resolved, discord.Message)
 
 
 def read_overheard(message: discord.Message, bot: discord.ClientUser) -> tuple[ConversationKey, Message] | None:
@@ -153,14 +156,19 @@ def snowflake_seconds(number: str) -> float:
     return ((int(number) >> 22) + 1_420_070_400_000) / 1000
 
 
-def read_question(message: discord.Message, bot: discord.ClientUser, *, auto_thread: bool) -> Turn | None:
-    """Read the turn in a message; None if it isn't a question to Parley."""
+def read_question(
+    message: discord.Message, bot: discord.ClientUser, *, auto_thread: bool, heard: bool = False
+) -> Turn | None:
+    """Read the turn in a message; None if it isn't a question to Parley.
+
+    ``heard`` says that what people say to each other reaches us.
+    """
     if message.author.id == bot.id or message.type not in MESSAGE_TYPES or not addressed(message, bot):
         return None
     where = Place.of(message.guild.id if message.guild else None, message.channel)
     text, quotes = wording(message, bot)
     files = ", ".join(file.filename for file in message.attachments)
-    place = {"channel": where.id, "bot": "1", "files": files}
+    place = {"channel": where.id, "bot": "1", "files": files, "heard": "1" if heard else "", **post_of(message.channel)}
     if where.guild:
         place["reply_to"] = str(message.id)
     if auto_thread and isinstance(message.channel, discord.TextChannel):
@@ -168,6 +176,12 @@ def read_question(message: discord.Message, bot: discord.ClientUser, *, auto_thr
         del place["reply_to"]
     at = message.created_at.timestamp()
     return make_turn(where, str(message.id), message.author, text, at=at, place=place, quotes=quotes)
+
+
+def post_of(channel: Any) -> dict[str, str]:
+    """For a turn's place: the title of a forum's post, if it is asked in one."""
+    post = isinstance(channel, discord.Thread) and isinstance(channel.parent, discord.ForumChannel)
+    return {"post": channel.name[:100]} if post else {}
 
 
 def make_turn(

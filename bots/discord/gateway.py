@@ -56,8 +56,12 @@ class MessageListener(Protocol):
 
     store: Any
 
-    async def handle_message(self, message: discord.Message) -> None:
-        """One message."""
+    async def handle_message(self, message: discord.Message, *, missed: bool = False) -> None:
+        """One message; ``missed`` if it was found later."""
+        ...
+
+    def missed(self) -> None:
+        """Something may have been said that did not come."""
         ...
 
 
@@ -121,6 +125,7 @@ class Gateway:
         self._missing_since[shard] = min(since, self._missing_since.get(shard, since))
         self._ready.discard(shard)
         self._live.add(shard)
+        self._listener.missed()
 
     async def ready(self, shard: int = 0) -> None:
         """A connection that began anew knows its servers, so they can be searched."""
@@ -275,7 +280,7 @@ class Gateway:
         if len(said) == MOST_MESSAGES:
             log.warning("missed messages left out", messages=MOST_MESSAGES)
         for message in reversed(said):
-            await self._listener.handle_message(message)
+            await self._listener.handle_message(message, missed=True)
         return len(said)
 
     async def _channels(self, after: int, shard: int) -> list[Any]:

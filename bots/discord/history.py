@@ -77,7 +77,7 @@ class History:
         Raises:
             PlatformError: they cannot be read.
         """
-        if turn.place.get("private") or not turn.place.get("bot"):
+        if turn.place.get("private") or not turn.place.get("bot") or not self._settings.discord_message_content:
             return ()
         where = Place(turn.key.workspace, turn.key.channel)
         page = await self._page(where.id, f"limit={ROOM_MESSAGES}&before={_number(turn)}")

@@ -19,7 +19,8 @@ import structlog
 
 from bots.discord.access_policy import AccessPolicy
 from bots.discord.changes import Change, Changes, End
-from bots.discord.events import Place, changed_keys, read_question, wording
+from bots.discord.events import LATE_TYPES, Place, changed_keys, read_question, tells_quotes, wording
+from bots.discord.hearing import Hearing
 from bots.discord.messenger import PROXIED, REFUSED, Messenger, tell
 from bots.discord.settings import DiscordSettings
 from bots.discord.store import DiscordStore
@@ -28,7 +29,7 @@ from bots.listening import NOTHING_TO_STOP, UNREAD_FILES, stop_answer
 from core import metrics
 from core.assistant import is_stop
 from core.errors import ParleyError, PlatformError, StorageError
-from core.memory import Memory
+from core.memory import Listening, Memory
 from core.metrics import turn_fields
 from core.turns import MIN_REFUSAL_SECONDS, NOT_ALLOWED_THERE, TurnQueue, crash_point
 from core.types import QuoteKind, Turn
@@ -63,8 +64,10 @@ class PendingMessage:
     @property
     def turn(self) -> Turn:
         """The question as it reads now."""
-        text = self.change.text if self.change else None
-        return self.asked if text is None else replace(self.asked, text=text)
+        change, asked = self.change, self.asked
+        if not change or change.text is None:
+            return asked
+        return replace(asked, text=change.text, quotes=asked.quotes if change.quotes is None else change.quotes)
 
 
 class Intake:
@@ -78,6 +81,7 @@ class Intake:
         queue: TurnQueue,
         memory: Memory,
         store: DiscordStore,
+        listening: Listening,
         typists: Typists | None = None,
     ) -> None:
         self.store = store
@@ -87,14 +91,26 @@ class Intake:
         self._typists = typists
         self._access = AccessPolicy(settings, messenger.calls, store)
         self._changes = Changes(queue, memory, store)
+        self._hearing = Hearing(settings, messenger, memory, listening)
         self._pending: dict[str, PendingMessage] = {}
         self._asked_at: dict[tuple[str, str], float] = {}
         self._accepting: dict[str, asyncio.Lock] = {}
 
-    async def handle_message(self, message: discord.Message) -> None:
-        """Handle a new message: store it if it is a question to Parley."""
-        turn = read_question(message, self._messenger.me, auto_thread=self._settings.discord_auto_thread)
-        if not turn or turn.id in self._pending:
+    async def handle_message(self, message: discord.Message, *, missed: bool = False) -> None:
+        """Handle a new message: a question to Parley goes into the queue, what people say to each other is overheard.
+
+        What was ``missed`` and is found later is not overheard: the next question there reads what was said before it.
+        """
+        settings = self._settings
+        auto, heard = settings.discord_auto_thread, settings.discord_message_content
+        if turn := read_question(message, self._messenger.me, auto_thread=auto, heard=heard):
+            await self._ask(message, turn)
+        elif not missed:
+            await self._hearing.overhear(message)
+
+    async def _ask(self, message: discord.Message, turn: Turn) -> None:
+        """Store a question, or tell its author why not."""
+        if turn.id in self._pending:
             return
         where = Place.of(message.guild.id if message.guild else None, message.channel)
         self._note_asked(message, turn)
@@ -111,15 +127,18 @@ class Intake:
             if pending.change:
                 self._changes.add(pending.change)  # it may be stored all the same, or as it read before
 
-    def follow_edit(self, event: discord.RawMessageUpdateEvent) -> None:
+    async def follow_edit(self, event: discord.RawMessageUpdateEvent) -> None:
         """Handle an edit: the memory and the queue follow it."""
         message, me = event.message, self._messenger.me
+        if message.type in LATE_TYPES:
+            await self._hearing.overhear(message)  # when it came, it may have been empty
         if not event.data.get("edited_timestamp") or message.author.id == me.id:
             return  # Discord has added the preview of a link
         text, quotes = wording(message, me)
         if message.content or any(quote.kind is not QuoteKind.REPLY for quote in quotes):
             at, early = message.edited_at.timestamp() if message.edited_at else 0.0, me in message.mentions
-            self._follow(event, event.message_id, Change("", (), text, quotes, at, early or not event.guild_id))
+            beside = quotes if tells_quotes(message) else None
+            self._follow(event, event.message_id, Change("", (), text, beside, at, early or not event.guild_id))
 
     def follow_deletion(self, event: discord.RawMessageDeleteEvent) -> None:
         """Handle a deletion: the message is forgotten."""
@@ -133,6 +152,10 @@ class Intake:
     def follow_end(self, guild: int, channel: int, thread: int | None = None) -> None:
         """Handle the deletion of a channel or a thread: everything said there is forgotten, also in private."""
         self._changes.add(End(Place(str(guild), str(channel), str(thread or ""))))
+
+    def missed(self) -> None:
+        """The gateway may have missed something: the next questions read what was said before them."""
+        self._hearing.listening.missed()
 
     async def drain(self) -> None:
         """Finish the changes that were begun here."""
@@ -150,6 +173,8 @@ class Intake:
             why = await self._access.refusal(pending.message, turn, where)
             if why != "":
                 await self._say_why_not(pending, why)
+            if why is None:
+                await self._hearing.overhear(pending.message)  # an app that we don't answer says it to the others
             if why != "" or not await self._access.count(pending.message, where):
                 return
             pending.allowed = True
@@ -194,6 +219,7 @@ class Intake:
             if await self._queue.first(f"{turn.id}:files") and await self._tells(turn, "files"):
                 self._messenger.run_in_background(say(where.id, UNREAD_FILES.format(files=files)))
             return
+        await self._hearing.listening.settle()
         crash_point("submit")
         receipt = await self._queue.submit(turn)
         crash_point("stored")
@@ -239,7 +265,7 @@ class Intake:
         change = replace(change, message=name, keys=tuple(keys), thread=thread)
         pending = self._pending.get(name)
         if not pending:
-            self._changes.add(change)
+            self._hearing.after(name, lambda: self._changes.add(change))
         elif not pending.deleted and not (pending.change and change.text is not None and change.at < pending.change.at):
             pending.change = change
 

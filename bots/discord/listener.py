@@ -27,7 +27,7 @@ from bots.listening import QUESTION_GONE, press
 from core import metrics
 from core.assistant import NOT_ASKED, Confirmation, days
 from core.errors import StorageError
-from core.memory import Feedback, Memory
+from core.memory import Feedback, Listening, Memory
 from core.metrics import tag
 from core.policy import Venue
 from core.turns import STOPPED, TurnQueue, in_time
@@ -57,6 +57,7 @@ class DiscordListener(Messenger):
         memory: Memory,
         store: DiscordStore,
         feedback: Feedback,
+        listening: Listening,
         typists: Typists | None = None,
     ) -> None:
         super().__init__(calls, contact_in(settings))
@@ -64,7 +65,10 @@ class DiscordListener(Messenger):
         self.queue = queue
         self.memory = memory
         self.store = store
-        self.intake = Intake(settings, self, queue=queue, memory=memory, store=store, typists=typists)
+        self.listening = listening
+        self.intake = Intake(
+            settings, self, queue=queue, memory=memory, store=store, listening=listening, typists=typists
+        )
         self._feedback = feedback
 
     # Servers.

@@ -25,10 +25,11 @@ from bots.discord.settings import DiscordSettings
 from bots.discord.store import DiscordStore
 from bots.discord.surface import DiscordSurface
 from bots.discord.typing import Typists
+from bots.listening import keep_listening
 from bots.stopping import Stopping
 from core.causes import cause
 from core.errors import ParleyError, PlatformUnauthorized, PlatformUnavailable, SettingsError
-from core.memory import Feedback, Memory
+from core.memory import Feedback, Listening, Memory
 from core.pacing import CallBudgets
 from core.tasks import end_tasks
 from core.turns import TurnQueue
@@ -77,6 +78,9 @@ class Discord:
             PlatformUnauthorized: Discord does not accept the token, or an intent.
         """
         client, store = self._client, DiscordStore(redis)
+        hears = Listening(
+            redis, "discord", self._settings.hear if self._settings.discord_message_content else "mention"
+        )
         typists = self.typists if "discord" in queue.platforms else None  # else others answer, and type
         listener = DiscordListener(
             self._settings,
@@ -85,13 +89,16 @@ class Discord:
             memory=memory,
             store=store,
             feedback=Feedback(redis),
+            listening=hears,
             typists=typists,
         )
         gateway = Gateway(client, listener.intake, self._settings, self.calls)
         client.add_dynamic_items(*BUTTONS)
         tree = Tree(client)
         client.listener, client.gateway = listener, gateway
-        tasks = [asyncio.create_task(work) for work in (self._keep_up_to_date(store, memory), gateway.watch())]
+        keeping = keep_listening(hears, lambda: gateway.connected)
+        work = (self._keep_up_to_date(store, memory), gateway.watch(), keeping)
+        tasks = [asyncio.create_task(one) for one in work]
         try:
             await self._sync(tree, store)
             running = asyncio.create_task(gateway.run())

@@ -64,6 +64,11 @@ class Listening:
         self.missed()
         await self.keep()
 
+    async def settle(self) -> None:
+        """Count a gap, if there was one, before a question is accepted: it is not to rely on what came before."""
+        if self._gap:
+            await self.keep()
+
     def missed(self) -> None:
         """Something was heard that could not be stored: the next ``keep`` counts as ``restart``."""
         self._gap = uuid.uuid4().hex

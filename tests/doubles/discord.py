@@ -29,7 +29,18 @@ from tests.doubles.discord_limits import Fault, Limits
 from tests.doubles.discord_messages import Messages
 from tests.doubles.discord_records import EPHEMERAL, Call, Interaction, Json, Posted, Version, components
 from tests.doubles.discord_rest import RestApi
-from tests.doubles.discord_world import ADA, APP, BOB, GENERAL, GUILD, PERMISSIONS, Channel, User, World
+from tests.doubles.discord_world import (
+    ADA,
+    APP,
+    BOB,
+    GENERAL,
+    GUILD,
+    OTHER_BOT,
+    PERMISSIONS,
+    Channel,
+    User,
+    World,
+)
 
 __all__ = ["ADA", "APP", "BOB", "EPHEMERAL", "GENERAL", "GUILD", "DiscordDouble"]
 
@@ -93,6 +104,32 @@ class DiscordDouble(World):
     def dm(self, text: str, *, user: str = ADA, **more: Any) -> Posted:
         """A person writes to the bot alone."""
         return self.say(text, channel=self.dm_with(user).id, user=user, **more)
+
+    def forward(self, message: Posted, *, channel: str = GENERAL, user: str = ADA) -> Posted:
+        """A person forwards a message: nothing can be written beside it."""
+        told = self.message_json(message)
+        kept = ("type", "content", "embeds", "attachments", "timestamp", "edited_timestamp", "flags", "components")
+        snapshot = {name: told[name] for name in (*kept, "mentions", "mention_roles")}
+        there = self.channels[message.channel]
+        reference = {"type": 1, "message_id": message.id, "channel_id": there.id}
+        if there.guild:
+            reference["guild_id"] = there.guild
+        extra = {"message_reference": reference, "message_snapshots": [{"message": snapshot}]}
+        return self.say("", channel=channel, user=user, extra=extra)
+
+    def alert(self, *, channel: str = GENERAL, text: str = "", **embed: Any) -> Posted:
+        """Another bot posts an embed."""
+        return self.say(text, channel=channel, user=OTHER_BOT, extra={"embeds": [{"type": "rich", **embed}]})
+
+    def update(self, message: Posted, *, text: str | None = None, **extra: Any) -> None:
+        """Another bot changes its message."""
+        message.extra = {**message.extra, **extra}
+        self.edit(message, message.text if text is None else text)
+
+    def unfurl(self, message: Posted, **embed: Any) -> None:
+        """Discord adds the preview of a link."""
+        message.extra = {**message.extra, "embeds": [{"type": "article", **embed}]}
+        self.change(message, message.now, edited=False)
 
     def proxy(self, message: Posted, *, webhook: str = "500000000000000001", name: str = "Nova") -> Posted:
         """Another bot deletes what a person wrote, and writes it again through a webhook, under another name."""

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from tests.doubles.discord_records import Json
+from tests.doubles.discord_records import Json, bare
 from tests.doubles.discord_world import APP, DM, GROUP, Channel, World
 
 GUILDS, GUILD_MESSAGES, DIRECT_MESSAGES, MESSAGE_CONTENT = 1 << 0, 1 << 9, 1 << 12, 1 << 15
@@ -163,10 +163,10 @@ class Gateway:
             return data
         stripped = data
         if not any(user["id"] == APP for user in data["mentions"]):
-            stripped = {**data, "content": "", "attachments": [], "embeds": [], "components": []}
+            stripped = bare(data)
         replied = stripped.get("referenced_message")
         if replied and replied["author"]["id"] != APP and not any(u["id"] == APP for u in replied["mentions"]):
-            stripped = {**stripped, "referenced_message": {**replied, "content": "", "attachments": []}}
+            stripped = {**stripped, "referenced_message": bare(replied)}
         return stripped
 
     @staticmethod

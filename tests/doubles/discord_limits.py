@@ -78,6 +78,7 @@ class Fault:
 
 
 RULES = {
+    "GET /channels/:id/messages": (5, 5.0),
     "POST /channels/:id/messages": (5, 5.0),
     "PATCH /channels/:id/messages/:id": (5, 5.0),
     "POST /webhooks/:id/:token": (5, 5.0),

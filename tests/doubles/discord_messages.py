@@ -14,6 +14,7 @@ from tests.doubles.discord_records import (
     Json,
     Posted,
     Version,
+    bare,
     components,
     units,
 )
@@ -104,8 +105,14 @@ class Messages:
 
     def _read(self, message: Posted, place: Channel) -> Json:
         data = self.world.message_json(message)
-        ours = message.author == APP or APP in self.world.mentioned(message) or place.kind == DM
-        return data if ours or self.content_intent else {**data, "content": "", "attachments": [], "components": []}
+        if self.content_intent or place.kind == DM:
+            return data
+        ours = message.author == APP or APP in self.world.mentioned(message)
+        told = data if ours else bare(data)
+        replied = told.get("referenced_message")
+        if replied and replied["author"]["id"] != APP and not any(user["id"] == APP for user in replied["mentions"]):
+            told = {**told, "referenced_message": bare(replied)}
+        return told
 
     def get(self, channel: str, message: str, **_: Any) -> Json:
         """One message."""

@@ -13,6 +13,8 @@ Json = dict[str, Any]
 EPOCH_MS = 1_420_070_400_000
 """The first millisecond of 2015, from which snowflakes count."""
 EPHEMERAL, LOADING, SUPPRESS_EMBEDS, COMPONENTS_V2 = 1 << 6, 1 << 7, 1 << 2, 1 << 15
+STARTER = 21
+"""Type of the first message of a thread on a message: Discord writes it, and it holds that message."""
 PING = re.compile(r"@(?:everyone|here)\b|<@!?\d+>|<@&\d+>")
 CODE = re.compile(r"```.*?```|``.*?``|`[^`\n]*`", re.DOTALL)
 
@@ -44,6 +46,20 @@ def pings(content: str, allowed: Json | None, *, webhook: bool) -> list[str]:
         if rings:
             rung.append(token)
     return rung
+
+
+def file_json(number: str, name: str, data: bytes) -> Json:
+    """An attachment object."""
+    return {"id": number, "filename": name, "size": len(data), "url": "https://cdn", "proxy_url": ""}
+
+
+def bare(message: Json) -> Json:
+    """A message as an app gets it that may not read its content (docs.discord.com, events/gateway)."""
+    told = {**message, "content": "", "attachments": [], "embeds": [], "components": []}
+    told.pop("poll", None)
+    if "message_snapshots" in told:
+        told["message_snapshots"] = [{"message": bare(one["message"])} for one in told["message_snapshots"]]
+    return told
 
 
 def components(rows: list[Json]) -> Iterator[Json]:
@@ -95,6 +111,8 @@ class Posted:
     edited: bool = False
     rung: list[str] = field(default_factory=list)
     attachments: list[Json] = field(default_factory=list)
+    extra: Json = field(default_factory=dict)
+    """Further fields of the message object: embeds, a poll, stickers, what was forwarded, another type."""
 
     @property
     def at(self) -> float:

@@ -9,7 +9,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.doubles.discord_records import EPHEMERAL, Clock, Interaction, Json, Posted, Version, pings
+from tests.doubles.discord_records import (
+    EPHEMERAL,
+    STARTER,
+    Clock,
+    Interaction,
+    Json,
+    Posted,
+    Version,
+    file_json,
+    pings,
+)
 
 APP, GUILD, GENERAL, RANDOM = "900000000000000001", "100000000000000001", "200000000000000001", "200000000000000002"
 ADA, BOB, CLEO, OTHER_BOT = "300000000000000001", "300000000000000002", "300000000000000003", "300000000000000009"
@@ -155,10 +165,10 @@ class World:
             self.emit("MESSAGE_CREATE", self.message_json(message, event=True), channel)
         return message
 
-    def change(self, message: Posted, version: Version) -> None:
-        """Give a message a new version."""
+    def change(self, message: Posted, version: Version, *, edited: bool = True) -> None:
+        """Give a message a new version; Discord itself adds the preview of a link, which is no edit."""
         message.versions.append(version)
-        message.edited = True
+        message.edited = message.edited or edited
         channel = self.channels[message.channel]
         if not message.ephemeral:
             data = self.message_json(message, event=True)
@@ -183,6 +193,8 @@ class World:
         )
         self.channels[thread.id] = thread
         self.emit("THREAD_CREATE", {**self.channel_json(thread), "newly_created": True}, parent)
+        if begun := parent.messages.get(message):
+            self.post(thread, begun.author, "", reference=message, extra={"type": STARTER}).by_bot = False
         return thread
 
     def archive(self, thread: Channel) -> None:
@@ -354,16 +366,7 @@ class World:
             "mention_everyone": False,
             "mentions": [self.user_json(user) for user in self.mentioned(message)],
             "mention_roles": [],
-            "attachments": [
-                {
-                    "id": self.clock.snowflake(),
-                    "filename": name,
-                    "size": len(data),
-                    "url": "https://cdn",
-                    "proxy_url": "",
-                }
-                for name, data in message.now.attachments
-            ]
+            "attachments": [file_json(self.clock.snowflake(), *file) for file in message.now.attachments]
             + message.attachments,
             "embeds": [],
             "pinned": False,
@@ -384,11 +387,14 @@ class World:
                 "authorizing_integration_owners": known.owners,
             }
         if message.reference:
-            data["message_reference"] = {"type": 0, "message_id": message.reference, "channel_id": channel.id}
-            replied = channel.messages.get(message.reference)
+            starter = message.extra.get("type") == STARTER
+            there = self.channels[channel.parent] if starter else channel
+            data["message_reference"] = {"type": 0, "message_id": message.reference, "channel_id": there.id}
+            replied = there.messages.get(message.reference)
             if not nested:
                 gone = not replied or replied.deleted
                 data["referenced_message"] = None if gone else self.message_json(replied, nested=True)  # type: ignore[arg-type]
+        data |= message.extra
         if event and channel.guild:
             data["guild_id"] = channel.guild
             if message.author not in self.webhooks:

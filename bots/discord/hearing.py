@@ -1,0 +1,56 @@
+"""Overhears what people and apps say to each other on a server, where Parley may be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import discord
+
+from bots.discord.access import is_heard
+from bots.discord.events import Place, read_overheard
+from bots.discord.messenger import Messenger
+from bots.discord.settings import DiscordSettings
+from bots.listening import overhear
+from core.memory import Listening, Memory
+
+
+class Hearing:
+    """Stores what is overheard: in threads, and with ``HEAR=room`` in channels."""
+
+    def __init__(self, settings: DiscordSettings, messenger: Messenger, memory: Memory, listening: Listening) -> None:
+        self.listening = listening
+        self._settings = settings
+        self._messenger = messenger
+        self._memory = memory
+        self._storing: dict[str, list[Callable[[], None]]] = {}
+        """Messages that are being stored, and what is to be done afterwards."""
+
+    async def overhear(self, message: discord.Message) -> None:
+        """Store a message, if it says something to others in a place where Parley hears it. Never raises."""
+        if not message.guild or not self._is_heard(message):
+            return
+        if not (read := read_overheard(message, self._messenger.me)):
+            return
+        key, said = read
+        waiting = self._storing.setdefault(said.id, [])
+        try:
+            await overhear(self._memory, self.listening, key, said)
+        finally:
+            if self._storing.pop(said.id, None) is not None:
+                for work in waiting:
+                    work()
+
+    def after(self, name: str, work: Callable[[], None]) -> None:
+        """Do something about a message, once it is stored if that is under way."""
+        if (waiting := self._storing.get(name)) is None:
+            work()
+        else:
+            waiting.append(work)
+
+    def _is_heard(self, message: discord.Message) -> bool:
+        assert message.guild  # noqa: S101 - the caller looked
+        where = Place.of(message.guild.id, message.channel)
+        if self._settings.hear == "mention" or not (where.thread or self._settings.hear == "room"):
+            return False
+        app = message.author.bot or bool(message.webhook_id)
+        return is_heard(self._settings, where.asker(message.author), app=app)
