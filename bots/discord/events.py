@@ -16,7 +16,7 @@ import discord
 from bots.discord.access import Asker
 from bots.discord.buttons import DMS, identity
 from bots.discord.payloads import payload_of
-from bots.discord.quotes import Json, Reader, id_in, ids_in, names_in, record_in
+from bots.discord.quotes import Json, Reader, id_in, ids_in, names_in, record_in, records_in, text_in
 from bots.discord.text import cut, without_mention
 from core.assistant import commands
 from core.types import Author, ConversationKey, Message, Quote, QuoteKind, Role, Turn
@@ -113,8 +113,11 @@ def read_overheard(message: discord.Message, bot: discord.ClientUser) -> tuple[C
 
 
 def overheard(payload: Json, reader: Reader, where: Place) -> Message | None:
-    """What a message says to the people in a place; None if that is nothing, or cannot be read."""
+    """What a message says to the people in a place, or to Parley; None if that is nothing, or cannot be read."""
     author, number = record_in(payload, "author"), id_in(payload, "id")
+    to_us = any(id_in(user, "id") == reader.bot for user in records_in(payload, "mentions"))
+    if to_us:
+        payload = {**payload, "content": without_mention(text_in(payload, "content"), reader.bot)}
     text, quotes = reader.text(payload), reader.quotes(payload)
     if not number or not id_in(author, "id") or not (text or any(one.kind is not QuoteKind.REPLY for one in quotes)):
         return None
@@ -126,7 +129,7 @@ def overheard(payload: Json, reader: Reader, where: Place) -> Message | None:
         author=Author(id_in(author, "id"), name, app=author.get("bot") is True) if name else None,
         at=snowflake_seconds(number),
         quotes=tuple(map(_in_short, quotes)),
-        overheard=bool(name),
+        overheard=bool(name) and not to_us,
     )
 
 

@@ -1,12 +1,11 @@
 """Reads what people said before a question, from Discord: in its thread, or lately in its channel.
 
-A page is the newest messages, so one call is enough. Discord gives nothing of what does not mention us to a bot without
-the Message Content intent: then that is said, once in a thread.
+A page is the newest messages of a thread, so one call is enough, whatever was said since. Discord gives nothing of
+what does not mention us to a bot without the Message Content intent: then that is said, once in a thread.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,7 +19,7 @@ from bots.discord.events import HEARD_TYPES, Place, overheard, reader_of
 from bots.discord.quotes import Reader, id_in, record_in
 from bots.discord.settings import DiscordSettings
 from core.delivery import retry_for
-from core.errors import PlatformUnavailable, RateLimited
+from core.errors import RateLimited
 from core.prompts import shorten
 from core.types import Message, Quote, QuoteKind, Role, Turn
 
@@ -59,11 +58,12 @@ class History:
         """
         if turn.place.get("private") or (after and not self._settings.discord_message_content):
             return ()  # without that, nothing was said since that we could read
-        where, known = Place(turn.key.workspace, turn.key.channel, turn.key.thread), int(after.rpartition(":")[2] or 0)
+        where, number = Place(turn.key.workspace, turn.key.channel, turn.key.thread), after.rpartition(":")[2]
+        known = int(number) if number.isdecimal() else 0
         page = await self._page(where.id, f"limit={THREAD_MESSAGES}")
         if not after and len(page) == THREAD_MESSAGES:
             page += await self._page(where.id, "limit=1&after=0")  # the beginning, which is on another page
-        asked = _number(turn)
+        asked = turn.id.rpartition(":")[2]
         new = [one for one in reversed(page) if int(id_in(one, "id") or 0) > known and id_in(one, "id") != asked]
         said = self._said(new, where)
         root = [] if after else self._root(new, where, turn.place.get("post", ""))
@@ -80,7 +80,8 @@ class History:
         if turn.place.get("private") or not turn.place.get("bot") or not self._settings.discord_message_content:
             return ()
         where = Place(turn.key.workspace, turn.key.channel)
-        page = await self._page(where.id, f"limit={ROOM_MESSAGES}&before={_number(turn)}")
+        asked = turn.id.rpartition(":")[2]
+        page = await self._page(where.id, f"limit={ROOM_MESSAGES}&before={asked}")
         said = self._said(page, where)
         return list(takewhile(lambda one: one.at >= turn.at - ROOM_SECONDS, said))[::-1]
 
@@ -101,11 +102,7 @@ class History:
             learn(budget, answer)
             return answer.objects
 
-        try:
-            async with asyncio.timeout(READ_TIMEOUT):
-                return await retry_for(read, READ_TIMEOUT)
-        except TimeoutError:
-            raise PlatformUnavailable("read messages: Discord gives no more of them now", code="timeout") from None
+        return await retry_for(read, READ_TIMEOUT)
 
     def _talk(self, page: Sequence[Json], where: Place) -> list[Json]:
         """The messages that say something, whether or not we may read it; not those of people who are denied."""
@@ -136,8 +133,3 @@ class History:
         author = record_in(payload, "author")
         speaker = Asker(id_in(author, "id"), where.guild, [where.channel, where.thread])
         return is_heard(self._settings, speaker, app=author.get("bot") is True)
-
-
-def _number(turn: Turn) -> str:
-    """The id of the message or command that asked."""
-    return turn.id.rpartition(":")[2]

@@ -366,8 +366,7 @@ class World:
             "mention_everyone": False,
             "mentions": [self.user_json(user) for user in self.mentioned(message)],
             "mention_roles": [],
-            "attachments": [file_json(self.clock.snowflake(), *file) for file in message.now.attachments]
-            + message.attachments,
+            "attachments": [file_json("1", *file) for file in message.now.attachments] + message.attachments,
             "embeds": [],
             "pinned": False,
             "type": 19 if message.reference else 0,
