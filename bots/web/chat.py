@@ -16,7 +16,7 @@ from bots.web.live import LiveBoards
 from bots.web.markup import escape
 from bots.web.people import PRIVATE, People, Visitor, channel_name, contact_in, person_name, venue_of, visitor_id
 from bots.web.settings import WebSettings
-from core.assistant import in_words, is_forget, is_stop
+from core.assistant import forget_now, in_words, is_forget, is_stop
 from core.errors import ParleyError, StorageError
 from core.memory import Memory
 from core.metrics import tag
@@ -169,12 +169,12 @@ class ChatActions:
         with self.errors_shown():
             extent = await self.memory.extent(key)
             shown = await self._live_boards.boards.entries(key)
-        if not (extent.messages or shown):
+        if not (extent.messages or extent.facts or shown):
             inform(NOTHING_TO_FORGET)
             return gr.Column(visible=False), ""
         if not venue_of(key, "").shared:
-            return gr.Column(visible=True), "Forget everything said here? Only you can see this channel."
-        much = f" That's {in_words(extent)}." if extent.messages else ""
+            return gr.Column(visible=True), "Forget everything here? Only you can see this channel."
+        much = f" That's {in_words(extent)}." if extent.messages or extent.facts else ""
         return gr.Column(visible=True), f"Forget this channel for everybody?{much} You can also type `forget now`."
 
     async def forget(self, channel: str, request: gr.Request) -> None:
@@ -188,8 +188,8 @@ class ChatActions:
             for entry in await self._live_boards.boards.entries(key):
                 if entry.open:
                     await self.queue.stop(entry.turn, WITHDRAWN)
-            forgotten = await self.memory.forget(key)
-        inform(f"Done: I've forgotten {forgotten} message{'s' * (forgotten != 1)}.")
+            said = await forget_now(key, self.memory, venue_of(key, self._contact), "")
+        inform(said)
 
     async def name(self, name: str, request: gr.Request) -> Visitor:
         """Store the name that a person chose, unless the proxy named them. Returns the person."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ import gradio as gr
 from bots.assembly import Core
 from bots.web.chat import ChatActions
 from bots.web.chat_tab import QUICK, SAYS
+from bots.web.facts_section import build_facts
 from bots.web.people import PRIVATE, Visitor
 from core.assistant import days
 from core.prompts import TokenBudget, fit, plain_words
@@ -68,6 +69,7 @@ def export(found: Recollection) -> str:
         "conversation": str(found.conversation.key),
         "exported": datetime.now().astimezone().isoformat(timespec="seconds"),
         "summary": found.conversation.summary,
+        "facts": [asdict(fact) for fact in found.conversation.facts],
         "messages": [json.loads(message.to_json()) for message in found.conversation.messages],
     }
     return json.dumps(record, ensure_ascii=False, indent=2)
@@ -75,7 +77,8 @@ def export(found: Recollection) -> str:
 
 def build_memory(core: Core, actions: ChatActions, channel: gr.Dropdown) -> Any:
     """Build the tab. Returns a function that connects it to its opening."""
-    facts = gr.HTML("", padding=False)
+    figures = gr.HTML("", padding=False)
+    connect_facts = build_facts(core, actions, channel)
     with gr.Row():
         search = gr.Textbox(label="Search", placeholder="A word, or a name", max_lines=1, elem_id="search")
     with gr.Row():
@@ -104,7 +107,7 @@ def build_memory(core: Core, actions: ChatActions, channel: gr.Dropdown) -> Any:
         visitor = await actions.visitor(request)
         with actions.errors_shown():
             found = await recollect(core, visitor, place)
-        return facts_of(found, place or visitor.channel), messages_of(found, words or ""), found.prompt
+        return figures_of(found, place or visitor.channel), messages_of(found, words or ""), found.prompt
 
     async def pack(place: str, request: gr.Request) -> tuple[str, str]:
         visitor = await actions.visitor(request)
@@ -116,7 +119,7 @@ def build_memory(core: Core, actions: ChatActions, channel: gr.Dropdown) -> Any:
         await actions.forget(place, request)
         return gr.Column(visible=False)
 
-    shown = [facts, messages, prompt]
+    shown = [figures, messages, prompt]
     gr.on([again.click, channel.change], look, [channel, search], shown, **QUICK)
     # An event of its own, so that a person who types during a search sees the result of their last letter.
     search.change(look, [channel, search], shown, **QUICK, trigger_mode="always_last")
@@ -126,10 +129,15 @@ def build_memory(core: Core, actions: ChatActions, channel: gr.Dropdown) -> Any:
     clear.click(actions.ask_first, [channel], [confirm, question], **SAYS)
     keep.click(lambda: gr.Column(visible=False), None, [confirm], **QUICK)
     forget.click(forget_it, [channel], [confirm], **SAYS).then(look, [channel, search], shown, **QUICK)
-    return lambda tab: tab.select(look, [channel, search], shown, **QUICK)
+
+    def connect(tab: gr.Tab) -> None:
+        tab.select(look, [channel, search], shown, **QUICK)
+        connect_facts(tab.select, again.click)
+
+    return connect
 
 
-def facts_of(found: Recollection, place: str) -> str:
+def figures_of(found: Recollection, place: str) -> str:
     """Say how much is remembered, for how long, and how full the model's window is, as HTML."""
     kept = found.conversation.messages
     where = "Only me" if place == PRIVATE else place

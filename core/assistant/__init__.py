@@ -2,7 +2,7 @@
 
 from core.assistant import commands, remembering
 from core.assistant.assistant import Answer, AnswerSettings, Assistant, Stop
-from core.assistant.commands import NOT_ASKED, Confirmation, days, in_words, is_forget, is_settings, is_stop
+from core.assistant.commands import NOT_ASKED, Confirmation, days, forget_now, in_words, is_forget, is_settings, is_stop
 from core.assistant.orders import Command, CommandReply, Order
 from core.assistant.summary import Summarizer
 
@@ -19,6 +19,7 @@ __all__ = [
     "Summarizer",
     "commands",
     "days",
+    "forget_now",
     "in_words",
     "is_forget",
     "is_settings",

@@ -91,7 +91,7 @@ class Confirmation:
             return False, venue.tell(NOT_ASKED)
         if str((await memory.extent(self.key)).epoch) != self.epoch:
             return False, FORGOTTEN_SINCE
-        return True, await _forget_now(self.key, memory, venue, self.asker)
+        return True, await forget_now(self.key, memory, venue, self.asker)
 
 
 def find(text: str) -> Command | None:
@@ -257,7 +257,7 @@ async def _forget(order: Order, *, sure: bool = False) -> CommandReply:
         asks, epoch = await question_before_forgetting(turn.key, memory, venue, turn.author.id)
         if asks:
             return CommandReply(asks, confirm=str(epoch) if venue.buttons else "", private=True)
-    return CommandReply(await _forget_now(turn.key, memory, venue, turn.author.id))
+    return CommandReply(await forget_now(turn.key, memory, venue, turn.author.id))
 
 
 async def _explain_forget(order: Order) -> CommandReply:
@@ -314,7 +314,7 @@ def _reach(key: ConversationKey, venue: Venue) -> str:
     return f"{place} and its threads" if venue.buttons and not key.thread else place
 
 
-async def _forget_now(key: ConversationKey, memory: Memory, venue: Venue, asker: str) -> str:
+async def forget_now(key: ConversationKey, memory: Memory, venue: Venue, asker: str) -> str:
     """Forget a conversation. Returns what to say; a thread leaves what its channel was told to remember."""
     facts = len(await memory.facts.all(key))
     messages, place = await memory.forget(key, asker=asker), place_of(key, venue)

@@ -121,6 +121,49 @@ async def test_what_is_remembered_can_be_searched_taken_along_and_forgotten(visi
     await ada.page.locator("text=Nothing is remembered of searched yet.").wait_for()
 
 
+async def test_what_to_remember_is_added_corrected_and_removed(visit: Open, tgi: TgiDouble) -> None:
+    """By anybody in the channel, with the keyboard; the model is told. What was written is never HTML."""
+    ada, bob = await visit("told", "Ada"), await visit("told", "Bob")
+    await ada.tab("Memory")
+    await ada.page.locator("#fact-list", has_text="Nothing yet.").wait_for()
+    await ada.page.fill("#fact-text textarea", "<b>standup</b> is at 9:15")
+    await ada.page.press("#fact-text textarea", "Enter")
+    await _told(ada, "1 Ada", "<b>standup</b> is at 9:15")
+    assert await ada.page.input_value("#fact-text textarea") == ""
+    await ada.page.fill("#fact-text textarea", "we use Go")
+    await ada.page.locator("#fact-text textarea").press("Tab")
+    await ada.page.keyboard.press("Enter")  # on Save
+    await _told(ada, "2 Ada", "we use Go")
+
+    await bob.tab("Memory")
+    await _told(bob, "1 Ada", "<b>standup</b> is at 9:15")
+    await bob.pick("#fact-entry", "1: <b>standup</b> is at 9:15")
+    await bob.page.wait_for_function("document.querySelector('#fact-text textarea').value.includes('9:15')")
+    await bob.page.fill("#fact-text textarea", "standup is at 9:30")
+    await bob.page.click("#save-fact")
+    await _told(bob, "1 corrected by Bob", "standup is at 9:30")
+    await bob.tab("Chat")
+    await _talk(bob, "when is standup")
+    assert "standup is at 9:30" in tgi.requests[-1].inputs
+    assert "we use Go" in tgi.requests[-1].inputs
+
+    await ada.page.get_by_role("button", name="Refresh").click()
+    await _told(ada, "1 corrected by Bob", "standup is at 9:30")
+    await ada.page.click("#remove-fact")
+    await ada.page.locator(".toast-wrap", has_text="Choose the entry to remove first.").wait_for()
+    await ada.pick("#fact-entry", "2: we use Go")
+    await ada.page.click("#remove-fact")
+    await ada.page.locator("#fact-list li").nth(1).wait_for(state="detached")
+    async with ada.page.expect_download() as download:
+        await ada.page.click("#export")
+    [kept] = json.loads((await (await download.value).path()).read_text())["facts"]
+    assert (kept["number"], kept["text"], kept["author"]["name"]) == (1, "standup is at 9:30", "Bob")
+    await ada.page.fill("#fact-text textarea", "x" * 501)
+    await ada.page.click("#save-fact")
+    await ada.page.locator(".toast-wrap", has_text="That's 501 characters").wait_for()
+    assert await ada.page.input_value("#fact-text textarea") == "x" * 501
+
+
 async def test_a_summary_of_what_no_longer_fits_can_be_read(visit: Open) -> None:
     """And which messages the model no longer sees."""
     ada = await visit("summed", "Ada")
@@ -184,6 +227,14 @@ async def _talk(who: Visit, words: str) -> None:
     await who.ask(words)
     await who.sees(f"You said {words.strip()} and that is all.")
     await who.idle()
+
+
+async def _told(who: Visit, *texts: str) -> None:
+    """Wait until the list of what to remember has an entry with these texts."""
+    entries = who.page.locator("#fact-list li")
+    for text in texts:
+        entries = entries.filter(has_text=text)
+    await entries.wait_for()
 
 
 async def _listed(who: Visit, number: int) -> None:
