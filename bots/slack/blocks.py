@@ -181,7 +181,7 @@ def _words_of(value: Any) -> str:
     """A text, or a text object, in markup; "" of anything else."""
     if isinstance(value, str):
         return raw(value.strip())
-    if not isinstance(value, Mapping) or value.get("type") not in {"mrkdwn", "plain_text", None}:
+    if not isinstance(value, Mapping) or text_in(value, "type") not in {"mrkdwn", "plain_text", ""}:
         return ""
     text = text_in(value, "text").strip()
     return text if value.get("type") == "mrkdwn" else raw(text)

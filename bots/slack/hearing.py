@@ -163,12 +163,12 @@ class Hearing:
         names = {**names, self._bot: self._bot_name}
         return Message(
             role=Role.ASSISTANT if ours else Role.USER,
-            text=with_files(shorten(readable(reading.text, names), THREAD_TOKENS), ", ".join(file_names(said))),
+            text=shorten(readable(reading.text, names), THREAD_TOKENS),
             id=identity(workspace, channel, said["ts"]),
             author=None if ours else author,
             at=float(said["ts"]),
             edited=finite((said.get("edited") or {}).get("ts")),
-            quotes=in_words(reading.quotes, names, size=OVERHEARD_SIZE),
+            quotes=with_files(in_words(reading.quotes, names, size=OVERHEARD_SIZE), ", ".join(file_names(said))),
             overheard=not ours and not mentions(reading.text, self._bot),
         )
 

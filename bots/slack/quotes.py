@@ -99,9 +99,11 @@ def file_names(message: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(_file_name(file) for file in items(message.get("files")) if isinstance(file, Mapping))
 
 
-def with_files(text: str, files: str) -> str:
-    """A text with a line about the files that are attached to it."""
-    return f"{text}\n[Attached, and not readable to you: {files}]".lstrip() if files else text
+def with_files(quotes: Sequence[Quote], files: str) -> tuple[Quote, ...]:
+    """Quotes with the names of the files that are attached, beside what else can't be read."""
+    readable_ones = [quote for quote in quotes if quote.kind is not QuoteKind.UNREADABLE]
+    names = ", ".join([*([files] if files else []), *(q.text for q in quotes if q.kind is QuoteKind.UNREADABLE)])
+    return (*readable_ones, *([Quote(QuoteKind.UNREADABLE, names)] if names else []))
 
 
 def in_words(quotes: Sequence[Quote], names: Mapping[str, str], *, size: int = ALL_QUOTES_SIZE) -> tuple[Quote, ...]:

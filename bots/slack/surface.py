@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import structlog
@@ -61,21 +61,16 @@ class SlackSurface:
         ids = most_asked(unnamed(markup_of(Reading(turn.text, turn.quotes))))
         names = await self.directory.names(dict.fromkeys([turn.author.id, *ids]))
         author = replace(turn.author, name=names.get(turn.author.id, ""))
-        quotes = in_words(turn.quotes, {**names, self.bot: self.bot_name})
-        return replace(
-            turn, author=author, text=self._read(turn.text, names, turn.place.get("files", "")), quotes=quotes
-        )
+        names = {**names, self.bot: self.bot_name}
+        quotes = with_files(in_words(turn.quotes, names), turn.place.get("files", ""))
+        return replace(turn, author=author, text=readable(turn.text, names), quotes=quotes)
 
     async def understand_correction(self, change: MessageChange) -> tuple[str, tuple[Quote, ...]]:
         """The same for a message that was edited, within a second: the event is acknowledged afterwards."""
         ids = most_asked(unnamed(markup_of(Reading(change.text or "", change.quotes))))
         names = await self.directory.names_within(ids, CORRECTION_NAMES_TIMEOUT)
-        quotes = in_words(change.quotes, {**names, self.bot: self.bot_name})
-        return self._read(change.text or "", names, change.files), quotes
-
-    def _read(self, text: str, names: Mapping[str, str], files: str) -> str:
-        """What somebody wrote, as people read it, with a line about what is attached."""
-        return with_files(readable(text, {**names, self.bot: self.bot_name}), files)
+        names = {**names, self.bot: self.bot_name}
+        return readable(change.text or "", names), with_files(in_words(change.quotes, names), change.files)
 
     async def read_thread(self, turn: Turn, after: str = "") -> Sequence[Message]:
         """See ``core.delivery.Surface``."""

@@ -30,7 +30,7 @@ _BRACKETED = (
 MARKS = (
     *("overheard", "from an app", "edited after", "forwarded message", "in reply to", "the message this thread"),
     *("shown with this message", "table pasted", "end of quote", "system note", "what people here asked"),
-    *("notes of what was", "end of what was"),
+    *("notes of what was", "end of what was", "attached, and not"),
 )
 """How the marks of ``core.prompts.quoting`` begin."""
 

@@ -33,7 +33,7 @@ async def test_a_correction_keeps_names_and_files(
         again = await slack.mention(GENERAL, "go on")
         await reply(slack, GENERAL, again)
     prompt = tgi.requests[-1].inputs
-    assert "what does @Bob say in it, please?\n[Attached, and not readable to you: plan.pdf]" in prompt
+    assert "what does @Bob say in it, please?\n[attached, and not readable to you: plan.pdf]" in prompt
     assert "pleese" not in prompt
     assert "U0BOB" not in prompt
 
@@ -51,4 +51,4 @@ async def test_a_preview_of_a_link_corrects_nothing(slack: SlackDouble, tgi: Tgi
     await wait_until(lambda: not slack.unacked())
     tgi.rate = 0
     await reply(slack, GENERAL, await slack.mention(GENERAL, "go on"))
-    assert "https://a.example\n[Attached, and not readable to you: plan.pdf]" in tgi.requests[-1].inputs
+    assert "https://a.example\n[attached, and not readable to you: plan.pdf]" in tgi.requests[-1].inputs

@@ -66,7 +66,7 @@ async def test_a_thread_is_read_with_what_apps_and_people_show(slack: SlackDoubl
         ("Alertbot", "", "Disk almost full\nhost db-7 has 97% of /var in use"),
         ("Bob", "@Ada, see #random & @support"),
         ("us", "I said this"),
-        ("Ada", "[Attached, and not readable to you: log.txt]"),
+        ("Ada", "", "log.txt"),
     ]
     assert [message.overheard for message in messages] == [True, True, False, True]
     assert [message.author and message.author.app for message in messages] == [True, False, None, False]
