@@ -30,8 +30,10 @@ PLACEHOLDERS = {
     "this content can't be displayed.",
     "this message contains interactive elements.",
 }
-"""What a ``fallback`` says that stands for nothing."""
-_WORD = re.compile(r"\w+")
+"""What a ``fallback``, or an app's ``text``, says that stands for nothing."""
+_WORD = re.compile(r"[^\W_]+")
+_MARKS = re.compile(r":[\w+-]{1,80}:|[\W_]+")
+"""What is no letter; and the names of emoji, which may stand there as such."""
 _CHANNEL_IN_URL = re.compile(r"https://[\w.-]+/archives/([CDG][A-Z0-9]+)(?:/|$)")
 
 
@@ -82,7 +84,7 @@ def read_message(message: Mapping[str, Any], bot: str = "", *, previews: bool = 
             _read_attachment(attachment, found)
     said = [piece.text for piece in pieces if piece.kind is PieceKind.TEXT]
     if is_app(message):
-        text = _joined(text, "\n".join(said))
+        text = _joined("" if text.lower() in PLACEHOLDERS else text, "\n".join(said))
         if text and _covers("\n".join(_told(found.quotes)), text):
             text = ""
     else:
@@ -149,7 +151,7 @@ def _read_attachment(attachment: Mapping[str, Any], found: _Found) -> None:
         found.quotes += [Quote(QuoteKind.TABLE, table) for table in tables]
     elif text:
         found.quotes.append(Quote(QuoteKind.CARD, "\n".join([text, *tables]), clip(by, NAME_SIZE)))
-    elif not unreadable:
+    elif not (unreadable or attachment.get("actions")):
         image = any(text_in(attachment, name) for name in ("image_url", "thumb_url"))
         unreadable = ["an image"] if image else ["an attachment"]
     found.unreadable += unreadable
@@ -159,16 +161,23 @@ def _pieces_of(attachment: Mapping[str, Any], depth: int = 0) -> Iterator[Piece]
     """What the blocks of an attachment show, and of the message and the attachments in it, and what files there are."""
     yield from read_blocks(attachment.get("blocks"), depth)
     yield from (Piece(PieceKind.UNREADABLE, name) for name in file_names(attachment))
+    if depth >= MAX_DEPTH:
+        return
     for wrapper in items(attachment.get("message_blocks")):
         inside = wrapper.get("message") if isinstance(wrapper, Mapping) else None
-        yield from read_blocks(inside.get("blocks") if isinstance(inside, Mapping) else [wrapper], depth)
-    if depth < MAX_DEPTH:
-        for inner in items(attachment.get("attachments")):
-            if isinstance(inner, Mapping):
-                pieces = list(_pieces_of(inner, depth + 2))
-                if text := _attachment_text(inner, pieces, forwarded=_is_forward(inner)):
-                    yield Piece(PieceKind.TEXT, text)
-                yield from (piece for piece in pieces if piece.kind is not PieceKind.TEXT)
+        if isinstance(inside, Mapping):
+            pieces = list(_pieces_of(inside, depth + 2))
+            if text := _joined(text_in(inside, "text").strip(), "\n".join(_texts(pieces))):
+                yield Piece(PieceKind.TEXT, text)
+            yield from (piece for piece in pieces if piece.kind is not PieceKind.TEXT)
+        else:
+            yield from read_blocks([wrapper], depth)
+    for inner in items(attachment.get("attachments")):
+        if isinstance(inner, Mapping):
+            pieces = list(_pieces_of(inner, depth + 2))
+            if text := _attachment_text(inner, pieces, forwarded=_is_forward(inner)):
+                yield Piece(PieceKind.TEXT, text)
+            yield from (piece for piece in pieces if piece.kind is not PieceKind.TEXT)
 
 
 def _attachment_text(attachment: Mapping[str, Any], pieces: Iterable[Piece], *, forwarded: bool) -> str:
@@ -179,7 +188,8 @@ def _attachment_text(attachment: Mapping[str, Any], pieces: Iterable[Piece], *, 
     fields = [shown for shown in items(attachment.get("fields")) if isinstance(shown, Mapping)]
     lines += [": ".join(filter(None, (text_in(shown, "title"), text_in(shown, "value")))) for shown in fields]
     text = _joined("\n".join(filter(None, map(str.strip, lines))), "\n".join(_texts(pieces)))
-    if not text:
+    # That of a preview describes its image, and that of buttons tells where to press them.
+    if not text and not (_is_preview(attachment) or attachment.get("actions")):
         fallback = text_in(attachment, "fallback").strip()
         return "" if fallback.lower() in PLACEHOLDERS else fallback
     footer = "" if forwarded else text_in(attachment, "footer").strip()
@@ -214,9 +224,10 @@ def _origin(attachment: Mapping[str, Any]) -> str:
     """Where a forwarded message was written."""
     address = _CHANNEL_IN_URL.match(text_in(attachment, "from_url"))
     channel = text_in(attachment, "channel_id") or (address[1] if address else "")
-    if channel.startswith("D"):
+    name = text_in(attachment, "channel_name")
+    if channel.startswith("D") or name == "Direct Message":
         return "a direct message"
-    if name := text_in(attachment, "channel_name"):
+    if name:
         return clip(f"#{raw(name)}", NAME_SIZE)
     return f"<#{channel}>" if re.fullmatch(r"[CG][A-Z0-9]{1,30}", channel) else ""
 
@@ -247,7 +258,9 @@ def _covers(text: str, part: str) -> bool:
 
 
 def _mostly_covers(text: str, part: str) -> bool:
-    """The same for two ways of Slack to write one thing: a word in five may differ."""
+    """The same for two ways of Slack to write one thing: the letters are the same, or a word in five differs."""
+    if _MARKS.sub("", part).lower() in _MARKS.sub("", text).lower():
+        return True
     words = set(_WORD.findall(part.lower()))
     return 5 * len(words - set(_WORD.findall(text.lower()))) <= len(words)
 
