@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Sequence
 from itertools import count
 
 from core.model_types import Delta, Done, GenerationRequest, ModelLimits, Usage
-from core.prompts import GUARD_MARK
+from core.prompts import GUARD_MARK, plain_words
 from core.types import Ending, Message, Role
 
 _PIECE = re.compile(r"\S{1,16}\s*|\s+")
@@ -106,7 +106,8 @@ def reply(messages: Sequence[Message], most: int = 1024) -> str:
     asked = question.text[:_LONGEST_LOOK]
     parts = [
         f"Hello{_comma(question)}! {_INTRODUCTION}" if first else "",
-        f"You wrote: {_quote(question.text, 160)}" if question.text.strip() else "You sent me nothing to read.",
+        f"You wrote: {_quote(question.text, 160)}" if question.text.strip() else "",
+        _beside(question),
     ]
     if _CODE_ASKED.search(asked):
         parts.append(_CODE)
@@ -119,6 +120,13 @@ def reply(messages: Sequence[Message], most: int = 1024) -> str:
     if not first:
         parts.append(_REMINDER)
     return "\n\n".join(part for part in parts if part)
+
+
+def _beside(question: Message) -> str:
+    """What came with the question, or that nothing did."""
+    if said := "\n".join(quote.text for quote in question.quotes):
+        return f"With it came: {_quote(said, 160)}" if question.text.strip() else f"You sent me: {_quote(said, 160)}"
+    return "" if question.text.strip() else "You sent me nothing to read."
 
 
 def _comma(question: Message) -> str:
@@ -149,9 +157,9 @@ def _memories(earlier: Sequence[Message], question: Message) -> str:
     who = "I have been told" if len(people) > 1 else "You have told me"
     things = "one thing" if len(earlier) == 1 else f"{len(earlier):,} things"
     last = [
-        f"- {message.author.name}: {_quote(message.text, 80)}"
+        f"- {message.author.name}: {_quote(plain_words(message), 80)}"
         if message.author and message.author.name
-        else f"- {_quote(message.text, 80)}"
+        else f"- {_quote(plain_words(message), 80)}"
         for message in earlier[-3:]
     ]
     return "\n".join([f"{who} {things} here before. {'It was' if len(earlier) == 1 else 'The last ones'}:", "", *last])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
 from core.model_types import Delta, Done, GenerationRequest, Prompt
 from core.models.backends.demo import DemoBackend, reply
-from core.types import Author, Ending, Message, Role
+from core.types import Author, Ending, Message, Quote, QuoteKind, Role
 
 ADA, BOB = Author("U1", "Ada"), Author("U2", "Bob")
 ANSWER = Message(Role.ASSISTANT, "an answer")
@@ -40,6 +41,15 @@ def test_the_first_answer_says_what_it_is_and_what_to_do() -> None:
     assert 'You wrote: "hello there"' in answer
     assert "Ada" in answer
     assert "What did I tell you?" in answer
+
+
+def test_it_says_what_came_with_a_question() -> None:
+    """And does not call a forward alone nothing."""
+    quotes = (Quote(QuoteKind.FORWARD, "It moved.", "Carla"),)
+    forward = replace(says("", ADA), quotes=quotes)
+    assert 'You sent me: "It moved."' in reply([forward])
+    assert 'You wrote: "so?"\n\nWith it came: "It moved."' in reply([replace(says("so?", ADA), quotes=quotes)])
+    assert 'Ada: "[forwarded message, by "Carla"] > It moved."' in reply([forward, ANSWER, says("and?", BOB)])
 
 
 def test_later_answers_say_it_in_one_line() -> None:
