@@ -11,21 +11,16 @@ from core.memory.choices import (
     setting_name,
     split_setting,
 )
-from core.memory.conversations import (
-    MAX_CONVERSATION_BYTES,
-    MAX_CONVERSATION_MESSAGES,
-    ROOM_SECONDS,
-    Exchange,
-    Memory,
-    Thread,
-)
+from core.memory.conversations import Memory
 from core.memory.departures import Departures
+from core.memory.exchange import MAX_CONVERSATION_BYTES, MAX_CONVERSATION_MESSAGES, Exchange, Thread
 from core.memory.facts import FactRefused, check_fact_field, facts_in, merge_facts
 from core.memory.feedback import Feedback
 from core.memory.following import Following
 from core.memory.forgetting import Extent
 from core.memory.listening import Hear, Listening, heard_since
 from core.memory.order import in_order
+from core.memory.overhearing import ROOM_SECONDS
 from core.memory.scripts import ADDING
 from core.memory.telling import Corrected, Removed, Told, most_alike, read_telling
 

@@ -10,42 +10,37 @@ idempotent, because the client repeats a call when a connection breaks.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import WatchError
 
-from core.memory.changes import Change, Changes, Reword, as_stored, changed_since
+from core.memory.changes import Changes, Reword
 from core.memory.choices import Choices
+from core.memory.exchange import MAX_CONVERSATION_BYTES, MAX_CONVERSATION_MESSAGES
+from core.memory.exchange import Exchange as Exchange  # noqa: PLC0414 - who has a memory needs them
+from core.memory.exchange import Thread as Thread  # noqa: PLC0414
 from core.memory.facts import Facts, facts_in, facts_key
 from core.memory.following import Following
 from core.memory.forgetting import Extent, Forgetting
 from core.memory.order import in_order
+from core.memory.overhearing import Overhearing
 from core.memory.scripts import MemoryScripts
 from core.metrics import tag
 from core.prompts import TokenCounter, estimate_tokens, message_tokens
 from core.store import Keys, redis_errors
 from core.stored import (
-    choice_in,
-    count_in,
     finite,
-    list_in,
     readable,
-    text_in,
     whole_number,
 )
 from core.types import ANYBODY, Conversation, ConversationKey, ConversationSettings, Message, Quote, Role
 
 log = structlog.get_logger()
 
-MAX_CONVERSATION_MESSAGES = 200
-MAX_CONVERSATION_BYTES = 256 * 1024
-MAX_ROOM_MESSAGES = 50
-ROOM_SECONDS = 2 * 3600
-"""Messages of a channel that are kept although nobody said them to Parley, and for how long after the last one."""
 UNKNOWN_CHANGES = 2
 """What ``exchange.lua`` returns if what was read may have been edited or deleted since."""
 STATE_FIELDS = (
@@ -55,66 +50,6 @@ STATE_FIELDS = (
 """Fields of a conversation's state that are loaded."""
 MAX_VOICES = 500
 """People that are recorded as contributors to a summary; if there are more, anybody may be one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Thread:
-    """The message that started a thread: its id, and when it was written, in seconds since the epoch."""
-
-    root: str
-    root_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """What one turn adds to a conversation: question and answer, and unanswered messages before them.
-
-    Args:
-        epoch: of the conversation when it was loaded.
-        question: the turn's id.
-        cut: id of the first message in the prompt window.
-        heard: the listening token under which all of the thread was known; "" if it was not.
-        until: the question up to which all of it is known.
-        noted: ``Conversation.noted``, if some messages were read from the platform; None if none were.
-    """
-
-    key: ConversationKey
-    epoch: int
-    question: str
-    cut: str
-    messages: tuple[Message, ...]
-    heard: str = ""
-    until: str = ""
-    noted: int | None = None
-
-    def record(self) -> dict[str, Any]:
-        """As kept in Redis, ready for JSON."""
-        return {
-            "key": str(self.key),
-            "epoch": self.epoch,
-            "question": self.question,
-            "cut": self.cut,
-            "messages": [message.to_json() for message in self.messages],
-            "heard": self.heard,
-            "until": self.until,
-            **({} if self.noted is None else {"noted": self.noted}),
-        }
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Self:
-        """Read what ``record`` gave. Raises Unreadable."""
-        messages = tuple(Message.from_json(message) for message in list_in(record, "messages"))
-        key = choice_in({"key": text_in(record, "key")}, "key", ConversationKey.parse)
-        return cls(
-            key,
-            count_in(record, "epoch"),
-            text_in(record, "question"),
-            text_in(record, "cut"),
-            messages,
-            text_in(record, "heard", ""),
-            text_in(record, "until", ""),
-            count_in(record, "noted") if "noted" in record else None,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +96,7 @@ class Memory:
         self._count = count
         self._scripts = MemoryScripts(redis)
         self._choices = choices or Choices()
+        self._overhearing = Overhearing(self._scripts, count, retention=retention)
         self._changes = Changes(redis, self._scripts, count)
         self._forgetting = Forgetting(redis, self._scripts, retention=retention)
         self.facts = Facts(redis, retention=retention)
@@ -233,39 +169,7 @@ class Memory:
         Returns:
             Whether it is stored, now or before.
         """
-        message = replace(message, overheard=True)
-        with redis_errors("store what was overheard"):
-            while True:
-                message = replace(message, tokens=message_tokens(message, self._count))
-                if key.parent is None:
-                    return bool(
-                        await self._scripts.overhear_room(room=Keys.room(key), **self._heard(message, room=True))
-                    )
-                answer = await self._scripts.overhear(
-                    messages=Keys.messages(key),
-                    state=Keys.state(key),
-                    forks=Keys.forks(key.home),
-                    changed=Keys.changed(key),
-                    **self._heard(message),
-                    edited=message.edited,
-                    most_bytes=MAX_CONVERSATION_BYTES,
-                    thread=str(key),
-                )
-                if not isinstance(answer, str):
-                    return bool(answer)
-                changed, _ = readable(Change.from_json, [answer])
-                if not (edited := changed and changed[0].applied(message)):
-                    return False
-                message = edited
-
-    def _heard(self, message: Message, *, room: bool = False) -> dict[str, Any]:
-        return {
-            "said": message.to_json(),
-            "id": message.id,
-            "quoted": as_stored(message.id),
-            "ttl": ROOM_SECONDS if room else self._retention,
-            "most": MAX_ROOM_MESSAGES if room else MAX_CONVERSATION_MESSAGES,
-        }
+        return await self._overhearing.overhear(key, message)
 
     async def after_changes(self, exchange: Exchange) -> Exchange:
         """An exchange that was refused because of edits or deletions, as it is after them.
@@ -273,23 +177,7 @@ class Memory:
         The question itself stays: see ``core.turns``. If it is not known any more what changed, nothing of what was
         read stays; the next question reads it again.
         """
-        with redis_errors("look for edits and deletions"):
-            count, entries = await self._scripts.noted(
-                state=Keys.state(exchange.key), changed=Keys.changed(exchange.key)
-            )
-        noted = whole_number(count)
-        changes = changed_since(entries, max(0, noted - (exchange.noted or 0)))
-        if changes is None:
-            pair = tuple(one for one in exchange.messages if exchange.question in (one.id, one.reply_to))
-            return replace(exchange, messages=pair, noted=noted, heard="", until="")
-        messages: list[Message] = []
-        for message in exchange.messages:
-            now: Message | None = message
-            for change in changes if message.role is Role.USER and message.id != exchange.question else ():
-                now = now and change.applied(now)
-            if now:
-                messages.append(now)
-        return replace(exchange, messages=tuple(messages), noted=noted)
+        return await self._overhearing.after_changes(exchange)
 
     async def append(self, exchange: Exchange) -> bool:
         """Add an exchange to its conversation, in place of an earlier one of the same question.

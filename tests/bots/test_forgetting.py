@@ -17,7 +17,8 @@ from bots.platforms import PLATFORMS, load_all_settings
 from bots.web.board import Boards, Entry, Stage
 from bots.web.people import People
 from core.archive.archive import Archive
-from core.memory.conversations import MAX_CONVERSATION_MESSAGES, Exchange, Memory, Thread
+from core.memory.conversations import Memory
+from core.memory.exchange import MAX_CONVERSATION_MESSAGES, Exchange, Thread
 from core.memory.feedback import Feedback
 from core.memory.following import OPENS
 from core.memory.listening import Listening

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pytest
 import redis.asyncio
 
-from core.memory.conversations import MAX_CONVERSATION_BYTES, MAX_CONVERSATION_MESSAGES, Exchange, Memory, Thread
+from core.memory.conversations import Memory
+from core.memory.exchange import MAX_CONVERSATION_BYTES, MAX_CONVERSATION_MESSAGES, Exchange, Thread
 from core.store.keys import Keys
 from core.types import Author, Conversation, ConversationKey, Message, Role
 

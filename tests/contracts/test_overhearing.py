@@ -8,15 +8,10 @@ from typing import Any
 
 import pytest
 
-from core.memory.conversations import (
-    MAX_CONVERSATION_MESSAGES,
-    MAX_ROOM_MESSAGES,
-    ROOM_SECONDS,
-    Exchange,
-    Memory,
-    Thread,
-)
+from core.memory.conversations import Memory
+from core.memory.exchange import MAX_CONVERSATION_MESSAGES, Exchange, Thread
 from core.memory.listening import Listening
+from core.memory.overhearing import MAX_ROOM_MESSAGES, ROOM_SECONDS
 from core.store.keys import Keys
 from core.types import Author, Conversation, ConversationKey, Message, Quote, QuoteKind, Role
 

@@ -13,7 +13,8 @@ from redis.asyncio import Redis
 
 from core.archive.archive import Archive, merge_messages
 from core.archive.record import Part, Record
-from core.memory.conversations import MAX_CONVERSATION_BYTES, MAX_CONVERSATION_MESSAGES, Exchange, Memory, Thread
+from core.memory.conversations import Memory
+from core.memory.exchange import MAX_CONVERSATION_BYTES, MAX_CONVERSATION_MESSAGES, Exchange, Thread
 from core.store.keys import Keys
 from core.types import Author, ConversationKey, Message, Role
 

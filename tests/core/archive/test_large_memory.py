@@ -11,7 +11,8 @@ from redis.asyncio import Redis
 
 from core.archive.archive import Archive
 from core.archive.person import PersonEraser
-from core.memory.conversations import MAX_CONVERSATION_BYTES, Memory
+from core.memory.conversations import Memory
+from core.memory.exchange import MAX_CONVERSATION_BYTES
 from core.store.connection import connect
 from core.store.keys import Keys
 from core.turns.operator import Operator

@@ -15,8 +15,10 @@ from core.assistant.assistant import AnswerSettings, Assistant
 from core.assistant.hearing import GAP_NOTE, HEARD, ROOM_MESSAGES, ROOM_UNREAD_NOTE, UNREAD_NOTE
 from core.delivery import Draft
 from core.errors import PlatformError
-from core.memory.conversations import ROOM_SECONDS, Exchange, Memory, Thread
+from core.memory.conversations import Memory
+from core.memory.exchange import Exchange, Thread
 from core.memory.listening import Hear, Listening
+from core.memory.overhearing import ROOM_SECONDS
 from core.model_types import Delta, Done, GenerationRequest, ModelLimits
 from core.models.models import single_model
 from core.policy import Venue
