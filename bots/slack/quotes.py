@@ -32,8 +32,8 @@ PLACEHOLDERS = {
 }
 """What a ``fallback``, or an app's ``text``, says that stands for nothing."""
 _WORD = re.compile(r"[^\W_]+")
-_MARKS = re.compile(r":[\w+-]{1,80}:|[\W_]+")
-"""What is no letter; and the names of emoji, which may stand there as such."""
+_EMOJI, _MARKS = re.compile(r":[a-z0-9_+-]{1,80}:"), re.compile(r"[\W_]+")
+"""The names of emoji, which may stand there as such, and what is no letter."""
 _CHANNEL_IN_URL = re.compile(r"https://[\w.-]+/archives/([CDG][A-Z0-9]+)(?:/|$)")
 
 
@@ -259,7 +259,8 @@ def _covers(text: str, part: str) -> bool:
 
 def _mostly_covers(text: str, part: str) -> bool:
     """The same for two ways of Slack to write one thing: the letters are the same, or a word in five differs."""
-    if _MARKS.sub("", part).lower() in _MARKS.sub("", text).lower():
+    letters, some = (_MARKS.sub("", _EMOJI.sub("", one.lower())) for one in (text, part))
+    if some in letters:
         return True
     words = set(_WORD.findall(part.lower()))
     return 5 * len(words - set(_WORD.findall(text.lower()))) <= len(words)
