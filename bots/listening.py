@@ -9,9 +9,9 @@ from typing import Protocol
 import structlog
 
 from core.errors import StorageError
-from core.memory import Listening, Memory, Reword
+from core.memory import FOLLOWED, Listening, Memory, Reword
 from core.turns import STOPPED, WITHDRAWN, TurnQueue, in_time
-from core.types import ConversationKey, Message, Quote, Turn
+from core.types import ConversationKey, Ending, Message, Outcome, Quote, Turn
 
 log = structlog.get_logger()
 
@@ -20,6 +20,7 @@ NOTHING_TO_STOP = "I'm not writing an answer for you right now."
 QUESTION_GONE = "I no longer have that question. Please ask it again."
 NOT_IN_CHANNEL = "I'm not enabled in this channel. Ask {contact} to add it."
 NOT_FOR_PERSON = "I'm not enabled for you here. Ask {contact} to add you."
+FOR_OTHERS = Outcome(Ending.STOPPED, "Stopped, because the question is meant for somebody else now.", remember=False)
 RENEW_SECONDS = 10
 """Seconds after which a connected listener says again that it hears everything."""
 
@@ -71,6 +72,19 @@ async def stop_answer(queue: TurnQueue, asked: Turn) -> bool:
     if not running or running.author.id != asked.author.id:
         return False
     return await queue.stop(running.id, STOPPED)
+
+
+async def take_back(queue: TurnQueue, message: str) -> Turn | None:
+    """Take a question back that needed no mention: as it was edited, it is meant for somebody else.
+
+    Returns:
+        The question; None if the message is none, or is answered already.
+
+    Raises:
+        StorageError: Redis is away.
+    """
+    asked = await queue.find(message)
+    return asked if asked and FOLLOWED in asked.place and await queue.stop(message, FOR_OTHERS) else None
 
 
 class Change(Protocol):

@@ -19,6 +19,7 @@ import structlog
 
 from bots.slack.quotes import Reading, file_names, is_app, read_message
 from bots.slack.text import mentions, without_mention
+from core.memory import FOLLOWED, OPENS
 from core.store import TURN_TTL
 from core.stored import finite
 from core.types import Author, ConversationKey, Quote, Turn
@@ -136,8 +137,11 @@ def conversation(workspace: str, channel: str, event: Event) -> ConversationKey:
     return ConversationKey("slack", workspace, channel, "" if thread == event.get("ts") else thread)
 
 
-def read_question(body: Event, bot: str) -> Question | None:
-    """Read the question in a ``message`` or ``app_mention`` event; None if it isn't addressed to ``bot``."""
+def read_question(body: Event, bot: str, *, followed: bool = False) -> Question | None:
+    """Read the question in a ``message`` or ``app_mention`` event; None if it isn't addressed to ``bot``.
+
+    A message in a thread that is ``followed`` needs no mention.
+    """
     event, workspace = event_of(body), workspace_of(body)
     if event is None:
         return None
@@ -149,9 +153,12 @@ def read_question(body: Event, bot: str) -> Question | None:
     if float((event.get("edited") or {}).get("ts") or 0) - float(ts) > TURN_TTL:
         return None  # a late edit repeats the mention, and by now the queue no longer knows the first one
     direct = event.get("channel_type") == "im"
-    if not direct and not mentions(reading.text, bot):
+    if not (direct or followed or mentions(reading.text, bot)):
         return None
     key = conversation(workspace, channel, event)
+    # A mention in a channel is answered in a thread under it; a direct message where it stands.
+    opens = {} if direct or key.thread else {"thread": ts, OPENS: ts}
+    place = {"channel": channel, "ts": ts, "thread": key.thread} | opens
     author = Author(event["user"], "")
     own_lane = direct or key.thread
     turn = Turn(
@@ -163,8 +170,7 @@ def read_question(body: Event, bot: str) -> Question | None:
         at=float(ts),
         root=identity(workspace, channel, key.thread) if key.thread else "",
         root_at=float(key.thread or 0),
-        # A mention in a channel is answered in a thread under it; a direct message where it stands.
-        place={"channel": channel, "ts": ts, "thread": key.thread or ("" if direct else ts)},
+        place=place | ({FOLLOWED: "1"} if followed else {}),
         quotes=reading.quotes,
     )
     return Question(turn, file_names(event))

@@ -27,6 +27,7 @@ from bots.listening import (
     overhear,
     press,
     stop_answer,
+    take_back,
 )
 from bots.slack.choices import SettingsForm, settings_button
 from bots.slack.cleanup import Cleanup
@@ -43,14 +44,15 @@ from bots.slack.events import (
     read_press,
     read_question,
     read_talk,
+    well_typed,
     workspace_of,
 )
 from bots.slack.settings import SlackSettings
 from bots.slack.surface import SlackSurface
-from bots.slack.text import escape, mentions, without_mention
+from bots.slack.text import escape, mentions, mentions_others, without_mention
 from core import metrics
 from core.assistant import NOT_ASKED, Confirmation, days, is_settings, is_stop
-from core.memory import Listening, Memory
+from core.memory import Listening, Memory, Remark
 from core.metrics import turn_fields
 from core.turns import MIN_REFUSAL_SECONDS, STOPPED, TurnQueue, crash_point, in_time
 from core.types import MessageRef, Turn
@@ -121,7 +123,11 @@ class SlackListener(BackgroundTasks):
         self._notice(body)
         if change := read_change(body, self._surface.bot):
             async with in_time():
+                left = await self._take_back(change)
                 await self._follow(change)
+            if left:
+                said = well_typed(body["event"]["message"])
+                await self._overhear(body, Talk(left.key, left.author.id, app=False, said=said))
         elif asked := read_question(body, self._surface.bot):
             # Slack sends two events for one mention: handle them one after the other.
             await self._let_message_come_first(body, asked.turn)
@@ -133,7 +139,9 @@ class SlackListener(BackgroundTasks):
             finally:
                 self._accepting.pop(asked.turn.id, None)
         elif talk := read_talk(body, self._surface.bot):
-            await self._overhear(body, talk)
+            followed = read_question(body, self._surface.bot, followed=True) if talk.key.thread else None
+            if not (followed and await self._answers(body, followed)):
+                await self._overhear(body, talk)
 
     async def greet(self, body: dict[str, Any]) -> None:
         """Introduce Parley in a channel that it was invited to: what it does and remembers, and how it forgets."""
@@ -217,6 +225,21 @@ class SlackListener(BackgroundTasks):
             return "" if done else say
 
         return await self._press(ack, confirm(), channel, user, pressed.thread)
+
+    async def _answers(self, body: dict[str, Any], asked: Question) -> bool:
+        """Take a message in a thread, without a mention, as a question if it is for Parley. False if it isn't."""
+        turn, channel, user = asked.turn, asked.turn.place["channel"], asked.turn.author.id
+        refusal = self._refusal(channel, user, direct=False, external=is_external(body))
+        if refusal not in ("", PERSON):
+            return False
+        others = mentions_others(turn.text, self._surface.bot)
+        remark = Remark(turn.key, turn.id, turn.author, turn.text, others)
+        async with in_time():
+            # Somebody who may not ask is a person in the thread all the same.
+            if not await self._memory.following.hears(remark, own=self._surface.bot_name) or refusal:
+                return False
+            await self._accept(body, asked)
+        return True
 
     async def _accept(self, body: dict[str, Any], asked: Question) -> None:
         """Store a question in the queue, or tell its author why it isn't answered."""
@@ -306,6 +329,12 @@ class SlackListener(BackgroundTasks):
         if refusal := self._refusal(channel, user, direct=direct, external=False):
             return REFUSED[refusal]
         return self._settings.policy.refusal("settings", user, shared=not direct)
+
+    async def _take_back(self, change: MessageChange) -> Turn | None:
+        """Take a question back that needed no mention, and is meant for somebody else as it was edited."""
+        text, bot = change.text or "", self._surface.bot
+        others = mentions_others(text, bot) and not mentions(text, bot)
+        return await take_back(self._queue, change.message) if others and not change.direct else None
 
     async def _follow(self, change: MessageChange) -> None:
         """Make the memory and the queue follow an edited or deleted message."""

@@ -94,7 +94,7 @@ class SlackSurface:
             return Venue(buttons=True, contact=contact)
         mention = f"@{self.bot_name} "
         asking = f"Ask me anything: mention me, as in `{mention}what is a lease?`, and I answer in a thread under it."
-        return Venue(mention, shared=True, buttons=True, contact=contact, asking=asking)
+        return Venue(mention, shared=True, buttons=True, threads=True, contact=contact, asking=asking)
 
     def open_editor(self, turn: Turn) -> SlackEditor:
         """Where the reply to a turn is written."""

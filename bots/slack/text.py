@@ -23,6 +23,7 @@ _MENTION = re.compile(
 )
 """The beginning of what Slack would show as a mention or a channel, and nothing that only begins like one."""
 _BROADCAST = re.compile(r"(?<!\w)@(?=(?:channel|here|everyone|group)\b)", re.IGNORECASE)
+_EVERYBODY = re.compile(r"<!(?:subteam\^|here\b|channel\b|everyone\b|group\b)[^<>]*>")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 BREAK = "\u200b"
 """Zero-width space: breaks a mention, and is not seen."""
@@ -43,6 +44,11 @@ def unnamed(text: str) -> set[str]:
 def mentions(text: str, user: str) -> bool:
     """Whether a text mentions ``user``."""
     return f"<@{user}>" in text or f"<@{user}|" in text
+
+
+def mentions_others(text: str, user: str) -> bool:
+    """Whether a text mentions other people than ``user``, a user group, or everybody."""
+    return bool(people(text) - {user} or _EVERYBODY.search(text))
 
 
 def readable(text: str, names: Mapping[str, str]) -> str:

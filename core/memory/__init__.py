@@ -16,7 +16,7 @@ from core.memory.departures import Departures
 from core.memory.exchange import MAX_CONVERSATION_BYTES, MAX_CONVERSATION_MESSAGES, Exchange, Thread
 from core.memory.facts import FactRefused, check_fact_field, facts_in, merge_facts
 from core.memory.feedback import Feedback
-from core.memory.following import Following
+from core.memory.following import FOLLOWED, OPENS, Following, Remark
 from core.memory.forgetting import Extent
 from core.memory.listening import Hear, Listening, heard_since
 from core.memory.order import in_order
@@ -27,9 +27,11 @@ from core.memory.telling import Corrected, Removed, Told, most_alike, read_telli
 __all__ = [
     "ADDING",
     "CHOICE_HELP",
+    "FOLLOWED",
     "MAX_ANSWER_TOKENS",
     "MAX_CONVERSATION_BYTES",
     "MAX_CONVERSATION_MESSAGES",
+    "OPENS",
     "ROOM_SECONDS",
     "Choices",
     "Corrected",
@@ -42,6 +44,7 @@ __all__ = [
     "Hear",
     "Listening",
     "Memory",
+    "Remark",
     "Removed",
     "Reword",
     "Thread",

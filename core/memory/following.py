@@ -22,6 +22,8 @@ from core.types import Author, ConversationKey, ConversationSettings, Follow, Tu
 
 OPENS = "opens"
 """In ``Turn.place``: the thread, by the platform's id, that is opened for the answer to a message in a channel."""
+FOLLOWED = "followed"
+"""In ``Turn.place``: the message is a question although it doesn't mention Parley."""
 _CALLED = re.compile(r"\s*(@?)([^\W\d_][^\n:,@]{0,60}?)\s*[:,](?!\S*//)")
 _AT = re.compile(r"\s*@([^\W\d_][\w.-]*)")
 

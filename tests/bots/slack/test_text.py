@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bots.slack.text import fallback, people, readable, safe_markdown, without_mention
+from bots.slack.text import fallback, mentions_others, people, readable, safe_markdown, without_mention
 from tests.doubles.slack_records import Version
 
 NAMES = {"U0BOB": "Bob", "U0PARLEY": "parley", "C2": "random", "S2": "support"}
@@ -111,3 +111,25 @@ def test_the_fallback_is_short_and_never_empty() -> None:
     assert len(fallback("word " * 5000)) < 500
     assert fallback("") == "…"
     assert fallback("a < b & c") == "a &lt; b &amp; c"
+
+
+@pytest.mark.parametrize(
+    ("text", "others"),
+    [
+        ("hello", False),
+        ("<@U0BOT> hello", False),
+        ("<@U0BOT|parley> and <@U0BOB>", True),
+        ("<@W0CLEO|cleo> look", True),
+        ("<!here> look", True),
+        ("<!channel|@channel> look", True),
+        ("<!everyone> look", True),
+        ("<!subteam^S1|@team> look", True),
+        ("<!date^1392734382^{date}|Feb 18> is when", False),
+        ("see <#C1|general> and <https://example.org|@bob>", False),
+        ("mail <mailto:bob@example.org>", False),
+        ("3 &lt; 4", False),
+    ],
+)
+def test_who_else_is_mentioned(text: str, *, others: bool) -> None:
+    """People other than Parley, groups and everybody; not channels, dates and links."""
+    assert mentions_others(text, "U0BOT") == others
