@@ -70,7 +70,7 @@ class DiscordEditor:
         """Whether the bot's token can write where the question was asked."""
         self._in_channel = ChannelWriter(calls, turn, posts, edits)
         self._response = ResponseWriter(calls, turn, edits, bot=self._bot)
-        self._command = commands.find(turn.text) is not None
+        self._command = commands.find_in(turn) is not None
         self._typing: Typing | None = None
         self._begun = False
         self._paid = False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from weakref import WeakValueDictionary
 
 import discord
 
@@ -12,6 +14,7 @@ from bots.discord.messenger import Messenger
 from bots.discord.settings import DiscordSettings
 from bots.listening import overhear
 from core.memory import Listening, Memory
+from core.types import ConversationKey
 
 
 class Hearing:
@@ -24,6 +27,7 @@ class Hearing:
         self._memory = memory
         self._storing: dict[str, list[Callable[[], None]]] = {}
         """Messages that are being stored, and what is to be done afterwards."""
+        self._places: WeakValueDictionary[ConversationKey, asyncio.Lock] = WeakValueDictionary()
 
     async def overhear(self, message: discord.Message) -> None:
         """Store a message, if it says something to others in a place where Parley hears it. Never raises."""
@@ -33,8 +37,10 @@ class Hearing:
             return
         key, said = read
         waiting = self._storing.setdefault(said.id, [])
+        place = self._places.setdefault(key, asyncio.Lock())
         try:
-            await overhear(self._memory, self.listening, key, said)
+            async with place:  # one after the other, so that they keep their order
+                await overhear(self._memory, self.listening, key, said)
         finally:
             if self._storing.pop(said.id, None) is not None:
                 for work in waiting:

@@ -36,10 +36,7 @@ MESSAGE_TOKENS = 500
 STARTER = 21
 """Type of the first message of a thread on a message: it holds that message."""
 TYPES = {kind.value for kind in HEARD_TYPES}
-UNHEARD_NOTE = (
-    "(Discord doesn't show me what people write in this thread without mentioning me, "
-    "so I know nothing else of what was said in it.)"
-)
+UNHEARD_NOTE = "Discord doesn't show you what people wrote in this thread without mentioning you."
 
 
 class History:

@@ -105,7 +105,7 @@ async def test_a_reply_to_somebody_brings_what_they_said(
     tgi.answer = "A promise for a while."
     answer = await reply(discord, discord.mention("what is a lease?"))
     await reply(discord, discord.mention("say this in German", reply_to=answer.id))
-    assert "> A promise for a while.\nsay this in German" in tgi.requests[-1].inputs
+    assert "> A promise for a while." in tgi.requests[-1].inputs
 
 
 async def test_what_nobody_says_to_us_is_not_heard(discord: DiscordDouble, tgi: TgiDouble, parley: Parley) -> None:
@@ -252,14 +252,16 @@ async def test_a_correction_keeps_what_the_question_replies_to(
         tgi.answer, tgi.rate = "Noted.", 0
         await reply(discord, discord.mention("go on"))
         prompt = tgi.requests[-1].inputs
-        assert "written by Bob]\n> the plants go to Cleo\nis this settled?" in prompt
+        assert "Bob" in prompt
+        assert 0 < prompt.index("> the plants go to Cleo\n") < prompt.index("is this settled?")
         if edits == "gone":
             discord.delete(plan)
         discord.edit(asked, f"{asked.text.split()[0]} is it settled?")
 
         async def remembered() -> bool:
             await reply(discord, discord.mention("and now?"))
-            return "> the plants go to Cleo\nis it settled?" in tgi.requests[-1].inputs
+            prompt = tgi.requests[-1].inputs
+            return "> the plants go to Cleo\n" in prompt and "is it settled?" in prompt
 
         await wait_until(remembered, description="the newest text, with what it replies to")
 
