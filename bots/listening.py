@@ -9,7 +9,7 @@ from typing import Protocol
 import structlog
 
 from core.errors import StorageError
-from core.memory import FOLLOWED, Listening, Memory, Reword
+from core.memory import FOLLOWED, Listening, Memory
 from core.turns import STOPPED, WITHDRAWN, TurnQueue, in_time
 from core.types import ConversationKey, Ending, Message, Outcome, Quote, Turn
 
@@ -120,7 +120,7 @@ async def follow_change(
     queue: TurnQueue,
     memory: Memory,
     change: Change,
-    reads: str | Reword = "",
+    reads: str = "",
     *,
     typed: tuple[Quote, ...] = (),
     quotes: tuple[Quote, ...] | None = None,

@@ -1,6 +1,5 @@
 """What is remembered of each conversation: messages, what people chose for it, and their feedback."""
 
-from core.memory.changes import Reword
 from core.memory.choices import (
     CHOICE_HELP,
     MAX_ANSWER_TOKENS,
@@ -46,7 +45,6 @@ __all__ = [
     "Memory",
     "Remark",
     "Removed",
-    "Reword",
     "Thread",
     "Told",
     "WrongChoice",

@@ -16,10 +16,7 @@ from core.memory.scripts import MemoryScripts
 from core.prompts import TokenCounter, message_tokens
 from core.store import Keys, redis_errors
 from core.stored import Unreadable, flag_in, read_record, readable, text_in, time_in
-from core.types import ConversationKey, Message, Quote, quotes_in
-
-Reword = Callable[[str], str]
-"""Computes a message's new text from its old one."""
+from core.types import ConversationKey, Message, Quote, QuoteKind, quotes_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +64,16 @@ class Change:
             return None
         if self.edited <= message.edited:
             return message
-        quotes = message.quotes if self.quotes is None else self.quotes
-        return replace(message, text=self.text, quotes=quotes, edited=self.edited, tokens=0)
+        return replace(message, text=self.text, quotes=_beside(message, self.quotes), edited=self.edited, tokens=0)
+
+
+def _beside(message: Message, quotes: Sequence[Quote] | None) -> tuple[Quote, ...]:
+    """What comes with a message after an edit: ``quotes``, and what it replies to, which not every edit tells again."""
+    if quotes is None:
+        return message.quotes
+    told = {quote.kind for quote in quotes}
+    hangs_on = {QuoteKind.REPLY, QuoteKind.ROOT} - told
+    return (*(quote for quote in message.quotes if quote.kind in hangs_on), *quotes)
 
 
 def changed_since(entries: Sequence[str], new: int) -> list[Change] | None:
@@ -97,7 +102,7 @@ class Changes:
         self,
         key: ConversationKey,
         message: str,
-        text: str | Reword,
+        text: str,
         *,
         quotes: Sequence[Quote] | None = None,
         at: float = 0.0,
@@ -108,17 +113,14 @@ class Changes:
         def correct(old: Message) -> Message | None:
             if old.id != message or 0 < at < old.edited:
                 return old
-            words = text if isinstance(text, str) else text(old.text)
-            beside = old.quotes if quotes is None else tuple(quotes)
-            if (old.text, old.quotes) == (words, beside) and at <= old.edited:
+            beside = _beside(old, quotes)
+            if (old.text, old.quotes) == (text, beside) and at <= old.edited:
                 return old
-            new = replace(old, text=words, quotes=beside, tokens=0, edited=max(at, old.edited))
+            new = replace(old, text=text, quotes=beside, tokens=0, edited=max(at, old.edited))
             return replace(new, tokens=message_tokens(new, self._count))
 
-        note = ""
-        if isinstance(text, str):
-            beside = None if quotes is None else tuple(quotes)
-            note = Change(message, text, beside, at or time.time()).to_json()
+        beside = None if quotes is None else tuple(quotes)
+        note = Change(message, text, beside, at or time.time()).to_json()
         return await self._change(key, as_stored(message), said, correct, note)
 
     async def withdraw(self, key: ConversationKey, message: str, *, said: float = 0.0) -> Found:

@@ -18,7 +18,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import WatchError
 
-from core.memory.changes import Changes, Reword
+from core.memory.changes import Changes
 from core.memory.choices import Choices
 from core.memory.exchange import MAX_CONVERSATION_BYTES, MAX_CONVERSATION_MESSAGES
 from core.memory.exchange import Exchange as Exchange  # noqa: PLC0414 - who has a memory needs them
@@ -225,7 +225,7 @@ class Memory:
         self,
         key: ConversationKey,
         message: str,
-        text: str | Reword,
+        text: str,
         *,
         quotes: Sequence[Quote] | None = None,
         at: float = 0.0,
@@ -236,8 +236,8 @@ class Memory:
         Args:
             key: of the conversation.
             message: its id.
-            text: the new text, or a function that computes it from the old text.
-            quotes: what comes with it now; None if that stays as it was.
+            text: the new text.
+            quotes: what comes with it now; None if that stays as it was. What it replies to stays unless it is told.
             at: when it was edited, by the platform's clock; an edit older than the last one changes nothing. 0 if not
                 known.
             said: when the message was written: if it is no longer stored, a summary that may contain it is dropped. 0
@@ -247,7 +247,7 @@ class Memory:
             False if the message was not found, or nothing changed.
         """
         found = await self._changes.correct(key, message, text, quotes=quotes, at=at, said=said)
-        told = found.told and isinstance(text, str) and await self.facts.reword(key, message, text)
+        told = found.told and await self.facts.reword(key, message, text)
         return found.changed or told
 
     async def withdraw(self, key: ConversationKey, message: str, *, said: float = 0.0) -> bool:

@@ -13,7 +13,10 @@ from core.memory.exchange import MAX_CONVERSATION_MESSAGES, Exchange, Thread
 from core.memory.listening import Listening
 from core.memory.overhearing import MAX_ROOM_MESSAGES, ROOM_SECONDS
 from core.store.keys import Keys
-from core.types import Author, Conversation, ConversationKey, Message, Quote, QuoteKind, Role
+from core.turns.jobs import Job, Seal
+from core.turns.queue import TurnQueue
+from core.types import Author, Conversation, ConversationKey, Message, Quote, QuoteKind, Role, Turn
+from tests.contracts.queueing import DONE, Open, expire, take_one
 
 CHANNEL = ConversationKey("slack", "T1", "C1")
 THREAD = ConversationKey("slack", "T1", "C1", "5.0")
@@ -122,6 +125,32 @@ async def test_edits_and_deletions_are_followed(memory: Memory, key: Conversatio
     assert await heard() == []
 
 
+REPLY = Quote(QuoteKind.REPLY, "When?", "Ada")
+
+
+@pytest.mark.parametrize(
+    ("told", "left"),
+    [
+        (None, (REPLY, *QUOTES)),
+        ((), (REPLY,)),
+        (QUOTES, (REPLY, *QUOTES)),
+        ((Quote(QuoteKind.TABLE, "1"),), (REPLY, Quote(QuoteKind.TABLE, "1"))),
+        ((Quote(QuoteKind.REPLY, "What?"),), (Quote(QuoteKind.REPLY, "What?"),)),
+    ],
+)
+async def test_what_comes_with_a_message_is_as_its_last_edit_tells(
+    memory: Memory, told: tuple[Quote, ...] | None, left: tuple[Quote, ...]
+) -> None:
+    """But what it replies to, which an edit cannot change; also of a message that arrives after its edit."""
+    await memory.load(THREAD, ROOT)
+    for name in ("m1", "m2"):
+        if name == "m1":
+            await memory.overhear(THREAD, replace(said(name, 6.0), quotes=(REPLY, *QUOTES)))
+        await memory.correct(THREAD, name, "better", quotes=told, at=8.0)
+        await memory.overhear(THREAD, replace(said(name, 6.0), quotes=(REPLY, *QUOTES)))
+    assert [message.quotes for message in (await memory.load(THREAD, ROOT)).messages] == [left, left]
+
+
 async def test_a_change_that_overtakes_its_message_counts(memory: Memory) -> None:
     """Events come in another order than they happened, and are delivered again."""
     await memory.append(exchange(await memory.load(THREAD, ROOT), 6))
@@ -226,6 +255,53 @@ async def test_what_is_overheard_counts_as_what_it_is(memory: Memory) -> None:
     kept = await memory.describe(THREAD)
     assert (kept.questions, kept.answers, kept.overheard) == (1, 1, 1)
     assert (await memory.extent(THREAD)).people == {ADA.id, BOB.id}
+
+
+async def answering(memory: Memory, queue: TurnQueue, text: str = "") -> tuple[Job, Seal]:
+    """A worker has a question in the thread, read three messages, and wrote down how its answer ends."""
+    turn = Turn("q10", THREAD, str(THREAD), ADA, "question 10", 10.0, root=ROOT.root, root_at=ROOT.root_at)
+    assert (await queue.submit(turn)).accepted
+    job = await take_one(queue, "q10")
+    seal = Seal(text or "answer 10", DONE, exchange(await memory.load(THREAD, ROOT), 10, *HEARD, token="t"))
+    assert await queue.seal(job, seal, [], None)
+    return job, seal
+
+
+async def test_the_commit_stores_what_was_read_as_it_is_then(memory: Memory, queue: TurnQueue) -> None:
+    """In one step with the end of the turn; sent again, it changes nothing."""
+    job, seal = await answering(memory, queue)
+    await memory.withdraw(THREAD, "m1")
+    await memory.correct(THREAD, "m2", "better", at=11.0)
+    for _ in range(2):
+        assert await queue.commit(job, seal) == "done"
+    assert await talk(memory) == ["better", "m3", "question 10", "answer 10"]
+    await memory.withdraw(THREAD, "m3")
+    assert await talk(memory) == ["better", "question 10", "answer 10"]
+
+
+async def test_an_heir_stores_what_was_read_as_it_is_then(memory: Memory, open_queue: Open, redis_client: Any) -> None:
+    """The worker that read it died; the heir shows its answer, and asks nobody again."""
+    await answering(memory, open_queue())
+    await memory.withdraw(THREAD, "m1")
+    heir = open_queue()
+    await expire(redis_client, str(THREAD))
+    job = await take_one(heir, "q10")
+    assert job.seal
+    await memory.correct(THREAD, "m2", "better", at=11.0)
+    assert await heir.commit(job, job.seal) == "done"
+    assert await talk(memory) == ["better", "m3", "question 10", "answer 10"]
+    assert (await memory.load(THREAD, ROOT)).until == "q10"
+
+
+async def test_a_turn_ends_although_its_thread_was_forgotten_while_it_was_read(
+    memory: Memory, queue: TurnQueue
+) -> None:
+    """Nothing of it is stored."""
+    job, seal = await answering(memory, queue)
+    await memory.withdraw(THREAD, "m1")
+    await memory.forget(THREAD)
+    assert await queue.commit(job, seal) == "done"
+    assert await talk(memory) == []
 
 
 PLACES = [
