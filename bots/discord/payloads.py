@@ -6,7 +6,7 @@ REST API's JSON and no gateway, could not make them: they want the server and th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import discord
@@ -46,14 +46,25 @@ def payload_of(message: discord.Message) -> Json:
 
 def _content(message: discord.Message | discord.MessageSnapshot) -> Json:
     """What a message and a forwarded one have in common."""
+    components = getattr(message, "components", ())  # not set where Discord sent none
+    files = [{"filename": file.filename, "description": file.description} for file in message.attachments]
+    files += [{"filename": name} for name in _files_in(components) if name not in {file["filename"] for file in files}]
     return {
         "content": message.content,
         "flags": message.flags.value,
         "embeds": _each(message.embeds),
-        "components": _each(getattr(message, "components", ())),  # not set where Discord sent none
+        "components": _each(components),
         "sticker_items": [{"name": sticker.name} for sticker in message.stickers],
-        "attachments": [{"filename": file.filename, "description": file.description} for file in message.attachments],
+        "attachments": files,
     }
+
+
+def _files_in(components: Iterable[Any]) -> Iterator[str]:
+    """The names of files among components, which discord.py leaves out of what it turns back."""
+    for one in components:
+        if isinstance(one, discord.FileComponent) and one.name:
+            yield one.name
+        yield from _files_in(getattr(one, "children", ()))
 
 
 def _each(made: Iterable[Any]) -> list[Any]:

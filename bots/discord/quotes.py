@@ -130,18 +130,11 @@ def embed_text(embed: Json, content: str) -> str:
 
 def component_lines(components: Iterable[Json]) -> Iterator[str]:
     """The texts in the components of a message: text, descriptions of pictures, and where its buttons lead."""
-    left: list[tuple[Json, int]] = [(one, 0) for one in components][::-1]
-    for _ in range(MAX_COMPONENTS):
-        if not left:
-            return
-        one, depth = left.pop()
+    for one in _every_component(components):
         if text := text_in(one, "content") or text_in(one, "description"):
             yield text
         if one.get("style") == LINK_BUTTON and (url := text_in(one, "url")):
             yield f"{text_in(one, 'label') or 'link'} ({url})"
-        if depth < MAX_COMPONENT_DEPTH:
-            inner = [*records_in(one, "components"), *records_in(one, "items"), record_in(one, "accessory")]
-            left += [(each, depth + 1) for each in reversed(inner) if each]
 
 
 def poll_text(poll: Json) -> str:
@@ -165,11 +158,11 @@ def unreadable(message: Json) -> list[str]:
     """What cannot be read of a message: files, voice messages, invitations and calls."""
     spoken = isinstance(flags := message.get("flags"), int) and flags & VOICE_MESSAGE
     found = ["a voice message" if spoken else _file(file) for file in records_in(message, "attachments")]
-    content = text_in(message, "content")
-    pictures = [
-        one for one in records_in(message, "embeds") if record_in(one, "image") and not embed_text(one, content)
-    ]
-    found += ["a picture" for one in pictures if not _is_linked(one, content)][:1]
+    parts = list(_every_component(records_in(message, "components")))
+    found += [name for part in parts if record_in(part, "file") and (name := text_in(part, "name")) not in found]
+    content, embeds = text_in(message, "content"), records_in(message, "embeds")
+    if any(_is_picture(one, content) for one in embeds) or any(map(_is_undescribed, parts)):
+        found.append("a picture")
     if record_in(message, "activity"):
         found.append(f"an invitation to {text_in(record_in(message, 'application'), 'name') or 'an activity'}")
     if record_in(message, "call"):
@@ -230,6 +223,24 @@ def _is_linked(embed: Json, content: str) -> bool:
 def _is_picture(embed: Json, content: str) -> bool:
     """Whether an embed has nothing but a picture that the message does not link to."""
     return bool(record_in(embed, "image")) and not (embed_text(embed, content) or _is_linked(embed, content))
+
+
+def _is_undescribed(component: Json) -> bool:
+    """Whether a component is a picture of which nothing is said."""
+    return bool(record_in(component, "media")) and not text_in(component, "description")
+
+
+def _every_component(components: Iterable[Json]) -> Iterator[Json]:
+    """Components, and those in them."""
+    left: list[tuple[Json, int]] = [(one, 0) for one in components][::-1]
+    for _ in range(MAX_COMPONENTS):
+        if not left:
+            return
+        one, depth = left.pop()
+        yield one
+        if depth < MAX_COMPONENT_DEPTH:
+            inner = [*records_in(one, "components"), *records_in(one, "items"), record_in(one, "accessory")]
+            left += [(each, depth + 1) for each in reversed(inner) if each]
 
 
 def _field(field: Json) -> str:

@@ -128,6 +128,10 @@ ROWS: dict[str, tuple[str, dict[str, Any], tuple[Quote, ...]]] = {
                 {"type": 2, "id": 9, "style": 5, "label": "Open", "url": "https://ci.example"},
                 {"type": 2, "id": 10, "style": 1, "label": "Rerun", "custom_id": "r"}]}]}]},
         (Quote(CARD, "# Deploy\nof **web**\na green tick\na graph\nOpen (https://ci.example)"),)),
+    "pictures and files among components": ("", {"flags": V2, "components": [
+        {"type": 12, "id": 1, "items": [{"media": {"url": "https://c.example/g"}}]},
+        {"type": 13, "id": 2, "file": {"url": "attachment://game.zip"}, "name": "game.zip", "size": 1}]},
+        (Quote(UNREADABLE, "game.zip, a picture"),)),
     "a poll": ("", {"poll": {**POLL, "results": {"is_finalized": False, "answer_counts": COUNTS}}},
                (Quote(CARD, "poll, still open: When?\n- Thursday\n- Friday"),)),
     "a poll that is over": ("", {"poll": {**POLL, "results": {"is_finalized": True, "answer_counts": COUNTS}}},
