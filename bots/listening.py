@@ -117,7 +117,7 @@ class Change(Protocol):
 
 
 async def follow_change(
-    queue: TurnQueue,
+    queue: TurnQueue | None,
     memory: Memory,
     change: Change,
     reads: str = "",
@@ -129,7 +129,7 @@ async def follow_change(
     """Change a question, and what is remembered of it, as its message was changed. Can be repeated.
 
     Args:
-        queue: Where the question may wait or be answered.
+        queue: Where the question may wait or be answered; None if the message is no question.
         memory: Where it may be remembered.
         change: The message.
         reads: Its text with names, files and quotes in words, as it is remembered, or what makes that of what it said.
@@ -142,12 +142,14 @@ async def follow_change(
     """
     message, text = change.message, change.text
     if text is None:
-        await queue.stop(message, WITHDRAWN)
+        if queue:
+            await queue.stop(message, WITHDRAWN)
         remembered = [memory.withdraw(key, message, said=change.said) for key in change.keys]
     else:
-        await queue.amend(message, text=text, quotes=typed, at=change.at, early=early)
+        if queue:
+            await queue.amend(message, text=text, quotes=typed, at=change.at, early=early)
         remembered = [
             memory.correct(key, message, reads, quotes=quotes, at=change.at, said=change.said) for key in change.keys
         ]
-    kept = [queue.correct_kept(key, message, text, at=change.at) for key in change.keys]
+    kept = [queue.correct_kept(key, message, text, at=change.at) for key in change.keys] if queue else []
     await asyncio.gather(*remembered, *kept)

@@ -29,6 +29,7 @@ from bots.listening import (
     stop_answer,
     take_back,
 )
+from bots.slack.arrivals import Arrivals
 from bots.slack.choices import SettingsForm, settings_button
 from bots.slack.cleanup import Cleanup
 from bots.slack.editor import FORGET, RETRY, STOP, own_message
@@ -67,10 +68,6 @@ REFUSED = {
     CHANNEL: NOT_IN_CHANNEL,
     PERSON: NOT_FOR_PERSON,
 }
-MAX_HEARD_CHANNELS = 10_000
-"""Channels of which is known whether their messages reach this process; and messages to us that did."""
-OTHER_EVENT_SECONDS = 0.5
-"""Seconds that an ``app_mention`` waits for the ``message`` event of the same mention."""
 FORM_OFFERED = "Change settings"
 ONLY_ASKER_CAN_STOP = "Only the person who asked can stop this answer."
 
@@ -95,8 +92,7 @@ class SlackListener(BackgroundTasks):
         self._memory = memory
         self._cleanup = cleanup
         self._listening = listening
-        self._heard: dict[str, bool] = {}
-        self._messages: dict[str, asyncio.Event] = {}
+        self._arrivals = Arrivals()
         self._accepting: dict[str, asyncio.Lock] = {}
         self._form = SettingsForm(surface, memory, self._refuses_settings, self._whisper)
 
@@ -120,22 +116,21 @@ class SlackListener(BackgroundTasks):
 
     async def handle_message(self, body: dict[str, Any]) -> None:
         """Sort an event: it changes a message, asks a question, or is talk that is overheard."""
-        self._notice(body)
+        self._arrivals.note(body)
         if change := read_change(body, self._surface.bot):
             async with in_time():
                 left = await self._take_back(change)
-                await self._follow(change)
+                await self._follow(body, change)
             if left:
                 said = well_typed(body["event"]["message"])
                 await self._overhear(body, Talk(left.key, left.author.id, app=False, said=said))
         elif asked := read_question(body, self._surface.bot):
             # Slack sends two events for one mention: handle them one after the other.
-            await self._let_message_come_first(body, asked.turn)
+            await self._arrivals.let_message_come_first(body, asked.turn)
             try:
                 async with in_time(), self._accepting.setdefault(asked.turn.id, asyncio.Lock()):
                     await self._accept(body, asked)
-                if body["event"].get("type") == "message":
-                    self._came(asked.turn.id).set()
+                self._arrivals.handled(body, asked.turn)
             finally:
                 self._accepting.pop(asked.turn.id, None)
         elif talk := read_talk(body, self._surface.bot):
@@ -244,7 +239,7 @@ class SlackListener(BackgroundTasks):
     async def _accept(self, body: dict[str, Any], asked: Question) -> None:
         """Store a question in the queue, or tell its author why it isn't answered."""
         turn, channel, user = asked.turn, asked.turn.place["channel"], asked.turn.author.id
-        if self._heard.get(channel) or channel.startswith("D"):
+        if self._arrivals.heard(channel):
             turn = replace(turn, place={**turn.place, "heard": "1"})
         files = ", ".join(asked.files)
         direct = body["event"].get("channel_type") == "im"
@@ -336,51 +331,31 @@ class SlackListener(BackgroundTasks):
         others = mentions_others(text, bot) and not mentions(text, bot)
         return await take_back(self._queue, change.message) if others and not change.direct else None
 
-    async def _follow(self, change: MessageChange) -> None:
-        """Make the memory and the queue follow an edited or deleted message."""
+    async def _follow(self, body: dict[str, Any], change: MessageChange) -> None:
+        """Make the memory and the queue follow an edited or deleted message; of an app, only where apps are heard."""
         reads, quotes, early, bot = "", None, False, self._surface.bot
+        if change.app and not self._hears(body, change.keys[0].channel, "", app=True):
+            return
         if change.text is not None:
             early = not change.app and (change.direct or mentions(change.text, bot))
             change = replace(change, text=without_mention(change.text, bot))
             reads, quotes = await self._surface.understand_correction(change)
         quotes = quotes if quotes or change.app else None
-        await follow_change(self._queue, self._memory, change, reads, typed=change.quotes, quotes=quotes, early=early)
-
-    def _notice(self, body: dict[str, Any]) -> None:
-        """Remember that a channel's plain messages reach us, which not every app subscribes to."""
-        event = event_of(body)
-        if event and event.get("type") == "message" and event.get("channel_type") != "im":
-            self._heard[event["channel"]] = True
-            drop_oldest(self._heard, MAX_HEARD_CHANNELS)
-
-    async def _let_message_come_first(self, body: dict[str, Any], turn: Turn) -> None:
-        """Hold back an ``app_mention`` for a moment: ``message`` tells more, files and forwards among it.
-
-        Where no messages reach us, only the first mention waits; the mention in an edit has no other event.
-        """
-        event, channel = body["event"], turn.place["channel"]
-        if event.get("type") != "app_mention" or event.get("edited") or self._heard.get(channel) is False:
-            return
-        try:
-            async with asyncio.timeout(OTHER_EVENT_SECONDS):
-                await self._came(turn.id).wait()
-        except TimeoutError:
-            self._heard.setdefault(channel, False)
-
-    def _came(self, turn: str) -> asyncio.Event:
-        """Set once the ``message`` event of a mention was handled here."""
-        drop_oldest(self._messages, MAX_HEARD_CHANNELS)
-        return self._messages.setdefault(turn, asyncio.Event())
+        queue = None if change.app else self._queue
+        await follow_change(queue, self._memory, change, reads, typed=change.quotes, quotes=quotes, early=early)
 
     async def _overhear(self, body: dict[str, Any], talk: Talk) -> None:
         """Store what is said and not to Parley, as far as it is to be heard, of people who may ask here."""
-        heard, channel = self._settings.hear, talk.key.channel
-        if heard == "mention" or (heard == "thread" and not talk.key.thread):
-            return
-        refusal = self._refusal(channel, talk.author, direct=False, external=is_external(body))
-        if not refusal or (talk.app and refusal == PERSON):
+        channel = talk.key.channel
+        wanted = talk.key.thread or self._settings.hear == "room"
+        if wanted and self._hears(body, channel, talk.author, app=talk.app):
             message = await self._surface.hearing.message(talk.key.workspace, channel, talk.said)
             await overhear(self._memory, self._listening, talk.key, message)
+
+    def _hears(self, body: dict[str, Any], channel: str, author: str, *, app: bool) -> bool:
+        """Whether talk of this person or app is heard in a channel: where, and of whom, the operator allows."""
+        refusal = self._refusal(channel, author, direct=channel.startswith("D"), external=is_external(body))
+        return self._settings.hear != "mention" and (not refusal or (app and refusal == PERSON))
 
     async def _whisper(
         self, channel: str, user: str, thread: str, text: str, blocks: list[dict[str, Any]] | None = None
@@ -402,12 +377,6 @@ class SlackListener(BackgroundTasks):
             await self._surface.client.chat_postMessage(
                 channel=channel, thread_ts=thread or None, text=text, unfurl_links=False, unfurl_media=False
             )
-
-
-def drop_oldest(known: dict[str, Any], most: int) -> None:
-    """Keep a table bounded."""
-    if len(known) > most:
-        del known[next(iter(known))]
 
 
 async def _ignore() -> None:

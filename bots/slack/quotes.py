@@ -105,7 +105,7 @@ def with_files(quotes: Sequence[Quote], files: str) -> tuple[Quote, ...]:
     """Quotes with the names of the files that are attached, beside what else can't be read."""
     readable_ones = [quote for quote in quotes if quote.kind is not QuoteKind.UNREADABLE]
     names = ", ".join([*([files] if files else []), *(q.text for q in quotes if q.kind is QuoteKind.UNREADABLE)])
-    return (*readable_ones, *([Quote(QuoteKind.UNREADABLE, names)] if names else []))
+    return (*readable_ones, *([Quote(QuoteKind.UNREADABLE, clip(names, 2 * FILES_SIZE))] if names else []))
 
 
 def in_words(quotes: Sequence[Quote], names: Mapping[str, str], *, size: int = ALL_QUOTES_SIZE) -> tuple[Quote, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from bots.slack import listener
+from bots.slack import arrivals
 from bots.slack.platform import open_slack
 from bots.slack.settings import SlackSettings
 from bots.slack.surface import SlackSurface
@@ -303,12 +303,12 @@ async def test_without_messages_only_the_first_mention_waits(
     slack: SlackDouble, client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is not known yet that there will be none."""
-    monkeypatch.setattr(listener, "OTHER_EVENT_SECONDS", 0.01)
+    monkeypatch.setattr(arrivals, "OTHER_EVENT_SECONDS", 0.01)
     slack.channel_messages = False
     async with listening(slack, client) as ear:
         await slack.mention(CHANNEL, "first")
         await ear.settled()
-        monkeypatch.setattr(listener, "OTHER_EVENT_SECONDS", 1000)
+        monkeypatch.setattr(arrivals, "OTHER_EVENT_SECONDS", 1000)
         ts = await slack.mention(CHANNEL, "second")
         await ear.settled()
         assert await ear.queue.find(f"slack:{slack.team}:{CHANNEL}:{ts}")
