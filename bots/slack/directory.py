@@ -61,9 +61,16 @@ class Directory:
         except TimeoutError:
             return self.known(ids)
 
-    def known(self, ids: Iterable[str]) -> dict[str, str]:
+    def known(self, ids: Collection[str]) -> dict[str, str]:
         """Names for ids, without a lookup."""
         return {one: self._known[one].name for one in ids if one in self._known and self._known[one].name}
+
+    def unknown(self, ids: Collection[str]) -> list[str]:
+        """Ids for which Slack would be asked now."""
+        now = time.monotonic()
+        refused = {method for method, until in self._refused.items() if until > now}
+        known = {one for one in ids if one in self._known and self._known[one].until > now}
+        return [one for one in ids if one not in known and _method(one) not in refused]
 
     async def name(self, one: str) -> str:
         """The name that people see; "" if Slack does not tell."""

@@ -27,7 +27,7 @@ from bots.slack.quotes import (
 )
 from bots.slack.text import mentions, readable, unnamed
 from core.delivery import retry_for, telling_refusals
-from core.pacing import CallBudgets
+from core.pacing import CallBudget, CallBudgets
 from core.prompts import shorten
 from core.stored import finite
 from core.types import Author, Message, Role, Turn
@@ -67,13 +67,25 @@ class Hearing:
         self._client = client
         self._directory = directory
         self._budgets = budgets
+        # users.info can be called 100 times a minute: these are at most half of that.
+        self._lookups = CallBudget(20, per_second=0.5)
         self._bot = bot
         self._bot_name = bot_name
         self._allow_users = allow_users
 
+    def knows_names(self, said: Mapping[str, Any]) -> bool:
+        """Whether Slack would be asked for none of the names in a message."""
+        return not self._directory.unknown(most_asked(_ids(said)))
+
     async def message(self, workspace: str, channel: str, said: Mapping[str, Any]) -> Message:
-        """A message that was overheard, as it is remembered, with the names that Slack tells within a second."""
+        """A message that was overheard, as it is remembered, with the names that Slack tells within a second.
+
+        Slack is asked for no more of them than leaves room for the names in questions.
+        """
         ids = most_asked(_ids(said))
+        unknown = self._directory.unknown(ids)
+        if unknown and not await self._lookups.spare(len(unknown)):
+            ids = [one for one in ids if one not in unknown]
         names = await self._directory.names_within(ids, TALK_NAMES_TIMEOUT)
         return self._remembered(workspace, channel, said, read_message(said), names)
 

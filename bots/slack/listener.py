@@ -346,11 +346,16 @@ class SlackListener(BackgroundTasks):
 
     async def _overhear(self, body: dict[str, Any], talk: Talk) -> None:
         """Store what is said and not to Parley, as far as it is to be heard, of people who may ask here."""
-        channel = talk.key.channel
-        wanted = talk.key.thread or self._settings.hear == "room"
-        if wanted and self._hears(body, channel, talk.author, app=talk.app):
-            message = await self._surface.hearing.message(talk.key.workspace, channel, talk.said)
-            await overhear(self._memory, self._listening, talk.key, message)
+        key, hearing = talk.key, self._surface.hearing
+        wanted = key.thread or self._settings.hear == "room"
+        if not wanted or not self._hears(body, key.channel, talk.author, app=talk.app):
+            return
+        if key.thread and not hearing.knows_names(talk.said):  # no call of Slack for a thread that isn't ours
+            async with in_time():
+                if not await self._memory.following.joined(key):
+                    return
+        message = await hearing.message(key.workspace, key.channel, talk.said)
+        await overhear(self._memory, self._listening, key, message)
 
     def _hears(self, body: dict[str, Any], channel: str, author: str, *, app: bool) -> bool:
         """Whether talk of this person or app is heard in a channel: where, and of whom, the operator allows."""

@@ -116,6 +116,11 @@ class Following:
         thread = ThreadState(joined == "1", known == "1", several == "1", muted == "1")
         return thread.follows(mode) and not said.others and not calls_somebody(said.text, names, own)
 
+    async def joined(self, key: ConversationKey) -> bool:
+        """Whether Parley answers in a thread. Raises StorageError if Redis is away."""
+        with redis_errors("look whether a thread is followed"):
+            return bool(await self._redis.hexists(Keys.following(key), "joined"))
+
     async def mute(self, key: ConversationKey, *, muted: bool) -> None:
         """Be quiet in a thread unless mentioned, or no longer. Raises StorageError if Redis is away."""
         with redis_errors("mute a thread"):

@@ -212,6 +212,26 @@ async def test_talk_in_a_thread_is_overheard_as_it_stands_now(slack: SlackDouble
         assert all(event.acked_at for event in slack.envelopes)
 
 
+async def test_talk_asks_slack_for_few_names(slack: SlackDouble, client: redis.asyncio.Redis) -> None:
+    """For none in a thread that isn't ours, and for no more in ours than leave room for those in questions."""
+    for number in range(60):
+        slack.add_user(f"U{number}", f"person{number}")
+    root = await slack.say(CHANNEL, "the plan", user="U0BOB")
+    other = await slack.say(CHANNEL, "another plan", user="U0BOB")
+    async with listening(slack, client) as ear:
+        key = await ear.asked_in(root)
+        for number in range(30):
+            await slack.say(CHANNEL, "hear, hear", user=f"U{number}", thread=other)
+        await ear.settled()
+        assert slack.calls_of("users.info") == []
+        for number in range(60):
+            await slack.say(CHANNEL, "hear, hear", user=f"U{number}", thread=root)
+        names = [said[0] for said in await ear.texts(key)]
+        assert len(names) == 60
+        assert 20 <= len(slack.calls_of("users.info")) < 40
+        assert sum(map(bool, names)) == len(slack.calls_of("users.info"))
+
+
 async def test_a_thread_without_us_is_not_kept(slack: SlackDouble, client: redis.asyncio.Redis) -> None:
     """Nor what is said to us, which is a question, nor what we say."""
     root = await slack.say(CHANNEL, "the plan", user="U0BOB")
