@@ -122,7 +122,7 @@ class Archive:
             [here] = await self.read({record.key: tuple(names)}) or [Record(record.key)]
             if how == "merge" and _epoch(here) > _epoch(record):
                 return "forgotten"
-            parts, result = _alive(record.parts, now, self._retention), "written"
+            parts, result = _with_a_gap(_alive(record.parts, now, self._retention)), "written"
             if not parts:
                 return "expired"
             if here.parts and how == "merge":
@@ -223,6 +223,16 @@ def _epoch(record: Record) -> int:
 def _with_epoch(parts: Mapping[str, Part], epoch: int, until: float) -> dict[str, Part]:
     state = parts.get("state", Part("hash", {}, until))
     return {**parts, "state": replace(state, value={**state.value, "epoch": str(epoch)})}
+
+
+def _with_a_gap(parts: Mapping[str, Part]) -> dict[str, Part]:
+    """The parts, of which nobody says that all of a thread is known: something may have been said since."""
+    state = parts.get("state")
+    if not state:
+        return dict(parts)
+    kept = {name: value for name, value in state.value.items() if name != "heard"}
+    rest = {name: part for name, part in parts.items() if name != "state"}
+    return {**rest, "state": replace(state, value=kept)} if kept else rest
 
 
 def _alive(parts: Mapping[str, Part], now: float, retention: int) -> dict[str, Part]:

@@ -301,12 +301,12 @@ class Assistant:
         turn, hear = writing.turn, self.hear
         thread = Thread(turn.root, turn.root_at) if turn.key.parent else None
         conversation = await self.memory.load(turn.key, thread)
+        again, alone = {asked.id for asked in (*writing.earlier, turn)}, not writing.venue.shared
         if thread and hear != "mention":
-            writing.heard = await hear_thread(turn, conversation, read_thread)
+            writing.heard = await hear_thread(turn, conversation, read_thread, earlier=writing.earlier, alone=alone)
         room: tuple[Message, ...] = ()
-        if hear == "room" and not turn.key.thread and writing.venue.shared:
+        if hear == "room" and not (turn.key.thread or alone):
             room = await hear_room(turn, conversation, read_room)
-        again = {asked.id for asked in (*writing.earlier, turn)}
         said = in_order((*conversation.messages, *writing.heard.before))
         known = [m for m in said if not again & {m.id, m.reply_to} and not (m.overheard and m.at > turn.at)]
         before = in_order((*known, *map(_question, writing.earlier)))

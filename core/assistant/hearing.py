@@ -59,18 +59,33 @@ class Heard:
         return any(message.role is Role.USER for message in (*self.before, *self.later))
 
 
-async def hear_thread(turn: Turn, conversation: Conversation, read: ReadThread | None) -> Heard:
+async def hear_thread(
+    turn: Turn,
+    conversation: Conversation,
+    read: ReadThread | None,
+    *,
+    earlier: Sequence[Turn] = (),
+    alone: bool = False,
+) -> Heard:
     """What was said in the turn's thread that is not remembered yet.
 
     Nothing is read if events brought everything. If the thread cannot be read, a note says so once, and the next
     question reads it from the same message on.
+
+    Args:
+        turn: the question.
+        conversation: what is remembered.
+        read: reads the thread; None if nobody can.
+        earlier: questions that are answered together with it.
+        alone: whether its author is alone with Parley there: then all that they say is a question.
     """
     note = _last_note(conversation)
     joining = conversation.stranger or bool(note and not conversation.until)
-    if conversation.caught_up and not joining and turn.place.get(HEARD):
+    if not joining and (alone or (conversation.caught_up and turn.place.get(HEARD))):
         return Heard(complete=True)
     if not read:
         return Heard()
+    since = min(one.at for one in (*earlier, turn))
     after = "" if joining else conversation.until or _last_question(conversation)
     try:
         found = await _in_time(read(turn, after))
@@ -79,14 +94,15 @@ async def hear_thread(turn: Turn, conversation: Conversation, read: ReadThread |
         if note.endswith(UNREAD_ID):
             return Heard()
         text = UNREAD_NOTE if conversation.stranger else GAP_NOTE
-        return Heard((Message(Role.SYSTEM, text, id=f"{turn.id}{UNREAD_ID}", at=turn.at),))
-    new = _unknown(turn, conversation, found)
+        return Heard((Message(Role.SYSTEM, text, id=f"{turn.id}{UNREAD_ID}", at=since),))
+    questions = {one.id for one in earlier}
+    new = [message for message in _unknown(turn, conversation, found) if message.id not in questions]
     before = tuple(message for message in new if message.at <= turn.at)
     later = tuple(message for message in new if message.at > turn.at and message.overheard)  # others have their turns
-    if (conversation.stranger and before) or (joining and note.endswith(UNREAD_ID)):
-        count = sum(message.role is not Role.SYSTEM for message in before)
+    count = sum(message.role is not Role.SYSTEM and message.at <= since for message in before)
+    if count and (conversation.stranger or (joining and note.endswith(UNREAD_ID))):
         said = JOINED_NOTE.format(count=_count(count, "message"), was="was" if count == 1 else "were")
-        before += (Message(Role.SYSTEM, said, id=f"{turn.id}{JOINED_ID}", at=turn.at),)
+        before += (Message(Role.SYSTEM, said, id=f"{turn.id}{JOINED_ID}", at=since),)
     return Heard(before, later, complete=True)
 
 

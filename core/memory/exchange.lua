@@ -55,7 +55,11 @@ local function append(messages, state, forks, following, exchange)
   redis.call("HSET", state, "cut", exchange.cut, "stranger", "0")
   if exchange.thread ~= "" then
     redis.call("SADD", forks, exchange.thread)
-    redis.call("HSET", state, "heard", exchange.heard)
+    if exchange.heard == "" then
+      redis.call("HDEL", state, "heard")
+    else
+      redis.call("HSET", state, "heard", exchange.heard)
+    end
     redis.call("HSET", of_type("hash", following), "joined", "1")
     if exchange.heard ~= "" or exchange["until"] ~= "" then
       redis.call("HSET", following, "known", "1")

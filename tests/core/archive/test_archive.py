@@ -15,6 +15,7 @@ from core.archive.archive import Archive, merge_messages
 from core.archive.record import Part, Record
 from core.memory.conversations import Memory
 from core.memory.exchange import MAX_CONVERSATION_BYTES, MAX_CONVERSATION_MESSAGES, Exchange, Thread
+from core.memory.listening import Listening
 from core.store.keys import Keys
 from core.types import Author, ConversationKey, Message, Role
 
@@ -84,6 +85,36 @@ async def test_what_is_put_back_is_what_was_taken(talk: Talk, archive: Archive, 
             assert (part.kind, part.value) == (now.parts[name].kind, now.parts[name].value)
             if part.value != {"one": "1.5"}:  # this one had no end, and has one now
                 assert abs(part.until - now.parts[name].until) < 2
+
+
+async def test_what_is_put_back_may_have_a_gap(talk: Talk, archive: Archive, client: Redis) -> None:
+    """Something may have been said since it was taken: the next question in a thread reads it."""
+    await Listening(client, "slack", "thread").keep()
+    loaded = await talk.memory.load(THREAD, Thread("r1", 10.0))
+    for _ in range(2):
+        said = Exchange(THREAD, loaded.epoch, "q1", "", pair(1), heard=loaded.token, until="q1")
+        assert await talk.memory.append(said)
+        assert (await talk.memory.load(THREAD)).caught_up
+    [record] = [one for one in await taken(archive) if one.key == THREAD]
+    assert await archive.put(record, "merge") == "unchanged"
+    assert (await talk.memory.load(THREAD)).caught_up
+    await talk.memory.overhear(THREAD, Message(Role.USER, "no", "m1", GRACE, 20.0))
+    await archive.put(record)
+    loaded = await talk.memory.load(THREAD)
+    assert (loaded.caught_up, loaded.until) == (False, "q1")
+
+
+async def test_talk_of_a_channel_is_neither_kept_nor_put_back(talk: Talk, archive: Archive, client: Redis) -> None:
+    """It is of the last two hours; nor are edits of what was not stored yet."""
+    await talk.say(CHANNEL, 1)
+    await talk.say(THREAD, 2)
+    await talk.memory.overhear(CHANNEL, Message(Role.USER, "secret", "m1", GRACE, 20.0))
+    await talk.memory.correct(THREAD, "m2", "secret", at=21.0)
+    assert await client.exists(Keys.room(CHANNEL), Keys.changed(THREAD)) == 2
+    for record in await taken(archive):
+        assert "secret" not in str(record.to_json())
+        assert await archive.put(record, "merge") == "unchanged"
+    assert [message.text for message in (await talk.memory.load(CHANNEL)).room] == ["secret"]
 
 
 async def test_a_channel_still_forgets_its_threads(talk: Talk, archive: Archive, client: Redis) -> None:

@@ -15,6 +15,7 @@ from core.model_types import ModelLimits
 from core.models.backends.tgi import TgiBackend
 from core.models.generation import Deadlines
 from core.models.models import single_model
+from core.policy import Venue
 from core.prompts import open_template
 from core.types import Author, ConversationKey, Ending, Message, Outcome, Role, Turn
 from tests.core.delivery.platform import Platform, pace
@@ -175,7 +176,7 @@ async def test_a_thread_that_began_without_us_is_read(assistant: Assistant, memo
 
     for number in (1, 2):
         turn = ask("when?", number, key=THREAD, root="r1")
-        await assistant.answer(turn, Platform(), pace(), read_thread=read_thread)
+        await assistant.answer(turn, Platform(), pace(), read_thread=read_thread, venue=Venue(shared=True))
     assert reads == [("t1", ""), ("t2", "t1")]
     assert "Bob: shall we meet?\nSystem: [system note: You were asked into this thread" in tgi.requests[-1].inputs
     assert [message.id for message in (await memory.load(THREAD)).messages][:2] == ["r1", "t1/joined"]

@@ -98,15 +98,25 @@ class Office:
         answer_settings = AnswerSettings("", 0.7, 100, ModelLimits(40_000, 60_000))
         return Assistant(self.memory, model, answer_settings, hear=hear)
 
-    async def ask(self, number: float, key: ConversationKey = THREAD, *, heard: bool = True, store: bool = True) -> str:
-        """Somebody asks. Returns the prompt, with the guard's marks taken out of it."""
-        place = {HEARD: "1"} if heard else {}
-        root = "r5" if key.parent else ""
-        turn = Turn(f"q{number:g}", key, str(key), ADA, f"question {number:g}?", float(number), root, 5.0, place)
+    async def ask(
+        self,
+        number: float,
+        key: ConversationKey = THREAD,
+        *,
+        heard: bool = True,
+        store: bool = True,
+        venue: Venue = SHARED,
+        earlier: Sequence[float] = (),
+    ) -> str:
+        """Somebody asks, perhaps several questions at once. Returns the prompt."""
+        place, root = {HEARD: "1"} if heard else {}, "r5" if key.parent else ""
+        *before, turn = [
+            Turn(f"q{at:g}", key, str(key), ADA, f"question {at:g}?", float(at), root, 5.0, place)
+            for at in (*earlier, number)
+        ]
         read_thread, read_room = self.platform.read_thread, self.platform.read_room
-        draft = Draft()
         async with self.assistant.writing(
-            turn, draft, read_thread=read_thread, read_room=read_room, venue=SHARED
+            turn, Draft(), earlier=before, read_thread=read_thread, read_room=read_room, venue=venue
         ) as writing:
             pass
         answer = await self.assistant.ended(writing, ())
@@ -203,6 +213,25 @@ async def test_in_a_thread_that_parley_opened_what_was_said_before_is_known(offi
     assert order(prompt, "question 5?", "Five.", "talk 6.", "question 7?")
     assert office.platform.reads == ["r5"]
     assert "asked into this thread" not in prompt
+
+
+async def test_who_is_alone_with_parley_is_heard_anyway(office: Office) -> None:
+    """In a direct message all that is said is a question: its threads are read when Parley comes, and never again."""
+    await office.say(6, event=False)
+    for number in (7, 8, 9):
+        prompt = await office.ask(number, venue=Venue())
+    assert order(prompt, "talk 6.", "question 7?", "question 8?", "question 9?")
+    assert office.platform.reads == [""]
+
+
+async def test_questions_that_are_answered_together_are_read_once(office: Office) -> None:
+    """They stand in the thread as well."""
+    office.platform.thread.append(Message(Role.USER, "question 6?", "q6", ADA, 6.0))
+    await office.say(6.5, event=False)
+    prompt = await office.ask(7, earlier=[6])
+    assert order(prompt, "question 6?", "talk 6.5.", "question 7?")
+    kept = (await office.memory.load(THREAD)).messages
+    assert [message.id for message in kept] == ["q6", "m6.5", "q7", "q7/answer"]
 
 
 async def test_a_reading_that_fails_is_said_once_and_made_up_for(office: Office) -> None:
