@@ -7,8 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from core.types import Hear
+
 Group = Literal["anyone", "admins"]
 Action = Literal["forget", "settings"]
+HEARS: Mapping[Hear, str] = {
+    "mention": "I don't read what isn't meant for me.",
+    "thread": "In threads where I was asked, I also read what isn't meant for me, and remember it with the thread.",
+    "room": "In threads where I was asked, I also read what isn't meant for me, and remember it with the thread. In "
+    "channels I read the last messages before a question, and keep them for two hours at most.",
+}
+"""What is read besides messages to Parley, as people are told."""
 
 OPERATOR = "the person who runs Parley here"
 """Whom to ask if neither CONTACT nor ADMINS names anybody on a platform."""
@@ -61,6 +70,13 @@ class Policy:
     settings_by: Group = "anyone"
     retention: int = 30 * 86_400
     """Seconds after its last message for which a conversation is kept."""
+    hear: Hear = "thread"
+
+    def hears(self, venue: Venue) -> str:
+        """What is read in a place besides messages to Parley, in words; "" where all messages are."""
+        if not venue.shared or not (venue.prefix or venue.threads):
+            return ""
+        return HEARS[self.hear if venue.threads else "mention"]
 
     def refusal(self, action: Action, user: str, *, shared: bool) -> str:
         """Why a person is not allowed to do this, with placeholders for ``Venue.tell``; "" if they are.

@@ -230,7 +230,7 @@ class Settings(BaseSettings):
     @property
     def policy(self) -> Policy:
         """Who can give which command."""
-        return Policy(frozenset(self.admins), self.forget_by, self.settings_by, self.retention_seconds)
+        return Policy(frozenset(self.admins), self.forget_by, self.settings_by, self.retention_seconds, self.hear)
 
     def contact_among(self, ids: re.Pattern[str]) -> str:
         """Whom people on a platform with such ids should ask: CONTACT, or the first admin there; "" if nobody."""

@@ -235,6 +235,8 @@ class ConversationKey:
 
 Follow = Literal["mention", "auto", "always"]
 """When a message in a thread needs no mention: never, while one person talks with Parley there, or always."""
+Hear = Literal["room", "thread", "mention"]
+"""What is read of what isn't said to Parley: see ``Settings.hear``."""
 
 
 @dataclass(frozen=True, slots=True)

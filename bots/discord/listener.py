@@ -29,7 +29,7 @@ from core.assistant import NOT_ASKED, Confirmation, days
 from core.errors import StorageError
 from core.memory import Feedback, Listening, Memory
 from core.metrics import tag
-from core.policy import Venue
+from core.policy import HEARS, Venue
 from core.turns import STOPPED, TurnQueue, in_time
 from core.types import MessageRef
 
@@ -40,8 +40,8 @@ NOT_YOURS = "Only the person who asked, or somebody who can manage messages, can
 THANKS = "Thank you, noted."
 WELCOME = (
     "Hello! Mention me (<@{bot}>) with a question, or use `/ask`. I answer with the team's own model.\n"
-    "I remember what you say to me in a channel for {kept} after the last message, and use it nowhere else. "
-    "`/forget` deletes it; `/help` says more."
+    "I remember what you say to me in a channel for {kept} after the last message, and use it nowhere else. {hears}\n"
+    "`/forget` deletes what I remember; `/help` says more."
 )
 
 
@@ -194,8 +194,9 @@ class DiscordListener(Messenger):
             return
         channel = guild.system_channel or next(iter(guild.text_channels), None)
         if channel and await self.queue.first(f"discord:{guild.id}:joined:{guild.me.joined_at}"):
+            hears = HEARS[self.settings.hear if self.settings.discord_message_content else "mention"]
             kept = days(self.settings.retention_seconds)
-            self.run_in_background(self.say(str(channel.id), WELCOME.format(bot=self.me.id, kept=kept)))
+            self.run_in_background(self.say(str(channel.id), WELCOME.format(bot=self.me.id, kept=kept, hears=hears)))
 
     def _may_manage(self, interaction: discord.Interaction, target: ButtonTarget) -> bool:
         """Whether a person is the asker, can manage messages, or is an admin."""

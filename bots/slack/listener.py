@@ -55,6 +55,7 @@ from core import metrics
 from core.assistant import NOT_ASKED, Confirmation, days, is_settings, is_stop
 from core.memory import Listening, Memory, Remark
 from core.metrics import turn_fields
+from core.policy import HEARS
 from core.turns import MIN_REFUSAL_SECONDS, STOPPED, TurnQueue, crash_point, in_time
 from core.types import MessageRef, Turn
 
@@ -154,7 +155,8 @@ class SlackListener(BackgroundTasks):
             text = (
                 f"Hello! Mention me (<@{self._surface.bot}>) with a question, and I answer in a thread under it, with "
                 f"the team's own model.\nI remember what you say to me in this channel for {kept} after the last "
-                f"message, and use it nowhere else. Mention me with `forget` to delete it, or with `help` for more."
+                f"message, and use it nowhere else. {HEARS[self._settings.hear]}\nMention me with `forget` to delete "
+                f"what I remember, or with `help` for more."
             )
             self.run_in_background(self._post(event["channel"], "", text))
 

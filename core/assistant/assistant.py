@@ -15,7 +15,7 @@ from core.assistant.hearing import Heard, ReadRoom, ReadThread, hear_room, hear_
 from core.assistant.summary import Summarizer
 from core.delivery import Draft, MessageEditor, Pace, deliver
 from core.errors import GenerationError, ParleyError, StorageError
-from core.memory import Exchange, Hear, Memory, Thread, in_order
+from core.memory import Exchange, Memory, Thread, in_order
 from core.metrics import tag
 from core.model_types import Delta, Done, Thinking, Usage
 from core.models import AnswerSettings as AnswerSettings  # noqa: PLC0414 - who builds an assistant needs both
@@ -24,7 +24,7 @@ from core.policy import Policy, Venue
 from core.prompts import Fit, estimate_tokens
 from core.stored import whole_number
 from core.tasks import end_tasks
-from core.types import Conversation, Ending, Message, MessageRef, Outcome, Role, Turn
+from core.types import Conversation, Ending, Hear, Message, MessageRef, Outcome, Role, Turn
 
 log = structlog.get_logger()
 

@@ -134,14 +134,16 @@ def days(seconds: float) -> str:
 
 
 async def about(order: Order) -> str:
-    """Which model answers, how long it is remembered, whether files are read, and whom to ask."""
+    """Which model answers, how long it is remembered, what is read, and whom to ask."""
     chosen, choices = await order.memory.settings(order.turn.key)
     model = await choices.label(chosen.model or next(iter(choices.models), ""))
     shown = "the built-in demo, no model" if model == "demo" else f"`{inline(model)}`"
     answers = f"I answer with {shown}. " if model else ""
     kept = f"I remember {order.place} for {days(order.policy.retention)} after its last message"
+    kept += ", and use it nowhere else."
+    known = " ".join(filter(None, (kept, order.policy.hears(order.venue))))
     return answers + order.venue.tell(
-        f"{kept}, and use it nowhere else. I can't read files yet, only text. Questions or problems? Ask {{contact}}."
+        f"{known} I can't read files yet, only text. Questions or problems? Ask {{contact}}."
     )
 
 
@@ -238,15 +240,16 @@ async def _explain_mute(order: Order) -> CommandReply:
 async def _memory(order: Order) -> CommandReply:
     kept = await order.memory.describe(order.turn.key)
     told = remembering.listed(await order.memory.facts.all(order.turn.key), order)
-    told = f"\n\n{told}" if told else ""
+    told, hears = f"\n\n{told}" if told else "", order.policy.hears(order.venue)
+    hears = f" {hears}" if hears else ""
     if not kept.questions:
-        return CommandReply(f"I remember nothing of {order.place} yet.{told}")
+        return CommandReply(f"I remember nothing of {order.place} yet.{hears}{told}")
     questions = "1 message" if kept.questions == 1 else f"{kept.questions} messages"
     answers = "1 answer" if kept.answers == 1 else f"{kept.answers} answers"
     until = f"I'll forget it in {days(kept.seconds_left)} if nothing is added, or at once with {{/forget}}."
     notes = f"\n\nMy notes on what was said earlier:\n\n{kept.summary}" if kept.summary else ""
     remember = f"I remember {questions} and {answers} of {order.place}, about {kept.tokens:,} tokens."
-    return CommandReply(f"{remember} {order.venue.tell(until)}{told}{notes}")
+    return CommandReply(f"{remember} {order.venue.tell(until)}{hears}{told}{notes}")
 
 
 async def _forget(order: Order, *, sure: bool = False) -> CommandReply:

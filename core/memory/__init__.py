@@ -17,7 +17,7 @@ from core.memory.facts import FactRefused, check_fact_field, facts_in, merge_fac
 from core.memory.feedback import Feedback
 from core.memory.following import FOLLOWED, OPENS, Following, Remark
 from core.memory.forgetting import Extent
-from core.memory.listening import Hear, Listening, heard_since
+from core.memory.listening import Listening, heard_since
 from core.memory.order import in_order
 from core.memory.overhearing import ROOM_SECONDS
 from core.memory.scripts import ADDING
@@ -40,7 +40,6 @@ __all__ = [
     "FactRefused",
     "Feedback",
     "Following",
-    "Hear",
     "Listening",
     "Memory",
     "Remark",

@@ -8,15 +8,13 @@ nothing has to be read from the platform.
 from __future__ import annotations
 
 import uuid
-from typing import Literal
 
 from redis.asyncio import Redis
 
 from core.store import Keys, Script, redis_errors
 from core.stored import finite
+from core.types import Hear
 
-Hear = Literal["room", "thread", "mention"]
-"""What is heard: see ``Settings.hear``."""
 LISTENING_TTL = 30
 """Seconds after which nobody listens any more, if nobody says so."""
 

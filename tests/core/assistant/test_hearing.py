@@ -17,13 +17,13 @@ from core.delivery import Draft
 from core.errors import PlatformError
 from core.memory.conversations import Memory
 from core.memory.exchange import Exchange, Thread
-from core.memory.listening import Hear, Listening
+from core.memory.listening import Listening
 from core.memory.overhearing import ROOM_SECONDS
 from core.model_types import Delta, Done, GenerationRequest, ModelLimits
 from core.models.models import single_model
 from core.policy import Venue
 from core.prompts import open_template
-from core.types import Author, ConversationKey, Message, Role, Turn
+from core.types import Author, ConversationKey, Hear, Message, Role, Turn
 
 CHANNEL = ConversationKey("slack", "T1", "C1")
 THREAD = replace(CHANNEL, thread="5.0")

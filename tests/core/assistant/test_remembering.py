@@ -19,7 +19,7 @@ ANN, BOB = Author("U1", "Ann"), Author("U2", "Bob")
 CHANNEL = ConversationKey("slack", "T1", "C1")
 THREAD = replace(CHANNEL, thread="17.1")
 DIRECT = replace(CHANNEL, channel="D1")
-VENUE = Venue("@Parley ", shared=True, buttons=True, contact="@ops")
+VENUE = Venue("@Parley ", shared=True, buttons=True, threads=True, contact="@ops")
 ALONE = Venue()
 AT = 1_795_000_000.0
 
@@ -73,7 +73,8 @@ async def test_what_is_told_is_noted_with_its_number_and_how_to_remove_it(say: C
 
 async def test_memory_lists_what_was_told_by_whom_and_when(say: Chat) -> None:
     """Also where nothing was said yet, and in a thread; before what nobody told, the notes."""
-    assert (await say("memory")).text == "I remember nothing of this channel yet."
+    hears = "In threads where I was asked, I also read what isn't meant for me, and remember it with the thread."
+    assert (await say("memory")).text == f"I remember nothing of this channel yet. {hears}"
     await say("remember: standup is at 9:15")
     await say("remember: **we use Go", BOB)
     await say("1 is wrong: standup is at 9:30", BOB)
@@ -83,8 +84,8 @@ async def test_memory_lists_what_was_told_by_whom_and_when(say: Chat) -> None:
         "- **1**: standup is at 9:30 (corrected by Bob, 18 November 2026)\n"
         "- **2**: **we use Go** (Bob, 18 November 2026)"
     )
-    assert (await say("memory")).text == f"I remember nothing of this channel yet.\n\n{told}"
-    assert (await say("memory", key=THREAD)).text == f"I remember nothing of this thread yet.\n\n{told}"
+    assert (await say("memory")).text == f"I remember nothing of this channel yet. {hears}\n\n{told}"
+    assert (await say("memory", key=THREAD)).text == f"I remember nothing of this thread yet. {hears}\n\n{told}"
     asked = Message(Role.USER, "hi", id="q", author=ANN, at=2.0)
     answer = Message(Role.ASSISTANT, "ho", id="a", at=2.0, reply_to="q")
     await say.memory.append(Exchange(CHANNEL, 0, "q", "", (asked, answer)))

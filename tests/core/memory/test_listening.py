@@ -8,8 +8,9 @@ import pytest
 import redis.asyncio
 
 from core.errors import StorageError
-from core.memory.listening import LISTENING_TTL, Hear, Listening, heard_since
+from core.memory.listening import LISTENING_TTL, Listening, heard_since
 from core.store.keys import Keys
+from core.types import Hear
 
 TOKEN = Keys.listening("slack")
 

@@ -1,0 +1,27 @@
+"""What people are told about what is read."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.policy import HEARS, Policy, Venue
+from core.settings import load_settings
+from core.types import Hear
+
+CHANNEL = Venue("@Parley ", shared=True, threads=True)
+PLACES: dict[str, tuple[Venue, Hear, str]] = {
+    "a channel, threads are read": (CHANNEL, "thread", HEARS["thread"]),
+    "a channel, it is read": (CHANNEL, "room", HEARS["room"]),
+    "a channel, nothing is read": (CHANNEL, "mention", HEARS["mention"]),
+    "a platform that brings mentions alone": (Venue("@Parley ", shared=True), "room", HEARS["mention"]),
+    "a direct message": (Venue(), "room", ""),
+    "a channel of the page, where all is for Parley": (Venue(shared=True), "room", ""),
+}
+
+
+@pytest.mark.parametrize(("venue", "hear", "said"), PLACES.values(), ids=PLACES)
+def test_people_are_told_what_is_read_where_they_are(venue: Venue, hear: Hear, said: str) -> None:
+    """In the mode that is set, as far as the platform brings it; nothing where all messages are for Parley."""
+    settings = load_settings(_env_file=None, hear=hear)
+    assert settings.policy.hears(venue) == said
+    assert Policy(hear=hear).hears(venue) == said
