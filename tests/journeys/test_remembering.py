@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.doubles.discord import BOB, DiscordDouble
+from tests.doubles.discord import APP, BOB, DiscordDouble
 from tests.doubles.discord_world import RANDOM
 from tests.doubles.slack import SlackDouble
 from tests.doubles.tgi import TgiDouble
@@ -39,9 +39,20 @@ async def test_a_slack_channel_is_told_corrected_and_edited(slack: SlackDouble, 
         await slack.dm("when is standup?")
         await wait_until(lambda: slack.replies("D0ADA"), description="an answer")
         assert "9:30" not in tgi.requests[-1].inputs
+        told = await slack.mention(GENERAL, "remember: we use C")
+        await wait_until(lambda: slack.replies(GENERAL, told), description="a reply")
+        await slack.edit(GENERAL, told, f"<@{slack.bot_user}> remember: we use Go")
+        await wait_until(lambda: _listed(slack, "**2**: we use Go (Ada, "), description="the edit is followed")
+        await slack.delete(GENERAL, told)
+        await wait_until(lambda: _listed(slack, "**2**:", listed=False), description="the deletion is followed")
         assert (await said(slack, "forget 1")).text == "Removed 1: “standup is at 9:30”."
         await reply(slack, GENERAL, await slack.mention(GENERAL, "when is standup?"))
         assert "9:30" not in tgi.requests[-1].inputs
+
+
+async def _listed(slack: SlackDouble, text: str, *, listed: bool = True) -> bool:
+    """Whether ``memory`` lists it now."""
+    return (text in (await said(slack, "memory")).text) is listed
 
 
 async def test_a_discord_channel_is_told_and_forgets_one(
@@ -55,7 +66,8 @@ async def test_a_discord_channel_is_told_and_forgets_one(
         assert "`/forget number:1` removes it" in told.text
         assert told.original
         assert not told.original.ephemeral
-        await answer_in_discord(discord, discord.mention("remember that we use Go", user=BOB), final=False)
+        go = discord.mention("remember that we use Go", user=BOB)
+        await answer_in_discord(discord, go, final=False)
         await answered(discord.command("ask", prompt="what do we use?"))
         for fact in ("standup is at 9:15", "we use Go"):
             assert fact in tgi.requests[-1].inputs
@@ -71,4 +83,11 @@ async def test_a_discord_channel_is_told_and_forgets_one(
         assert "as in `/remember text:standup is at 9:15`" in usage.text
         await answered(discord.command("ask", prompt="what do we use?"))
         assert "9:15" not in tgi.requests[-1].inputs
+        discord.edit(go, f"<@{APP}> remember that we use Rust")
+
+        async def edited() -> bool:
+            await answered(discord.command("ask", prompt="what do we use?"))
+            return "we use Rust" in tgi.requests[-1].inputs
+
+        await wait_until(edited, description="the edit is followed")
         assert discord.refused == []
