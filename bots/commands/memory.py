@@ -123,7 +123,8 @@ def export(
 ) -> None:
     """Write conversations as lines of JSON: all of them, or one conversation, one channel, one person.
 
-    For a person, that is what they said, and the answers to it. `parley restore --merge` reads the file.
+    For a person, that is what they said, the answers to it, and what they told to remember. `parley restore --merge`
+    reads the file.
     """
     from core.archive import SCHEMA, Header, Writer, write_backup
     from core.version import parley_version
@@ -147,8 +148,8 @@ def forget(
 ) -> None:
     """Forget a conversation with its threads, a channel, or all that one person said, with the answers to it.
 
-    Notes that may tell it, dead letters and what Retry buttons would ask again go with it. For a person, also the
-    feedback they gave, their name on the page, and their questions that are still in the queue.
+    What people told to remember, notes that may tell it, dead letters and what Retry buttons would ask go with it.
+    For a person, also the feedback they gave, their name on the page, and their questions that are still in the queue.
 
     Other questions in the queue will be answered and remembered: `parley queue ls` lists them.
     """
@@ -159,12 +160,15 @@ def forget(
         report(as_json, "Nothing is remembered there.", conversations=0, messages=0)
         return
     count, what = sum(len(record.stored) for record in records), _meant(records, user)
+    facts = sum(len(record.facts) for record in records)
+    told = f" and {many(facts, 'fact')}" if facts else ""
     if not yes and not sys.stdin.isatty():
         raise typer.BadParameter("Nobody is at a terminal to confirm this. Add --yes to forget without being asked.")
-    if not yes and not typer.confirm(f"Forget {what}, {many(count, 'message')}, for good?", err=True):
+    if not yes and not typer.confirm(f"Forget {what}, {many(count, 'message')}{told}, for good?", err=True):
         raise typer.Exit(1)
     forgotten = run_with_store(lambda store: _forget(store, conversation, channel, user))
-    report(as_json, f"Forgot {what}, {many(forgotten, 'message')}.", conversations=len(records), messages=forgotten)
+    said = f"Forgot {what}, {many(forgotten, 'message')}{told}."
+    report(as_json, said, conversations=len(records), messages=forgotten, facts=facts)
 
 
 def _meant(records: Sequence[Record], user: str) -> str:

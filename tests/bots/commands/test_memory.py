@@ -20,7 +20,7 @@ from bots.web.people import People
 from core.errors import ParleyError
 from core.memory.conversations import Exchange, Memory, Thread
 from core.memory.feedback import Feedback
-from core.types import Author, ConversationKey, Message, Quote, QuoteKind, Role
+from core.types import Author, ConversationKey, Message, Quote, QuoteKind, Role, Turn
 from tests.journeys.process import environment
 
 Cli = Callable[..., "Ran"]
@@ -137,6 +137,44 @@ def test_what_one_person_said_can_be_handed_to_them_and_forgotten(cli: Cli) -> N
     assert "U1" not in cli("memory", "export").stdout
     assert json.loads(cli("memory", "forget", "--channel", "C1", "--yes", "--json").stdout)["messages"] == 2
     assert [row["conversation"] for row in json.loads(cli("memory", "ls", "--json").stdout)] == ["slack:T1:C2"]
+
+
+async def test_what_people_told_to_remember_is_listed_shown_exported_and_forgotten(cli: Cli, client: Redis) -> None:
+    """Also of a channel where nothing else is remembered; one person's alone where only they are meant."""
+    facts = Memory(client, retention=86_400).facts
+    for number, person in enumerate(("U1", "U2"), 1):
+        turn = Turn(f"q{number}", CHANNEL, str(CHANNEL), Author(person, f"Name of {person}"), "", 1_700_000_000.0)
+        await facts.tell(turn, f"secret {number}")
+    [row] = json.loads((await asyncio.to_thread(cli, "memory", "ls", "--json")).stdout)
+    assert (row["conversation"], row["messages"], row["facts"], row["people"]) == (str(CHANNEL), 0, 2, 2)
+    assert row["forgotten_at"] > row["last_at"] > 0
+    assert "secret" not in (await asyncio.to_thread(cli, "memory", "ls")).stdout
+    shown = (await asyncio.to_thread(cli, "memory", "show", "C1")).stdout
+    assert "Told to remember:\n1. secret 1 (Name of U1, 2023-11-" in shown
+    assert [
+        fact["text"]
+        for fact in json.loads((await asyncio.to_thread(cli, "memory", "show", "C1", "--json")).stdout)["facts"]
+    ] == [
+        "secret 1",
+        "secret 2",
+    ]
+    exported = (await asyncio.to_thread(cli, "memory", "export", "--user", "U2")).stdout
+    assert "secret 2" in exported
+    assert "secret 1" not in exported
+    assert (await asyncio.to_thread(cli, "backup", "all.backup")).returncode == 0
+    assert (
+        "0 messages and 1 fact." in (await asyncio.to_thread(cli, "memory", "forget", "--user", "U2", "--yes")).stdout
+    )
+    assert [fact.text for fact in await facts.all(CHANNEL)] == ["secret 1"]
+    assert (
+        "slack:T1:C1, 0 messages and 1 fact."
+        in (await asyncio.to_thread(cli, "memory", "forget", "--channel", "C1", "--yes")).stdout
+    )
+    assert await facts.all(CHANNEL) == ()
+    assert "Nothing is remembered." in (await asyncio.to_thread(cli, "memory", "ls")).stdout
+    assert (await asyncio.to_thread(cli, "restore", "all.backup", "--replace")).returncode == 0
+    assert [fact.text for fact in await facts.all(CHANNEL)] == ["secret 1", "secret 2"]
+    assert "Something is remembered here already" in (await asyncio.to_thread(cli, "restore", "all.backup")).stderr
 
 
 @pytest.mark.usefixtures("talk")
