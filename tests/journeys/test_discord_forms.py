@@ -35,7 +35,7 @@ async def test_a_message_can_be_asked_about(discord: DiscordDouble, tgi: TgiDoub
     friday = discord.say("Wir sehen uns am Freitag.", user=BOB)
     asked = discord.submit(await shown(discord.ask_about(friday)), question="what does this mean?")
     await answered(asked)
-    assert "written by Bob]\n> Wir sehen uns am Freitag.\nwhat does this mean?" in tgi.requests[-1].inputs
+    assert '"Bob"]\n> Wir sehen uns am Freitag.\n' in tgi.requests[-1].inputs
 
 
 async def test_settings_are_a_form(discord: DiscordDouble, tgi: TgiDouble, parley: Parley) -> None:
@@ -62,7 +62,7 @@ async def test_forms_can_be_sent_after_a_restart(discord: DiscordDouble, tgi: Tg
         await said(discord.submit(other, temperature="0.1"))
     async with in_discord(discord, tgi, tmp_path):
         await answered(discord.submit(about, question="what does this mean?"))
-        assert "> Wir sehen uns am Freitag.\nwhat does this mean?" in tgi.requests[-1].inputs
+        assert '"Bob"]\n> Wir sehen uns am Freitag.\n' in tgi.requests[-1].inputs
         await said(discord.submit(settings, system="You are a pirate."))
         await reply(discord, discord.mention("hello"))
         assert "You are a pirate." in tgi.requests[-1].inputs
