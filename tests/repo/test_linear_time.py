@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from bots import log
 from bots.console import printing
 from bots.discord import text as discord
+from bots.slack import quotes as slack_quotes
 from bots.slack import text as slack
 from bots.web import board, markup, people
 from core.assistant import commands
@@ -78,6 +79,22 @@ def said(text: str) -> Message:
     return Message(Role.USER, text, author=Author("U1", text), quotes=quotes)
 
 
+def shown_in_slack(text: str) -> dict[str, Any]:
+    """A message of an app whose text, blocks and attachments all are one text."""
+    plain, marked = {"type": "plain_text", "text": text}, {"type": "mrkdwn", "text": text}
+    rich = {"type": "rich_text_section", "elements": [{"type": "text", "text": text}, {"type": "link", "url": text}]}
+    cells = [[{"type": "raw_text", "text": text}, {"type": "rich_text", "elements": [rich]}]] * 2
+    blocks = [
+        {"type": "header", "text": plain},
+        {"type": "section", "text": marked},
+        {"type": "rich_text", "elements": [rich]},
+        {"type": "table", "rows": cells},
+    ]
+    shared = {"is_share": True, "text": text, "from_url": text, "fallback": text, "message_blocks": blocks}
+    card = {"title": text, "title_link": text, "fields": [{"title": text, "value": text}], "footer": text}
+    return {"bot_id": "B1", "text": text, "blocks": blocks, "attachments": [shared, card]}
+
+
 PURE: dict[str, Callable[[str], object]] = {
     "guard": guard.guard,
     "guard with control tokens of a template": partial(guard.guard, control_tokens=("<|im_end|>", "[END]", "\nUser:")),
@@ -94,6 +111,10 @@ PURE: dict[str, Callable[[str], object]] = {
     "is_stop": commands.is_stop,
     "find_setting": preferences.find_setting,
     "slack.people": slack.people,
+    "slack.unnamed": slack.unnamed,
+    "slack.read_message": lambda text: slack_quotes.read_message(shown_in_slack(text)),
+    "slack.read_message of a person": lambda text: slack_quotes.read_message({**shown_in_slack(text), "bot_id": ""}),
+    "slack.in_words": lambda text: slack_quotes.in_words(said(text).quotes, {}),
     "slack.readable": partial(slack.readable, names={}),
     "slack.safe_markdown": slack.safe_markdown,
     "slack.fallback": slack.fallback,
