@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from core.policy import HEARS
 from tests.doubles.discord import ADA, BOB, GENERAL, DiscordDouble
 from tests.doubles.discord_world import CLEO, GUILD, RANDOM
 from tests.doubles.tgi import TgiDouble
@@ -291,11 +292,13 @@ async def test_people_and_places_that_are_not_allowed(discord: DiscordDouble, tg
 
 
 async def test_being_added_to_a_server(discord: DiscordDouble, tgi: TgiDouble, parley: Parley) -> None:
-    """A welcome, once, that says how to make it forget."""
+    """A welcome, once, that says what it reads and how to make it forget."""
     await wait_until(lambda: "server list received" in parley.log)
     channel = discord.invite("100000000000000099")
     await wait_until(lambda: discord.replies(channel=channel))
-    assert "/forget" in discord.replies(channel=channel)[0].text
+    welcome = discord.replies(channel=channel)[0].text
+    assert "/forget" in welcome
+    assert HEARS["mention"] in welcome
     await reply(discord, discord.mention("hello", channel=channel))
 
 

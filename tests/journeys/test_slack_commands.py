@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bots.slack.choices import OPEN_ACTION
 from bots.slack.editor import FORGET
+from core.policy import HEARS
 from tests.doubles.slack import SlackDouble
 from tests.doubles.slack_forms import press_whisper, submit
 from tests.doubles.slack_records import Posted
@@ -35,14 +36,18 @@ async def talk(slack: SlackDouble, *users: str) -> None:
 
 async def test_help_says_how_to_talk_to_it_there(slack: SlackDouble, tgi: TgiDouble, tmp_path: Path) -> None:
     """With a mention in a channel and without in a direct message; whom to ask is named, and not pinged."""
-    async with in_slack(slack, tgi, tmp_path, ADMINS="U0CLEO,U0BOB", RETENTION_DAYS="7"):
+    async with in_slack(slack, tgi, tmp_path, ADMINS="U0CLEO,U0BOB", RETENTION_DAYS="7", HEAR="room"):
         text = (await said(slack, "help")).text
+        memory = (await said(slack, "memory")).text
         ts = await slack.dm("help")
         await wait_until(lambda: slack.replies("D0ADA"), description="an answer")
         alone = slack.replies("D0ADA")[-1].text
     assert "`@parley forget`" in text
     assert "`forget`" in alone
     assert "@parley" not in alone
+    assert HEARS["room"] in text
+    assert HEARS["room"] in memory
+    assert "isn't meant for me" not in alone
     assert ts
     for told in (text, alone):
         assert "for 7 days" in told

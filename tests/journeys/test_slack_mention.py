@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from core.policy import HEARS
 from tests.doubles.slack import SlackDouble
 from tests.doubles.tgi import TgiDouble
 from tests.journeys.process import GENERAL, STREAM, Parley, in_slack, reply
@@ -304,10 +305,10 @@ async def test_a_shared_file_gets_one_honest_line(slack: SlackDouble, tgi: TgiDo
 
 
 async def test_an_invitation_is_answered_with_a_welcome(slack: SlackDouble, tgi: TgiDouble, parley: Parley) -> None:
-    """What it does, that it remembers, for how long, and how to forget."""
+    """What it does, that it remembers, for how long, what it reads, and how to forget."""
     await slack.invite("C0RANDOM")
     welcome = (await wait_until(lambda: slack.replies("C0RANDOM")))[0]
-    for word in ("remember", "30 days", "forget"):
+    for word in ("remember", "30 days", "forget", HEARS["thread"]):
         assert word in welcome.text
     assert tgi.requests == []
 
