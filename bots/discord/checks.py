@@ -23,6 +23,10 @@ GET_KEY = (
     "Create an application at discord.com/developers > New Application. On its page Bot, press Reset Token, and copy "
     "the token into DISCORD_TOKEN."
 )
+HEARING = (
+    "Switch the Message Content Intent on at discord.com/developers > your application > Bot, "
+    "and set DISCORD_MESSAGE_CONTENT=true."
+)
 CONTENT_FLAGS = 1 << 18 | 1 << 19
 """Message Content is switched on: as reviewed, or for a bot that reaches few people."""
 MOST_GUILDS = 20
@@ -61,10 +65,14 @@ def _intents(settings: DiscordSettings, client: discord.Client) -> Finding:
     name, tried = "discord.intents", "Discord, intents"
     on = bool(client.application_flags.value & CONTENT_FLAGS)
     if not settings.discord_message_content:
-        found = "enough for mentions, replies, direct messages and commands"
+        if settings.hear == "room":
+            return Finding(
+                name, "warning", tried, "HEAR=room needs Message Content, and hears nothing without", HEARING
+            )
+        found = "enough for mentions, replies, direct messages and commands; what people say to each other isn't heard"
         return Finding(name, "ok", tried, found)
     if on:
-        return Finding(name, "ok", tried, "Message Content is on, so threads that Parley opened need no mention")
+        return Finding(name, "ok", tried, "Message Content is on, so Parley can read what people say in its threads")
     return Finding(name, "error", tried, "the Message Content Intent is off", INTENT)
 
 

@@ -178,7 +178,7 @@ class Commands:
             await self._listener.whisper(interaction, REFUSED[why])
             return
         payload = payload_of(message)
-        reader = reader_of(payload, self._listener.me, message.guild)
+        reader = reader_of([payload], self._listener.me, message.guild)
         if not (said := reader.whole(payload)):
             await self._listener.whisper(interaction, "That message has no text that I can read.")
             return

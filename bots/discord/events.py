@@ -7,7 +7,7 @@ is a conversation of its own that branched off its channel.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -88,7 +88,7 @@ def wording(message: discord.Message, bot: discord.ClientUser) -> tuple[str, tup
     "@Parley" alone, in reply to somebody, asks what that message asks.
     """
     payload = payload_of(message)
-    reader = reader_of(payload, bot, message.guild)
+    reader = reader_of([payload], bot, message.guild)
     ours = [bot.id, *(role.id for role in message.role_mentions if role.tags and role.tags.bot_id == bot.id)]
     for number in ours:
         payload["content"] = without_mention(payload["content"], str(number))
@@ -108,7 +108,7 @@ def read_overheard(message: discord.Message, bot: discord.ClientUser) -> tuple[C
     if message.author.id == bot.id or message.guild is None or message.type not in HEARD_TYPES:
         return None
     payload, where = payload_of(message), Place.of(message.guild.id, message.channel)
-    said = overheard(payload, reader_of(payload, bot, message.guild), where)
+    said = overheard(payload, reader_of([payload], bot, message.guild), where)
     return (where.key, said) if said else None
 
 
@@ -134,23 +134,26 @@ def overheard(payload: Json, reader: Reader, where: Place) -> Message | None:
 
 
 def reader_of(
-    payload: Any, bot: discord.ClientUser, guild: discord.Guild | None, names: Mapping[str, str] | None = None
+    messages: Sequence[Json],
+    bot: discord.ClientUser,
+    guild: discord.Guild | None,
+    names: Mapping[str, str] | None = None,
 ) -> Reader:
-    """A reader of a message, or of several, that knows whom and what they mention.
+    """A reader of messages that knows whom and what they mention.
 
     Args:
-        payload: Discord's JSON.
+        messages: Discord's JSON.
         bot: Parley.
         guild: Where they stand; its roles and channels are known while the gateway is open.
         names: Further names, by id.
     """
     known = {str(bot.id): bot.display_name, **(names or {})}
     if guild:
-        for number in map(int, ids_in(payload)):
+        for number in map(int, ids_in(messages)):
             if found := guild.get_role(number) or guild.get_channel_or_thread(number):
                 known[str(number)] = found.name
-    if isinstance(payload, Mapping):
-        known |= names_in(payload)
+    for one in messages:
+        known |= names_in(one)
     return Reader(str(bot.id), known, str(guild.id) if guild else "")
 
 

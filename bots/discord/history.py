@@ -15,8 +15,9 @@ from typing import Any
 from bots.discord.access import Asker, is_heard
 from bots.discord.budgets import DiscordBudgets, learn
 from bots.discord.calls import Calls
+from bots.discord.directory import Directory
 from bots.discord.events import HEARD_TYPES, Place, overheard, reader_of
-from bots.discord.quotes import Reader, id_in, record_in
+from bots.discord.quotes import Reader, id_in, ids_in, record_in
 from bots.discord.settings import DiscordSettings
 from core.delivery import retry_for
 from core.errors import RateLimited
@@ -46,6 +47,7 @@ class History:
         self._calls = calls
         self._budgets = budgets
         self._settings = settings
+        self._directory = Directory(calls)
 
     async def thread(self, turn: Turn, after: str) -> Sequence[Message]:
         """See ``core.delivery.Surface.read_thread``; for a newcomer, it begins with what the thread hangs on.
@@ -62,8 +64,8 @@ class History:
             page += await self._page(where.id, "limit=1&after=0")  # the beginning, which is on another page
         asked = turn.id.rpartition(":")[2]
         new = [one for one in reversed(page) if int(id_in(one, "id") or 0) > known and id_in(one, "id") != asked]
-        said = self._said(new, where)
-        root = [] if after else self._root(new, where, turn.place.get("post", ""))
+        said = await self._said(new, where)
+        root = [] if after else await self._root(new, where, turn.place.get("post", ""))
         told = [*root, *(one for one in said if one.id not in {first.id for first in root})]
         silent = not after and not self._settings.discord_message_content and len(said) < len(self._talk(new, where))
         return [*told, Message(Role.SYSTEM, UNHEARD_NOTE, id=f"{turn.key}:unheard", at=turn.at)] if silent else told
@@ -79,7 +81,7 @@ class History:
         where = Place(turn.key.workspace, turn.key.channel)
         asked = turn.id.rpartition(":")[2]
         page = await self._page(where.id, f"limit={ROOM_MESSAGES}&before={asked}")
-        said = self._said(page, where)
+        said = await self._said(page, where)
         return list(takewhile(lambda one: one.at >= turn.at - ROOM_SECONDS, said))[::-1]
 
     # Inside.
@@ -105,26 +107,28 @@ class History:
         """The messages that say something, whether or not we may read it; not those of people who are denied."""
         return [one for one in page if one.get("type") in TYPES and self._is_heard(one, where)]
 
-    def _said(self, page: Sequence[Json], where: Place) -> list[Message]:
+    async def _said(self, page: Sequence[Json], where: Place) -> list[Message]:
         """What can be read of messages, in their order."""
-        reader = self._reader(page, where)
+        reader = await self._reader(page, where)
         read = (overheard(one, reader, where) for one in self._talk(page, where))
         return [replace(one, text=shorten(one.text, MESSAGE_TOKENS)) for one in read if one]
 
-    def _root(self, page: Sequence[Json], where: Place, title: str) -> list[Message]:
+    async def _root(self, page: Sequence[Json], where: Place, title: str) -> list[Message]:
         """The message that a thread hangs on, or that begins a post of a forum, as far as it can be read."""
         for one in page:
             if one.get("type") == STARTER and (held := dict(record_in(one, "referenced_message"))):
-                return self._said([{**held, "type": 0}], Place(where.guild, where.channel))
-        begun = self._said([one for one in page if title and id_in(one, "id") == where.thread], where)
+                return await self._said([{**held, "type": 0}], Place(where.guild, where.channel))
+        begun = await self._said([one for one in page if title and id_in(one, "id") == where.thread], where)
         about = Quote(QuoteKind.CARD, f"title of this post: {title}")
         return [replace(one, quotes=(about, *one.quotes)) for one in begun]
 
-    def _reader(self, page: Sequence[Json], where: Place) -> Reader:
+    async def _reader(self, page: Sequence[Json], where: Place) -> Reader:
+        """A reader that knows the names of roles and channels, from the gateway if this process has one."""
         client = self._calls.client
         assert client.user  # noqa: S101 - known since the login
         guild = client.get_guild(int(where.guild)) if where.guild.isdigit() else None
-        return replace(reader_of(page, client.user, guild), guild=where.guild)
+        names = await self._directory.names(where.guild) if not guild and ids_in(page) else {}
+        return replace(reader_of(page, client.user, guild, names), guild=where.guild)
 
     def _is_heard(self, payload: Json, where: Place) -> bool:
         author = record_in(payload, "author")

@@ -181,13 +181,14 @@ def name_of(user: Json, member: Json) -> str:
     return text_in(member, "nick") or text_in(user, "global_name") or text_in(user, "username") or "somebody"
 
 
-def ids_in(message: Any) -> set[str]:
-    """The ids of roles and channels that a message names anywhere, and the channel that it was forwarded from."""
+def ids_in(messages: Sequence[Json]) -> set[str]:
+    """The ids of roles and channels that messages name anywhere, and of the channels they were forwarded from."""
     try:
-        found = set(_ID.findall(json.dumps(message, default=str)))
+        found = set(_ID.findall(json.dumps(messages, default=str)))
     except (RecursionError, ValueError):
         return set()
-    return found | {id_in(record_in(message, "message_reference"), "channel_id")} - {""}
+    forwards = [one for one in messages if one.get("message_snapshots")]
+    return found | {id_in(record_in(one, "message_reference"), "channel_id") for one in forwards} - {""}
 
 
 def record_in(record: Any, name: str) -> Json:

@@ -24,7 +24,7 @@ from core.types import Message, Quote, QuoteKind, Role, Turn
 from tests.bots.answering import Ada
 from tests.doubles.discord import ADA, APP, BOB, GENERAL, GUILD, DiscordDouble
 from tests.doubles.discord_records import Posted
-from tests.doubles.discord_world import CLEO, OTHER_BOT, RANDOM
+from tests.doubles.discord_world import CLEO, MODERATORS, OTHER_BOT, RANDOM
 
 PAGES = "GET /channels/:id/messages"
 
@@ -137,6 +137,26 @@ async def test_without_message_content_that_is_said(
     assert [one.text for one in said] == [*(["the root"] if root_said_by == APP else []), UNHEARD_NOTE]
     assert said[-1] == Message(Role.SYSTEM, UNHEARD_NOTE, id=f"{turn.key}:unheard", at=turn.at)
     assert again == said
+
+
+async def test_names_of_roles_and_channels_are_asked_for_once(
+    discord: DiscordDouble, client: redis.asyncio.Redis
+) -> None:
+    """A worker without a gateway knows none; where they cannot be read, people are told in other words."""
+    thread = discord.thread()
+    discord.say(f"<@&{MODERATORS}>: <#{RANDOM}> is for this", channel=thread.id, user=BOB)
+    discord.forward(discord.say("Hi.", channel=RANDOM), channel=thread.id)
+    turn = asked(discord, discord.mention("why?", channel=thread.id))
+    discord.fail("GET /guilds/:id/roles", 403, 50001)
+    async with surface_of(discord, client) as surface:
+        said = await surface.read_thread(turn)
+        await surface.read_thread(turn)
+    assert said[0].text == "@a role: #random is for this"
+    assert said[1].quotes == (Quote(QuoteKind.FORWARD, "Hi.", origin="#random"),)
+    assert [call.route for call in discord.calls].count("GET /guilds/:id/channels") == 1
+    async with surface_of(discord, client) as surface:
+        said = await surface.read_thread(turn)
+    assert said[0].text == "@Moderators: #random is for this"
 
 
 async def test_who_is_denied_is_not_read(discord: DiscordDouble, client: redis.asyncio.Redis) -> None:

@@ -88,6 +88,15 @@ async def test_doctor_says_what_is_missing(discord: DiscordDouble, tmp_path: Pat
     assert (await doctor(tmp_path, discord))["discord.servers"]["level"] == "warning"
 
 
+async def test_doctor_says_that_a_channel_is_not_heard(discord: DiscordDouble, tmp_path: Path) -> None:
+    """HEAR=room needs an intent, and the setting that asks for it."""
+    intents = (await doctor(tmp_path, discord, HEAR="room"))["discord.intents"]
+    assert (intents["level"], "DISCORD_MESSAGE_CONTENT=true" in intents["remedy"]) == ("warning", True)
+    discord.allow_message_content()
+    found = await doctor(tmp_path, discord, HEAR="room", DISCORD_MESSAGE_CONTENT="true")
+    assert found["discord.intents"]["level"] == "ok"
+
+
 async def test_doctor_with_a_wrong_token(discord: DiscordDouble, tmp_path: Path) -> None:
     """One error, and how to get the right one."""
     found = await doctor(tmp_path, discord, DISCORD_TOKEN="wrong")
