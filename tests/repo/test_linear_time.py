@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from bots import log
 from bots.console import printing
 from bots.discord import text as discord
+from bots.discord.quotes import Reader, ids_in
 from bots.slack import quotes as slack_quotes
 from bots.slack import text as slack
 from bots.web import board, markup, people
@@ -95,6 +96,16 @@ def shown_in_slack(text: str) -> dict[str, Any]:
     return {"bot_id": "B1", "text": text, "blocks": blocks, "attachments": [shared, card]}
 
 
+def shown_in_discord(text: str) -> dict[str, Any]:
+    """A message whose content, embeds, components, poll and what it replies to and forwards all are one text."""
+    embed = {"title": text, "url": text, "description": text, "fields": [{"name": text, "value": text}]}
+    poll = {"question": {"text": text}, "answers": [{"poll_media": {"text": text}}]}
+    components = [{"content": text, "items": [{"media": {"url": text}, "description": text}]}]
+    message = {"content": text, "embeds": [embed], "components": components, "poll": poll}
+    files = [{"filename": text, "description": text}]
+    return {**message, "message_snapshots": [{"message": message}], "referenced_message": message, "attachments": files}
+
+
 PURE: dict[str, Callable[[str], object]] = {
     "guard": guard.guard,
     "guard with control tokens of a template": partial(guard.guard, control_tokens=("<|im_end|>", "[END]", "\nUser:")),
@@ -110,6 +121,9 @@ PURE: dict[str, Callable[[str], object]] = {
     "find_command": commands.find,
     "is_stop": commands.is_stop,
     "find_setting": preferences.find_setting,
+    "discord quotes": lambda text: Reader("1", {}).quotes(shown_in_discord(text)),
+    "discord quote of all": lambda text: Reader("1", {}).whole(shown_in_discord(text)),
+    "discord.ids_in": lambda text: ids_in([shown_in_discord(text)]),
     "slack.people": slack.people,
     "slack.unnamed": slack.unnamed,
     "slack.read_message": lambda text: slack_quotes.read_message(shown_in_slack(text)),
