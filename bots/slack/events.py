@@ -214,7 +214,8 @@ def read_change(body: Event, bot: str = "") -> MessageChange | None:
     reading = Reading() if gone else read_message(after, bot)
     key = conversation(workspace, event["channel"], before if before.get("ts") else after)
     keys = (key,) if key.thread else (key, replace(key, thread=ts))
-    at = 0.0 if gone else finite((after.get("edited") or {}).get("ts"))
+    # Slack doesn't mark all edits of apps, but tells of them when they are made.
+    at = 0.0 if gone else finite(event.get("event_ts") if app else (after.get("edited") or {}).get("ts"))
     direct, files = event.get("channel_type") == "im", ", ".join(file_names(after))
     text, name = None if gone else reading.text, identity(workspace, event["channel"], ts)
     return MessageChange(keys, name, text, at, direct, files, reading.quotes, app)

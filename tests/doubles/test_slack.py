@@ -382,6 +382,35 @@ async def test_an_edited_mention_is_told_again(slack: SlackDouble, client: Async
     assert "edited" not in first
 
 
+async def test_other_apps_write_and_change_what_they_wrote(slack: SlackDouble, client: AsyncWebClient) -> None:
+    """Without a user, and without a mark of the edit; a preview that Slack adds is told as a change, and stays."""
+    async with connected(slack, client) as heard:
+        alert = await slack.app_says("C0GENERAL", "db-7 is full", attachments=[{"text": "97%"}])
+        await slack.app_edits("C0GENERAL", alert, "db-7 is fine", attachments=[{"text": "12%"}])
+        await slack.preview("C0GENERAL", alert)
+        await wait_until(lambda: len(heard.bodies) == 3)
+    said, changed, previewed = sorted((body["event"] for body in heard.bodies), key=lambda event: event["event_ts"])
+    assert (said["bot_id"], said["subtype"], "user" in said) == ("B0ALERT", "bot_message", False)
+    assert changed["previous_message"]["attachments"] == [{"text": "97%"}]
+    assert (changed["message"]["attachments"], "edited" in changed["message"]) == ([{"text": "12%"}], False)
+    assert previewed["message"]["text"] == "db-7 is fine"
+    assert len(previewed["message"]["attachments"]) == 2
+    read = await client.conversations_history(channel="C0GENERAL")
+    assert read["messages"][0]["attachments"] == previewed["message"]["attachments"]
+
+
+async def test_names_of_groups_and_channels_are_told(slack: SlackDouble, client: AsyncWebClient) -> None:
+    """To an app with the scope; attachments are not told with a mention."""
+    assert (await client.usergroups_list())["usergroups"][0]["handle"] == "support"
+    assert (await client.conversations_info(channel="C0RANDOM"))["channel"]["name"] == "random"
+    slack.scopes.remove("usergroups:read")
+    assert await refusal(client.usergroups_list()) == "missing_scope"
+    ts = await slack.mention("C0GENERAL", "this", attachments=[{"is_share": True, "text": "that"}])
+    told = {payload["event"]["type"]: payload["event"] for payload in slack.events[ts]}
+    assert "attachments" in told["message"]
+    assert "attachments" not in told["app_mention"]
+
+
 async def test_pings_and_previews_are_noticed(slack: SlackDouble, client: AsyncWebClient) -> None:
     """Only what is not escaped rings, once per message; a preview is fetched unless both kinds are off."""
     slack.tiers = False

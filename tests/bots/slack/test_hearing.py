@@ -207,6 +207,7 @@ async def test_talk_in_a_thread_is_overheard_as_it_stands_now(slack: SlackDouble
             ("Alertbot", "", "Disk almost full\nresolved on @Bob's watch"),
             ("Cleo", "see https://a.example"),
         ]
+        assert [message.edited > message.at for message in await ear.heard(key)] == [True, True, False]
         await slack.delete(CHANNEL, alert)
         assert [said[0] for said in await ear.texts(key)] == ["Bob", "Cleo"]
         assert all(event.acked_at for event in slack.envelopes)
