@@ -334,7 +334,7 @@ class SlackListener(BackgroundTasks):
         return await take_back(self._queue, change.message) if others and not change.direct else None
 
     async def _follow(self, body: dict[str, Any], change: MessageChange) -> None:
-        """Make the memory and the queue follow an edited or deleted message; an app's edit only where apps are heard."""
+        """Have memory and queue follow an edited or deleted message; an app's edit only where apps are heard."""
         reads, quotes, early, bot = "", None, False, self._surface.bot
         if change.app and change.text is not None and not self._hears(body, change.keys[0].channel, "", app=True):
             return
