@@ -142,7 +142,10 @@ async def _in_time(reading: Awaitable[Sequence[Message]]) -> Sequence[Message]:
 
 
 def _unknown(turn: Turn, conversation: Conversation, found: Sequence[Message]) -> list[Message]:
-    """What is new of what was read: not known, not forgotten, and not said by Parley since it was asked there first."""
+    """What is new of what was read: not known, not forgotten, and not said by Parley since it was asked there first.
+
+    After a forgetting, nothing that Parley said: an answer that was being written then was shown later.
+    """
     known = {turn.id, *(message.id for message in conversation.messages)}
     questions = (
         m.at for m in conversation.messages if m.role is Role.USER and not m.overheard and m.at >= turn.root_at
@@ -152,7 +155,7 @@ def _unknown(turn: Turn, conversation: Conversation, found: Sequence[Message]) -
     for message in found:
         # An answer is known by the platform's own id of its first message, which ours ends with.
         is_known = message.id in known or message.id.rpartition(":")[2] in known
-        repeated = message.role is Role.ASSISTANT and message.at >= first
+        repeated = message.role is Role.ASSISTANT and (message.at >= first or conversation.forgotten > 0)
         if not (is_known or repeated or message.at <= conversation.forgotten):
             new.append(message)
     return new

@@ -14,10 +14,11 @@ from bots.discord import history
 from bots.slack import hearing as slack_hearing
 from core.assistant.hearing import HEARD, JOINED_NOTE, UNREAD_NOTE
 from core.memory.listening import Listening
-from core.types import Role
+from core.types import MessageRef, Role
 from tests.bots.answering import Desk, discord_desk, discord_turn, slack_desk, slack_turn
 from tests.doubles.discord import BOB, GENERAL, DiscordDouble
 from tests.doubles.slack import SlackDouble
+from tests.waiting import wait_until
 
 CHANNEL = "C0GENERAL"
 REPLIES, HISTORY = "conversations.replies", "GET /channels/:id/messages"
@@ -143,3 +144,51 @@ async def test_in_discord_as_well(
             UNREAD_NOTE,
             joined(1),
         ]
+
+
+async def test_what_changes_while_it_is_answered_is_remembered_as_it_is_then(
+    slack: SlackDouble, client: redis.asyncio.Redis
+) -> None:
+    """A message of the thread is deleted and another edited after the model was asked."""
+    root = await slack.say(CHANNEL, "the root", user="U0BOB")
+    gone, edited = [await slack.say(CHANNEL, text, user="U0BOB", thread=root) for text in ("on Tuesday", "at nine")]
+    async with slack_desk(slack, client) as desk:
+        turn = await desk.ask(await slack_turn(slack, "when?", thread=root))
+        await wait_until(lambda: desk.model.asked)
+        where = f"slack:{turn.key.workspace}:{turn.key.channel}"
+        await desk.memory.withdraw(turn.key, f"{where}:{gone}")
+        await desk.memory.correct(turn.key, f"{where}:{edited}", "at ten", at=float(edited) + 60)
+        desk.model.go.set()
+        await desk.ended(turn)
+        said = [message.text for message in (await desk.memory.load(turn.key)).messages]
+    assert said[:4] == ["the root", "at ten", joined(3), "when?"]
+
+
+async def test_what_is_forgotten_while_it_is_read_stays_forgotten(
+    slack: SlackDouble, client: redis.asyncio.Redis
+) -> None:
+    """Neither is it stored, nor read again at the next question."""
+    root = await slack.say(CHANNEL, "the root", user="U0BOB")
+    async with slack_desk(slack, client) as desk:
+        turn = await desk.ask(await slack_turn(slack, "one", thread=root))
+        await wait_until(lambda: slack.calls_of(REPLIES))
+        await desk.memory.forget(turn.key)
+        desk.model.go.set()
+        await desk.ended(turn)
+        assert not (await desk.memory.load(turn.key)).messages
+        said = await answered(desk, await slack_turn(slack, "two", thread=root))
+    assert said[0] == "two"
+
+
+async def test_a_retry_knows_what_the_first_try_knew(slack: SlackDouble, client: redis.asyncio.Redis) -> None:
+    """And not what was said since, which comes after it."""
+    root = await slack.say(CHANNEL, "the root", user="U0BOB")
+    async with slack_desk(slack, client) as desk:
+        turn = await slack_turn(slack, "one", thread=root)
+        first = await answered(desk, turn)
+        await slack.say(CHANNEL, "later", user="U0BOB", thread=root)
+        again = replace(turn, attempt=1)
+        receipt = await desk.queue.retry(turn.key, turn.id, MessageRef(CHANNEL, "1.0"), turn.author.id, unkept=turn)
+        assert receipt.accepted
+        await desk.ended(again)
+        assert [message.text for message in (await desk.memory.load(turn.key)).messages] == [*first, "later"]
