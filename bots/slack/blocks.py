@@ -235,8 +235,8 @@ def _inline_element(element: Mapping[str, Any]) -> str:
     if kind == "text":
         return escape(text_in(element, "text"))
     if kind == "link":
-        url, text = re.sub(r"[<>|\s]", "", text_in(element, "url")), escape(text_in(element, "text"))
-        return f"<{url}|{text}>" if url and text and text != escape(url) else f"<{url}>" if url else text
+        url, text = escape(re.sub(r"[<>|\s]", "", text_in(element, "url"))), escape(text_in(element, "text"))
+        return f"<{url}|{text}>" if url and text and text != url else f"<{url}>" if url else text
     if kind == "emoji":
         tone = element.get("skin_tone")
         return f":{escape(text_in(element, 'name'))}:" + (f":skin-tone-{tone}:" if isinstance(tone, int) else "")

@@ -30,8 +30,8 @@ Event = Mapping[str, Any]
 
 MESSAGE_SUBTYPES = {None, "file_share", "thread_broadcast"}
 """Subtypes of messages that a person wrote; the others are edits, joins, topics and the like."""
-HEARD_SUBTYPES = MESSAGE_SUBTYPES | {"bot_message", "me_message"}
-"""Subtypes of what can be overheard: apps' messages, and "/me is late", too."""
+HEARD_SUBTYPES = MESSAGE_SUBTYPES | {"bot_message", "huddle_thread", "me_message"}
+"""Subtypes of what can be overheard: apps' messages, "/me is late", and the beginning of a huddle's thread, too."""
 
 CHANNEL_DELETED, CHANNEL_LEFT = {"channel_deleted", "group_deleted"}, {"channel_left", "group_left"}
 """Events about a channel that was deleted, and about one that the bot was removed from."""

@@ -79,6 +79,8 @@ def read_message(message: Mapping[str, Any], bot: str = "", *, previews: bool = 
     tables = [piece.text for piece in pieces if piece.kind is PieceKind.TABLE]
     found.quotes += [Quote(QuoteKind.TABLE, table) for table in tables]
     found.unreadable += [piece.text for piece in pieces if piece.kind is PieceKind.UNREADABLE]
+    if isinstance(message.get("room"), Mapping):
+        found.unreadable.append("a huddle")
     for attachment in items(message.get("attachments")):
         if isinstance(attachment, Mapping) and (previews or not _is_preview(attachment)):
             _read_attachment(attachment, found)

@@ -133,6 +133,8 @@ FORWARD = {"is_share": True, "is_msg_unfurl": True, "author_name": "Bob", "text"
         ({"text": "see", "attachments": [{**FORWARD, "files": [{"name": "a.pdf"}, {"mode": "quip", "title": "Plan"},
             {"mode": "list", "filetype": "list"}]}]}, "see",
          [("forward", MOVE, "Bob"), ("unreadable", "a.pdf, the canvas “Plan”, a list")]),
+        ({"subtype": "huddle_thread", "text": "A huddle started", "room": {"id": "R1"}}, "A huddle started",
+         [("unreadable", "a huddle")]),
         # An edit is what ``text`` says now.
         ({"text": "now", "edited": {"ts": "1.2"}, "blocks": [rich(text("before it was edited"))]}, "now", []),
     ],
@@ -157,6 +159,7 @@ def test_what_comes_with_a_message_is_read(message: dict[str, Any], said: str, q
             {"type": "rich_text_list", "style": "bullet", "indent": 1, "elements": [{"elements": [text("deep")]}]}]},
          "2. two\n  - deep"),
         (rich({"type": "link", "url": "https://a.b"}, {"type": "mystery", "text": "new"}), "https://a.bnew"),
+        (rich({"type": "link", "url": "https://a.b/?x=1&lt=2", "text": "a&b"}), "a&b (https://a.b/?x=1&lt=2)"),
         ({"type": "context", "elements": [{"type": "image", "alt_text": "a cat", "image_url": "u"},
             {"type": "plain_text", "text": "1 &lt; 2"}]}, "(image: a cat)\n1 < 2"),
         ({"type": "image", "image_url": "u", "alt_text": "chart", "title": {"type": "plain_text", "text": "Sales"}},
