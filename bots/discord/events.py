@@ -19,6 +19,7 @@ from bots.discord.payloads import payload_of
 from bots.discord.quotes import Json, Reader, id_in, ids_in, names_in, record_in, records_in, text_in
 from bots.discord.text import cut, without_mention
 from core.assistant import commands
+from core.prompts import shorten
 from core.types import Author, ConversationKey, Message, Quote, QuoteKind, Role, Turn
 
 MESSAGE_TYPES = {discord.MessageType.default, discord.MessageType.reply}
@@ -27,6 +28,8 @@ LATE_TYPES = {discord.MessageType.chat_input_command, discord.MessageType.contex
 """Types of messages that an app may post empty, and write later."""
 HEARD_TYPES = MESSAGE_TYPES | LATE_TYPES | {discord.MessageType.poll_result}
 """Types of messages that say something to the people in a channel: those of apps, too."""
+MESSAGE_TOKENS = 500
+"""The most tokens of one message that is overheard."""
 MAX_REPLY_UNITS = 200
 """UTF-16 units told of a message that somebody replies to in talk that is overheard: it often stands there as well."""
 MAX_THREAD_NAME_UNITS = 90
@@ -124,9 +127,9 @@ def overheard(payload: Json, reader: Reader, where: Place) -> Message | None:
     name = reader.name(payload)
     return Message(
         Role.USER if name else Role.ASSISTANT,
-        text,
+        shorten(text, MESSAGE_TOKENS),
         id=identity(where.guild, where.id, number),
-        author=Author(id_in(author, "id"), name, app=author.get("bot") is True) if name else None,
+        author=Author(id_in(author, "id"), name, app=reader.is_app(payload)) if name else None,
         at=snowflake_seconds(number),
         quotes=tuple(map(_in_short, quotes)),
         overheard=bool(name) and not to_us,

@@ -21,7 +21,6 @@ from bots.discord.quotes import Reader, id_in, ids_in, record_in
 from bots.discord.settings import DiscordSettings
 from core.delivery import retry_for
 from core.errors import RateLimited
-from core.prompts import shorten
 from core.types import Message, Quote, QuoteKind, Role, Turn
 
 Json = dict[str, Any]
@@ -32,8 +31,6 @@ ROOM_SECONDS = 7200.0
 """Seconds before a question after which talk in its channel has nothing to do with it any more."""
 READ_TIMEOUT = 10.0
 """Seconds that an answer waits for messages that Discord does not give at once."""
-MESSAGE_TOKENS = 500
-"""The most tokens of each of them."""
 STARTER = 21
 """Type of the first message of a thread on a message: it holds that message."""
 TYPES = {kind.value for kind in HEARD_TYPES}
@@ -110,8 +107,7 @@ class History:
     async def _said(self, page: Sequence[Json], where: Place) -> list[Message]:
         """What can be read of messages, in their order."""
         reader = await self._reader(page, where)
-        read = (overheard(one, reader, where) for one in self._talk(page, where))
-        return [replace(one, text=shorten(one.text, MESSAGE_TOKENS)) for one in read if one]
+        return [said for one in self._talk(page, where) if (said := overheard(one, reader, where))]
 
     async def _root(self, page: Sequence[Json], where: Place, title: str) -> list[Message]:
         """The message that a thread hangs on, or that begins a post of a forum, as far as it can be read."""
@@ -133,4 +129,4 @@ class History:
     def _is_heard(self, payload: Json, where: Place) -> bool:
         author = record_in(payload, "author")
         speaker = Asker(id_in(author, "id"), where.guild, [where.channel, where.thread])
-        return is_heard(self._settings, speaker, app=author.get("bot") is True)
+        return is_heard(self._settings, speaker, app=Reader.is_app(payload))

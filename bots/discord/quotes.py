@@ -77,6 +77,11 @@ class Reader:
         author = record_in(message, "author")
         return "" if id_in(author, "id") == self.bot else name_of(author, record_in(message, "member"))
 
+    @staticmethod
+    def is_app(message: Json) -> bool:
+        """Whether an app wrote a message, or a webhook."""
+        return record_in(message, "author").get("bot") is True or bool(id_in(message, "webhook_id"))
+
     # Inside.
 
     def _reply(self, message: Json) -> list[Quote]:
