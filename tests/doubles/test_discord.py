@@ -179,6 +179,40 @@ async def test_an_intent_that_is_not_switched_on(double: DiscordDouble) -> None:
         assert heard[0].content == "among us"
 
 
+@pytest.mark.parametrize("content", [True, False])
+async def test_what_comes_with_a_message_is_told_to_those_who_may_read_it(
+    double: DiscordDouble, bot: Bot, content: bool
+) -> None:
+    """A thread's first message, forwards, embeds and polls, by the gateway and by a page of history."""
+    if content:
+        double.allow_message_content()
+    async with connected(double, content=content) as (_, heard):
+        root = double.alert(title="Disk full")
+        thread = double.thread(root)
+        double.forward(double.say("a plan", user=BOB), channel=thread.id)
+        poll = {"question": {"text": "When?"}, "answers": [], "expiry": "2030-01-01T00:00:00+00:00"}
+        last = double.say("see", channel=thread.id, extra={"poll": poll})
+        await wait_until(lambda: heard and heard[-1].id == int(last.id))
+    _, page, _ = await bot("GET", f"/channels/{thread.id}/messages")
+    assert [one["type"] for one in reversed(page)] == [21, 0, 0]
+    starter, forward, asked = page[::-1]
+    assert starter["referenced_message"]["id"] == root.id
+    assert bool(starter["referenced_message"]["embeds"]) == content
+    assert bool(forward["message_snapshots"][0]["message"]["content"]) == content
+    assert (bool(asked["content"]), "poll" in asked) == (content, content)
+    told = next(one for one in heard if one.message_snapshots)
+    assert bool(told.message_snapshots[0].content) == content
+    assert (bool(heard[-1].content), heard[-1].poll is not None) == (content, content)
+
+
+async def test_a_page_after_a_message_is_the_oldest_of_what_follows(double: DiscordDouble, bot: Bot) -> None:
+    """Newest first, as every page."""
+    double.allow_message_content()
+    posted = [double.say(f"note-{number}") for number in range(6)]
+    _, page, _ = await bot("GET", f"/channels/{GENERAL}/messages?after={posted[1].id}&limit=2")
+    assert [one["content"] for one in page] == ["note-3", "note-2"]
+
+
 async def test_a_session_is_resumed_with_what_was_missed(double: DiscordDouble) -> None:
     """In order, and once."""
     async with connected(double) as (_, heard):
