@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.bench import budget, crowd, discord, durable, long, memory, mention, models, page, start
+from tests.bench import budget, crowd, discord, durable, hearing, long, memory, mention, models, page, start
 from tests.bench.figures import Figure
 from tests.journeys import process
 from tests.nursery import Nursery
@@ -28,6 +28,7 @@ SCENES: dict[str, Callable[[bool], Coroutine[None, None, list[Figure]]]] = {
     "crowd": crowd.measure,
     "discord": discord.measure,
     "memory": memory.measure,
+    "hearing": hearing.measure,
     "durable": durable.measure,
     "budget": budget.measure,
     "models": models.measure,

@@ -14,6 +14,7 @@ from tests.bench.__main__ import SCENES
 HOLDS = {
     "crowd": ("5 at once: answers whole", 5, 5),
     "memory": ("calls to Redis of a turn, to load and to append", 2, 2),
+    "hearing": ("HEAR=thread, by events: of these to read what was said", 0, 0),
     "page": ("the page with 3 browsers, one answer growing: updates a second in each", 1, 1000),
 }
 

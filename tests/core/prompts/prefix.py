@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import takewhile
 
-from core.prompts import TokenBudget, fit, message_tokens, open_template
+from core.prompts import TokenBudget, estimate_tokens, fit, message_tokens, open_template
 from core.types import Author, Conversation, ConversationKey, Fact, Message, Role
 
 PEOPLE = tuple(Author(f"U{number}", name) for number, name in enumerate(("Ada", "Bob", "Carla", "Dan")))
@@ -63,3 +63,9 @@ def cached(family: str, **talk: int) -> float:
         whole += len(text)
         before = text
     return read / whole
+
+
+def mean_tokens(family: str, **talk: int) -> float:
+    """The mean of the prompts' tokens, as we count them."""
+    counted = [estimate_tokens(text) for text, _, _ in prompts(family, **talk)]
+    return sum(counted) / len(counted)
