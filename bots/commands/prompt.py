@@ -18,7 +18,7 @@ from bots.console.usage import Command
 from bots.platforms import load_all_settings
 from core.errors import ParleyError
 from core.settings import Settings
-from core.types import Conversation, Message, Role
+from core.types import Author, Conversation, Message, Role, Turn
 
 if TYPE_CHECKING:
     from bots.assembly import Core
@@ -77,18 +77,25 @@ def show(
 async def _look(settings: Settings, wanted: str, say: str) -> Seen:
     from bots.assembly import open_core
     from core.archive import Archive
+    from core.assistant import hear_room
 
     async with open_core(settings) as core:
         archive = Archive(core.redis, retention=settings.retention_seconds)
         names = {str(key): key for family in await archive.families() for key in family}
         loaded = await core.memory.load(names[one_name(list(names), wanted)])
         conversation, question = _asked(loaded, say)
-        return await _seen(core, conversation, question)
+        room: tuple[Message, ...] = ()
+        if settings.hear == "room" and not conversation.key.thread:
+            author = question.author or Author("", "")
+            turn = Turn(question.id, conversation.key, "", author, question.text, question.at)
+            room = await hear_room(turn, conversation, None)
+        return await _seen(core, replace(conversation, room=room), question)
 
 
 def _asked(conversation: Conversation, say: str) -> tuple[Conversation, Message]:
     """The last question, or the one to ``say``, and the conversation before it. Raises NothingAsked."""
-    questions = [number for number, message in enumerate(conversation.messages) if message.role is Role.USER]
+    said = enumerate(conversation.messages)
+    questions = [number for number, message in said if message.role is Role.USER and not message.overheard]
     last = conversation.messages[questions[-1]] if questions else None
     if say:
         return conversation, Message(Role.USER, say, id="now", author=last.author if last else None, at=time.time())

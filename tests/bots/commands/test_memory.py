@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -305,3 +306,29 @@ def test_a_terminal_takes_and_gives_no_backup(tmp_path: Path, redis_url: str, wo
     os.close(ours)
     os.close(theirs)
     assert (ran.returncode, b"parley.backup" in ran.stderr) == (2, True)
+
+
+async def overhear(client: Redis) -> None:
+    """Somebody asks in a channel and in a thread, and says something to others there afterwards."""
+    memory, now = Memory(client, retention=86_400), time.time()
+    for key in (CHANNEL, replace(CHANNEL, thread="2.0")):
+        await say(client, key, 1, "Ada")
+        said = Message(Role.USER, f"talk in {key}", f"m-{key}", Author("Bob", "Bob"), now, overheard=True)
+        assert await memory.overhear(key, said)
+
+
+def test_a_prompt_is_shown_with_what_was_overheard(redis_url: str, cli: Cli) -> None:
+    """In a thread always; in a channel with HEAR=room. What was said to others is no question."""
+
+    async def fill() -> None:
+        client = Redis.from_url(redis_url, decode_responses=True)
+        await overhear(client)
+        await client.aclose()
+
+    asyncio.run(fill())
+    channel, thread = str(CHANNEL), f"{CHANNEL}:2.0"
+    for hear, heard in (("thread", False), ("room", True)):
+        shown = cli("prompt", "show", channel, "--say", "Why?", HEAR=hear, PROMPT_TEMPLATE="chatml").stdout
+        assert (f"talk in {channel}" in shown) is heard
+        assert cli("prompt", "show", thread, "--say", "Why?", HEAR=hear).stdout.count("talk in") == 1
+        assert "talk in" not in cli("prompt", "show", thread, HEAR=hear).stdout
