@@ -64,7 +64,9 @@ class History:
         said = await self._said(new, where)
         root = [] if after else await self._root(new, where, turn.place.get("post", ""))
         told = [*root, *(one for one in said if one.id not in {first.id for first in root})]
-        silent = not after and not self._settings.discord_message_content and len(said) < len(self._talk(new, where))
+        silent = (
+            not after and not self._settings.discord_message_content and len(said) < len(await self._talk(new, where))
+        )
         return [*told, Message(Role.SYSTEM, UNHEARD_NOTE, id=f"{turn.key}:unheard", at=turn.at)] if silent else told
 
     async def room(self, turn: Turn) -> Sequence[Message]:
@@ -100,14 +102,22 @@ class History:
 
         return await retry_for(read, READ_TIMEOUT)
 
-    def _talk(self, page: Sequence[Json], where: Place) -> list[Json]:
+    async def _talk(self, page: Sequence[Json], where: Place) -> list[Json]:
         """The messages that say something, whether or not we may read it; not those of people who are denied."""
-        return [one for one in page if one.get("type") in TYPES and self._is_heard(one, where)]
+        said = [one for one in page if one.get("type") in TYPES]
+        people = {id_in(record_in(one, "author"), "id"): Reader.is_app(one) for one in said}
+        by_role = self._settings.discord_allow_roles or self._settings.discord_deny_roles
+        heard: set[str] = set()
+        for user, app in people.items():
+            roles = await self._directory.roles(where.guild, user) if by_role and user and not app else ()
+            if is_heard(self._settings, Asker(user, where.guild, [where.channel, where.thread], roles), app=app):
+                heard.add(user)
+        return [one for one in said if id_in(record_in(one, "author"), "id") in heard]
 
     async def _said(self, page: Sequence[Json], where: Place) -> list[Message]:
         """What can be read of messages, in their order."""
         reader = await self._reader(page, where)
-        return [said for one in self._talk(page, where) if (said := overheard(one, reader, where))]
+        return [said for one in await self._talk(page, where) if (said := overheard(one, reader, where))]
 
     async def _root(self, page: Sequence[Json], where: Place, title: str) -> list[Message]:
         """The message that a thread hangs on, or that begins a post of a forum, as far as it can be read."""
@@ -125,8 +135,3 @@ class History:
         guild = client.get_guild(int(where.guild)) if where.guild.isdigit() else None
         names = await self._directory.names(where.guild) if not guild and ids_in(page) else {}
         return replace(reader_of(page, client.user, guild, names), guild=where.guild)
-
-    def _is_heard(self, payload: Json, where: Place) -> bool:
-        author = record_in(payload, "author")
-        speaker = Asker(id_in(author, "id"), where.guild, [where.channel, where.thread])
-        return is_heard(self._settings, speaker, app=Reader.is_app(payload))

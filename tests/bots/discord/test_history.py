@@ -17,7 +17,7 @@ from bots.discord.platform import open_discord
 from bots.discord.settings import DiscordSettings
 from bots.discord.surface import DiscordSurface
 from bots.stopping import Stopping
-from core.errors import NotAllowed
+from core.errors import NotAllowed, PlatformUnavailable
 from core.pacing.shared import CallBudgets
 from core.settings import load_settings
 from core.types import Message, Quote, QuoteKind, Role, Turn
@@ -168,6 +168,33 @@ async def test_who_is_denied_is_not_read(discord: DiscordDouble, client: redis.a
     turn = asked(discord, discord.mention("why?", channel=thread.id))
     async with surface_of(discord, client, discord_deny_users=f"{BOB},{OTHER_BOT}") as surface:
         assert [one.text for one in await surface.read_thread(turn)] == ["the root", "hello"]
+
+
+RULES: dict[str, tuple[dict[str, str], list[str]]] = {
+    "allowed": ({"discord_allow_roles": MODERATORS}, ["the app's", "Cleo's"]),
+    "denied": ({"discord_deny_roles": MODERATORS}, ["Bob's", "the app's"]),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+async def test_roles_decide_who_is_read_although_a_page_does_not_tell_them(
+    discord: DiscordDouble, client: redis.asyncio.Redis, name: str
+) -> None:
+    """As they decide who is overheard; they are asked for once, and where they can't be, nothing is read."""
+    settings, heard = RULES[name]
+    thread = discord.thread()
+    for user, text in ((BOB, "Bob's"), (OTHER_BOT, "the app's"), (CLEO, "Cleo's")):
+        discord.say(text, channel=thread.id, user=user)
+    turn = asked(discord, discord.mention("why?", channel=thread.id))
+    member = "GET /guilds/:id/members/:id"
+    discord.fail(member, 503)
+    async with surface_of(discord, client, **settings) as surface:
+        with pytest.raises(PlatformUnavailable):
+            await surface.read_thread(turn)
+        calls = [call.route for call in discord.calls].count(member)
+        assert [one.text for one in await surface.read_thread(turn)] == heard
+        assert [one.text for one in await surface.read_thread(turn)] == heard
+    assert [call.route for call in discord.calls].count(member) == calls + 2
 
 
 async def test_a_channels_newest_are_read_and_nothing_old(discord: DiscordDouble, client: redis.asyncio.Redis) -> None:
