@@ -429,3 +429,18 @@ async def test_notes_of_a_version_that_wrote_down_less_go_with_what_is_older_tha
     assert (await store.memory.load(key)).summary
     await store.memory.withdraw(key, "slack:t1001", said=1001.0)
     assert not (await store.memory.load(key)).summary
+
+
+async def test_a_person_who_was_only_overheard_is_forgotten(store: Store) -> None:
+    """Nothing else is stored of that channel; others' words stay, and so do those of a place that nobody erases."""
+    silent, other = replace(CHANNEL, channel="C7"), replace(CHANNEL, channel="C8")
+    for key in (silent, other):
+        for author, word in ((ZOE, WORD), (BOB, OTHERS)):
+            assert await store.memory.overhear(key, Message(Role.USER, word, f"m-{author.id}", author, 1.0))
+    await store.forget_person(ZOE.id)
+    assert [message.author for message in (await store.memory.load(silent)).room] == [BOB]
+    await store.memory.erase(silent)
+    assert not (await store.memory.load(silent)).room
+    assert (await store.memory.load(other)).room
+    await store.memory.erase(replace(CHANNEL, channel=""))
+    assert not (await store.memory.load(other)).room

@@ -171,6 +171,7 @@ async def test_notes_are_made_of_quotes_and_overheard_talk_too(talk: Talk) -> No
     assert await talk.memory.append(Exchange(CHANNEL, 0, "q1", "", said))
     await talk.chatter(15)
     assert {"door code is A7X", "gate code is B2"} <= set(re.findall(r"\w+ code is \w+", (await talk.kept()).summary))
+    assert (await talk.kept()).voices == {"U1", "U2"}
     transcript = talk.reader.notes[0].replace(GUARD_MARK, "")
     assert "[overheard, not said to you] Bob: the gate code is B2" in transcript
     assert 'Ada: [forwarded message, by "Carla"]\n> the door code is A7X\n[end of quote]\nSee this.' in transcript
