@@ -1,7 +1,7 @@
 """What people write to have something remembered, corrected or removed: ``remember: standup is at 9:15``. Pure.
 
-Only what is clearly an order counts, because what counts never reaches the model: *remember* with a colon or *that*,
-and *that is wrong* with a colon. "Remember when we…?" and "That is wrong." are for the model.
+Only what is clearly an order counts, because what counts never reaches the model: *remember* with a colon, *remember
+that* with one sentence, and *that is wrong* with a colon. "Remember when we…?" and "That is wrong." are for the model.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ _REMEMBER = re.compile(
     rf"(?:please\s+)?remember(?:\s+(?:this|the\s+following|that))?\s*{_COLON}(.*)", re.IGNORECASE | re.DOTALL
 )
 _REMEMBER_THAT = re.compile(r"(?:please\s+)?remember\s+that\s+(.+)", re.IGNORECASE | re.DOTALL)
+_MORE_SENTENCES = re.compile(r"\n|(?:\w{4}|\d)[.!?]+\s+\S")
+"""More than one sentence after *remember that*: what comes later may be a question. A short word can be "Dr."."""
 _REMEMBER_MARKED = re.compile(r"[/!]remember\b(?!\s*\?)(?:\s+that\b)?(.*)", re.IGNORECASE | re.DOTALL)
 _NOT_A_CLAUSE = re.compile(
     r"(?:time|day|night|week|year|moment|one|guy|person|thing|feeling|conversation|discussion|question|answer|episode"
@@ -74,13 +76,18 @@ def read_telling(text: str) -> Told | Corrected | Removed | None:
         line = line.strip("`").strip(_EDGES)
     if found := _REMEMBER.fullmatch(line) or _REMEMBER_MARKED.fullmatch(line):
         return Told(_text(found[1]))
-    if (found := _REMEMBER_THAT.fullmatch(line)) and not line.endswith("?") and not _NOT_A_CLAUSE.match(found[1]):
+    if (found := _REMEMBER_THAT.fullmatch(line)) and _is_a_clause(found[1]):
         return Told(_text(found[1]))
     if found := _WRONG.fullmatch(line) or _NUMBER_WRONG.fullmatch(line):
         return Corrected(int(found[1] or 0), _text(found[2]))
     if found := _REMOVE.fullmatch(line):
         return Removed(int(found[1]), "?" in found[2])
     return None
+
+
+def _is_a_clause(text: str) -> bool:
+    """Whether what follows *remember that* says one thing, asks nothing, and doesn't just point at something."""
+    return not (text.endswith("?") or _NOT_A_CLAUSE.match(text) or _MORE_SENTENCES.search(text))
 
 
 def told_in(text: str) -> str:

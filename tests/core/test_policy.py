@@ -1,4 +1,4 @@
-"""What people are told about what is read."""
+"""What people are told about what is read, and how they write commands."""
 
 from __future__ import annotations
 
@@ -25,3 +25,22 @@ def test_people_are_told_what_is_read_where_they_are(venue: Venue, hear: Hear, s
     settings = load_settings(_env_file=None, hear=hear)
     assert settings.policy.hears(venue) == said
     assert Policy(hear=hear).hears(venue) == said
+
+
+SPELLED = {"forget": "/forget", "forget now": "/forget now:True", "forget …": "/forget number:"}
+
+
+@pytest.mark.parametrize(
+    ("command", "written"),
+    [
+        ("forget", "/forget"),
+        ("forget now", "/forget now:True"),
+        ("forget 3", "/forget number:3"),
+        ("memory", "@Parley memory"),
+        ("3 is wrong: it is 4", "@Parley 3 is wrong: it is 4"),
+    ],
+)
+def test_a_command_is_written_as_people_type_it_there(command: str, written: str) -> None:
+    """With an option where that is how it is spelled, else as a message."""
+    assert Venue("@Parley ", SPELLED).write(command) == written
+    assert Venue().write(command) == command
