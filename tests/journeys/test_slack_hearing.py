@@ -149,6 +149,23 @@ async def test_overheard_talk_is_edited_and_deleted(slack: SlackDouble, tgi: Tgi
     assert "canary-password" not in prompt
 
 
+async def test_overheard_talk_can_become_a_question(slack: SlackDouble, tgi: TgiDouble, parley: Parley) -> None:
+    """Whoever adds the mention later is answered, and the model sees the message once, also afterwards."""
+    tgi.answer = "Fine."
+    root = await slack.mention(GENERAL, "the plan?")
+    await reply(slack, GENERAL, root)
+    await slack.say(GENERAL, "on Thursday", user="U0BOB", thread=root)
+    late = await slack.say(GENERAL, "who brings the cake?", user="U0CLEO", thread=root)
+    await heard(slack)
+    asked = len(prompts(tgi))
+    await slack.edit(GENERAL, late, f"<@{slack.bot_user}> who brings the cake?")
+    await wait_until(lambda: len(slack.replies(GENERAL, root)) == 2 and not slack.replies(GENERAL, root)[-1].buttons)
+    assert len(prompts(tgi)) == asked + 1
+    assert prompts(tgi)[-1].count("who brings the cake?") == 1
+    prompt = await ask(slack, tgi, "and the coffee?", root)
+    assert prompt.count("who brings the cake?") == prompt.count("on Thursday") == 1
+
+
 async def test_a_channel_is_heard_if_asked_for_and_nowhere_else(
     slack: SlackDouble, tgi: TgiDouble, tmp_path: Path
 ) -> None:
