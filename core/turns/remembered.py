@@ -46,7 +46,8 @@ def retry_job(lease: Lease, answer: Answer, refs: Sequence[MessageRef]) -> Store
     text = "\n\n".join([*(one.text for one in unknown), turn.text])
     voices = tuple(sorted({one.author.id for one in unknown} - {turn.author.id}))
     scopes = next(stored.scopes for stored in lease.job.stored if stored.turn.id == turn.id)
-    turn = replace(turn, text=text, attempt=turn.attempt + 1)
+    quotes = (*(quote for one in unknown for quote in one.quotes), *turn.quotes)
+    turn = replace(turn, text=text, quotes=quotes, attempt=turn.attempt + 1)
     return StoredJob(turn, tuple(refs), alone=True, scopes=scopes, since=time.time(), voices=voices)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 import redis.asyncio
 
 from core.store.keys import Keys
 from core.turns.reply import WITHDRAWN
-from core.types import MessageRef
+from core.types import MessageRef, Quote, QuoteKind, Turn
 from tests.core.turns.office import CHANNEL, LONG, Office, Town, ask
 from tests.doubles.tgi import TgiDouble
 from tests.waiting import wait_until
@@ -21,6 +22,12 @@ async def regenerating(office: Office, town: Town) -> AsyncIterator[Office]:
     town.regenerates = True
     yield office
     town.regenerates = False
+
+
+def quoting(name: str, forward: str, table: str = "") -> Turn:
+    """A turn with a forward, and perhaps a table."""
+    tables = (Quote(QuoteKind.TABLE, table),) if table else ()
+    return replace(ask(name), quotes=(Quote(QuoteKind.FORWARD, forward), *tables))
 
 
 async def answered(office: Office, town: Town, turn: str) -> None:
@@ -85,11 +92,32 @@ async def test_questions_that_were_answered_together(regenerating: Office, town:
 
 
 async def test_questions_whose_answer_failed_are_all_asked_again(office: Office, town: Town, tgi: TgiDouble) -> None:
-    """Nothing of them is remembered yet."""
+    """With what came with each; nothing of them is remembered yet."""
     office.queue = office.open_queue("merge")
-    await office.submit(ask("t1"), ask("t2"))
+    await office.submit(quoting("t1", "the first forward"), quoting("t2", "the second forward"))
     tgi.fault("500")
     office.hire("merge")
     await answered(office, town, "t2")
     await press(office, town, "t2")
     assert "question t1\n\nquestion t2" in tgi.requests[-1].inputs
+    assert "> the first forward" in tgi.requests[-1].inputs
+    assert "> the second forward" in tgi.requests[-1].inputs
+
+
+@pytest.mark.parametrize("when", ["waits", "is answered"])
+async def test_what_comes_with_a_question_can_change(office: Office, town: Town, tgi: TgiDouble, when: str) -> None:
+    """Quotes of other kinds stay, and what is remembered is what stands there now."""
+    await office.submit(quoting("t1", "a forward", "a wrong table"))
+    table = Quote(QuoteKind.TABLE, "a right table")
+    if when == "waits":
+        await office.queue.amend("t1", quotes=(table,))
+        office.hire()
+    else:
+        tgi.answer, tgi.rate = LONG, 200
+        office.hire()
+        await wait_until(lambda: town.shown("t1"))
+        await office.queue.amend("t1", quotes=(table,))
+    await answered(office, town, "t1")
+    question = next(m for m in (await office.memory.load(CHANNEL)).messages if m.id == "t1")
+    assert question.quotes == (Quote(QuoteKind.FORWARD, "a forward"), table)
+    assert ("a right table" in tgi.requests[-1].inputs) == (when == "waits")
