@@ -136,6 +136,12 @@ def overheard(payload: Json, reader: Reader, where: Place) -> Message | None:
     )
 
 
+def is_talk(payload: Json) -> bool:
+    """Whether a message says something to the people in a channel, rather than that somebody joined or the like."""
+    kind = payload.get("type")
+    return isinstance(kind, int) and kind in {heard.value for heard in HEARD_TYPES}
+
+
 def reader_of(
     messages: Sequence[Json],
     bot: discord.ClientUser,

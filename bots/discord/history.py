@@ -16,7 +16,7 @@ from bots.discord.access import Asker, is_heard
 from bots.discord.budgets import DiscordBudgets, learn
 from bots.discord.calls import Calls
 from bots.discord.directory import Directory
-from bots.discord.events import HEARD_TYPES, Place, overheard, reader_of
+from bots.discord.events import Place, is_talk, overheard, reader_of
 from bots.discord.quotes import Reader, id_in, ids_in, record_in
 from bots.discord.settings import DiscordSettings
 from core.delivery import retry_for
@@ -33,7 +33,6 @@ READ_TIMEOUT = 10.0
 """Seconds that an answer waits for messages that Discord does not give at once."""
 STARTER = 21
 """Type of the first message of a thread on a message: it holds that message."""
-TYPES = {kind.value for kind in HEARD_TYPES}
 UNHEARD_NOTE = "Discord doesn't show you what people wrote in this thread without mentioning you."
 
 
@@ -104,7 +103,7 @@ class History:
 
     async def _talk(self, page: Sequence[Json], where: Place) -> list[Json]:
         """The messages that say something, whether or not we may read it; not those of people who are denied."""
-        said = [one for one in page if one.get("type") in TYPES]
+        said = list(filter(is_talk, page))
         people = {id_in(record_in(one, "author"), "id"): Reader.is_app(one) for one in said}
         by_role = self._settings.discord_allow_roles or self._settings.discord_deny_roles
         heard: set[str] = set()

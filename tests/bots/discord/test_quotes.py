@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bots.discord.events import Place, overheard, wording
-from bots.discord.quotes import MAX_QUOTE_UNITS, MAX_QUOTES, Reader
+from bots.discord.events import Place, is_talk, overheard, wording
+from bots.discord.quotes import MAX_QUOTE_UNITS, MAX_QUOTES, Reader, ids_in
 from bots.discord.text import units
 from core.types import Quote, QuoteKind
 from tests.bots.discord.test_events import ADA, BOB, DM, GENERAL, GUILD, PARLEY, World, person
@@ -207,6 +207,8 @@ def test_whatever_discord_sends_is_read_within_bounds(payload: dict[str, Any]) -
     assert units(reader.whole(payload)) <= MAX_QUOTE_UNITS
     assert isinstance(reader.text(payload), str)
     overheard(payload, reader, Place(GUILD, GENERAL))
+    assert is_talk(payload) in (True, False)
+    assert all(number.isdigit() for number in ids_in([payload]))
 
 
 def test_nesting_ends() -> None:
