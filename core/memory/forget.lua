@@ -27,10 +27,15 @@ local epoch = tonumber(epoch_in(state))
 if redis.call("UNLINK", board) == 1 then
   redis.call("PUBLISH", boards, board)
 end
+-- Where this clock is behind the platform's, when the newest message was said.
+local newest = math.max(now() / 1000, number_in(redis.call("HGET", state, "forgotten"), 0))
+for _, entry in ipairs(whole and {} or redis.call("LRANGE", messages, 0, -1)) do
+  newest = math.max(newest, number_in((decode(entry) or {}).at, 0))
+end
 redis.call("UNLINK", unpack(going))
 redis.call("HSET", state, "epoch", string.format("%d", epoch + 1))
 if not whole then
-  redis.call("HSET", state, "forgotten", string.format("%.6f", now() / 1000)) -- nothing older is read from the platform again
+  redis.call("HSET", state, "forgotten", string.format("%.6f", newest)) -- nothing older is read from the platform again
 end
 redis.call("EXPIRE", state, ttl)
 -- The list of threads stays: what is said in them from now on is reached by the next forgetting.

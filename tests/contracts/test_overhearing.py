@@ -213,6 +213,14 @@ async def test_what_is_forgotten_while_it_is_read_is_not_stored(memory: Memory) 
     assert not (await memory.load(replace(CHANNEL, channel="C2"))).forgotten
 
 
+async def test_a_clock_that_is_behind_brings_nothing_back(memory: Memory) -> None:
+    """What was known of a thread was said before it was forgotten, whatever Redis's clock says."""
+    ahead = 4_000_000_000.0
+    await memory.append(exchange(await memory.load(THREAD, ROOT), 6, said("m1", ahead)))
+    await memory.forget(THREAD)
+    assert (await memory.load(THREAD, ROOT)).forgotten == ahead
+
+
 async def test_a_thread_is_caught_up_while_its_token_is_the_same(memory: Memory, redis_client: Any) -> None:
     """Not before all of it was known, not after a gap, not without anybody who listens."""
     listening = Listening(redis_client, "slack", "thread")
