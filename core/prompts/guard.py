@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 
 import regex
@@ -156,7 +157,9 @@ def _breaks(text: str, control_tokens: tuple[str, ...], *, marks: bool) -> list[
     before = [match.end() for match in _ROLE_LINE.finditer(plain)]
     if not after and not before:
         return []
-    origin = [place for place, char in enumerate(text) for _ in table[ord(char)]]
+    origin: Sequence[int] = range(len(text))
+    if any(len(read) != 1 for read in table.values()):
+        origin = [place for place, char in enumerate(text) for _ in table[ord(char)]]
     return sorted({origin[place] + 1 for place in after} | {origin[place] for place in before})
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from core.model_types import ModelLimits, PromptWindow
 from core.prompts.guard import guard
@@ -100,7 +101,7 @@ def fit(
         start = _first_kept(messages, costs, start, int(room * step) - cost - DATE_TOKENS)
         cut = messages[start].id if start < len(messages) else question.id
         costs = costs[len(costs) - len(messages) + start :]
-    if last:  # with the names that its people have in this window
+    if last and start:  # with the names that its people have in this window
         last = _overheard(conversation.room, (*messages[start:], question), last[0].tokens, count)
     tokens = budget.prompt - room + sum(costs) + cost
     return Fit(PromptWindow(system, (*first, *messages[start:], *last, question)), cut, shortened, tokens)
@@ -146,12 +147,14 @@ def _most(make: Callable[[int], str], most: int, room: int, count: TokenCounter,
     """The text that ``make`` makes of the greatest number that fits into ``room``; empty if not even ``least`` does."""
     if least > most or room <= MESSAGE_OVERHEAD:
         return []
+    make = cache(make)
 
+    @cache
     def fits(number: int) -> bool:
         return _cost(make(number), count) <= room
 
     number = most if fits(most) else _greatest(fits, least, most)
-    return [make(number)] if number > least or fits(number) else []
+    return [make(number)] if fits(number) else []
 
 
 def _greatest(fits: Callable[[int], bool], least: int, most: int) -> int:
@@ -218,24 +221,31 @@ def shorten(text: str, room: int, count: TokenCounter = estimate_tokens) -> str:
 def shorten_message(message: Message, room: int, count: TokenCounter = estimate_tokens) -> Message:
     """Leave out the middles of its quotes, and then of its text, until it takes at most ``room`` tokens of a prompt."""
 
-    def fits(said: Message) -> bool:
-        return message_tokens(said, count) <= room
+    def cost(said: Message) -> int:
+        return message_tokens(said, count)
 
-    def quoting(kept: int) -> Message:
-        return replace(message, quotes=tuple(_shorter(quote, kept) for quote in message.quotes))
+    def quoting(kept: int) -> tuple[Quote, ...]:
+        return tuple(_shorter(quote, kept) for quote in message.quotes)
 
     def saying(kept: int) -> Message:
         return replace(quoted, text=_without_middle(message.text, kept) if kept else "")
 
-    if fits(message):
+    if cost(message) <= room:
         return message
+    left = room - cost(replace(message, quotes=()))
+    alone = replace(message, text="", author=None)
     longest = max((len(quote.text) for quote in message.quotes), default=0)
-    quoted = quoting(_greatest(lambda kept: fits(quoting(kept)), 0, longest // 2))
-    if fits(quoted):
-        return quoted
-    if message_tokens(saying(0), count) > room // 2:
+    if left > 0:
+        kept = _greatest(lambda kept: cost(replace(alone, quotes=quoting(kept))) <= left, 0, longest // 2)
+        quoted = replace(message, quotes=quoting(kept))
+        if cost(quoted) <= room:
+            return quoted
+    quoted = replace(message, quotes=quoting(0))
+    if cost(saying(0)) > room // 2:
         quoted = replace(message, quotes=())
-    return quoted if fits(quoted) else saying(_greatest(lambda kept: fits(saying(kept)), 0, len(message.text) // 2))
+    if cost(quoted) <= room:
+        return quoted
+    return saying(_greatest(lambda kept: cost(saying(kept)) <= room, 0, len(message.text) // 2))
 
 
 def _shorter(quote: Quote, kept: int) -> Quote:
