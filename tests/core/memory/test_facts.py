@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.archive import Archive, Record
+from core.archive.record import Part
 from core.memory.conversations import Memory, Thread
 from core.memory.facts import (
     LAST_NUMBER,
@@ -23,6 +25,7 @@ from core.memory.facts import (
     merge_facts,
 )
 from core.store import Keys
+from core.stored import Unreadable
 from core.types import Author, ConversationKey, Fact, Turn
 
 ANN, BOB = Author("U1", "Ann"), Author("U2", "Bob")
@@ -223,3 +226,43 @@ async def test_a_backup_brings_back_facts_but_none_that_was_removed_since(
 
     await archive.put(saved, "replace")
     assert await told(memory) == [(1, "a"), (2, "b"), (3, "c")]
+
+
+BAD = {"no JSON": {"1": "no JSON"}, "no number": {"one": '{"text":"a","uid":"U1"}'}, "a count": {LAST_NUMBER: "-1"}}
+
+
+@pytest.mark.parametrize("fields", BAD.values(), ids=BAD)
+def test_a_backup_with_facts_that_nobody_can_have_told_is_refused(fields: dict[str, str]) -> None:
+    """And one that is made leaves them out."""
+    good = {"7": '{"v":1,"text":"a","uid":"U1"}', LAST_NUMBER: "7"}
+    record = Record(CHANNEL, {"facts": Part("hash", {**good, **fields}, 2e9)})
+    with pytest.raises(Unreadable):
+        record.check()
+    assert set(record.readable().parts["facts"].value) <= good.keys()
+    Record(CHANNEL, {"facts": Part("hash", good, 2e9)}).check()
+
+
+async def test_whatever_is_told_corrected_and_removed_each_place_has_its_own(memory: Memory) -> None:
+    """Many times, in places with similar names, compared with what a dictionary holds."""
+    chance = random.Random(7)  # noqa: S311 - a dice
+    places = [CHANNEL, *ELSEWHERE]
+    expected: dict[ConversationKey, dict[int, str]] = {key: {} for key in places}
+    given = dict.fromkeys(places, 0)
+    for step in range(400):
+        key, text = chance.choice(places), f"fact {step}"
+        asked = replace(CHANNEL, thread=f"{step}.5") if key == CHANNEL and chance.random() < 0.5 else key
+        number = chance.choice([*expected[key], given[key] + 1])
+        match chance.choice(["tell", "tell", "replace", "remove"]):
+            case "tell":
+                given[key] += 1
+                assert (await memory.facts.tell(turn(f"m{step}", key=asked), text)).number == given[key]
+                expected[key][given[key]] = text
+            case "replace":
+                replaced = await memory.facts.replace(turn(f"m{step}", key=asked), number, text)
+                assert bool(replaced) is (number in expected[key])
+                expected[key].update({number: text} if replaced else {})
+            case _:
+                removed = await memory.facts.remove(asked, number)
+                assert (removed.text if removed else None) == expected[key].pop(number, None)
+    for key in places:
+        assert await told(memory, key) == sorted(expected[key].items())
