@@ -72,7 +72,8 @@ def build_chat(
         layout="bubble",
         group_consecutive_messages=False,
         allow_tags=False,
-        latex_delimiters=[],  # a formula's commands draw anything anywhere
+        autoscroll=False,  # page.js does it
+        latex_delimiters=[],  # markup.py draws formulas
     )
     line = gr.HTML(status_line(""), elem_id="line-box", padding=False)
     pulse = gr.HTML("", elem_classes="unseen", padding=False)

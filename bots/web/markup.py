@@ -122,7 +122,7 @@ def _blocks(tokens: Sequence[Token]) -> Iterator[str]:
     line: list[str] = []
     for index, token in enumerate(tokens):
         if token.type == formulas.BLOCK and (shown := formulas.to_mathml(token.content, display=True)):
-            line.append(f'<div class="formula" tabindex="0">{shown}</div>')
+            line.append(f'<div class="formula">{shown}</div>')
             if token.level == 0:
                 yield "".join(line)
                 line = []
@@ -147,7 +147,7 @@ def _tag(token: Token) -> str:
     if token.tag not in _TAGS:
         return escape(token.content)
     if token.tag == "table":
-        return '<div class="table" tabindex="0" dir="auto"><table>' if token.nesting > 0 else "</table></div>"
+        return '<div class="table" dir="auto"><table>' if token.nesting > 0 else "</table></div>"
     start = f' start="{int(token.attrs["start"])}"' if "start" in token.attrs else ""
     # The outermost block decides where a list has its numbers; each line has its own direction (page.css).
     direction = ' dir="auto"' if token.level == 0 and token.nesting > 0 else ""
@@ -207,7 +207,7 @@ def _formula(token: Token) -> str:
     shown = formulas.to_mathml(token.content, display=token.markup in ("$$", "\\["))
     if not shown:
         return f"<code>{escape(written)}</code>"
-    return shown if len(written) <= MAX_INLINE_FORMULA else f'<span class="formula" tabindex="0">{shown}</span>'
+    return shown if len(written) <= MAX_INLINE_FORMULA else f'<span class="formula">{shown}</span>'
 
 
 def _link(target: str, label: Sequence[Token]) -> str:

@@ -13,6 +13,11 @@
       header.removeAttribute("role");
       header.removeAttribute("tabindex");
     });
+    // What can be scrolled can be reached with the Tab key, and nothing else.
+    all("#chat .md :is(pre, .table, .formula)").forEach((box) => {
+      if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
+    });
     all("#chat [aria-label*='message: ']").forEach((said) => {
       said.setAttribute("aria-label", said.getAttribute("aria-label").split(":")[0]);
     });
@@ -314,6 +319,91 @@
     hint.append(close);
   };
 
+  // The chat window follows the newest words, until somebody scrolls up; at its end, it follows again. Gradio's own way
+  // takes people back who scrolled up a moment ago.
+  let log = null, held = false, channel = "";
+  const atEnd = () => log.scrollTop + log.clientHeight > log.scrollHeight - 8;
+  const hold = () => { held = log.scrollHeight > log.clientHeight; };
+  const follow = () => {
+    if (!held) log.scrollTop = log.scrollHeight;
+    log.dispatchEvent(new Event("scroll")); // for Gradio's button that leads to the end
+  };
+  const followLog = () => {
+    let top = log.scrollTop;
+    log.addEventListener("wheel", (event) => { if (event.deltaY < 0) hold(); }, { passive: true });
+    log.addEventListener("touchmove", hold, { passive: true });
+    log.addEventListener("keydown", (event) => { if (["ArrowUp", "PageUp", "Home"].includes(event.key)) hold(); });
+    log.addEventListener("scroll", () => {
+      if (log.scrollTop < top) held = true;
+      if (log.scrollTop !== top && atEnd()) held = false;
+      top = log.scrollTop;
+      const button = one("#chat .scroll-down-button-container button");
+      if (button?.title) { button.removeAttribute("title"); button.setAttribute("aria-label", "Newest"); }
+    });
+    new ResizeObserver(follow).observe(log);
+  };
+  const asks = (event) => event.target.closest?.("#box") && event.key === "Enter" && !event.shiftKey;
+  document.addEventListener("keydown", (event) => { if (asks(event)) held = false; }, true);
+  document.addEventListener("click", (event) => { if (event.target.closest?.("#send, .scroll-down-button-container")) held = false; }, true);
+
+  // Gradio replaces a growing paragraph as a whole. What somebody has selected in it is selected again.
+  let picked = null;
+  const before = (said, node, at) => {
+    const range = document.createRange();
+    range.setStart(said, 0);
+    range.setEnd(node, at);
+    return range.toString().length;
+  };
+  const point = (said, at) => {
+    const texts = document.createTreeWalker(said, NodeFilter.SHOW_TEXT);
+    for (let node = texts.nextNode(); node; at -= node.length, node = texts.nextNode())
+      if (at <= node.length) return [node, at];
+    return [said, said.childNodes.length];
+  };
+  document.addEventListener("selectionchange", () => {
+    const now = getSelection(), node = now.anchorNode;
+    const said = (node?.nodeType === Node.TEXT_NODE ? node.parentElement : node)?.closest?.("#chat .md");
+    picked = said && !now.isCollapsed && said.contains(now.focusNode)
+      ? [said, before(said, node, now.anchorOffset), before(said, now.focusNode, now.focusOffset), `${now}`] : null;
+  });
+  const pickAgain = () => {
+    if (!picked?.[0].isConnected || `${getSelection()}` === picked[3]) return;
+    const [said, from, to] = picked;
+    getSelection().setBaseAndExtent(...point(said, from), ...point(said, to));
+  };
+
+  // A screen reader hears an answer once, when it is done, and not each of its words.
+  const spoken = document.createElement("div");
+  spoken.id = "heard";
+  spoken.setAttribute("role", "status");
+  one(".gradio-container").append(spoken);
+  const unfinished = /▍\s*$|^\s*(?:thinking …|Waiting, \d+ ahead)\s*$/;
+  let growing = new WeakSet();
+  const tell = () => {
+    for (const said of all("#chat .message.bot .md")) {
+      const text = said.textContent;
+      if (unfinished.test(text)) growing.add(said);
+      else if (growing.delete(said)) spoken.textContent = text.trim().slice(0, 4000);
+    }
+  };
+
+  const changed = new MutationObserver(() => {
+    const now = one("#channel input")?.value ?? "";
+    if (now !== channel) [channel, held, growing, picked] = [now, false, new WeakSet(), null];
+    pickAgain();
+    follow();
+    tell();
+  });
+  const watchLog = () => {
+    const found = one("#chat [role=log]");
+    if (!found || found === log) return;
+    log = found;
+    log.setAttribute("aria-live", "off");
+    followLog();
+    changed.observe(log, { childList: true, subtree: true, characterData: true });
+    follow();
+  };
+
   // After each change of the page, a moment later.
   const afterChanges = () => {
     fixAccessibility();
@@ -321,6 +411,7 @@
     noticeConnection();
     showTools();
     showHint();
+    watchLog();
   };
   let waiting = 0;
   new MutationObserver(() => { waiting = waiting || setTimeout(() => { waiting = 0; afterChanges(); }, 100); })

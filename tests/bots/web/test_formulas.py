@@ -15,7 +15,7 @@ from bots.web.markup import to_html
 
 X = "<math><mi>x</mi></math>"
 SHOWN = '<math display="block"><mi>x</mi></math>'
-BLOCK = f'<div class="formula" tabindex="0">{SHOWN}</div>'
+BLOCK = f'<div class="formula">{SHOWN}</div>'
 WRITTEN = (
     *(r"\frac", r"\sqrt", r"\left(", r"\right)", r"\begin{matrix}", r"\end{matrix}", r"\begin{aligned}", r"\text{"),
     *("{", "}", "^", "_", "&", r"\\", "x", "1", " ", "'", "$", "%", "<", "&lt;", "\n", "é", "\ud800", "\x00", "\u202e"),
@@ -44,7 +44,7 @@ WRITTEN = (
         ("$$x$$ and $$x$$", f"<p>{SHOWN} and {SHOWN}</p>"),
         ("- so:\n  $$\n  x\n  $$\n- \\(x\\)", f"<ul><li><p>so:</p>{BLOCK}</li><li><p>{X}</p></li></ul>"),
         ("> $$x$$", f"<blockquote>{BLOCK}</blockquote>"),
-        (r"\begin{equation}x\end{equation}", re.compile(r'<div class="formula" tabindex="0"><math display="block">.*')),
+        (r"\begin{equation}x\end{equation}", re.compile(r'<div class="formula"><math display="block">.*')),
         ("| $x$ |\n|---|\n| \\(x\\) |", re.compile(f".*<th>{X}</th>.*<td>{X}</td>.*")),
         ("**so $x$**", f"<p><strong>so {X}</strong></p>"),
         (r"\(a^{*}b^{*}\) and \(a_1\) and \(a_2\)", re.compile(r"<p>(<math>(?:(?!em>).)*</math>( and )?){3}</p>")),

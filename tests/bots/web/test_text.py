@@ -96,7 +96,7 @@ LINK = '<a href="{0}" target="_blank" rel="noopener noreferrer">{1}</a>'
         ),
         (
             "| a |\n|---|\n| b |",
-            '<div class="table" tabindex="0"><table><thead><tr><th>a</th></tr></thead>'
+            '<div class="table"><table><thead><tr><th>a</th></tr></thead>'
             "<tbody><tr><td>b</td></tr></tbody></table></div>",
         ),
         ("```ts\na\n```", '<p class="language">ts</p>\n\n```\na\n```'),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from bots.web.board import Boards, Entry, Stage
 from bots.web.people import Visitor
 from core.store import open_redis
 from core.types import Author
+from tests.journeys.browser import Visit
 from tests.journeys.page.conftest import Open
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -64,12 +67,26 @@ LAID_OUT = """() => {
 }"""
 
 
-@pytest.mark.parametrize("options", [{}, PHONE], ids=["desk", "phone"])
-async def test_an_answer_reads_as_it_was_meant(visit: Open, folder: Path, options: dict[str, object]) -> None:
-    """What is wider than its bubble is scrolled; nothing is broken into letters, and nothing moves the page."""
+Show = Callable[..., Awaitable[None]]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def show(folder: Path) -> AsyncIterator[Show]:
+    """Shows a question with an answer in a channel, as the process that answers does."""
     async with open_redis(None, folder / "data") as redis:
-        entry = Entry("web:read", Author("v-1", "Ada"), "Why?", time.time(), stage=Stage.DONE, answer=ANSWER)
-        await Boards(redis, retention=3600).show(Visitor("v-1").key("reading"), entry)
+        boards = Boards(redis, retention=3600)
+
+        async def put(channel: str, answer: str, *, number: int = 0, stage: Stage = Stage.DONE) -> None:
+            entry = Entry(f"web:{number}", Author("v-1", "Ada"), "Why?", 1e9 + number, stage=stage, answer=answer)
+            await boards.show(Visitor("v-1").key(channel), entry)
+
+        yield put
+
+
+@pytest.mark.parametrize("options", [{}, PHONE], ids=["desk", "phone"])
+async def test_an_answer_reads_as_it_was_meant(visit: Open, show: Show, options: dict[str, object]) -> None:
+    """What is wider than its bubble is scrolled; nothing is broken into letters, and nothing moves the page."""
+    await show("reading", ANSWER)
     ada = await visit("reading", "Ada", **options)
     await ada.sees("The end.")
     found = await ada.page.evaluate(LAID_OUT)
@@ -90,3 +107,85 @@ async def test_an_answer_reads_as_it_was_meant(visit: Open, folder: Path, option
         assert [how for _, _, how in wide] == ["auto"] * len(wide)
         assert {"table", "PRE"} <= {name if tag == "DIV" else tag for tag, name, _ in wide}
     assert "It costs $5 and $10" in await ada.text()
+
+
+async def test_the_window_follows_until_somebody_scrolls_up(visit: Open, show: Show) -> None:
+    """From then on it stays where it is, whatever is said; the button at its end leads back."""
+    ada = await visit("scrolled", "Ada")
+    text = "A line.\n\n" * 40
+    await show("scrolled", text, stage=Stage.GROWING)
+    await ada.sees("A line.")
+    await wait_until(lambda: _below(ada, 0), description="the newest words")
+    text += "More.\n\n" * 40
+    await show("scrolled", text, stage=Stage.GROWING)
+    await ada.sees("More.")
+    assert await _below(ada, 0)
+    await ada.said("bot").hover()
+    await ada.page.mouse.wheel(0, -300)
+    at = await wait_until(lambda: _scrolled(ada), description="a window that was scrolled")
+    for word in ("Even", "Most"):
+        text += f"{word}.\n\n" * 20
+        await show("scrolled", text, stage=Stage.GROWING)
+        await ada.sees(f"{word}.")
+    settled = await ada.page.evaluate("document.querySelector('#chat [role=log]').scrollTop")
+    assert at >= settled >= at - 301  # the wheel may still have been turning
+    await ada.page.get_by_role("button", name="Newest").click()
+    await wait_until(lambda: _below(ada, 0), description="the newest words again")
+    await show("scrolled", text + "Done.")
+    await ada.sees("Done.")
+    assert await _below(ada, 0)
+
+
+async def test_what_is_selected_stays_selected(visit: Open, show: Show) -> None:
+    """Also in the paragraph that grows, and once the answer is done."""
+    ada = await visit("selected", "Ada")
+    growing = "First.\n\n- alpha **beta** gamma"
+    await show("selected", growing, stage=Stage.GROWING)
+    await ada.sees("gamma")
+    await ada.page.locator("#chat li strong").dblclick()
+    selected = "getSelection().toString().trim()"
+    assert await ada.page.evaluate(selected) == "beta"
+    for stage in (Stage.GROWING, Stage.GROWING, Stage.DONE):
+        growing += " and `delta`"
+        await show("selected", growing + f" {len(growing)}", stage=stage)
+        await ada.sees(str(len(growing)))
+        assert await ada.page.evaluate(selected) == "beta"
+    await ada.page.locator("#chat li").click()
+    assert await ada.page.evaluate(selected) == ""
+
+
+async def test_a_screen_reader_hears_an_answer_once(visit: Open, show: Show) -> None:
+    """When it is done, and nothing of what another channel says."""
+    ada = await visit("heard", "Ada")
+    await show("unheard", "elsewhere", stage=Stage.DONE)
+    assert await ada.page.locator("#chat [aria-live=off]").count() == 1
+    await ada.page.evaluate(
+        """() => {
+          window.told = [];
+          const heard = document.querySelector("#heard[role=status]");
+          new MutationObserver(() => window.told.push(heard.textContent)).observe(heard, {childList: true});
+        }"""
+    )
+    for words, stage in (
+        ("", Stage.WAITING),
+        ("So", Stage.GROWING),
+        ("So it", Stage.GROWING),
+        ("So it is.", Stage.DONE),
+    ):
+        await show("heard", words, stage=stage)
+        await ada.sees(words or "thinking …")
+    await ada.go("unheard")
+    await ada.sees("elsewhere")
+    assert await ada.page.evaluate("window.told") == ["So it is."]
+
+
+async def _below(ada: Visit, pixels: int) -> bool:
+    """Whether so much of the conversation is below what the window shows, or less."""
+    measure = "(({scrollHeight, scrollTop, clientHeight}) => scrollHeight - scrollTop - clientHeight)"
+    return float(await ada.page.evaluate(f"{measure}(document.querySelector('#chat [role=log]'))")) <= pixels + 1
+
+
+async def _scrolled(ada: Visit) -> float:
+    """How far the window is scrolled, once it no longer shows the end."""
+    at = float(await ada.page.evaluate("document.querySelector('#chat [role=log]').scrollTop"))
+    return 0 if await _below(ada, 50) else at
