@@ -340,8 +340,9 @@
       const button = one("#chat .scroll-down-button-container button");
       if (button?.title) { button.removeAttribute("title"); button.setAttribute("aria-label", "Newest"); }
     });
-    new ResizeObserver(follow).observe(log);
+    sizes.observe(log);
   };
+  const sizes = new ResizeObserver(() => follow());
   const asks = (event) => event.target.closest?.("#box") && event.key === "Enter" && !event.shiftKey;
   document.addEventListener("keydown", (event) => { if (asks(event)) held = false; }, true);
   document.addEventListener("click", (event) => { if (event.target.closest?.("#send, .scroll-down-button-container")) held = false; }, true);
@@ -390,6 +391,7 @@
   const changed = new MutationObserver(() => {
     const now = one("#channel input")?.value ?? "";
     if (now !== channel) [channel, held, growing, picked] = [now, false, new WeakSet(), null];
+    if (log.firstElementChild) sizes.observe(log.firstElementChild);
     pickAgain();
     follow();
     tell();

@@ -67,6 +67,9 @@ LAID_OUT = """() => {
 }"""
 
 
+AT = "document.querySelector('#chat [role=log]').scrollTop"
+BELOW = "({scrollHeight, scrollTop, clientHeight}) => scrollHeight - scrollTop - clientHeight"
+
 Show = Callable[..., Awaitable[None]]
 
 
@@ -120,15 +123,16 @@ async def test_the_window_follows_until_somebody_scrolls_up(visit: Open, show: S
     await show("scrolled", text, stage=Stage.GROWING)
     await ada.sees("More.")
     assert await _below(ada, 0)
-    await ada.said("bot").hover()
+    box = await ada.page.locator("#chat").bounding_box()
+    assert box
+    await ada.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     await ada.page.mouse.wheel(0, -300)
     at = await wait_until(lambda: _scrolled(ada), description="a window that was scrolled")
     for word in ("Even", "Most"):
         text += f"{word}.\n\n" * 20
         await show("scrolled", text, stage=Stage.GROWING)
         await ada.sees(f"{word}.")
-    settled = await ada.page.evaluate("document.querySelector('#chat [role=log]').scrollTop")
-    assert at >= settled >= at - 301  # the wheel may still have been turning
+    assert await ada.page.evaluate(AT) == at
     await ada.page.get_by_role("button", name="Newest").click()
     await wait_until(lambda: _below(ada, 0), description="the newest words again")
     await show("scrolled", text + "Done.")
@@ -181,11 +185,12 @@ async def test_a_screen_reader_hears_an_answer_once(visit: Open, show: Show) -> 
 
 async def _below(ada: Visit, pixels: int) -> bool:
     """Whether so much of the conversation is below what the window shows, or less."""
-    measure = "(({scrollHeight, scrollTop, clientHeight}) => scrollHeight - scrollTop - clientHeight)"
-    return float(await ada.page.evaluate(f"{measure}(document.querySelector('#chat [role=log]'))")) <= pixels + 1
+    return float(await ada.page.evaluate(f"({BELOW})(document.querySelector('#chat [role=log]'))")) <= pixels + 1
 
 
 async def _scrolled(ada: Visit) -> float:
-    """How far the window is scrolled, once it no longer shows the end."""
-    at = float(await ada.page.evaluate("document.querySelector('#chat [role=log]').scrollTop"))
-    return 0 if await _below(ada, 50) else at
+    """How far the window is scrolled, once it has come to rest above the end; 0 before."""
+    before = await ada.page.evaluate(AT)
+    await ada.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    at = float(await ada.page.evaluate(AT))
+    return 0 if before != at or await _below(ada, 250) else at
