@@ -191,6 +191,26 @@ async def test_what_was_said_in_a_gap_is_read_at_the_next_question(
         assert in_order(prompt, "note-119.", "after-all", "and now?")
 
 
+async def test_what_is_said_in_a_thread_before_its_second_question_is_known(
+    discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path
+) -> None:
+    """In a thread that Parley opened for a mention: nobody was asked in it yet, so it is read once."""
+    async with in_discord(discord, tgi, tmp_path, DISCORD_AUTO_THREAD="true", **HEARING):
+        tgi.answer = "At ten."
+        asked = discord.mention("when do we deploy?")
+        await wait_until(lambda: asked.id in discord.channels and any(map(is_done, discord.replies(channel=asked.id))))
+        discord.alert(channel=asked.id, title="Deploy moved to noon")
+        await heard(discord)
+        before = pages(discord)
+        prompt = await ask(discord, tgi, "so when?", asked.id)
+        assert in_order(prompt, "Ada: when do we deploy?", "At ten.", "> Deploy moved to noon", "Ada: so when?")
+        discord.alert(channel=asked.id, title="Deploy is over")
+        await heard(discord)
+        prompt = await ask(discord, tgi, "and now?", asked.id)
+        assert in_order(prompt, "> Deploy moved to noon", "Ada: so when?", "> Deploy is over", "Ada: and now?")
+        assert pages(discord) == before + 1
+
+
 async def test_without_message_content_that_is_told_once(
     discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path
 ) -> None:
