@@ -18,6 +18,8 @@ from core.types import Quote, QuoteKind
 
 MAX_QUOTES = 10
 """Quotes of one message."""
+MAX_ATTACHMENTS = 20
+"""Attachments of one message that are read; Slack advises apps to send no more."""
 QUOTE_SIZE, POINTED_AT_SIZE, PREVIEW_SIZE = 2_000, 8_000, 500
 """Characters of a quote; of a forward or a table, which people ask about; and of the preview of a link."""
 ALL_QUOTES_SIZE, OVERHEARD_SIZE = 20_000, 4_000
@@ -81,7 +83,7 @@ def read_message(message: Mapping[str, Any], bot: str = "", *, previews: bool = 
     found.unreadable += [piece.text for piece in pieces if piece.kind is PieceKind.UNREADABLE]
     if isinstance(message.get("room"), Mapping):
         found.unreadable.append("a huddle")
-    for attachment in items(message.get("attachments")):
+    for attachment in items(message.get("attachments"))[:MAX_ATTACHMENTS]:
         if isinstance(attachment, Mapping) and (previews or not _is_preview(attachment)):
             _read_attachment(attachment, found)
     said = [piece.text for piece in pieces if piece.kind is PieceKind.TEXT]
@@ -94,7 +96,7 @@ def read_message(message: Mapping[str, Any], bot: str = "", *, previews: bool = 
         if not text or (bot and mentions(shown, bot) and not (mentions(text, bot) or message.get("edited"))):
             text = _joined(text, shown)
         elif not message.get("edited"):  # what a person edited is ``text``
-            text = "\n".join([text, *(words for words in said if not _mostly_covers(text, words))])
+            text = "\n".join([text, *_new(text, said)])
     return Reading(text, _bounded(found, ALL_QUOTES_SIZE))
 
 
@@ -259,13 +261,16 @@ def _covers(text: str, part: str) -> bool:
     return set(_WORD.findall(part.lower())) <= set(_WORD.findall(text.lower()))
 
 
-def _mostly_covers(text: str, part: str) -> bool:
-    """The same for two ways of Slack to write one thing: the letters are the same, or a word in five differs."""
-    letters, some = (_MARKS.sub("", _EMOJI.sub("", one.lower())) for one in (text, part))
-    if some in letters:
-        return True
-    words = set(_WORD.findall(part.lower()))
-    return 5 * len(words - set(_WORD.findall(text.lower()))) <= len(words)
+def _new(text: str, parts: Sequence[str]) -> list[str]:
+    """The parts that a text lacks. Slack writes some things in two ways: a word in five may differ, or no letter."""
+    letters, words = _letters(text), set(_WORD.findall(text.lower()))
+    lacking = [part for part in parts if _letters(part) not in letters]
+    spoken = {part: set(_WORD.findall(part.lower())) for part in lacking}
+    return [part for part in lacking if 5 * len(spoken[part] - words) > len(spoken[part])]
+
+
+def _letters(text: str) -> str:
+    return _MARKS.sub("", _EMOJI.sub("", text.lower()))
 
 
 def _bounded(found: _Found, size: int) -> tuple[Quote, ...]:
