@@ -42,6 +42,12 @@ THREAD_TIMEOUT = 10.0
 """Seconds that an answer waits for a page that Slack does not give at once."""
 THREAD_TOKENS = 500
 """The most tokens of each of its messages."""
+CALLS_AT_ONCE, CALLS_A_SECOND = 30, 1 / 3
+"""Pages of threads, and of channels, that are read at once, and then each second, by all processes together.
+
+That is 50 calls in any minute (docs.slack.dev/apis/web-api/rate-limits, tier 3). Not a window, which would let no call
+through for a whole minute after a refusal.
+"""
 ROOM_MESSAGES, ROOM_SECONDS = 20, 7200
 """Messages of a channel that are read, and how old they are at most."""
 TALK_NAMES_TIMEOUT = 1.0
@@ -134,8 +140,7 @@ class Hearing:
         self, turn: Turn, method: str, page: Callable[..., Awaitable[AsyncSlackResponse]]
     ) -> tuple[list[dict[str, Any]], str | None]:
         """Messages that say something, and the cursor of the next page."""
-        # 50 calls a minute (docs.slack.dev/apis/web-api/rate-limits, tier 3): 20 at once, then one every two seconds.
-        budget = self._budgets.open(f"slack:{turn.key.workspace}:{method}", capacity=20, per_second=0.5)
+        budget = self._budgets.open(f"slack:{turn.key.workspace}:{method}", CALLS_AT_ONCE, CALLS_A_SECOND)
 
         async def call() -> tuple[list[dict[str, Any]], str | None]:
             await budget.take()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from bots.slack import arrivals
+from bots.slack import arrivals, hearing
 from bots.slack.platform import open_slack
 from bots.slack.settings import SlackSettings
 from bots.slack.surface import SlackSurface
@@ -107,13 +107,13 @@ async def test_the_room_is_what_was_said_last_in_the_channel(slack: SlackDouble,
 
 
 async def test_a_hundred_questions_at_once_are_not_refused(slack: SlackDouble, client: redis.asyncio.Redis) -> None:
-    """They wait for a free call, as long as an answer may wait."""
+    """As many as Slack lets in are read at once; all others wait for a free call, as long as an answer may wait."""
     slack.tiers = True
     root = await slack.say(CHANNEL, "the root", user="U0BOB")
     async with surface(slack, client) as desk:
         turn = await slack_turn(slack, "so?", thread=root)
         asking = [asyncio.create_task(desk.read_thread(turn)) for _ in range(100)]
-        await wait_until(lambda: sum(one.done() for one in asking) > 20, description="one more than at once")
+        await wait_until(lambda: sum(one.done() for one in asking) > hearing.CALLS_AT_ONCE)
         await end_tasks(asking)
     assert slack.refused == []
 
