@@ -156,13 +156,14 @@ def reader_of(
         guild: Where they stand; its roles and channels are known while the gateway is open.
         names: Further names, by id.
     """
-    known = {str(bot.id): bot.display_name, **(names or {})}
+    known: dict[str, str] = {}
+    for one in messages:
+        known |= names_in(one)
+    known |= {str(bot.id): bot.display_name, **(names or {})}
     if guild:
         for number in map(int, ids_in(messages)):
             if found := guild.get_role(number) or guild.get_channel_or_thread(number):
                 known[str(number)] = found.name
-    for one in messages:
-        known |= names_in(one)
     return Reader(str(bot.id), known, str(guild.id) if guild else "")
 
 

@@ -60,8 +60,8 @@ class History:
             page += await self._page(where.id, "limit=1&after=0")  # the beginning, which is on another page
         asked = turn.id.rpartition(":")[2]
         new = [one for one in reversed(page) if int(id_in(one, "id") or 0) > known and id_in(one, "id") != asked]
-        said = await self._said(new, where)
-        root = [] if after else await self._root(new, where, turn.place.get("post", ""))
+        said = await self._said(new, where, turn)
+        root = [] if after else await self._root(new, where, turn)
         told = [*root, *(one for one in said if one.id not in {first.id for first in root})]
         silent = (
             not after and not self._settings.discord_message_content and len(said) < len(await self._talk(new, where))
@@ -79,7 +79,7 @@ class History:
         where = Place(turn.key.workspace, turn.key.channel)
         asked = turn.id.rpartition(":")[2]
         page = await self._page(where.id, f"limit={ROOM_MESSAGES}&before={asked}")
-        said = await self._said(page, where)
+        said = await self._said(page, where, turn)
         return list(takewhile(lambda one: one.at >= turn.at - ROOM_SECONDS, said))[::-1]
 
     # Inside.
@@ -113,24 +113,29 @@ class History:
                 heard.add(user)
         return [one for one in said if id_in(record_in(one, "author"), "id") in heard]
 
-    async def _said(self, page: Sequence[Json], where: Place) -> list[Message]:
+    async def _said(self, page: Sequence[Json], where: Place, turn: Turn) -> list[Message]:
         """What can be read of messages, in their order."""
-        reader = await self._reader(page, where)
+        reader = await self._reader(page, where, turn)
         return [said for one in await self._talk(page, where) if (said := overheard(one, reader, where))]
 
-    async def _root(self, page: Sequence[Json], where: Place, title: str) -> list[Message]:
+    async def _root(self, page: Sequence[Json], where: Place, turn: Turn) -> list[Message]:
         """The message that a thread hangs on, or that begins a post of a forum, as far as it can be read."""
+        title = turn.place.get("post", "")
         for one in page:
             if one.get("type") == STARTER and (held := dict(record_in(one, "referenced_message"))):
-                return await self._said([{**held, "type": 0}], Place(where.guild, where.channel))
-        begun = await self._said([one for one in page if title and id_in(one, "id") == where.thread], where)
+                return await self._said([{**held, "type": 0}], Place(where.guild, where.channel), turn)
+        begun = await self._said([one for one in page if title and id_in(one, "id") == where.thread], where, turn)
         about = Quote(QuoteKind.CARD, f"title of this post: {title}")
         return [replace(one, quotes=(about, *one.quotes)) for one in begun]
 
-    async def _reader(self, page: Sequence[Json], where: Place) -> Reader:
-        """A reader that knows the names of roles and channels, from the gateway if this process has one."""
+    async def _reader(self, page: Sequence[Json], where: Place, turn: Turn) -> Reader:
+        """A reader that knows the names of roles and channels, from the gateway if this process has one.
+
+        The asker has a name on the server, which a page doesn't tell: they are not to be two people.
+        """
         client = self._calls.client
         assert client.user  # noqa: S101 - known since the login
         guild = client.get_guild(int(where.guild)) if where.guild.isdigit() else None
         names = await self._directory.names(where.guild) if not guild and ids_in(page) else {}
+        names = {**names, turn.author.id: turn.author.name}
         return replace(reader_of(page, client.user, guild, names), guild=where.guild)

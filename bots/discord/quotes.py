@@ -46,7 +46,7 @@ class Reader:
 
     Attributes:
         bot: The bot's id.
-        names: Names of people, roles and channels by id, beside those that a message brings itself.
+        names: Names of people, roles and channels by id. Those that a message brings itself are for all others.
         guild: Where the messages stand; "" for direct messages.
     """
 
@@ -56,7 +56,7 @@ class Reader:
 
     def text(self, message: Json) -> str:
         """A message's own text, as people read it."""
-        return readable(text_in(message, "content"), {**self.names, **names_in(message)})
+        return readable(text_in(message, "content"), {**names_in(message), **self.names})
 
     def quotes(self, message: Json) -> tuple[Quote, ...]:
         """What comes with a message beside its text."""
@@ -75,7 +75,8 @@ class Reader:
     def name(self, message: Json) -> str:
         """The display name of a message's author; "" for the bot's own."""
         author = record_in(message, "author")
-        return "" if id_in(author, "id") == self.bot else name_of(author, record_in(message, "member"))
+        number = id_in(author, "id")
+        return "" if number == self.bot else self.names.get(number) or name_of(author, record_in(message, "member"))
 
     @staticmethod
     def is_app(message: Json) -> bool:
@@ -106,7 +107,7 @@ class Reader:
 
     def _cards(self, message: Json) -> list[Quote]:
         content = text_in(message, "content")
-        names = {**self.names, **names_in(message)}
+        names = {**names_in(message), **self.names}
         texts = [embed_text(embed, content) for embed in records_in(message, "embeds")]
         texts.append("\n".join(component_lines(records_in(message, "components"))))
         texts.append(poll_text(record_in(message, "poll")))

@@ -139,6 +139,17 @@ async def test_without_message_content_that_is_said(
     assert again == said
 
 
+async def test_an_asker_is_one_person(discord: DiscordDouble, client: redis.asyncio.Redis) -> None:
+    """The name that somebody has on the server comes with the question, and not with a page."""
+    discord.users[ADA].display = "ada.l"
+    thread = discord.thread()
+    discord.say("at nine", channel=thread.id, user=ADA)
+    discord.say(f"no, <@{ADA}>", channel=thread.id, user=BOB)
+    turn = asked(discord, discord.mention("why?", channel=thread.id))
+    async with surface_of(discord, client) as surface:
+        assert told(await surface.read_thread(turn)) == [("Ada", "at nine"), ("Bob", "no, @Ada")]
+
+
 async def test_names_of_roles_and_channels_are_asked_for_once(
     discord: DiscordDouble, client: redis.asyncio.Redis
 ) -> None:
