@@ -16,6 +16,9 @@ from bots.listening import overhear
 from core.memory import Listening, Memory
 from core.types import ConversationKey
 
+MOST_STORING = 500
+"""Messages that wait to be stored while Redis is slow or away; what comes then is read at the next question."""
+
 
 class Hearing:
     """Stores what is overheard: in threads, and with ``HEAR=room`` in channels."""
@@ -34,6 +37,9 @@ class Hearing:
         if not message.guild or not self._is_heard(message):
             return
         if not (read := read_overheard(message, self._messenger.me)):
+            return
+        if len(self._storing) >= MOST_STORING:
+            self.listening.missed()
             return
         key, said = read
         waiting = self._storing.setdefault(said.id, [])
