@@ -4,7 +4,7 @@ local MAX_CHANGED = 100
 
 -- Count a change. If it is not written down as well, nobody knows what it was.
 local function count_noted(state)
-  redis.call("HSET", state, "noted", string.format("%.0f", number_in(redis.call("HGET", state, "noted"), 0) + 1))
+  redis.call("HSET", state, "noted", string.format("%.0f", noted_in(state) + 1))
 end
 
 -- Write down a change, as JSON, and count it.

@@ -17,7 +17,7 @@ local function append(messages, state, forks, following, exchange)
   of_type("set", forks)
   if epoch_in(state) ~= exchange.epoch then
     return 0
-  elseif exchange.noted and exchange.noted ~= number_in(redis.call("HGET", state, "noted"), 0) then
+  elseif exchange.noted and exchange.noted ~= noted_in(state) then
     return 2
   end
 

@@ -3,5 +3,5 @@
 -- takes    state, changed: keys
 -- returns  that number, entries as JSON
 return {
-  redis.call("HGET", of_type("hash", state), "noted") or "0", redis.call("LRANGE", of_type("list", changed), 0, -1),
+  string.format("%.0f", noted_in(of_type("hash", state))), redis.call("LRANGE", of_type("list", changed), 0, -1),
 }

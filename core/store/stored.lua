@@ -94,6 +94,11 @@ local function count_change(state)
   redis.call("HSET", state, "changes", string.format("%.0f", number_in(redis.call("HGET", state, "changes"), 0) + 1))
 end
 
+-- How many edits and deletions were noted in a conversation for messages that are not stored yet.
+local function noted_in(state)
+  return math.max(0, math.floor(number_in(redis.call("HGET", state, "noted"), 0)))
+end
+
 -- Drop the summary of a conversation, which may contain what was changed or withdrawn.
 local function drop_summary(state)
   redis.call("HDEL", state, "summary", "folded", "voices")

@@ -376,3 +376,18 @@ async def test_damaged_notes_of_changes_cost_nothing_but_what_was_read(
     assert await memory.overhear(THREAD, said("m4", 12.0))
     await memory.correct(THREAD, "m4", "better", at=13.0)
     assert (await talk(memory))[-1] == "better"
+
+
+@pytest.mark.parametrize("damaged", ["x", "", "1.5", "-3", "1e300", "9007199254740991", "nan", "inf"])
+async def test_a_damaged_count_of_changes_holds_up_nothing(memory: Memory, redis_client: Any, damaged: str) -> None:
+    """The commit comes to its end, with the changes that are known."""
+    await memory.load(THREAD, ROOT)
+    await redis_client.hset(Keys.state(THREAD), "noted", damaged)
+    loaded = await memory.load(THREAD, ROOT)
+    assert await memory.append(exchange(loaded, 10, *HEARD, token="t"))
+    await memory.withdraw(THREAD, "m1")
+    assert "m1" not in await talk(memory)
+    loaded = await memory.load(THREAD, ROOT)
+    await memory.withdraw(THREAD, "m4")
+    assert await memory.append(exchange(loaded, 20, said("m4", 15.0), said("m5", 16.0), token="t"))
+    assert "m4" not in await talk(memory)
