@@ -14,7 +14,6 @@ from core.markdown import heal
 from core.memory import Corrected, FactRefused, Removed, Told, most_alike, read_telling
 from core.types import Fact
 
-EXAMPLE = "remember: standup is at 9:15"
 EXPLAINED = (
     "Write what I should always know in {place} after a colon, as in {{/remember: standup is at 9:15}}. {{/memory}} "
     "lists what I was told."
