@@ -181,7 +181,10 @@
   };
   const noticeConnection = () => {
     const { watch } = pulse();
-    run ||= pulse().run ?? "";
+    if (!run && pulse().run) {
+      run = pulse().run;
+      sendAll(); // what the page before this one could not send
+    }
     if (watch === "") setLost(true); // the server said that it ends
     for (const toast of all(".toast-body"))
       if (toast.textContent.includes("Connection to the server was lost") && !toast.hidden) {
@@ -420,6 +423,5 @@
     .observe(document.body, { childList: true, subtree: true });
   afterChanges();
   showEditing();
-  sendAll();
   if (document.activeElement === document.body && matchMedia("(hover: hover)").matches) box()?.focus();
 }

@@ -41,6 +41,7 @@ async def test_stop_ends_what_grows_and_a_waiting_question_can_be_taken_back(vis
     assert (await ada.text()).count("Stopped.") == 1
 
 
+@pytest.mark.slow
 async def test_the_last_question_is_edited_and_asked_again_from_there(visit: Open, tgi: TgiDouble) -> None:
     """With the arrow in the empty box, or under the message; what came after it is gone, for the model as well."""
     ada = await visit("edited", "Ada")
@@ -64,6 +65,7 @@ async def test_the_last_question_is_edited_and_asked_again_from_there(visit: Ope
     assert "apples" not in tgi.requests[-1].inputs
 
 
+@pytest.mark.slow
 async def test_what_others_asked_since_stays(visit: Open) -> None:
     """An edited question is asked as a new one then."""
     ada, bob = await visit("edited by two", "Ada"), await visit("edited by two", "Bob")
@@ -80,6 +82,7 @@ async def test_what_others_asked_since_stays(visit: Open) -> None:
     assert {"apples", "pears"} <= set((await bob.text()).split())
 
 
+@pytest.mark.slow
 async def test_what_is_typed_right_after_enter_stays(visit: Open) -> None:
     """The box is emptied at once, and never again by an answer of the server."""
     ada = await visit("quick", "Ada")
@@ -123,6 +126,7 @@ async def test_a_question_mark_shows_the_keys(visit: Open) -> None:
     await ada.page.locator("#keys").wait_for(state="hidden")
 
 
+@pytest.mark.slow
 async def test_the_conversation_has_the_room(visit: Open) -> None:
     """600 pixels of 800, and 60 % of a phone; Stop stands where Submit stood."""
     ada = await visit("room", "Ada")
@@ -148,6 +152,7 @@ async def test_the_conversation_has_the_room(visit: Open) -> None:
     await ada.page.set_viewport_size({"width": 1100, "height": 800})
 
 
+@pytest.mark.slow
 async def test_who_is_who(visit: Open) -> None:
     """One's own questions stand on the right, others' on the left, with a coloured initial and a name."""
     ada, bob = await visit("who", "Ada"), await visit("who", "Bob")
@@ -164,6 +169,7 @@ async def test_who_is_who(visit: Open) -> None:
     assert theirs["x"] + theirs["width"] < middle
 
 
+@pytest.mark.slow
 async def test_a_link_leads_to_a_channel(visit: Open, url: str) -> None:
     """And an answer can be rated there."""
     ada, bob = await visit("linked", "Ada"), await visit("", "Bob")
