@@ -135,6 +135,7 @@ async def test_an_app_that_is_not_answered_is_overheard(discord: DiscordDouble, 
         assert await overheard(ear, key) == ["build 7 is green"]
 
 
+@pytest.mark.slow  # discord.py waits for seconds before it identifies again
 async def test_after_a_gap_there_is_another_token(discord: DiscordDouble, client: redis.asyncio.Redis) -> None:
     """A resumed connection has none; a new one has, before the next question is accepted."""
     thread, _ = await joined(discord, client)
