@@ -15,12 +15,12 @@ import structlog
 from bots.discord.cleanup import forget_place
 from bots.discord.events import Place
 from bots.discord.store import DiscordStore
-from bots.listening import follow_change
+from bots.listening import follow_change, take_back
 from core.errors import StorageError
 from core.memory import Memory
 from core.metrics import tag
 from core.turns import TurnQueue
-from core.types import ConversationKey, Quote
+from core.types import ConversationKey, Message, Quote
 
 log = structlog.get_logger()
 
@@ -46,6 +46,9 @@ class Change:
     early: bool = False
     thread: tuple[str, str] | None = None
     """Server and thread."""
+    others: bool = False
+    """Whether it is meant for somebody else now; ``heard`` is then what it says to them, where that is overheard."""
+    heard: tuple[ConversationKey, Message] | None = None
 
     @property
     def said(self) -> float:
@@ -121,4 +124,7 @@ class Changes:
         archived = await self._store.threads(*change.thread) if change.thread else ()
         change = replace(change, keys=(*change.keys, *archived))
         reads, quotes, early = change.text or "", change.quotes, change.early
+        left = await take_back(self._queue, change.message) if change.others else None
         await follow_change(self._queue, self._memory, change, reads, typed=quotes or (), quotes=quotes, early=early)
+        if left and change.heard:
+            await self._memory.overhear(*change.heard)

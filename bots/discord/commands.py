@@ -116,6 +116,16 @@ async def _stop(interaction: discord.Interaction) -> None:
     await _commands_of(interaction).stop(interaction)
 
 
+@app_commands.command(name="mute", description="In a thread: answer there only when mentioned")
+async def _mute(interaction: discord.Interaction) -> None:
+    await _commands_of(interaction).obey(interaction, "mute", private=False)
+
+
+@app_commands.command(name="unmute", description="In a thread: take /mute back")
+async def _unmute(interaction: discord.Interaction) -> None:
+    await _commands_of(interaction).obey(interaction, "unmute", private=False)
+
+
 @app_commands.command(name="help", description="What Parley can do")
 async def _help(interaction: discord.Interaction) -> None:
     await _commands_of(interaction).obey(interaction, "help")
@@ -131,7 +141,7 @@ class Tree(app_commands.CommandTree):
 
     def __init__(self, client: discord.Client) -> None:
         super().__init__(client, allowed_contexts=CONTEXTS, allowed_installs=INSTALLS)
-        entries: tuple[Any, ...] = (_ask, _forget, _memory, _remember, _settings, _stop, _help, _about)
+        entries: tuple[Any, ...] = (_ask, _forget, _memory, _remember, _settings, _stop, _mute, _unmute, _help, _about)
         for entry in entries:
             self.add_command(entry)
 

@@ -19,6 +19,7 @@ from bots.discord.payloads import payload_of
 from bots.discord.quotes import Json, Reader, id_in, ids_in, names_in, record_in, records_in, text_in
 from bots.discord.text import cut, without_mention
 from core.assistant import commands
+from core.memory import FOLLOWED, OPENS
 from core.prompts import shorten
 from core.types import Author, ConversationKey, Message, Quote, QuoteKind, Role, Turn
 
@@ -72,17 +73,34 @@ class Place:
 
 
 def addressed(message: discord.Message, bot: discord.ClientUser) -> bool:
-    """Whether a message is meant for Parley: a direct message, a mention, a reply to it, or in a thread it opened."""
+    """Whether a message is addressed to Parley: a direct message, a mention, or in a channel a reply to it.
+
+    In threads, ``core.memory.Following`` decides about the others.
+    """
     if message.guild is None or bot in message.mentions:
         return True
     if any(role.tags and role.tags.bot_id == bot.id for role in message.role_mentions):
         return True
-    if message.mentions or not (message.content or message.message_snapshots):
-        return False  # somebody else is mentioned; or it is unreadable without the Message Content intent
+    if isinstance(message.channel, discord.Thread) or mentions_others(message, bot):
+        return False
     replied = message.reference.resolved if message.reference else None
-    if isinstance(replied, discord.Message) and replied.author.id == bot.id:
+    says = message.content or message.message_snapshots  # nothing, without the Message Content intent
+    return bool(says) and isinstance(replied, discord.Message) and replied.author.id == bot.id
+
+
+def mentions_others(message: discord.Message, bot: discord.ClientUser) -> bool:
+    """Whether a message mentions other people than Parley, a role or everybody, or replies to what others said."""
+    roles = [role for role in message.role_mentions if not (role.tags and role.tags.bot_id == bot.id)]
+    if roles or message.mention_everyone or any(user.id != bot.id for user in message.mentions):
         return True
-    return isinstance(message.channel, discord.Thread) and message.channel.owner_id == bot.id
+    replied = message.reference.resolved if message.reference else None
+    ours = isinstance(replied, discord.Message) and replied.author.id in (bot.id, message.author.id)
+    return message.type is discord.MessageType.reply and not ours
+
+
+def _may_follow(message: discord.Message) -> bool:
+    """Whether a message can be for Parley although it isn't addressed to it: a person's, in a thread."""
+    return isinstance(message.channel, discord.Thread) and not (message.author.bot or message.webhook_id)
 
 
 def wording(message: discord.Message, bot: discord.ClientUser) -> tuple[str, tuple[Quote, ...]]:
@@ -177,9 +195,13 @@ def read_question(
 ) -> Turn | None:
     """Read the turn in a message; None if it isn't a question to Parley.
 
-    ``heard`` says that what people say to each other reaches us.
+    ``heard`` says that what people say to each other reaches us. Then a person's message in a thread that isn't
+    addressed to Parley is read, too: whether it is a question, ``core.memory.Following`` decides.
     """
-    if message.author.id == bot.id or message.type not in MESSAGE_TYPES or not addressed(message, bot):
+    if message.author.id == bot.id or message.type not in MESSAGE_TYPES:
+        return None
+    followed = not addressed(message, bot)
+    if followed and not (heard and _may_follow(message)):
         return None
     where = Place.of(message.guild.id if message.guild else None, message.channel)
     text, quotes = wording(message, bot)
@@ -187,7 +209,10 @@ def read_question(
     place = {"channel": where.id, "bot": "1", "files": files, "heard": "1" if heard else "", **post_of(message.channel)}
     if where.guild:
         place["reply_to"] = str(message.id)
+    if followed:
+        place[FOLLOWED] = "1"
     if auto_thread and isinstance(message.channel, discord.TextChannel):
+        place[OPENS] = str(message.id)
         place["open_thread"] = cut(" ".join(text.split()) or "A question", MAX_THREAD_NAME_UNITS)
         del place["reply_to"]
     at = message.created_at.timestamp()

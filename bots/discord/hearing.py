@@ -14,7 +14,7 @@ from bots.discord.messenger import Messenger
 from bots.discord.settings import DiscordSettings
 from bots.listening import overhear
 from core.memory import Listening, Memory
-from core.types import ConversationKey
+from core.types import ConversationKey, Message
 
 MOST_STORING = 500
 """Messages that wait to be stored while Redis is slow or away; what comes then is read at the next question."""
@@ -34,23 +34,34 @@ class Hearing:
 
     async def overhear(self, message: discord.Message) -> None:
         """Store a message, if it says something to others in a place where Parley hears it. Never raises."""
-        if not message.guild or not self._is_heard(message):
-            return
-        if not (read := read_overheard(message, self._messenger.me)):
+        if not (read := self.read(message)):
             return
         if len(self._storing) >= MOST_STORING:
             self.listening.missed()
             return
         key, said = read
         waiting = self._storing.setdefault(said.id, [])
-        place = self._places.setdefault(key, asyncio.Lock())
         try:
-            async with place:  # one after the other, so that they keep their order
+            async with self.in_order(key):
                 await overhear(self._memory, self.listening, key, said)
         finally:
             if self._storing.pop(said.id, None) is not None:
                 for work in waiting:
                     work()
+
+    def in_order(self, key: ConversationKey) -> asyncio.Lock:
+        """What is held while a message of a conversation is stored: one after the other, they keep their order."""
+        return self._places.setdefault(key, asyncio.Lock())
+
+    async def store(self, message: discord.Message) -> None:
+        """The same as ``overhear`` for a caller who holds ``in_order``, and follows the message's edits."""
+        if read := self.read(message):
+            await overhear(self._memory, self.listening, *read)
+
+    def read(self, message: discord.Message) -> tuple[ConversationKey, Message] | None:
+        """What a message says to others, and its conversation; None if that is nothing, or Parley doesn't hear it."""
+        heard = message.guild and self._is_heard(message)
+        return read_overheard(message, self._messenger.me) if heard else None
 
     def after(self, name: str, work: Callable[[], None]) -> None:
         """Do something about a message, once it is stored if that is under way."""

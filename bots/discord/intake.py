@@ -17,9 +17,19 @@ from typing import Any
 import discord
 import structlog
 
+from bots.discord.access import refusal
 from bots.discord.access_policy import AccessPolicy
 from bots.discord.changes import Change, Changes, End
-from bots.discord.events import LATE_TYPES, Place, changed_keys, read_question, tells_quotes, wording
+from bots.discord.events import (
+    LATE_TYPES,
+    Place,
+    addressed,
+    changed_keys,
+    mentions_others,
+    read_question,
+    tells_quotes,
+    wording,
+)
 from bots.discord.hearing import Hearing
 from bots.discord.messenger import PROXIED, REFUSED, Messenger, tell
 from bots.discord.settings import DiscordSettings
@@ -29,7 +39,7 @@ from bots.listening import NOTHING_TO_STOP, UNREAD_FILES, stop_answer
 from core import metrics
 from core.assistant import is_stop
 from core.errors import ParleyError, PlatformError, StorageError
-from core.memory import Listening, Memory
+from core.memory import FOLLOWED, Listening, Memory, Remark
 from core.metrics import turn_fields
 from core.turns import MIN_REFUSAL_SECONDS, NOT_ALLOWED_THERE, TurnQueue, crash_point
 from core.types import QuoteKind, Turn
@@ -52,6 +62,8 @@ class PendingMessage:
     until: float = field(default_factory=lambda: time.monotonic() + RETRY_SECONDS)
     change: Change | None = None
     """An edit or deletion that came meanwhile."""
+    aside: bool = False
+    """It is not said to Parley."""
     new: bool = False
     allowed: bool = False
     stopped: bool = False
@@ -88,6 +100,7 @@ class Intake:
         self._settings = settings
         self._messenger = messenger
         self._queue = queue
+        self._memory = memory
         self._typists = typists
         self._access = AccessPolicy(settings, messenger.calls, store)
         self._changes = Changes(queue, memory, store)
@@ -104,22 +117,25 @@ class Intake:
         settings = self._settings
         auto, heard = settings.discord_auto_thread, settings.discord_message_content
         if turn := read_question(message, self._messenger.me, auto_thread=auto, heard=heard):
-            await self._ask(message, turn)
+            await self._ask(message, turn, missed=missed)
         elif not missed:
             await self._hearing.overhear(message)
 
-    async def _ask(self, message: discord.Message, turn: Turn) -> None:
-        """Store a question, or tell its author why not."""
+    async def _ask(self, message: discord.Message, turn: Turn, *, missed: bool) -> None:
+        """Store a question, or tell its author why not. If it is none after all, it is overheard."""
         if turn.id in self._pending:
             return
         where = Place.of(message.guild.id if message.guild else None, message.channel)
         self._note_asked(message, turn)
         pending = self._pending[turn.id] = PendingMessage(message, turn, where)
         try:
-            # One at a time in each lane, so that a person's messages keep their order.
-            async with self._accepting.setdefault(turn.lane, asyncio.Lock()):
+            # One at a time in each lane, so that a person's messages keep their order; all messages of a thread do.
+            thread, lane = turn.key.parent, self._accepting.setdefault(turn.lane, asyncio.Lock())
+            async with self._hearing.in_order(turn.key) if thread else lane:
                 if isinstance(await retry_until(lambda: self._take(pending), pending.until), StorageError):
                     await self._give_up(pending)
+                if pending.aside and not (pending.deleted or missed):
+                    await self._hearing.store(message)
         finally:
             del self._pending[turn.id]
             if not any(other.asked.lane == turn.lane for other in self._pending.values()):
@@ -138,7 +154,10 @@ class Intake:
         if message.content or any(quote.kind is not QuoteKind.REPLY for quote in quotes):
             at, early = message.edited_at.timestamp() if message.edited_at else 0.0, me in message.mentions
             beside = quotes if tells_quotes(message) else None
-            self._follow(event, event.message_id, Change("", (), text, beside, at, early or not event.guild_id))
+            change = Change("", (), text, beside, at, early or not event.guild_id)
+            others = not addressed(message, me) and mentions_others(message, me)
+            heard = self._hearing.read(message) if others else None
+            self._follow(event, event.message_id, replace(change, others=others, heard=heard))
 
     def follow_deletion(self, event: discord.RawMessageDeleteEvent) -> None:
         """Handle a deletion: the message is forgotten."""
@@ -166,20 +185,35 @@ class Intake:
     async def _take(self, pending: PendingMessage) -> None:
         """Store a message that isn't known yet, or tell its author why not. A retry skips the steps that are done."""
         turn, where = pending.turn, pending.where
-        if pending.deleted or not (pending.new or not await self.store.knows_turn(turn.id)):
+        followed = FOLLOWED in turn.place
+        if followed and not pending.new:
+            pending.aside = not await self._is_followed(pending)
+        if pending.aside or pending.deleted or not (pending.new or not await self.store.knows_turn(turn.id)):
             return
         pending.new = True
         if not pending.allowed:
             why = await self._access.refusal(pending.message, turn, where)
+            if followed and why != "":
+                pending.aside = True  # who didn't ask isn't told why they may not
+                return
             if why != "":
                 await self._say_why_not(pending, why)
             if why is None:
-                await self._hearing.overhear(pending.message)  # an app that we don't answer says it to the others
+                pending.aside = True  # an app that we don't answer says it to the others
             if why != "" or not await self._access.count(pending.message, where):
                 return
             pending.allowed = True
         if not pending.deleted:
             await self._accept(pending, pending.turn)
+
+    async def _is_followed(self, pending: PendingMessage) -> bool:
+        """Whether a message in a thread that isn't addressed to Parley is for it."""
+        turn, me = pending.turn, self._messenger.me
+        if refusal(self._settings, pending.where.asker(pending.message.author)) not in ("", "you"):
+            return False  # in this place nobody is heard; elsewhere, who may not ask is a person all the same
+        others = pending.change.others if pending.change else mentions_others(pending.message, me)
+        remark = Remark(turn.key, turn.id, turn.author, turn.text, others)
+        return await self._memory.following.hears(remark, own=me.display_name)
 
     async def _say_why_not(self, pending: PendingMessage, why: str | None) -> None:
         """Tell an author once why a message isn't answered: there, or in private if the bot can't write there."""
@@ -249,6 +283,9 @@ class Intake:
 
     async def _give_up(self, pending: PendingMessage) -> None:
         """Tell an author that a message couldn't be stored, unless it would have been refused anyway."""
+        if FOLLOWED in pending.asked.place:
+            pending.aside = True
+            return
         with suppress(PlatformError):
             bot = pending.message.author.bot or pending.message.webhook_id
             if (

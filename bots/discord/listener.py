@@ -171,7 +171,8 @@ class DiscordListener(Messenger):
         """The place where a button was pressed or a command used."""
         server = interaction.guild_id is not None
         shared = server or interaction.context.private_channel is True
-        return open_venue(self.me.display_name, self.contact, server=server, shared=shared)
+        heard = self.settings.discord_message_content
+        return open_venue(self.me.display_name, self.contact, server=server, shared=shared, heard=heard)
 
     def refuses_settings(self, interaction: discord.Interaction) -> str:
         """Why somebody cannot change settings here; "" if they can."""

@@ -33,6 +33,7 @@ class DiscordSurface:
         self._budgets = budgets
         self._history = History(calls, budgets, settings)
         self._typists = typists
+        self._heard = settings.discord_message_content
         self._first_words = settings.first_words_ms / 1000
         self._open: WeakValueDictionary[str, DiscordEditor] = WeakValueDictionary()
 
@@ -51,7 +52,7 @@ class DiscordSurface:
     async def venue(self, turn: Turn) -> Venue:
         """See ``core.delivery.Surface``."""
         user = self.calls.client.user
-        return venue_of(turn, user.display_name if user else "Parley", self._contact)
+        return venue_of(turn, user.display_name if user else "Parley", self._contact, heard=self._heard)
 
     def open_editor(self, turn: Turn) -> DiscordEditor:
         """Where the reply to a turn is written."""

@@ -6,6 +6,7 @@ minutes, and does not count for the channel's edits.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import time
@@ -68,6 +69,7 @@ class ChannelWriter:
         self._question = turn.id.rpartition(":")[2]
         self._posts, self._edits = posts, edits
         self._thread_name = turn.place.get("open_thread", "")
+        self._opening = asyncio.Lock()
         self._reply_to = turn.place.get("reply_to", "")
         self._anew = 0
 
@@ -77,21 +79,21 @@ class ChannelWriter:
 
     async def open_thread(self) -> None:
         """Open a thread on the question, if there is to be one; where that is not possible, the channel does."""
-        if not self._thread_name:
-            return
-        name, self._thread_name = self._thread_name, ""
-        path = f"/channels/{self.channel}/messages/{self._question}/threads"
-        payload = {"name": name, "auto_archive_duration": THREAD_ARCHIVE_MINUTES}
-        try:
-            await self._calls("open a thread", "POST", path, payload)
-        except PlatformError as error:
-            if error.retryable:
-                self._thread_name = name
-                raise
-            if error.code != THREAD_EXISTS:
-                log.warning("thread not opened", code=error.code, remedy=error.remedy)
+        async with self._opening:  # the typing sign opens it, and an answer that is there already waits for that
+            if not self._thread_name:
                 return
-        self.channel = self._question
+            path = f"/channels/{self.channel}/messages/{self._question}/threads"
+            payload = {"name": self._thread_name, "auto_archive_duration": THREAD_ARCHIVE_MINUTES}
+            try:
+                await self._calls("open a thread", "POST", path, payload)
+            except PlatformError as error:
+                if error.retryable:
+                    raise
+                if error.code != THREAD_EXISTS:
+                    log.warning("thread not opened", code=error.code, remedy=error.remedy)
+                    self._thread_name = ""
+                    return
+            self._thread_name, self.channel = "", self._question
 
     async def post(self, content: Content, part: int, priority: CallPriority, *, paid: bool = False) -> Answer:
         """Post part ``part`` of the reply; the same call again gives the same message."""

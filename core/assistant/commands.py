@@ -33,7 +33,7 @@ COMMAND_HELP: dict[str, str] = {
 ``stop`` ends the answer that is being written. Adapters obey it at once: in the queue it would wait for that answer.
 """
 FORGET_ASKS = "This makes me forget {place} for everybody: {extent}. {how} to go ahead."
-NO_THREADS = "That's for threads, and there are none here."
+NO_THREADS = "That's only for threads in which I hear what isn't said to me."
 MUTE_IN_THREAD = "That's for threads: write {/mute} or {/unmute} in the thread that you mean."
 MUTED = "I'll be quiet in this thread, and answer only when mentioned. {/unmute} takes that back."
 UNMUTED = "I'm no longer muted in this thread. {follows}"

@@ -134,27 +134,6 @@ async def test_a_thread_goes_on_from_its_question_and_keeps_to_itself(
     assert "deeper" not in tgi.requests[-1].inputs
 
 
-async def test_a_thread_that_parley_opened_needs_no_mention(
-    discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path
-) -> None:
-    """With auto-thread and the Message Content intent."""
-    discord.allow_message_content()
-    settings = {"DISCORD_AUTO_THREAD": "true", "DISCORD_MESSAGE_CONTENT": "true"}
-    async with in_discord(discord, tgi, tmp_path, **settings):
-        tgi.answer = "Noted."
-        asked = discord.mention("what is a lease?")
-        await wait_until(lambda: asked.id in discord.channels and any(map(is_done, discord.replies(channel=asked.id))))
-        assert discord.channels[asked.id].name == "what is a lease?"
-        follow_up = discord.say("and a mutex?", channel=asked.id)
-        answer = await reply(discord, follow_up)
-        assert answer.text == "Noted."
-        assert "lease?\nAssistant: Noted.\nUser: Ada: and a mutex?" in tgi.requests[-1].inputs
-        discord.say(f"<@{BOB}> look at this", channel=asked.id)
-        await reply(discord, discord.say("thanks", channel=asked.id))
-        assert len(discord.replies(channel=asked.id)) == 3
-    assert discord.refused == []
-
-
 async def test_a_long_answer_is_split_and_nothing_is_lost(
     discord: DiscordDouble, tgi: TgiDouble, parley: Parley
 ) -> None:

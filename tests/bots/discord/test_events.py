@@ -7,14 +7,16 @@ from typing import Any
 import discord
 import pytest
 
-from bots.discord.events import Place, changed_keys, read_overheard, read_question, wording
+from bots.discord.events import Place, changed_keys, mentions_others, read_overheard, read_question, wording
+from core.memory import FOLLOWED, OPENS
 from core.types import Author, ConversationKey, Quote, QuoteKind, Role
 
 GUILD, GENERAL, THREAD = "100000000000000001", "200000000000000001", "300000000000000001"
 OTHER_THREAD, DM = "300000000000000002", "400000000000000001"
 PARLEY, ADA, BOB = "900000000000000001", "900000000000000002", "900000000000000003"
-ROLE = "500000000000000001"
-NAMES = {PARLEY: "Parley", ADA: "Ada", BOB: "Bob"}
+ROLE, TEAM = "500000000000000001", "500000000000000002"
+APP = "900000000000000004"
+NAMES = {PARLEY: "Parley", ADA: "Ada", BOB: "Bob", APP: "Alerts"}
 FIRST = str(175928847299117063)
 """A message's id; it holds when that was written."""
 
@@ -22,7 +24,7 @@ FIRST = str(175928847299117063)
 def person(user: str) -> dict[str, Any]:
     """Somebody, as Discord tells of them."""
     return {"id": user, "username": NAMES[user].lower(), "global_name": NAMES[user], "discriminator": "0",
-            "avatar": None, "bot": user == PARLEY}  # fmt: skip
+            "avatar": None, "bot": user in (PARLEY, APP)}  # fmt: skip
 
 
 class World:
@@ -38,7 +40,8 @@ class World:
         data: Any = {
             "id": GUILD, "name": "Acme", "owner_id": ADA, "roles": [
                 {"id": GUILD, "name": "@everyone", "permissions": "0", "position": 0},
-                {"id": ROLE, "name": "Parley", "permissions": "0", "position": 1, "tags": {"bot_id": PARLEY}}],
+                {"id": ROLE, "name": "Parley", "permissions": "0", "position": 1, "tags": {"bot_id": PARLEY}},
+                {"id": TEAM, "name": "team", "permissions": "0", "position": 2}],
             "channels": [{"id": GENERAL, "type": 0, "name": "general", "position": 0, "permission_overwrites": []}],
             "threads": [{**thread, "id": THREAD, "name": "ours", "owner_id": PARLEY},
                         {**thread, "id": OTHER_THREAD, "name": "theirs", "owner_id": BOB}],
@@ -85,7 +88,6 @@ QUESTIONS: dict[str, tuple[str, dict[str, Any], str]] = {
     "a mention at the end": (f"why? <@{PARLEY}>", {}, "why?"),
     "within a sentence": (f"is <@{PARLEY}> there?", {}, "is @Parley there?"),
     "our role": (f"<@&{ROLE}> why?", {}, "why?"),
-    "in our thread": ("and now?", {"channel": THREAD}, "and now?"),
     "a direct message": ("why?", {"channel": DM}, "why?"),
     "with somebody else": (f"<@{PARLEY}> ask <@{BOB}> in <#{GENERAL}>", {}, "ask @Bob in #general"),
     "files alone": (
@@ -100,7 +102,7 @@ NO_QUESTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "in somebody else's thread": ("why?", {"channel": OTHER_THREAD}),
     "our own": (f"<@{PARLEY}> why?", {"by": PARLEY}),
     "somebody joined": (f"<@{PARLEY}>", {"type": 7}),
-    "without Message Content": ("", {"channel": THREAD}),
+    "in our thread, without Message Content": ("and now?", {"channel": THREAD}),
 }
 
 
@@ -139,7 +141,7 @@ async def test_a_thread_is_a_conversation_of_its_own(world: World) -> None:
 
 
 async def test_a_reply_to_us_is_a_question_and_brings_what_it_is_about(world: World) -> None:
-    """Also without a mention; a reply to somebody else needs one."""
+    """Also without a mention, in a channel; a reply to somebody else needs one."""
     turn = read_question(world.reply("why?", PARLEY), world.me, auto_thread=False)
     assert turn
     assert turn.quotes == (Quote(QuoteKind.REPLY, "The *plan*."),)
@@ -172,10 +174,59 @@ FORWARDED: dict[str, Any] = {
 }
 
 
+FOLLOWABLE: dict[str, tuple[str, dict[str, Any], bool]] = {
+    "in our thread": ("and now?", {"channel": THREAD}, True),
+    "in somebody else's thread": ("and now?", {"channel": OTHER_THREAD}, True),
+    "for somebody else": (f"<@{BOB}> and now?", {"channel": THREAD}, True),
+    "in a channel": ("and now?", {}, False),
+    "of an app": ("and now?", {"channel": THREAD, "by": APP}, False),
+    "of a webhook": ("and now?", {"channel": THREAD, "webhook_id": "7"}, False),
+    "our own": ("and now?", {"channel": THREAD, "by": PARLEY}, False),
+    "somebody joined": ("and now?", {"channel": THREAD, "type": 7}, False),
+}
+
+
+@pytest.mark.parametrize("name", FOLLOWABLE)
+async def test_what_people_say_in_threads_may_be_a_question(world: World, name: str) -> None:
+    """Where it reaches us: it is marked, because it doesn't mention us; a mention is not."""
+    text, more, read = FOLLOWABLE[name]
+    turn = read_question(world.message(text, **more), world.me, auto_thread=True, heard=True)
+    assert bool(turn) == read
+    assert not turn or (turn.place[FOLLOWED] and OPENS not in turn.place)
+    asked = read_question(world.message(f"<@{PARLEY}> {text}", channel=THREAD), world.me, auto_thread=True, heard=True)
+    assert asked
+    assert FOLLOWED not in asked.place
+
+
+async def test_a_mention_in_a_channel_may_open_a_thread(world: World) -> None:
+    """Which has the id of the message that it hangs on."""
+    turn = read_question(world.message(f"<@{PARLEY}> why?"), world.me, auto_thread=True)
+    assert turn
+    assert turn.place[OPENS] == FIRST
+
+
+async def test_who_else_a_message_is_for(world: World) -> None:
+    """People, roles and everybody that it mentions; who said what it replies to, but for its author and Parley."""
+
+    def others(message: discord.Message) -> bool:
+        return mentions_others(message, world.me)
+
+    for text in ("why?", f"<@{PARLEY}> why?", f"<@&{ROLE}> why?", f"in <#{GENERAL}>"):
+        assert not others(world.message(text))
+    assert others(world.message(f"<@{PARLEY}> and <@{BOB}>"))
+    assert others(world.message("<@&7> why?", mention_roles=[TEAM]))
+    assert others(world.message("@everyone", mention_everyone=True))
+    assert others(world.reply("why?", BOB))
+    assert others(world.reply("why?", BOB, referenced_message=None))
+    assert not others(world.reply("why?", PARLEY))
+    assert not others(world.reply("why?", ADA))
+    assert not others(world.message("", channel=THREAD, **FORWARDED))
+
+
 @pytest.mark.parametrize("channel", [DM, THREAD])
 async def test_a_forward_alone_is_a_question(world: World, channel: str) -> None:
     """In a direct message, and in a thread of ours."""
-    turn = read_question(world.message("", channel=channel, **FORWARDED), world.me, auto_thread=False)
+    turn = read_question(world.message("", channel=channel, **FORWARDED), world.me, auto_thread=False, heard=True)
     assert turn
     origin = "another server" if channel == DM else "#general"
     assert (turn.text, turn.quotes) == ("", (Quote(QuoteKind.FORWARD, "Friday.", origin=origin),))

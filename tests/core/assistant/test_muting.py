@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 import redis.asyncio
 
-from core.assistant.commands import FOLLOWS, find
+from core.assistant.commands import FOLLOWS, NO_THREADS, find
 from core.assistant.orders import CommandReply
 from core.memory.choices import Choices
 from core.memory.conversations import Memory
@@ -113,7 +113,7 @@ async def test_outside_threads_they_say_where_they_belong(memory: Memory, text: 
     said = await say(memory, text, CHANNEL)
     assert said.text == "That's for threads: write `@Parley mute` or `@Parley unmute` in the thread that you mean."
     assert said.private
-    assert (await say(memory, text, CHANNEL, ALONE)).text == "That's for threads, and there are none here."
+    assert (await say(memory, text, CHANNEL, ALONE)).text == NO_THREADS
 
 
 async def test_help_says_when_a_mention_is_needed_in_threads(memory: Memory) -> None:
@@ -144,6 +144,6 @@ async def test_where_there_are_no_threads_it_is_neither_offered_nor_taken(memory
     """On the page and in the terminal, and alone with Parley."""
     assert "follow" not in (await say(memory, "settings", CHANNEL, ALONE)).text
     for text in ("settings follow always", "settings follow reset"):
-        assert (await say(memory, text, CHANNEL, ALONE)).text == "That's for threads, and there are none here."
+        assert (await say(memory, text, CHANNEL, ALONE)).text == NO_THREADS
     assert "no follow to choose" in (await say(memory, "settings follow", CHANNEL, ALONE)).text
     assert (await memory.settings(CHANNEL))[0] == ConversationSettings()
