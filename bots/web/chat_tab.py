@@ -95,7 +95,7 @@ def build_chat(
         )
         gr.Button("Submit", variant="primary", elem_id="send", scale=1, min_width=96)
         stop = gr.Button("Stop", interactive=False, elem_id="stop", scale=1, min_width=96)
-        clear = gr.Button("Clear", elem_id="clear", min_width=64, scale=0)
+        clear = gr.Button("Clear", variant="stop", elem_id="clear", min_width=64, scale=0)
     order = gr.Textbox(show_label=False, elem_classes="unseen", container=False)
     obey = gr.Button("", elem_id="obey", elem_classes="unseen")
     with gr.Column(visible=False, elem_id="confirm", elem_classes="hint") as confirm:
