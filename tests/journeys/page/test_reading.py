@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
-
 import pytest
-import pytest_asyncio
 
-from bots.web.board import Boards, Entry, Stage
-from bots.web.people import Visitor
-from core.store import open_redis
-from core.types import Author
+from bots.web.board import Stage
 from tests.journeys.browser import Visit
-from tests.journeys.page.conftest import Open
+from tests.journeys.page.conftest import Open, Show
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -69,21 +62,6 @@ LAID_OUT = """() => {
 
 AT = "document.querySelector('#chat [role=log]').scrollTop"
 BELOW = "({scrollHeight, scrollTop, clientHeight}) => scrollHeight - scrollTop - clientHeight"
-
-Show = Callable[..., Awaitable[None]]
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def show(folder: Path) -> AsyncIterator[Show]:
-    """Shows a question with an answer in a channel, as the process that answers does."""
-    async with open_redis(None, folder / "data") as redis:
-        boards = Boards(redis, retention=3600)
-
-        async def put(channel: str, answer: str, *, number: int = 0, stage: Stage = Stage.DONE) -> None:
-            entry = Entry(f"web:{number}", Author("v-1", "Ada"), "Why?", 1e9 + number, stage=stage, answer=answer)
-            await boards.show(Visitor("v-1").key(channel), entry)
-
-        yield put
 
 
 @pytest.mark.parametrize("options", [{}, PHONE], ids=["desk", "phone"])

@@ -214,7 +214,7 @@ async def test_the_status_covers_what_another_process_does_in_slack(visit: Open,
             await reply(slack, GENERAL, await slack.mention(GENERAL, "something long"))
             await covers.filter(has_text="1 in Slack").wait_for()
             await covers.filter(has_text="1 edit refused.").wait_for()
-            assert await ada.page.get_by_label("Refused edits: 1 for the last answer").count() == 1
+            assert await ada.page.get_by_label("Refused edits: 1 edit for the last answer").count() == 1
             slack.fail("apps.connections.open", "fatal_error", times=None)
             await slack.drop_sockets()
             await cards.filter(has_text="Slack: not connected, trying again.").wait_for()
