@@ -184,6 +184,11 @@
     if (!run && pulse().run) {
       run = pulse().run;
       sendAll(); // what the page before this one could not send
+      const address = new URL(location.href); // a link led here; the next time, one is where one was last
+      if (address.searchParams.has("c")) {
+        address.searchParams.delete("c");
+        history.replaceState(history.state, "", address);
+      }
     }
     if (watch === "") setLost(true); // the server said that it ends
     for (const toast of all(".toast-body"))

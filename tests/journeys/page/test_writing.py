@@ -183,8 +183,11 @@ async def test_a_link_leads_to_a_channel(visit: Open, url: str) -> None:
     await bob.tool("Good answer")
     await bob.page.locator(".toast-body", has_text="Thanks, noted.").wait_for()
     assert await bob.page.locator("#chat .tools [aria-pressed=true]").get_attribute("title") == "Good answer"
-    await bob.page.goto(url)
+    await bob.go("left-behind")
+    await bob.sees("Ask something")
+    await bob.page.reload()
     await bob.ready()
+    assert await bob.page.input_value("#channel input") == "left-behind"
 
 
 async def _count(who: Visit, role: str, number: int) -> bool:
