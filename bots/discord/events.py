@@ -16,7 +16,7 @@ import discord
 from bots.discord.access import Asker
 from bots.discord.buttons import DMS, identity
 from bots.discord.payloads import payload_of
-from bots.discord.quotes import Json, Reader, id_in, ids_in, names_in, record_in, records_in, text_in
+from bots.discord.quotes import Json, Reader, id_in, ids_in, names_in, record_in, records_in, text_in, with_unreadable
 from bots.discord.text import cut, without_mention
 from core.assistant import commands
 from core.memory import FOLLOWED, OPENS
@@ -114,6 +114,9 @@ def wording(message: discord.Message, bot: discord.ClientUser) -> tuple[str, tup
     for number in ours:
         payload["content"] = without_mention(payload["content"], str(number))
     text, quotes = reader.text(payload), reader.quotes(payload)
+    if addressed(message, bot) and (replied := record_in(payload, "referenced_message")) and not reader.whole(replied):
+        # As Discord shows it to us without the Message Content intent.
+        quotes = with_unreadable(quotes, "the message that this one replies to")
     if not text and len(quotes) == 1 and quotes[0].kind is QuoteKind.REPLY and not commands.find(quotes[0].text):
         return quotes[0].text, ()
     return text, quotes if addressed(message, bot) else tuple(map(_in_short, quotes))
@@ -149,9 +152,19 @@ def overheard(payload: Json, reader: Reader, where: Place) -> Message | None:
         id=identity(where.guild, where.id, number),
         author=Author(id_in(author, "id"), name, app=reader.is_app(payload)) if name else None,
         at=snowflake_seconds(number),
+        edited=_edited(payload),
         quotes=tuple(map(_in_short, quotes)),
         overheard=bool(name) and not to_us,
     )
+
+
+def _edited(payload: Json) -> float:
+    """When a message was edited last; 0 if it was not, or where that is not told."""
+    try:
+        at = discord.utils.parse_time(text_in(payload, "edited_timestamp") or None)
+        return at.timestamp() if at else 0.0
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def is_talk(payload: Json) -> bool:

@@ -63,9 +63,10 @@ class History:
         said = await self._said(new, where, turn)
         root = [] if after else await self._root(new, where, turn)
         told = [*root, *(one for one in said if one.id not in {first.id for first in root})]
-        silent = (
-            not after and not self._settings.discord_message_content and len(said) < len(await self._talk(new, where))
+        unread = len(said) < len(await self._talk(new, where)) or (
+            not root and any(one.get("type") == STARTER for one in new)
         )
+        silent = not after and not self._settings.discord_message_content and unread
         return [*told, Message(Role.SYSTEM, UNHEARD_NOTE, id=f"{turn.key}:unheard", at=turn.at)] if silent else told
 
     async def room(self, turn: Turn) -> Sequence[Message]:

@@ -60,10 +60,12 @@ class Reader:
 
     def quotes(self, message: Json) -> tuple[Quote, ...]:
         """What comes with a message beside its text."""
-        found = [*self._reply(message), *self._forwards(message), *self._cards(message)]
+        forwards = self._forwards(message)
+        found = [*self._reply(message), *forwards, *self._cards(message)]
         files = unreadable(message)
-        found = found[: MAX_QUOTES - 1] if files else found[:MAX_QUOTES]
-        return (*found, Quote(QuoteKind.UNREADABLE, cut(", ".join(files), MAX_QUOTE_UNITS))) if files else tuple(found)
+        if not forwards and record_in(message, "message_reference").get("type") == FORWARD_REFERENCE:
+            files.append("a forwarded message")
+        return with_unreadable(found[:MAX_QUOTES], ", ".join(files))
 
     def whole(self, message: Json, depth: int = 0) -> str:
         """All of a message in words, to be quoted: its text, and what comes with it."""
@@ -114,6 +116,14 @@ class Reader:
         stickers = [text_in(one, "name") for one in records_in(message, "sticker_items")]
         texts += [f"sticker: {name}" for name in stickers if name]
         return [Quote(QuoteKind.CARD, cut(readable(text, names), MAX_QUOTE_UNITS)) for text in texts if text.strip()]
+
+
+def with_unreadable(quotes: Sequence[Quote], what: str) -> tuple[Quote, ...]:
+    """Quotes with what else can't be read, in one line, the last."""
+    others = [quote for quote in quotes if quote.kind is not QuoteKind.UNREADABLE]
+    whole = ", ".join(filter(None, [*(q.text for q in quotes if q.kind is QuoteKind.UNREADABLE), what]))
+    more = [Quote(QuoteKind.UNREADABLE, cut(whole, MAX_QUOTE_UNITS))] if whole else []
+    return (*others[: MAX_QUOTES - len(more)], *more)
 
 
 def embed_text(embed: Json, content: str) -> str:
@@ -229,7 +239,8 @@ def _is_linked(embed: Json, content: str) -> bool:
 
 def _is_picture(embed: Json, content: str) -> bool:
     """Whether an embed has nothing but a picture that the message does not link to."""
-    return bool(record_in(embed, "image")) and not (embed_text(embed, content) or _is_linked(embed, content))
+    shown = any(record_in(embed, name) for name in ("image", "thumbnail", "video"))
+    return shown and not (embed_text(embed, content) or _is_linked(embed, content))
 
 
 def _is_undescribed(component: Json) -> bool:

@@ -179,8 +179,10 @@ def _pieces_of(attachment: Mapping[str, Any], depth: int = 0) -> Iterator[Piece]
     for inner in items(attachment.get("attachments")):
         if isinstance(inner, Mapping):
             pieces = list(_pieces_of(inner, depth + 2))
-            if text := _attachment_text(inner, pieces, forwarded=_is_forward(inner)):
-                yield Piece(PieceKind.TEXT, text)
+            forwarded = _is_forward(inner)
+            if text := _attachment_text(inner, pieces, forwarded=forwarded):
+                by = _author(inner) if forwarded else ""
+                yield Piece(PieceKind.TEXT, f"{by}: {text}" if by else text)
             yield from (piece for piece in pieces if piece.kind is not PieceKind.TEXT)
 
 

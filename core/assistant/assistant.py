@@ -304,6 +304,7 @@ class Assistant:
         again, alone = {asked.id for asked in (*writing.earlier, turn)}, not writing.venue.shared
         if thread and hear != "mention":
             writing.heard = await hear_thread(turn, conversation, read_thread, earlier=writing.earlier, alone=alone)
+            conversation = await self._follow_changes(conversation, writing.heard)
         room: tuple[Message, ...] = ()
         if hear == "room" and not (turn.key.thread or alone):
             room = await hear_room(turn, conversation, read_room)
@@ -311,6 +312,18 @@ class Assistant:
         known = [m for m in said if not again & {m.id, m.reply_to} and not (m.overheard and m.at > turn.at)]
         before = in_order((*known, *map(_question, writing.earlier)))
         writing.conversation = replace(conversation, messages=before, room=room)
+
+    async def _follow_changes(self, conversation: Conversation, heard: Heard) -> Conversation:
+        """Remember overheard talk as it reads now: no event told of these edits and deletions."""
+        for edited in heard.edited:
+            words, beside = edited.text, edited.quotes
+            await self.memory.correct(conversation.key, edited.id, words, quotes=beside, at=edited.edited)
+        for deleted in heard.deleted:
+            await self.memory.withdraw(conversation.key, deleted.id)
+        now = {message.id: message for message in heard.edited}
+        gone = {message.id for message in heard.deleted}
+        messages = tuple(now.get(m.id, m) if m.overheard else m for m in conversation.messages if m.id not in gone)
+        return replace(conversation, messages=messages)
 
     async def _generate(self, writing: Writing) -> Ending:
         """Stream the model's words into the draft."""

@@ -30,6 +30,10 @@ READ_TIMEOUT_SECONDS = 10.0
 """Seconds that a question waits for what was said around it."""
 ROOM_MESSAGES = 20
 """Messages of a channel that a question in it knows."""
+LOOKED_AT_AGAIN = 30
+"""Messages of remembered talk that are read again with what is new in a thread: people edit and delete them."""
+LEFT_OUT_FROM = 40
+"""Messages read from the beginning of a thread on, from which on some in its middle may be left out."""
 
 JOINED_NOTE = "You were asked into this thread just now. {count} before this line {was} written in it earlier."
 UNREAD_NOTE = "You were asked into this thread just now, and what was said in it before could not be read."
@@ -47,11 +51,15 @@ class Heard:
         before: what was said before the question, and perhaps a note about that.
         later: what was said since; it is remembered, and the question is answered without it.
         complete: whether all of the thread is known now.
+        edited: remembered talk that reads otherwise now, as it reads now.
+        deleted: remembered talk that is no longer there.
     """
 
     before: tuple[Message, ...] = ()
     later: tuple[Message, ...] = ()
     complete: bool = False
+    edited: tuple[Message, ...] = ()
+    deleted: tuple[Message, ...] = ()
 
     @property
     def can_change(self) -> bool:
@@ -86,7 +94,8 @@ async def hear_thread(
     if not read:
         return Heard()
     since = min(one.at for one in (*earlier, turn))
-    after = "" if joining else conversation.until or _last_question(conversation)
+    last = conversation.until or _last_question(conversation)
+    after = "" if joining else _read_from(turn, conversation, last)
     try:
         found = await _in_time(read(turn, after))
     except PlatformError as error:
@@ -96,14 +105,16 @@ async def hear_thread(
         text = UNREAD_NOTE if conversation.stranger else GAP_NOTE
         return Heard((Message(Role.SYSTEM, text, id=f"{turn.id}{UNREAD_ID}", at=since),))
     questions = {one.id for one in earlier}
-    new = [message for message in _unknown(turn, conversation, found) if message.id not in questions]
+    known_until = 0.0 if joining else next((m.at for m in conversation.messages if m.id == last), 0.0)
+    new = [m for m in _unknown(turn, conversation, found) if m.id not in questions and m.at > known_until]
     before = tuple(message for message in new if message.at <= turn.at)
     later = tuple(message for message in new if message.at > turn.at and message.overheard)  # others have their turns
     count = sum(message.role is not Role.SYSTEM and message.at <= since for message in before)
     if count and (conversation.stranger or (joining and note.endswith(UNREAD_ID))):
         said = JOINED_NOTE.format(count=_count(count, "message"), was="was" if count == 1 else "were")
         before += (Message(Role.SYSTEM, said, id=f"{turn.id}{JOINED_ID}", at=since),)
-    return Heard(before, later, complete=True)
+    edited, deleted = ((), ()) if joining else _changed(conversation, found, whole=not after)
+    return Heard(before, later, complete=True, edited=edited, deleted=deleted)
 
 
 async def hear_room(turn: Turn, conversation: Conversation, read: ReadRoom | None) -> tuple[Message, ...]:
@@ -159,6 +170,56 @@ def _unknown(turn: Turn, conversation: Conversation, found: Sequence[Message]) -
         if not (is_known or repeated or message.at <= conversation.forgotten):
             new.append(message)
     return new
+
+
+def _read_from(turn: Turn, conversation: Conversation, last: str) -> str:
+    """The id after which a thread is read: early enough to see what became of the newest talk that is remembered.
+
+    That is before the question before it, so that talk which is missing stands between messages that are there; "" is
+    the beginning of the thread. No later than ``last``, the last question.
+    """
+    said = [m for m in conversation.messages if m.role is Role.USER and m.id and m.at >= turn.root_at]
+    talk = [message for message in said if message.overheard][-LOOKED_AT_AGAIN:]
+    if not talk:
+        return last
+    until = next((m.at for m in said if m.id == last), 0.0)
+    earlier = sorted((m for m in said if m.at < talk[0].at), key=lambda message: message.at)
+    if len(earlier) < 2:
+        return ""
+    return earlier[-2].id if earlier[-2].at < until else last
+
+
+def _changed(
+    conversation: Conversation, found: Sequence[Message], *, whole: bool
+) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    """The remembered talk that was edited, as it reads now, and the talk that was deleted, by what was read.
+
+    Args:
+        conversation: what is remembered.
+        found: what was read; a note in it says that not all could be.
+        whole: whether the beginning was read as well: then something may have been left out after it.
+    """
+    if not found or any(message.role is Role.SYSTEM for message in found):
+        return (), ()
+    now = {message.id: message for message in found}
+    since = found[1 if whole and len(found) >= LEFT_OUT_FROM else 0].at
+    edited, deleted = list[Message](), list[Message]()
+    for message in conversation.messages:
+        if not message.overheard or message.role is not Role.USER or not since <= message.at <= found[-1].at:
+            continue
+        reads = now.get(message.id)
+        if reads is None:
+            deleted.append(message)
+        elif reads.overheard and (
+            reads.edited > message.edited or (_is_app(reads) and (reads.text, reads.quotes) != (message.text, message.quotes))
+        ):
+            edited.append(reads)
+    return tuple(edited), tuple(deleted)
+
+
+def _is_app(message: Message) -> bool:
+    """Whether an app wrote a message: not all platforms say when that was edited."""
+    return bool(message.author and message.author.app)
 
 
 def _last_question(conversation: Conversation) -> str:

@@ -105,7 +105,7 @@ async def _explain_removal(number: int, order: Order) -> CommandReply:
 async def _missing(number: int, order: Order) -> CommandReply:
     """There is no fact of that number: it was removed, or never there."""
     facts = await order.memory.facts.all(order.turn.key)
-    if number <= await order.memory.facts.last_number(order.turn.key):
+    if 0 < number <= await order.memory.facts.last_number(order.turn.key):
         gone = f"Number {number} is removed already."
     elif not facts:
         return order.refuse(NOTHING_TOLD.format(place=_home(order)))

@@ -29,14 +29,14 @@ _NOT_A_CLAUSE = re.compile(
 """What follows *remember that* where it points at something, as in "remember that time we lost the key"."""
 _NUMBER = r"(?:(?:fact|number|no\.?)\s*)?#?(\d{1,9})"
 _WRONG = re.compile(
-    rf"(?:no,?\s+)?(?:{_NUMBER}\s+is|that(?:\s+is|['\u2019]?s))\s+(?:wrong|incorrect|not\s+(?:right|correct|true))\s*"
+    rf"(?:(?:no|sorry|actually|please),?\s+)*(?:{_NUMBER}\s+is|that(?:\s+is|['\u2019]?s))\s+(?:wrong|incorrect|not\s+(?:right|correct|true))\s*"
     rf"{_COLON}(.*)",
     re.IGNORECASE | re.DOTALL,
 )
 _NUMBER_WRONG = re.compile(
     rf"{_NUMBER}\s+is\s+(?:wrong|incorrect|not\s+(?:right|correct|true))()[.!\s]*", re.IGNORECASE
 )
-_REMOVE = re.compile(rf"[/!]?forget\s+{_NUMBER}([.!?\s]*)", re.IGNORECASE)
+_REMOVE = re.compile(rf"(?:please\s+)?[/!]?forget\s+{_NUMBER}(?:,?\s+please)?([.!?\s]*)", re.IGNORECASE)
 _EDGES = " \t\r\n\u200b\u2060\ufeff"
 _WORDS = re.compile(r"\w+(?:[:.,'\u2019-]\w+)*")
 _COMMON_WORDS = frozenset(

@@ -139,6 +139,17 @@ async def test_without_message_content_that_is_said(
     assert again == said
 
 
+async def test_without_message_content_a_thread_hangs_on_something_unknown(
+    discord: DiscordDouble, client: redis.asyncio.Redis
+) -> None:
+    """Even if nothing else was said in it, "what does this mean?" is asked about something."""
+    discord.rest._messages.content_intent = False
+    thread = discord.thread(discord.alert(title="Disk full"))
+    turn = asked(discord, discord.mention("what does this mean?", channel=thread.id))
+    async with surface_of(discord, client, discord_message_content="false") as surface:
+        assert [one.text for one in await surface.read_thread(turn)] == [UNHEARD_NOTE]
+
+
 async def test_an_asker_is_one_person(discord: DiscordDouble, client: redis.asyncio.Redis) -> None:
     """The name that somebody has on the server comes with the question, and not with a page."""
     discord.users[ADA].display = "ada.l"

@@ -99,6 +99,9 @@ ROWS: dict[str, tuple[str, dict[str, Any], tuple[Quote, ...]]] = {
     "a forward of an alert with a file": (
         "", forwarded(snapshot("", embeds=[{"type": "rich", "title": "Disk full"}], attachments=[file("log.txt")])),
         (Quote(FORWARD, "Disk full\n(log.txt)", origin="#general"),)),
+    "a forward that tells nothing": (
+        "", forwarded(snapshot("")), (Quote(UNREADABLE, "a forwarded message"),)),
+    "a forward without what was forwarded": ("", forwarded(), (Quote(UNREADABLE, "a forwarded message"),)),
     "a reply": ("why?", replied("The plan."), (Quote(REPLY, "The plan.", "Bob"),)),
     "a reply to us": ("why?", replied("The plan.", PARLEY), (Quote(REPLY, "The plan."),)),
     "a reply to an alert": ("why?", replied("", embeds=[BUILD]), (
@@ -116,6 +119,9 @@ ROWS: dict[str, tuple[str, dict[str, Any], tuple[Quote, ...]]] = {
         "https://p.example/1.png", {"embeds": [{"type": "image", "url": "https://p.example/1.png"}]}, ()),
     "a picture in an embed": (
         "look", {"embeds": [{"type": "rich", "image": {"url": "https://p.example/1.png"}}]},
+        (Quote(UNREADABLE, "a picture"),)),
+    "a small picture in an embed": (
+        "look", {"embeds": [{"type": "rich", "thumbnail": {"url": "https://p.example/1.png"}}]},
         (Quote(UNREADABLE, "a picture"),)),
     "components": ("", {"flags": V2, "components": [
         {"type": 10, "id": 1, "content": "# Deploy"},
@@ -163,6 +169,25 @@ async def test_what_comes_with_a_message_reads_the_same_from_json_and_from_disco
     payload = {"content": text, **more}
     reader = Reader(PARLEY, {GENERAL: "general"}, GUILD)
     assert (reader.text(payload), reader.quotes(payload)) == (text, quotes)
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "told"),
+    [
+        (f"<@{PARLEY}> why?", {}, "the message that this one replies to"),
+        (f"<@{PARLEY}>", {}, "the message that this one replies to"),
+        (f"<@{PARLEY}> why?", {"attachments": [file("a.pdf")]}, "a.pdf, the message that this one replies to"),
+        ("why?", {}, ""),
+    ],
+)
+async def test_a_question_says_that_what_it_replies_to_cannot_be_read(
+    text: str, more: dict[str, Any], told: str
+) -> None:
+    """Discord shows a bot without the Message Content intent none of its words. Talk is not about us."""
+    world = World()
+    more = {**replied(""), "mentions": [person(PARLEY)] if PARLEY in text else [], **more}
+    _, quotes = wording(world.message(text, **more), world.me)
+    assert quotes == ((Quote(UNREADABLE, told),) if told else ())
 
 
 async def test_the_same_in_a_direct_message() -> None:
@@ -219,5 +244,5 @@ def test_nesting_ends() -> None:
         message = {"content": "", **forwarded({"message": message}, {"message": message}, {"message": message})}
         box = {"type": 17, "components": [box] * 9}
     reader = Reader(PARLEY, {}, GUILD)
-    assert reader.quotes(message) == ()
+    assert reader.quotes(message) == (Quote(UNREADABLE, "a forwarded message"),)
     assert reader.quotes({"content": "", "components": [box]}) == ()

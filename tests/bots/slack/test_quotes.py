@@ -80,6 +80,8 @@ FORWARD = {"is_share": True, "is_msg_unfurl": True, "author_name": "Bob", "text"
          [("forward", MOVE, "Bob", "a direct message")]),
         ({"attachments": [{**FORWARD, "text": "see", "attachments": [{"title": "Disk full", "text": "db-7"}]}]}, "",
          [("forward", "see\nDisk full\ndb-7", "Bob")]),
+        ({"attachments": [{**FORWARD, "text": "see", "attachments": [{**FORWARD, "author_name": "Cleo"}]}]}, "",
+         [("forward", f"see\nCleo: {MOVE}", "Bob")]),
         ({"attachments": [{**FORWARD, "files": [{"name": "plan.pdf"}]}]}, "",
          [("forward", MOVE, "Bob"), ("unreadable", "plan.pdf")]),
         ({"attachments": [{"is_share": True, "fallback": "[1 May] Bob: a"}]}, "", [("forward", "[1 May] Bob: a")]),

@@ -111,6 +111,7 @@ async def test_one_is_removed_by_its_number(say: Chat) -> None:
     assert (await say("forget 2")).text == "Number 2 is removed already. There's 1 and 3: `@Parley memory` lists them."
     said = await say("forget 7")
     assert said.text == "There's no number 7 in this channel. There's 1 and 3: `@Parley memory` lists them."
+    assert (await say("forget 0")).text.startswith("There's no number 0 in this channel.")
     assert said.private
     assert (await say("forget 3 and 1")).text.startswith("Did you mean `@Parley forget 1`?")
     assert await say.facts() == ["1 one", "3 three"]
