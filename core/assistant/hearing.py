@@ -113,7 +113,7 @@ async def hear_thread(
     if count and (conversation.stranger or (joining and note.endswith(UNREAD_ID))):
         said = JOINED_NOTE.format(count=_count(count, "message"), was="was" if count == 1 else "were")
         before += (Message(Role.SYSTEM, said, id=f"{turn.id}{JOINED_ID}", at=since),)
-    edited, deleted = ((), ()) if joining else _changed(conversation, found, whole=not after)
+    edited, deleted = ((), ()) if joining else _changed(turn, conversation, found, whole=not after)
     return Heard(before, later, complete=True, edited=edited, deleted=deleted)
 
 
@@ -180,7 +180,7 @@ def _read_from(turn: Turn, conversation: Conversation, last: str) -> str:
     """
     said = [m for m in conversation.messages if m.role is Role.USER and m.id and m.at >= turn.root_at]
     talk = [message for message in said if message.overheard][-LOOKED_AT_AGAIN:]
-    if not talk:
+    if not talk or conversation.forgotten:
         return last
     until = next((m.at for m in said if m.id == last), 0.0)
     earlier = sorted((m for m in said if m.at < talk[0].at), key=lambda message: message.at)
@@ -190,13 +190,14 @@ def _read_from(turn: Turn, conversation: Conversation, last: str) -> str:
 
 
 def _changed(
-    conversation: Conversation, found: Sequence[Message], *, whole: bool
+    turn: Turn, conversation: Conversation, found: Sequence[Message], *, whole: bool
 ) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
     """The remembered talk that was edited, as it reads now, and the talk that was deleted, by what was read.
 
     Args:
+        turn: the question.
         conversation: what is remembered.
-        found: what was read; a note in it says that not all could be.
+        found: what was read, oldest first; a note in it says that not all could be.
         whole: whether the beginning was read as well: then something may have been left out after it.
     """
     if not found or any(message.role is Role.SYSTEM for message in found):
@@ -205,13 +206,14 @@ def _changed(
     since = found[1 if whole and len(found) >= LEFT_OUT_FROM else 0].at
     edited, deleted = list[Message](), list[Message]()
     for message in conversation.messages:
-        if not message.overheard or message.role is not Role.USER or not since <= message.at <= found[-1].at:
+        if not message.overheard or message.role is not Role.USER or not since <= message.at <= turn.at:
             continue
         reads = now.get(message.id)
         if reads is None:
             deleted.append(message)
         elif reads.overheard and (
-            reads.edited > message.edited or (_is_app(reads) and (reads.text, reads.quotes) != (message.text, message.quotes))
+            reads.edited > message.edited
+            or (_is_app(reads) and (reads.text, reads.quotes) != (message.text, message.quotes))
         ):
             edited.append(reads)
     return tuple(edited), tuple(deleted)

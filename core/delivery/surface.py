@@ -122,7 +122,7 @@ class Surface(Protocol):
 
         Args:
             turn: Whose thread is read.
-            after: The id of the newest message that is known; only later ones are read. "" for all.
+            after: The id of a message that is known; only later ones are read. "" for all.
 
         Raises:
             PlatformError: it cannot be read.

@@ -160,7 +160,7 @@ async def test_between_two_questions_nothing_is_read_that_events_brought(office:
 
 @pytest.mark.parametrize("how", ["a gap", "nobody listens", "no plain messages"])
 async def test_where_something_may_be_missing_the_thread_is_read(office: Office, how: str) -> None:
-    """Once a question, from the last one on; what is known already is not told twice."""
+    """Once a question, with the talk that is remembered; what is known already is not told twice."""
     await office.listening.keep()
     await office.ask(7)
     await office.say(8)
@@ -171,10 +171,51 @@ async def test_where_something_may_be_missing_the_thread_is_read(office: Office,
         await office.client.delete("{parley}:listening:slack")
     prompt = await office.ask(10, heard=how != "no plain messages")
     assert order(prompt, "question 7?", "talk 8.", "talk 9.", "question 10?")
-    assert office.platform.reads == ["", "q7"]
+    assert office.platform.reads == ["", ""]
     again = await office.ask(11, heard=how != "no plain messages")
     assert order(again, "question 7?", "talk 8.", "talk 9.", "question 10?", "question 11?")
-    assert office.platform.reads == ["", "q7", "q10"][: 2 if how == "a gap" else 3]
+    assert office.platform.reads == [""] * (2 if how == "a gap" else 3)
+
+
+@pytest.mark.parametrize("when", ["before the last question", "since"])
+async def test_remembered_talk_that_was_changed_and_no_event_told_of_it_reads_as_it_stands_now(
+    office: Office, when: str
+) -> None:
+    """An edit and deletions, of the first and of the last of it as well; they are remembered."""
+    office.platform.thread.append(Message(Role.USER, "question 7?", "q7", ADA, 7.0))
+    await office.ask(7)
+    for number in (8.1, 8.3, 8.6, 9):
+        await office.say(number)
+    if when == "before the last question":
+        assert order(
+            await office.ask(10, heard=False), "talk 8.1.", "talk 8.3.", "talk 8.6.", "talk 9.", "question 10?"
+        )
+    thread = [one for one in office.platform.thread if one.id not in ("m8.1", "m9")]
+    edit = {"text": "talk as it is now.", "edited": 9.5}
+    office.platform.thread = [replace(one, **edit) if one.id == "m8.3" else one for one in thread]  # type: ignore[arg-type]
+    for number in (11, 12):
+        prompt = await office.ask(number, heard=False)
+        assert order(prompt, "question 7?", "talk as it is now.", "talk 8.6.", "question 11?")
+        assert not any(words in prompt for words in ("talk 8.1.", "talk 8.3.", "talk 9."))
+    kept = [one.text for one in (await office.memory.load(THREAD)).messages if one.overheard]
+    assert kept == ["talk as it is now.", "talk 8.6."]
+
+
+async def test_what_was_not_read_is_not_taken_for_deleted(office: Office) -> None:
+    """Of a long thread the platform gives the beginning and the newest; the talk that is looked at again is bounded."""
+    office.platform.thread.append(Message(Role.USER, "question 7?", "q7", ADA, 7.0))
+    await office.ask(7)
+    for number in range(8, 108):
+        await office.say(number)
+    await office.ask(200, heard=False)
+    await office.ask(201, heard=False)
+    assert office.platform.reads == ["", "q7", "m76"]
+    first, *_, last = [one.text for one in (await office.memory.load(THREAD)).messages if one.overheard]
+    assert (first, last) == ("talk 8.", "talk 107.")
+    whole = office.platform.thread
+    office.platform.thread = [whole[0], *whole[-49:]]
+    await office.ask(202, heard=False)
+    assert len([one for one in (await office.memory.load(THREAD)).messages if one.overheard]) == 100
 
 
 async def test_what_was_said_since_a_question_is_known_at_the_next(office: Office) -> None:
@@ -235,7 +276,7 @@ async def test_questions_that_are_answered_together_are_read_once(office: Office
 
 
 async def test_a_reading_that_fails_is_said_once_and_made_up_for(office: Office) -> None:
-    """The next question reads from the same message on."""
+    """The next question reads it."""
     await office.listening.keep()
     office.platform.broken = True
     await office.say(6, event=False)
@@ -250,7 +291,7 @@ async def test_a_reading_that_fails_is_said_once_and_made_up_for(office: Office)
     office.platform.broken = False
     prompt = await office.ask(11)
     assert order(prompt, "question 9?", "talk 9.5.", GAP_NOTE, "question 10?", "question 11?")
-    assert office.platform.reads == ["", "", "", "q9", "q9"]
+    assert office.platform.reads == [""] * 5
     assert "talk 9.5." in await office.ask(12)
     assert len(office.platform.reads) == 5
 
