@@ -72,7 +72,7 @@ class Policy:
     """Seconds after its last message for which a conversation is kept."""
     hear: Hear = "thread"
 
-    def hears(self, venue: Venue) -> str:
+    def describe_hearing(self, venue: Venue) -> str:
         """What is read in a place besides messages to Parley, in words; "" where all messages are."""
         if not venue.shared or not (venue.prefix or venue.threads):
             return ""

@@ -23,7 +23,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from core.errors import SettingsError
 from core.policy import Policy
 from core.quotas import EXAMPLE, NO_QUOTA, Quota, Quotas
-from core.types import Follow
+from core.types import Follow, Hear
 
 SYSTEM_PROMPT = (
     "You are Parley, the assistant of a team, in a chat that several people share. "
@@ -175,7 +175,7 @@ class Settings(BaseSettings):
     first_words_ms: int = Field(120, ge=0, le=60_000, examples=["120"])
 
     # What is heard
-    hear: Annotated[Literal["room", "thread", "mention"], _in(str.lower)] = Field("thread", examples=["room"])
+    hear: Annotated[Hear, _in(str.lower)] = Field("thread", examples=["room"])
 
     # Turns
     worker_slots: int = Field(64, ge=1, le=10_000, examples=["64"])

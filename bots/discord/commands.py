@@ -34,6 +34,7 @@ from bots.listening import NOTHING_TO_STOP, stop_answer
 from core import metrics
 from core.assistant import CommandReply, commands
 from core.errors import ParleyError, StorageError
+from core.memory import HEARS_CHANNEL
 from core.policy import Venue
 from core.turns import WITHDRAWN, in_time
 from core.types import Quote, QuoteKind, Turn
@@ -178,7 +179,7 @@ class Commands:
         """Answer a question; a ``private`` one is shown to the asker alone, and remembered apart from the channel."""
         settings = self._listener.settings
         turn = question(interaction, prompt, private=private, seconds=settings.discord_token_seconds)
-        heard = {"heard": "1"} if settings.discord_message_content else {}
+        heard = {HEARS_CHANNEL: "1"} if settings.discord_message_content else {}
         turn = replace(turn, place={**turn.place, **heard}, quotes=quotes)
         await self._submit(interaction, turn, private=private)
 

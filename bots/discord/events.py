@@ -19,7 +19,7 @@ from bots.discord.payloads import payload_of
 from bots.discord.quotes import Json, Reader, id_in, ids_in, names_in, record_in, records_in, text_in, with_unreadable
 from bots.discord.text import cut, without_mention
 from core.assistant import commands
-from core.memory import FOLLOWED, OPENS
+from core.memory import FOLLOWED, HEARS_CHANNEL, OPENED_THREAD
 from core.prompts import shorten
 from core.types import Author, ConversationKey, Message, Quote, QuoteKind, Role, Turn
 
@@ -219,13 +219,19 @@ def read_question(
     where = Place.of(message.guild.id if message.guild else None, message.channel)
     text, quotes = wording(message, bot)
     files = ", ".join(file.filename for file in message.attachments)
-    place = {"channel": where.id, "bot": "1", "files": files, "heard": "1" if heard else "", **post_of(message.channel)}
+    place = {
+        "channel": where.id,
+        "bot": "1",
+        "files": files,
+        HEARS_CHANNEL: "1" if heard else "",
+        **post_of(message.channel),
+    }
     if where.guild:
         place["reply_to"] = str(message.id)
     if followed:
         place[FOLLOWED] = "1"
     if auto_thread and isinstance(message.channel, discord.TextChannel):
-        place[OPENS] = str(message.id)
+        place[OPENED_THREAD] = str(message.id)
         place["open_thread"] = cut(" ".join(text.split()) or "A question", MAX_THREAD_NAME_UNITS)
         del place["reply_to"]
     at = message.created_at.timestamp()

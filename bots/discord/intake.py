@@ -213,7 +213,7 @@ class Intake:
             return False  # in this place nobody is heard; elsewhere, who may not ask is a person all the same
         others = pending.change.others if pending.change else mentions_others(pending.message, me)
         remark = Remark(turn.key, turn.id, turn.author, turn.text, others)
-        return await self._memory.following.hears(remark, own=me.display_name)
+        return await self._memory.following.is_for_parley(remark, own=me.display_name)
 
     async def _say_why_not(self, pending: PendingMessage, why: str | None) -> None:
         """Tell an author once why a message isn't answered: there, or in private if the bot can't write there."""

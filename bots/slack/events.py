@@ -19,7 +19,7 @@ import structlog
 
 from bots.slack.quotes import Reading, file_names, is_app, read_message
 from bots.slack.text import mentions, without_mention
-from core.memory import FOLLOWED, OPENS
+from core.memory import FOLLOWED, OPENED_THREAD
 from core.store import TURN_TTL
 from core.stored import finite
 from core.types import Author, ConversationKey, Quote, Turn
@@ -157,7 +157,7 @@ def read_question(body: Event, bot: str, *, followed: bool = False) -> Question 
         return None
     key = conversation(workspace, channel, event)
     # A mention in a channel is answered in a thread under it; a direct message where it stands.
-    opens = {} if direct or key.thread else {"thread": ts, OPENS: ts}
+    opens = {} if direct or key.thread else {"thread": ts, OPENED_THREAD: ts}
     place = {"channel": channel, "ts": ts, "thread": key.thread} | opens
     author = Author(event["user"], "")
     own_lane = direct or key.thread

@@ -53,7 +53,7 @@ from bots.slack.surface import SlackSurface
 from bots.slack.text import escape, mentions, mentions_others, without_mention
 from core import metrics
 from core.assistant import NOT_ASKED, Confirmation, days, is_settings, is_stop
-from core.memory import Listening, Memory, Remark
+from core.memory import HEARS_CHANNEL, Listening, Memory, Remark
 from core.metrics import turn_fields
 from core.policy import HEARS
 from core.turns import MIN_REFUSAL_SECONDS, STOPPED, TurnQueue, crash_point, in_time
@@ -233,7 +233,7 @@ class SlackListener(BackgroundTasks):
         remark = Remark(turn.key, turn.id, turn.author, turn.text, others)
         async with in_time():
             # Somebody who may not ask is a person in the thread all the same.
-            if not await self._memory.following.hears(remark, own=self._surface.bot_name) or refusal:
+            if not await self._memory.following.is_for_parley(remark, own=self._surface.bot_name) or refusal:
                 return False
             await self._accept(body, asked)
         return True
@@ -242,7 +242,7 @@ class SlackListener(BackgroundTasks):
         """Store a question in the queue, or tell its author why it isn't answered."""
         turn, channel, user = asked.turn, asked.turn.place["channel"], asked.turn.author.id
         if self._arrivals.heard(channel):
-            turn = replace(turn, place={**turn.place, "heard": "1"})
+            turn = replace(turn, place={**turn.place, HEARS_CHANNEL: "1"})
         files = ", ".join(asked.files)
         direct = body["event"].get("channel_type") == "im"
         if refusal := self._refusal(channel, user, direct=direct, external=is_external(body)):
@@ -336,7 +336,7 @@ class SlackListener(BackgroundTasks):
     async def _follow(self, body: dict[str, Any], change: MessageChange) -> None:
         """Have memory and queue follow an edited or deleted message; an app's edit only where apps are heard."""
         reads, quotes, early, bot = "", None, False, self._surface.bot
-        if change.app and change.text is not None and not self._hears(body, change.keys[0].channel, "", app=True):
+        if change.app and change.text is not None and not self._is_heard(body, change.keys[0].channel, "", app=True):
             return
         if change.text is not None:
             early = not change.app and (change.direct or mentions(change.text, bot))
@@ -348,18 +348,18 @@ class SlackListener(BackgroundTasks):
 
     async def _overhear(self, body: dict[str, Any], talk: Talk) -> None:
         """Store what is said and not to Parley, as far as it is to be heard, of people who may ask here."""
-        key, hearing = talk.key, self._surface.hearing
+        key, history = talk.key, self._surface.history
         wanted = key.thread or self._settings.hear == "room"
-        if not wanted or not self._hears(body, key.channel, talk.author, app=talk.app):
+        if not wanted or not self._is_heard(body, key.channel, talk.author, app=talk.app):
             return
-        if key.thread and not hearing.knows_names(talk.said):  # no call of Slack for a thread that isn't ours
+        if key.thread and not history.knows_names(talk.said):  # no call of Slack for a thread that isn't ours
             async with in_time():
                 if not await self._memory.following.joined(key):
                     return
-        message = await hearing.message(key.workspace, key.channel, talk.said)
+        message = await history.message(key.workspace, key.channel, talk.said)
         await overhear(self._memory, self._listening, key, message)
 
-    def _hears(self, body: dict[str, Any], channel: str, author: str, *, app: bool) -> bool:
+    def _is_heard(self, body: dict[str, Any], channel: str, author: str, *, app: bool) -> bool:
         """Whether talk of this person or app is heard in a channel: where, and of whom, the operator allows."""
         refusal = self._refusal(channel, author, direct=channel.startswith("D"), external=is_external(body))
         return self._settings.hear != "mention" and (not refusal or (app and refusal == PERSON))

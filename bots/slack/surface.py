@@ -12,7 +12,7 @@ from bots.slack.directory import Directory, most_asked
 from bots.slack.editor import SlackEditor
 from bots.slack.errors import slack_errors
 from bots.slack.events import MessageChange
-from bots.slack.hearing import Hearing
+from bots.slack.history import History
 from bots.slack.quotes import Reading, in_words, markup_of, with_files
 from bots.slack.settings import PERSON
 from bots.slack.status import Status
@@ -54,7 +54,7 @@ class SlackSurface:
         self._first_words = first_words
         self._budgets = budgets
         self._status = Status(client, budgets)
-        self.hearing = Hearing(client, self.directory, budgets, bot=bot, bot_name=bot_name, allow_users=allow_users)
+        self.history = History(client, self.directory, budgets, bot=bot, bot_name=bot_name, allow_users=allow_users)
 
     async def understand(self, turn: Turn) -> Turn:
         """Names for ids, in the text, in what comes with it, and for its author."""
@@ -74,11 +74,11 @@ class SlackSurface:
 
     async def read_thread(self, turn: Turn, after: str = "") -> Sequence[Message]:
         """See ``core.delivery.Surface``."""
-        return await self.hearing.thread(turn, after)
+        return await self.history.thread(turn, after)
 
     async def read_room(self, turn: Turn) -> Sequence[Message]:
         """See ``core.delivery.Surface``."""
-        return await self.hearing.room(turn)
+        return await self.history.room(turn)
 
     async def venue(self, turn: Turn) -> Venue:
         """See ``core.delivery.Surface``."""

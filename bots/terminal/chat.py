@@ -13,7 +13,7 @@ from dataclasses import replace
 from bots.addresses import server
 from bots.assembly import Core
 from bots.console.printing import did_you_mean
-from core.assistant import Answer, Command, Order, Stop, commands, remembering
+from core.assistant import Answer, Command, CommandCall, Stop, commands, remembering
 from core.delivery import MessageEditor, Pace
 from core.pacing import CallBudget
 from core.policy import Venue
@@ -72,7 +72,7 @@ class Chat:
             StorageError: Redis is not available.
         """
         if line.startswith("/") and (about := remembering.find(line) or remembering.find(line[1:])):
-            return (await about.obey(self._order(line))).text
+            return (await about.obey(self._call(line))).text
         command = _COMMAND.fullmatch(line.rstrip())
         if not command:
             self._last = self._turn(line)
@@ -136,10 +136,10 @@ class Chat:
         return said
 
     async def _say(self, command: Command, word: str) -> str:
-        return (await command.obey(self._order(word))).text
+        return (await command.obey(self._call(word))).text
 
-    def _order(self, word: str) -> Order:
-        return Order(self._turn(word), self._memory, self._venue, self._assistant.policy)
+    def _call(self, word: str) -> CommandCall:
+        return CommandCall(self._turn(word), self._memory, self._venue, self._assistant.policy)
 
     async def _help(self) -> str:
         lines = [
@@ -148,7 +148,7 @@ class Chat:
             *(f"- `/{word}`: {what}" for word, what in COMMANDS.items()),
             "",
             "Alt-Enter begins a new line, and so does Enter after a backslash. Ctrl-C stops an answer.",
-            await commands.about(self._order("help")),
+            await commands.about(self._call("help")),
         ]
         return "\n".join(lines)
 

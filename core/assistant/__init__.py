@@ -2,9 +2,9 @@
 
 from core.assistant import commands, remembering
 from core.assistant.assistant import Answer, AnswerSettings, Assistant, Stop
+from core.assistant.command import Command, CommandCall, CommandReply
 from core.assistant.commands import NOT_ASKED, Confirmation, days, forget_now, in_words, is_forget, is_settings, is_stop
 from core.assistant.hearing import hear_room
-from core.assistant.orders import Command, CommandReply, Order
 from core.assistant.summary import Summarizer
 
 __all__ = [
@@ -13,9 +13,9 @@ __all__ = [
     "AnswerSettings",
     "Assistant",
     "Command",
+    "CommandCall",
     "CommandReply",
     "Confirmation",
-    "Order",
     "Stop",
     "Summarizer",
     "commands",

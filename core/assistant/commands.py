@@ -13,8 +13,8 @@ from functools import partial
 from typing import Protocol, Self
 
 from core.assistant import remembering
+from core.assistant.command import Command, CommandCall, CommandReply, place_of
 from core.assistant.guesses import COMMANDS, MOST_WORDS, Line, guess, guess_telling, inline
-from core.assistant.orders import Command, CommandReply, Order, place_of
 from core.memory import CHOICE_HELP, Extent, Memory, WrongChoice, find_setting, setting_name
 from core.policy import Policy, Venue
 from core.types import ConversationKey, Follow, Turn
@@ -133,16 +133,16 @@ def days(seconds: float) -> str:
     return "1 day" if whole == 1 else f"{whole} days"
 
 
-async def about(order: Order) -> str:
+async def about(call: CommandCall) -> str:
     """Which model answers, how long it is remembered, what is read, and whom to ask."""
-    chosen, choices = await order.memory.settings(order.turn.key)
+    chosen, choices = await call.memory.settings(call.turn.key)
     model = await choices.label(chosen.model or next(iter(choices.models), ""))
     shown = "the built-in demo, no model" if model == "demo" else f"`{inline(model)}`"
     answers = f"I answer with {shown}. " if model else ""
-    kept = f"I remember {order.place} for {days(order.policy.retention)} after its last message"
+    kept = f"I remember {call.place} for {days(call.policy.retention)} after its last message"
     kept += ", and use it nowhere else."
-    known = " ".join(filter(None, (kept, order.policy.hears(order.venue))))
-    return answers + order.venue.tell(
+    known = " ".join(filter(None, (kept, call.policy.describe_hearing(call.venue))))
+    return answers + call.venue.tell(
         f"{known} I can't read files yet, only text. Questions or problems? Ask {{contact}}."
     )
 
@@ -194,68 +194,68 @@ def _unknown_command(line: Line) -> Command | None:
     return Command(partial(_unknown, first)) if not more and first.isalpha() else None
 
 
-async def _suggest(meant: str, order: Order) -> CommandReply:
-    written = order.venue.write(meant)
+async def _suggest(meant: str, call: CommandCall) -> CommandReply:
+    written = call.venue.write(meant)
     return CommandReply(f"Did you mean `{written}`? If this is a question for the model, use a few more words.")
 
 
-async def _unknown(word: str, order: Order) -> CommandReply:
-    return order.say(f"There's no command `/{word}`. {{/help}} lists what there is.")
+async def _unknown(word: str, call: CommandCall) -> CommandReply:
+    return call.say(f"There's no command `/{word}`. {{/help}} lists what there is.")
 
 
-async def _help(order: Order) -> CommandReply:
-    policy, shared = order.policy, order.venue.shared
+async def _help(call: CommandCall) -> CommandReply:
+    policy, shared = call.policy, call.venue.shared
     limits = {
         "forget": "; admins only" if policy.refusal("forget", "", shared=shared) else "",
         "settings": " (admins only)" if policy.refusal("settings", "", shared=shared) else "",
     }
-    offered = [(word, what) for word, what in COMMAND_HELP.items() if word != "mute" or order.venue.threads]
+    offered = [(word, what) for word, what in COMMAND_HELP.items() if word != "mute" or call.venue.threads]
     lines = [f"- {{/{word}}}: {what}{limits.get(word, '')}" for word, what in offered]
-    asking = " ".join(filter(None, (order.venue.asking, await _follows(order))))
-    usage = order.venue.tell("\n".join([asking, "", *lines, "", ""]))
-    return CommandReply(usage + await about(order))
+    asking = " ".join(filter(None, (call.venue.asking, await _follows(call))))
+    usage = call.venue.tell("\n".join([asking, "", *lines, "", ""]))
+    return CommandReply(usage + await about(call))
 
 
-async def _follows(order: Order) -> str:
+async def _follows(call: CommandCall) -> str:
     """When a mention is needed in threads here; "" where there are none."""
-    if not order.venue.threads:
+    if not call.venue.threads:
         return ""
-    chosen, choices = await order.memory.settings(order.turn.key)
+    chosen, choices = await call.memory.settings(call.turn.key)
     return FOLLOWS[chosen.follow or choices.follow]
 
 
-async def _mute(order: Order, *, muted: bool) -> CommandReply:
-    key = order.turn.key
-    if not (order.venue.threads and key.parent):
-        return order.refuse(MUTE_IN_THREAD if order.venue.threads else NO_THREADS)
-    await order.memory.following.mute(key, muted=muted)
-    return order.say(MUTED if muted else UNMUTED.format(follows=await _follows(order)))
+async def _mute(call: CommandCall, *, muted: bool) -> CommandReply:
+    key = call.turn.key
+    if not (call.venue.threads and key.parent):
+        return call.refuse(MUTE_IN_THREAD if call.venue.threads else NO_THREADS)
+    await call.memory.following.mute(key, muted=muted)
+    return call.say(MUTED if muted else UNMUTED.format(follows=await _follows(call)))
 
 
-async def _explain_mute(order: Order) -> CommandReply:
+async def _explain_mute(call: CommandCall) -> CommandReply:
     """``mute?`` asks what the command does, so nothing is muted."""
-    return order.say(f"{{/mute}}: {COMMAND_HELP['mute']}. Nothing is changed yet.")
+    return call.say(f"{{/mute}}: {COMMAND_HELP['mute']}. Nothing is changed yet.")
 
 
-async def _memory(order: Order) -> CommandReply:
-    kept = await order.memory.describe(order.turn.key)
-    told = remembering.listed(await order.memory.facts.all(order.turn.key), order)
-    told, hears = f"\n\n{told}" if told else "", order.policy.hears(order.venue)
+async def _memory(call: CommandCall) -> CommandReply:
+    kept = await call.memory.describe(call.turn.key)
+    told = remembering.listed(await call.memory.facts.all(call.turn.key), call)
+    told, hears = f"\n\n{told}" if told else "", call.policy.describe_hearing(call.venue)
     hears = f" {hears}" if hears else ""
     if not kept.questions:
-        return CommandReply(f"I remember nothing of {order.place} yet.{hears}{told}")
+        return CommandReply(f"I remember nothing of {call.place} yet.{hears}{told}")
     questions = "1 message" if kept.questions == 1 else f"{kept.questions} messages"
     answers = "1 answer" if kept.answers == 1 else f"{kept.answers} answers"
     until = f"I'll forget it in {days(kept.seconds_left)} if nothing is added, or at once with {{/forget}}."
     notes = f"\n\nMy notes on what was said earlier:\n\n{kept.summary}" if kept.summary else ""
-    remember = f"I remember {questions} and {answers} of {order.place}, about {kept.tokens:,} tokens."
-    return CommandReply(f"{remember} {order.venue.tell(until)}{hears}{told}{notes}")
+    remember = f"I remember {questions} and {answers} of {call.place}, about {kept.tokens:,} tokens."
+    return CommandReply(f"{remember} {call.venue.tell(until)}{hears}{told}{notes}")
 
 
-async def _forget(order: Order, *, sure: bool = False) -> CommandReply:
-    turn, memory, venue = order.turn, order.memory, order.venue
-    if why := order.policy.refusal("forget", turn.author.id, shared=venue.shared):
-        return order.refuse(why)
+async def _forget(call: CommandCall, *, sure: bool = False) -> CommandReply:
+    turn, memory, venue = call.turn, call.memory, call.venue
+    if why := call.policy.refusal("forget", turn.author.id, shared=venue.shared):
+        return call.refuse(why)
     if not sure:
         asks, epoch = await question_before_forgetting(turn.key, memory, venue, turn.author.id)
         if asks:
@@ -263,39 +263,39 @@ async def _forget(order: Order, *, sure: bool = False) -> CommandReply:
     return CommandReply(await forget_now(turn.key, memory, venue, turn.author.id))
 
 
-async def _explain_forget(order: Order) -> CommandReply:
+async def _explain_forget(call: CommandCall) -> CommandReply:
     """``forget?`` asks what the command does, so nothing is forgotten."""
-    extent, reach = await order.memory.extent(order.turn.key), _reach(order.turn.key, order.venue)
+    extent, reach = await call.memory.extent(call.turn.key), _reach(call.turn.key, call.venue)
     if not (extent.messages or extent.facts):
-        return order.say(f"{{/forget}} makes me forget {reach}, and there's nothing to forget yet.")
-    return order.say(f"{{/forget}} makes me forget {reach}: {in_words(extent)}. Nothing is forgotten yet.")
+        return call.say(f"{{/forget}} makes me forget {reach}, and there's nothing to forget yet.")
+    return call.say(f"{{/forget}} makes me forget {reach}: {in_words(extent)}. Nothing is forgotten yet.")
 
 
-async def _settings(order: Order) -> CommandReply:
-    chosen, choices = await order.memory.settings(order.turn.key)
-    return CommandReply(choices.describe(chosen, order.venue))
+async def _settings(call: CommandCall) -> CommandReply:
+    chosen, choices = await call.memory.settings(call.turn.key)
+    return CommandReply(choices.describe(chosen, call.venue))
 
 
-async def _show(name: str, order: Order) -> CommandReply:
-    chosen, choices = await order.memory.settings(order.turn.key)
-    if not choices.offers(name, threads=order.venue.threads):
+async def _show(name: str, call: CommandCall) -> CommandReply:
+    chosen, choices = await call.memory.settings(call.turn.key)
+    if not choices.offers(name, threads=call.venue.threads):
         return CommandReply(f"There's no {name} to choose from here.")
     return CommandReply(f"{choices.line(chosen, name)}\n\n{CHOICE_HELP[name][0].upper()}{CHOICE_HELP[name][1:]}.")
 
 
-async def _change(name: str, value: str, order: Order) -> CommandReply:
-    turn, memory, venue = order.turn, order.memory, order.venue
-    if why := order.policy.refusal("settings", turn.author.id, shared=venue.shared):
-        return order.refuse(why)
+async def _change(name: str, value: str, call: CommandCall) -> CommandReply:
+    turn, memory, venue = call.turn, call.memory, call.venue
+    if why := call.policy.refusal("settings", turn.author.id, shared=venue.shared):
+        return call.refuse(why)
     if name == "follow" and not venue.threads:
-        return order.refuse(NO_THREADS)
+        return call.refuse(NO_THREADS)
     try:
         chosen = await memory.choose(turn.key, name, value)
     except WrongChoice as error:
         meant = f" Did you mean `{venue.write(f'settings {name} {error.instead}')}`?" if error.instead else ""
         return CommandReply(f"{error}{meant}")
     if not name:
-        return CommandReply(f"Done: {order.place} has the default settings again.")
+        return CommandReply(f"Done: {call.place} has the default settings again.")
     _, choices = await memory.settings(turn.key)
     return CommandReply(f"Done. {choices.describe(chosen, venue)}")
 
@@ -331,7 +331,7 @@ async def forget_now(key: ConversationKey, memory: Memory, venue: Venue, asker: 
 
 
 _muting, _unmuting = partial(_mute, muted=True), partial(_mute, muted=False)
-_EXACT_COMMANDS: dict[tuple[str, ...], Callable[[Order], Awaitable[CommandReply]]] = {
+_EXACT_COMMANDS: dict[tuple[str, ...], Callable[[CommandCall], Awaitable[CommandReply]]] = {
     (): _help,
     ("help",): _help,
     ("memory",): _memory,

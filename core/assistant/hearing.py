@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from core.errors import PlatformError
-from core.memory import ROOM_SECONDS, heard_since
+from core.memory import HEARS_CHANNEL, ROOM_SECONDS, heard_since
 from core.types import Conversation, Message, Role, Turn
 
 log = structlog.get_logger()
@@ -24,8 +24,6 @@ ReadThread = Callable[[Turn, str], Awaitable[Sequence[Message]]]
 ReadRoom = Callable[[Turn], Awaitable[Sequence[Message]]]
 """Reads what was said in a turn's channel: see ``Surface.read_room``."""
 
-HEARD = "heard"
-"""In ``Turn.place``: "1" if its listener gets all messages of the channel, and not only those that mention Parley."""
 READ_TIMEOUT_SECONDS = 10.0
 """Seconds that a question waits for what was said around it."""
 ROOM_MESSAGES = 20
@@ -89,7 +87,7 @@ async def hear_thread(
     """
     note = _last_note(conversation)
     joining = conversation.stranger or bool(note and not conversation.until)
-    if not joining and (alone or (conversation.caught_up and turn.place.get(HEARD))):
+    if not joining and (alone or (conversation.caught_up and turn.place.get(HEARS_CHANNEL))):
         return Heard(complete=True)
     if not read:
         return Heard()
@@ -133,7 +131,7 @@ async def hear_room(turn: Turn, conversation: Conversation, read: ReadRoom | Non
         }
 
     heard, note = fresh(conversation.room), list[Message]()
-    all_heard = turn.place.get(HEARD) and 0 < heard_since(conversation.token, "room") <= since
+    all_heard = turn.place.get(HEARS_CHANNEL) and 0 < heard_since(conversation.token, "room") <= since
     if read and len(heard) < ROOM_MESSAGES and not all_heard:
         try:
             heard = {**fresh(await _in_time(read(turn))), **heard}

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 
-from core.assistant.orders import Command, CommandReply, Order
+from core.assistant.command import Command, CommandCall, CommandReply
 from core.markdown import heal
 from core.memory import Corrected, FactRefused, Removed, Told, most_alike, read_telling
 from core.types import Fact
@@ -37,14 +37,14 @@ def find(text: str) -> Command | None:
     return None
 
 
-def listed(facts: Sequence[Fact], order: Order) -> str:
+def listed(facts: Sequence[Fact], call: CommandCall) -> str:
     """The facts as Markdown, with how to change them; "" for none."""
     if not facts:
         return ""
     last = facts[-1].number
     how = f"{{/forget {last}}} removes one, and {{/{last} is wrong: …}} corrects one"
     lines = [f"- **{fact.number}**: {heal(fact.text)} ({_origin(fact)})" for fact in facts]
-    return "\n".join([f"What I was told to remember for {_home(order)} ({order.venue.tell(how)}):", "", *lines])
+    return "\n".join([f"What I was told to remember for {_home(call)} ({call.venue.tell(how)}):", "", *lines])
 
 
 def in_number(facts: int) -> str:
@@ -52,83 +52,83 @@ def in_number(facts: int) -> str:
     return f"{facts} {'thing' if facts == 1 else 'things'} I was told to remember"
 
 
-async def explain(order: Order) -> CommandReply:
+async def explain(call: CommandCall) -> CommandReply:
     """``remember`` alone says how to use it."""
-    return order.say(EXPLAINED.format(place=_home(order)))
+    return call.say(EXPLAINED.format(place=_home(call)))
 
 
-async def _remember(text: str, order: Order) -> CommandReply:
+async def _remember(text: str, call: CommandCall) -> CommandReply:
     if not text:
-        return await explain(order)
+        return await explain(call)
     try:
-        fact = await order.memory.facts.tell(order.turn, text)
+        fact = await call.memory.facts.tell(call.turn, text)
     except FactRefused as refused:
-        return order.refuse(str(refused))
-    return _noted(fact, order, f"{{/memory}} lists what I was told, {{/forget {fact.number}}} removes it.")
+        return call.refuse(str(refused))
+    return _noted(fact, call, f"{{/memory}} lists what I was told, {{/forget {fact.number}}} removes it.")
 
 
-async def _correct(number: int, text: str, order: Order) -> CommandReply:
+async def _correct(number: int, text: str, call: CommandCall) -> CommandReply:
     if not text:
-        return order.say(CORRECTION_EXPLAINED)
-    facts = order.memory.facts
+        return call.say(CORRECTION_EXPLAINED)
+    facts = call.memory.facts
     try:
-        if not number and (meant := most_alike(text, await facts.all(order.turn.key))):
+        if not number and (meant := most_alike(text, await facts.all(call.turn.key))):
             number = meant.number
         if number:
-            replaced = await facts.replace(order.turn, number, text)
-            return _corrected(*replaced, order) if replaced else await _missing(number, order)
-        fact = await facts.tell(order.turn, text, corrected=True)
+            replaced = await facts.replace(call.turn, number, text)
+            return _corrected(*replaced, call) if replaced else await _missing(number, call)
+        fact = await facts.tell(call.turn, text, corrected=True)
     except FactRefused as refused:
-        return order.refuse(str(refused))
+        return call.refuse(str(refused))
     return _noted(
         fact,
-        order,
+        call,
         "I was told nothing like it before, so it's a new entry. If you meant my last answer, say it without "
         f"“that is wrong:”, and {{/forget {fact.number}}} removes the entry.",
     )
 
 
-async def _remove(number: int, order: Order) -> CommandReply:
-    fact = await order.memory.facts.remove(order.turn.key, number)
-    return CommandReply(f"Removed {number}: “{heal(fact.text)}”.") if fact else await _missing(number, order)
+async def _remove(number: int, call: CommandCall) -> CommandReply:
+    fact = await call.memory.facts.remove(call.turn.key, number)
+    return CommandReply(f"Removed {number}: “{heal(fact.text)}”.") if fact else await _missing(number, call)
 
 
-async def _explain_removal(number: int, order: Order) -> CommandReply:
+async def _explain_removal(number: int, call: CommandCall) -> CommandReply:
     """``forget 3?`` asks what it would do, so nothing is removed."""
-    fact = {fact.number: fact for fact in await order.memory.facts.all(order.turn.key)}.get(number)
+    fact = {fact.number: fact for fact in await call.memory.facts.all(call.turn.key)}.get(number)
     if not fact:
-        return await _missing(number, order)
-    how = order.venue.tell(f"{{/forget {number}}} would remove")
-    return CommandReply(f"{how} “{heal(fact.text)}” for {_home(order)}. Nothing is removed yet.")
+        return await _missing(number, call)
+    how = call.venue.tell(f"{{/forget {number}}} would remove")
+    return CommandReply(f"{how} “{heal(fact.text)}” for {_home(call)}. Nothing is removed yet.")
 
 
-async def _missing(number: int, order: Order) -> CommandReply:
+async def _missing(number: int, call: CommandCall) -> CommandReply:
     """There is no fact of that number: it was removed, or never there."""
-    facts = await order.memory.facts.all(order.turn.key)
-    if 0 < number <= await order.memory.facts.last_number(order.turn.key):
+    facts = await call.memory.facts.all(call.turn.key)
+    if 0 < number <= await call.memory.facts.last_number(call.turn.key):
         gone = f"Number {number} is removed already."
     elif not facts:
-        return order.refuse(NOTHING_TOLD.format(place=_home(order)))
+        return call.refuse(NOTHING_TOLD.format(place=_home(call)))
     else:
-        gone = f"There's no number {number} in {_home(order)}."
+        gone = f"There's no number {number} in {_home(call)}."
     there = f" There's {_in_words([fact.number for fact in facts])}: {{/memory}} lists them." if facts else ""
-    return order.refuse(gone + there)
+    return call.refuse(gone + there)
 
 
-def _noted(fact: Fact, order: Order, more: str) -> CommandReply:
-    noted = f"Noted for {_home(order)} as {fact.number}: “{heal(fact.text)}”."
-    return CommandReply(f"{noted} {order.venue.tell(more)}")
+def _noted(fact: Fact, call: CommandCall, more: str) -> CommandReply:
+    noted = f"Noted for {_home(call)} as {fact.number}: “{heal(fact.text)}”."
+    return CommandReply(f"{noted} {call.venue.tell(more)}")
 
 
-def _corrected(before: Fact, after: Fact, order: Order) -> CommandReply:
+def _corrected(before: Fact, after: Fact, call: CommandCall) -> CommandReply:
     if before.text == after.text:
-        return CommandReply(f"{after.number} says for {_home(order)}: “{heal(after.text)}”.")
+        return CommandReply(f"{after.number} says for {_home(call)}: “{heal(after.text)}”.")
     return CommandReply(f"Corrected {after.number}: “{heal(after.text)}” replaces “{heal(before.text)}”.")
 
 
-def _home(order: Order) -> str:
+def _home(call: CommandCall) -> str:
     """The conversation that facts belong to, in words: a thread's channel."""
-    return "this channel" if order.venue.shared and not order.turn.key.owner else "this conversation"
+    return "this channel" if call.venue.shared and not call.turn.key.owner else "this conversation"
 
 
 def _origin(fact: Fact) -> str:

@@ -1,4 +1,7 @@
-"""What is remembered of each conversation: messages, what people chose for it, and their feedback."""
+"""What is remembered of each conversation.
+
+That is its messages, also overheard ones, what people told to remember and chose for it, and their feedback.
+"""
 
 from core.memory.choices import (
     CHOICE_HELP,
@@ -10,15 +13,15 @@ from core.memory.choices import (
     setting_name,
     split_setting,
 )
+from core.memory.chronology import in_order
 from core.memory.conversations import Memory
 from core.memory.departures import Departures
 from core.memory.exchange import MAX_CONVERSATION_BYTES, MAX_CONVERSATION_MESSAGES, Exchange, Thread
 from core.memory.facts import FactRefused, check_fact_field, facts_in, merge_facts
 from core.memory.feedback import Feedback
-from core.memory.following import FOLLOWED, OPENS, Following, Remark
+from core.memory.following import FOLLOWED, OPENED_THREAD, Following, Remark
 from core.memory.forgetting import Extent
-from core.memory.listening import Listening, heard_since
-from core.memory.order import in_order
+from core.memory.listening import HEARS_CHANNEL, Listening, heard_since
 from core.memory.overhearing import ROOM_SECONDS
 from core.memory.scripts import ADDING
 from core.memory.telling import Corrected, Removed, Told, most_alike, read_telling
@@ -27,10 +30,11 @@ __all__ = [
     "ADDING",
     "CHOICE_HELP",
     "FOLLOWED",
+    "HEARS_CHANNEL",
     "MAX_ANSWER_TOKENS",
     "MAX_CONVERSATION_BYTES",
     "MAX_CONVERSATION_MESSAGES",
-    "OPENS",
+    "OPENED_THREAD",
     "ROOM_SECONDS",
     "Choices",
     "Corrected",

@@ -20,33 +20,24 @@ from redis.exceptions import WatchError
 
 from core.memory.changes import Changes
 from core.memory.choices import Choices
-from core.memory.exchange import MAX_CONVERSATION_BYTES, MAX_CONVERSATION_MESSAGES
-from core.memory.exchange import Exchange as Exchange  # noqa: PLC0414 - who has a memory needs them
-from core.memory.exchange import Thread as Thread  # noqa: PLC0414
+from core.memory.chronology import in_order
+from core.memory.exchange import MAX_CONVERSATION_BYTES, MAX_CONVERSATION_MESSAGES, Exchange, Thread
 from core.memory.facts import Facts, facts_in, facts_key
 from core.memory.following import Following
 from core.memory.forgetting import Extent, Forgetting
-from core.memory.order import in_order
 from core.memory.overhearing import Overhearing
 from core.memory.scripts import MemoryScripts
 from core.metrics import tag
 from core.prompts import TokenCounter, estimate_tokens, message_tokens
 from core.store import Keys, redis_errors
-from core.stored import (
-    finite,
-    readable,
-    whole_number,
-)
+from core.stored import finite, readable, whole_number
 from core.types import ANYBODY, Conversation, ConversationKey, ConversationSettings, Message, Quote, Role
 
 log = structlog.get_logger()
 
 UNKNOWN_CHANGES = 2
 """What ``exchange.lua`` returns if what was read may have been edited or deleted since."""
-STATE_FIELDS = (
-    *("cut", "epoch", "stranger", "summary", "folded", "changes", "voices"),
-    *("heard", "until", "noted"),
-)
+STATE_FIELDS = ("cut", "epoch", "stranger", "summary", "folded", "changes", "voices", "heard", "until", "noted")
 """Fields of a conversation's state that are loaded."""
 MAX_VOICES = 500
 """People that are recorded as contributors to a summary; if there are more, anybody may be one."""

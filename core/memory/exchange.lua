@@ -7,8 +7,8 @@
 -- exchange  epoch: the conversation's when it was loaded; cut; ttl: seconds to live; most: messages; most_bytes; question:
 --           its id; newest: how many are kept whatever their size; thread: this conversation's name if it is a thread;
 --           said: messages as JSON; heard: the listening token under which all of the thread is known, "" if it is not;
---           until: the question up to which it is known, "" for the same as before; noted: how many edits and deletions were known of what was read
---           (without it: nothing was read)
+--           until: the question up to which it is known, "" for the same as before; noted: how many edits and deletions of
+--           the thread were noted when it was loaded (without it: nothing was read from the platform)
 -- returns  1 if added, 0 if the conversation was forgotten meanwhile, 2 if something that was read was perhaps edited or
 --          deleted meanwhile
 local function append(messages, state, forks, following, exchange)

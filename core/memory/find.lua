@@ -6,8 +6,8 @@
 -- What is read of a thread is stored only with the answer to its question, and events may come in another order than they
 -- happened: in a thread, a change is written down for messages that come after it.
 --
--- takes    messages, state, room, changed, facts: keys; forks: the channel's; text; name: the conversation's; said: when what is
---          looked for was said (0 where that is not known); change: what to write down of it, as JSON ("" for nothing)
+-- takes    messages, state, room, changed, facts: keys; forks: the channel's; text; name: the conversation's; said: when
+--          what is looked for was said (0 where that is not known); change: what to write down of it, as JSON ("" for nothing)
 -- returns  1 if a fact may have been told in that message; messages as stored
 of_type("list", messages)
 of_type("hash", state)

@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 from core.store import Keys, Script, redis_errors
 from core.types import Author, ConversationKey, ConversationSettings, Follow, Turn
 
-OPENS = "opens"
+OPENED_THREAD = "opens"
 """In ``Turn.place``: the thread, by the platform's id, that is opened for the answer to a message in a channel."""
 FOLLOWED = "followed"
 """In ``Turn.place``: the message is a question although it doesn't mention Parley."""
@@ -73,7 +73,7 @@ class ThreadState:
 class Following:
     """The threads that Parley follows, shared by all processes of a deployment.
 
-    >>> await memory.following.hears(Remark(thread, turn_id, author, "and on Friday?"), own="Parley")
+    >>> await memory.following.is_for_parley(Remark(thread, turn_id, author, "and on Friday?"), own="Parley")
     True
     """
 
@@ -90,7 +90,7 @@ class Following:
             args={"person": str, "names_wanted": bool, "ttl": int},
         )
 
-    async def hears(self, said: Remark, *, own: str) -> bool:
+    async def is_for_parley(self, said: Remark, *, own: str) -> bool:
         """Whether a message is for Parley, which is called ``own`` there; its author is one who spoke in the thread.
 
         One round trip. A message that was accepted as a question stays one, however often it is delivered.
@@ -134,7 +134,7 @@ class Following:
 
     def question(self, turn: Turn) -> dict[str, Any]:
         """What ``note_question`` of following.lua takes for a turn, with the key of its thread."""
-        opened = turn.place.get(OPENS, "")
+        opened = turn.place.get(OPENED_THREAD, "")
         key = turn.key if turn.key.thread or not opened else replace(turn.key, thread=opened)
         person = "" if turn.author.app else turn.author.id
         asked = {"person": person, "opens": bool(opened), "ttl": self._retention} if key.parent else {}

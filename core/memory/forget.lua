@@ -1,10 +1,9 @@
 -- Forget one conversation. The epoch stays and moves on, so that an answer that is being written while this happens is
 -- not stored afterwards. A thread that is no more is taken off its channel's list.
 --
--- takes    messages, state, retries, board, facts, room, changed: keys; forks: the channel's; following, chosen, own_forks:
---          keys; ttl: seconds to live of
---          what stays; boards: channel on which changed boards are told; thread: the conversation's name if it is a thread;
---          whole: whether what people chose goes as well, and the list of its threads
+-- takes    messages, state, retries, board, facts, room, changed, following, chosen, own_forks: keys; forks: the channel's;
+--          ttl: seconds to live of what stays; boards: channel on which changed boards are told; thread: the conversation's
+--          name if it is a thread; whole: whether what people chose goes as well, and the list of its threads
 -- returns  number of messages forgotten
 of_type("list", messages)
 of_type("hash", state)

@@ -15,6 +15,8 @@ from core.store import Keys, Script, redis_errors
 from core.stored import finite
 from core.types import Hear
 
+HEARS_CHANNEL = "heard"
+"""In ``Turn.place``: "1" if its listener gets all messages of the channel, and not only those that mention Parley."""
 LISTENING_TTL = 30
 """Seconds after which nobody listens any more, if nobody says so."""
 

@@ -66,7 +66,7 @@ class Overhearing:
     async def after_changes(self, exchange: Exchange) -> Exchange:
         """See ``Memory.after_changes``."""
         with redis_errors("look for edits and deletions"):
-            count, entries = await self._scripts.noted(
+            count, entries = await self._scripts.read_changes(
                 state=Keys.state(exchange.key), changed=Keys.changed(exchange.key)
             )
         noted = whole_number(count)

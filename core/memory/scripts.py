@@ -8,7 +8,7 @@ from core.store import Script
 
 ADDING = ("core/memory/bounds", "core/memory/following", "core/memory/exchange")
 """Libraries of the scripts that add an exchange."""
-_CHANGED = "core/memory/changed"
+_CHANGES = "core/memory/changes"
 
 
 class MemoryScripts:
@@ -44,16 +44,16 @@ class MemoryScripts:
             redis,
             "core/memory/overhear",
             "core/memory/bounds",
-            _CHANGED,
+            _CHANGES,
             keys=[*stored, "forks", "changed"],
             args=heard | {"edited": float, "most_bytes": int, "thread": str},
         )
         self.overhear_room = Script(redis, "core/memory/overhear_room", keys=["room"], args=heard)
-        self.noted = Script(redis, "core/memory/noted", keys=["state", "changed"])
+        self.read_changes = Script(redis, "core/memory/read_changes", keys=["state", "changed"])
         self.find = Script(
             redis,
             "core/memory/find",
-            _CHANGED,
+            _CHANGES,
             keys=[*stored, "room", "changed", "facts", "forks"],
             args={"text": str, "name": str, "said": float, "change": str},
         )
@@ -67,7 +67,7 @@ class MemoryScripts:
         self.withdraw_author = Script(
             redis,
             "core/memory/withdraw_author",
-            _CHANGED,
+            _CHANGES,
             "core/memory/following",
             keys=[*stored, "retries", "board", "facts", "room", "changed", "following"],
             args={"user": str, "quoted": str, "boards": str},

@@ -2,8 +2,7 @@
 -- kept for Retry buttons, the page's board, and what they told to remember.
 --
 -- takes    messages, state, retries, board, facts, room, changed, following: keys; user: the person; quoted: the same as it
---          stands in stored JSON; boards:
---          channel on which changed boards are told
+--          stands in stored JSON; boards: channel on which changed boards are told
 -- returns  ids of the messages that were taken out
 for key, kind in pairs({ [messages] = "list", [state] = "hash", [retries] = "hash", [board] = "hash", [facts] = "hash" }) do
   of_type(kind, key)

@@ -6,7 +6,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from core.memory.conversations import Exchange, Memory
+from core.memory.conversations import Memory
+from core.memory.exchange import Exchange
 from core.store.connection import connect
 from core.store.embedded import embedded_redis
 from core.store.keys import Keys

@@ -20,7 +20,7 @@ from core.archive.archive import Archive
 from core.memory.conversations import Memory
 from core.memory.exchange import MAX_CONVERSATION_MESSAGES, Exchange, Thread
 from core.memory.feedback import Feedback
-from core.memory.following import OPENS
+from core.memory.following import OPENED_THREAD
 from core.memory.listening import Listening
 from core.quotas import Quota, Quotas
 from core.store.catalog import STORED
@@ -153,7 +153,7 @@ class Store:
         await self.say(BRANCH, BOB)
         for key in (BUSY, BRANCH):
             assert WORD in (await self.memory.load(key)).summary
-        await self.queue.submit(replace(self.turn(CHANNEL, ZOE), place={OPENS: THREAD.thread}))
+        await self.queue.submit(replace(self.turn(CHANNEL, ZOE), place={OPENED_THREAD: THREAD.thread}))
         [job] = (await self.queue.claim(1, idle=True)).jobs
         assert await self.queue.commit(job, None) == "done"
         for author in (ZOE, BOB):

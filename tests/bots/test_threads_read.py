@@ -11,9 +11,9 @@ import redis.asyncio
 import structlog
 
 from bots.discord import history
-from bots.slack import hearing as slack_hearing
-from core.assistant.hearing import HEARD, JOINED_NOTE, UNREAD_NOTE
-from core.memory.listening import Listening
+from bots.slack import history as slack_history
+from core.assistant.hearing import JOINED_NOTE, UNREAD_NOTE
+from core.memory.listening import HEARS_CHANNEL, Listening
 from core.types import MessageRef, Role
 from tests.bots.answering import Desk, discord_desk, discord_turn, slack_desk, slack_turn
 from tests.doubles.discord import BOB, GENERAL, DiscordDouble
@@ -71,8 +71,8 @@ async def test_a_thread_without_end_is_a_warning(
     slack: SlackDouble, client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody can find out why the newest is not known."""
-    monkeypatch.setattr(slack_hearing, "THREAD_PAGE", 2)
-    monkeypatch.setattr(slack_hearing, "THREAD_PAGES", 2)
+    monkeypatch.setattr(slack_history, "THREAD_PAGE", 2)
+    monkeypatch.setattr(slack_history, "THREAD_PAGES", 2)
     root = await slack.say(CHANNEL, "the root", user="U0BOB")
     for number in range(9):
         await slack.say(CHANNEL, f"note-{number}", thread=root)
@@ -99,7 +99,7 @@ async def test_what_could_not_be_read_is_read_at_the_next_turn(
     slack: SlackDouble, client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch, error: str
 ) -> None:
     """Until then the model knows that it does not know; afterwards nothing stands there twice."""
-    monkeypatch.setattr(slack_hearing, "THREAD_TIMEOUT", 1.0)
+    monkeypatch.setattr(slack_history, "THREAD_TIMEOUT", 1.0)
     root = await slack.say(CHANNEL, "the root", user="U0BOB")
     slack.fail(REPLIES, error, None)
     async with slack_desk(slack, client) as desk:
@@ -114,7 +114,7 @@ async def test_what_could_not_be_read_is_read_at_the_next_turn(
         assert joined(1) in said
         calls = len(slack.calls_of(REPLIES))
         turn = await slack_turn(slack, "four", thread=root)
-        await answered(desk, replace(turn, place={**turn.place, HEARD: "1"}))
+        await answered(desk, replace(turn, place={**turn.place, HEARS_CHANNEL: "1"}))
         assert len(slack.calls_of(REPLIES)) == calls
 
 

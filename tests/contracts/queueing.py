@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import redis.asyncio
 
-from core.memory.conversations import Exchange
+from core.memory.exchange import Exchange
 from core.store.keys import Keys
 from core.turns.jobs import Job, Seal
 from core.turns.queue import TurnQueue

@@ -11,7 +11,8 @@ import redis.asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.memory.conversations import Exchange, Memory, Thread
+from core.memory.conversations import Memory
+from core.memory.exchange import Exchange, Thread
 from core.store.keys import Keys
 from core.turns.jobs import Job, Note, Seal, StoredJob
 from core.turns.queue import TurnQueue

@@ -22,7 +22,7 @@ CHANNEL = ConversationKey("slack", "T1", "C1")
 THREAD = ConversationKey("slack", "T1", "C1", "5.0")
 ROOT = Thread("r", 5.0)
 MAX_CHANGED = 100
-"""As in changed.lua."""
+"""As in changes.lua."""
 ADA, BOB = Author("U1", "Ada"), Author("U2", "Bob")
 MONTH = 30 * 86_400
 

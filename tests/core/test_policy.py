@@ -23,8 +23,8 @@ PLACES: dict[str, tuple[Venue, Hear, str]] = {
 def test_people_are_told_what_is_read_where_they_are(venue: Venue, hear: Hear, said: str) -> None:
     """In the mode that is set, as far as the platform brings it; nothing where all messages are for Parley."""
     settings = load_settings(_env_file=None, hear=hear)
-    assert settings.policy.hears(venue) == said
-    assert Policy(hear=hear).hears(venue) == said
+    assert settings.policy.describe_hearing(venue) == said
+    assert Policy(hear=hear).describe_hearing(venue) == said
 
 
 SPELLED = {"forget": "/forget", "forget now": "/forget now:True", "forget …": "/forget number:"}

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bots.web.board import Boards, Entry
-from core.memory.conversations import Exchange, Memory, Thread
+from core.memory.conversations import Memory
+from core.memory.exchange import Exchange, Thread
 from core.memory.feedback import Feedback
 from core.quotas import Quota, Quotas
 from core.store.catalog import kind_of

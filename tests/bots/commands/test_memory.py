@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 from bots.cli import cli as parley
 from bots.web.people import People
 from core.errors import ParleyError
-from core.memory.conversations import Exchange, Memory, Thread
+from core.memory.conversations import Memory
+from core.memory.exchange import Exchange, Thread
 from core.memory.feedback import Feedback
 from core.types import Author, ConversationKey, Message, Quote, QuoteKind, Role, Turn
 from tests.journeys.process import environment

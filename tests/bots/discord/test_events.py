@@ -8,7 +8,7 @@ import discord
 import pytest
 
 from bots.discord.events import Place, changed_keys, mentions_others, read_overheard, read_question, wording
-from core.memory import FOLLOWED, OPENS
+from core.memory import FOLLOWED, OPENED_THREAD
 from core.types import Author, ConversationKey, Quote, QuoteKind, Role
 
 GUILD, GENERAL, THREAD = "100000000000000001", "200000000000000001", "300000000000000001"
@@ -192,7 +192,7 @@ async def test_what_people_say_in_threads_may_be_a_question(world: World, name: 
     text, more, read = FOLLOWABLE[name]
     turn = read_question(world.message(text, **more), world.me, auto_thread=True, heard=True)
     assert bool(turn) == read
-    assert not turn or (turn.place[FOLLOWED] and OPENS not in turn.place)
+    assert not turn or (turn.place[FOLLOWED] and OPENED_THREAD not in turn.place)
     asked = read_question(world.message(f"<@{PARLEY}> {text}", channel=THREAD), world.me, auto_thread=True, heard=True)
     assert asked
     assert FOLLOWED not in asked.place
@@ -202,7 +202,7 @@ async def test_a_mention_in_a_channel_may_open_a_thread(world: World) -> None:
     """Which has the id of the message that it hangs on."""
     turn = read_question(world.message(f"<@{PARLEY}> why?"), world.me, auto_thread=True)
     assert turn
-    assert turn.place[OPENS] == FIRST
+    assert turn.place[OPENED_THREAD] == FIRST
 
 
 async def test_who_else_a_message_is_for(world: World) -> None:

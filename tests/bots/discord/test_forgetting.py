@@ -12,7 +12,8 @@ from bots.discord import cleanup, store
 from bots.discord.buttons import identity
 from bots.discord.events import Place
 from bots.discord.keys import discord_key
-from core.memory.conversations import Exchange, Memory, Thread
+from core.memory.conversations import Memory
+from core.memory.exchange import Exchange, Thread
 from core.store.keys import Keys
 from core.types import Author, ConversationKey, Message, Role
 from tests.bots.hearing import listening

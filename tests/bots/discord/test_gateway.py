@@ -10,7 +10,7 @@ import redis.asyncio
 import structlog
 
 from bots.discord import gateway
-from core.memory.conversations import Exchange
+from core.memory.exchange import Exchange
 from core.types import Conversation, ConversationKey, Message, Role
 from tests.bots.hearing import listening
 from tests.doubles.discord import BOB, GENERAL, GUILD, DiscordDouble

@@ -10,7 +10,8 @@ import pytest
 import redis.asyncio
 
 from bots.discord.buttons import identity
-from core.memory.conversations import Exchange, Memory
+from core.memory.conversations import Memory
+from core.memory.exchange import Exchange
 from core.store.keys import Keys
 from core.types import Author, ConversationKey, Message, QuoteKind, Role
 from tests.bots.hearing import Ear, listening

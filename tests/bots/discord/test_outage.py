@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from core.memory.conversations import Exchange
+from core.memory.exchange import Exchange
 from core.store.connection import connect
 from core.types import Conversation, ConversationKey, Message, Role
 from tests.bots.hearing import Ear, listening

@@ -5,7 +5,8 @@ from __future__ import annotations
 import redis.asyncio
 
 from bots.discord.store import BOT_ANSWERS, MOST_PLACES, DiscordStore
-from core.memory.conversations import Exchange, Memory
+from core.memory.conversations import Memory
+from core.memory.exchange import Exchange
 from core.memory.feedback import Feedback
 from core.types import Conversation, ConversationKey, Message, Role
 

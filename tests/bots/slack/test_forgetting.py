@@ -16,7 +16,8 @@ from bots.slack.platform import open_client, open_slack
 from bots.slack.settings import SlackSettings
 from bots.stopping import Stopping
 from core.errors import PlatformError
-from core.memory.conversations import Exchange, Memory, Thread
+from core.memory.conversations import Memory
+from core.memory.exchange import Exchange, Thread
 from core.pacing import CallBudgets
 from core.settings import load_settings
 from core.store.keys import Keys

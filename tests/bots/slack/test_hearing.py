@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from bots.slack import arrivals, hearing
+from bots.slack import arrivals, history
 from bots.slack.platform import open_slack
 from bots.slack.settings import SlackSettings
 from bots.slack.surface import SlackSurface
 from bots.stopping import Stopping
-from core.memory.conversations import Exchange, Memory, Thread
+from core.memory.conversations import Memory
+from core.memory.exchange import Exchange, Thread
 from core.pacing import CallBudgets
 from core.settings import load_settings
 from core.tasks import end_tasks
@@ -113,7 +114,7 @@ async def test_a_hundred_questions_at_once_are_not_refused(slack: SlackDouble, c
     async with surface(slack, client) as desk:
         turn = await slack_turn(slack, "so?", thread=root)
         asking = [asyncio.create_task(desk.read_thread(turn)) for _ in range(100)]
-        await wait_until(lambda: sum(one.done() for one in asking) > hearing.CALLS_AT_ONCE)
+        await wait_until(lambda: sum(one.done() for one in asking) > history.CALLS_AT_ONCE)
         await end_tasks(asking)
     assert slack.refused == []
 

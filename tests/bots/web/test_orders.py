@@ -17,7 +17,8 @@ from bots.web.orders import Orders
 from bots.web.people import People
 from bots.web.settings import WebSettings
 from core.memory import Feedback
-from core.memory.conversations import Exchange, Memory
+from core.memory.conversations import Memory
+from core.memory.exchange import Exchange
 from core.settings import load_settings
 from core.turns.queue import TurnQueue
 from core.types import Author, ConversationKey, Message, Role

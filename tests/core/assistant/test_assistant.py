@@ -10,7 +10,8 @@ import pytest
 import redis.asyncio
 
 from core.assistant.assistant import AnswerSettings, Assistant, Stop
-from core.memory.conversations import Exchange, Memory
+from core.memory.conversations import Memory
+from core.memory.exchange import Exchange
 from core.model_types import ModelLimits
 from core.models.backends.tgi import TgiBackend
 from core.models.generation import Deadlines

@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.assistant import commands
+from core.assistant.command import CommandReply
 from core.assistant.commands import Confirmation, find, is_forget, is_settings, is_stop
 from core.assistant.guesses import COMMANDS, MOST_WORDS
-from core.assistant.orders import CommandReply
 from core.errors import ModelUnauthorized, ModelUnavailable, ParleyError, PromptTooLong, StorageError
 from core.memory.choices import Choices
-from core.memory.conversations import Exchange, Memory, Thread
+from core.memory.conversations import Memory
+from core.memory.exchange import Exchange, Thread
 from core.policy import OPERATOR, Policy, Venue
 from core.turns.queue import TurnQueue
 from core.types import Author, ConversationKey, ConversationSettings, Message, Role, Turn

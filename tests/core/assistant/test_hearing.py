@@ -12,12 +12,12 @@ import redis.asyncio
 
 from core.assistant import hearing
 from core.assistant.assistant import AnswerSettings, Assistant
-from core.assistant.hearing import GAP_NOTE, HEARD, ROOM_MESSAGES, ROOM_UNREAD_NOTE, UNREAD_NOTE
+from core.assistant.hearing import GAP_NOTE, ROOM_MESSAGES, ROOM_UNREAD_NOTE, UNREAD_NOTE
 from core.delivery import Draft
 from core.errors import PlatformError
 from core.memory.conversations import Memory
 from core.memory.exchange import Exchange, Thread
-from core.memory.listening import Listening
+from core.memory.listening import HEARS_CHANNEL, Listening
 from core.memory.overhearing import ROOM_SECONDS
 from core.model_types import Delta, Done, GenerationRequest, ModelLimits
 from core.models.models import single_model
@@ -109,7 +109,7 @@ class Office:
         earlier: Sequence[float] = (),
     ) -> str:
         """Somebody asks, perhaps several questions at once. Returns the prompt."""
-        place, root = {HEARD: "1"} if heard else {}, "r5" if key.parent else ""
+        place, root = {HEARS_CHANNEL: "1"} if heard else {}, "r5" if key.parent else ""
         *before, turn = [
             Turn(f"q{at:g}", key, str(key), ADA, f"question {at:g}?", float(at), root, 5.0, place)
             for at in (*earlier, number)

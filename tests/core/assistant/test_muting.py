@@ -7,11 +7,11 @@ from typing import get_args
 import pytest
 import redis.asyncio
 
+from core.assistant.command import CommandReply
 from core.assistant.commands import FOLLOWS, NO_THREADS, find
-from core.assistant.orders import CommandReply
 from core.memory.choices import Choices
 from core.memory.conversations import Memory
-from core.memory.following import OPENS, Remark
+from core.memory.following import OPENED_THREAD, Remark
 from core.policy import Policy, Venue
 from core.turns.queue import TurnQueue
 from core.types import Author, ConversationKey, ConversationSettings, Follow, Turn
@@ -45,13 +45,13 @@ async def say(
 
 async def followed(memory: Memory) -> bool:
     """Whether Ann needs no mention in the thread."""
-    return await memory.following.hears(Remark(THREAD, "t", ANN, "and now?"), own="Parley")
+    return await memory.following.is_for_parley(Remark(THREAD, "t", ANN, "and now?"), own="Parley")
 
 
 @pytest.fixture
 async def thread(client: redis.asyncio.Redis, memory: Memory) -> Memory:
     """Ann was answered in a thread."""
-    await TurnQueue(client, memory).submit(turn("hello", CHANNEL, **{OPENS: THREAD.thread}))
+    await TurnQueue(client, memory).submit(turn("hello", CHANNEL, **{OPENED_THREAD: THREAD.thread}))
     assert await followed(memory)
     return memory
 

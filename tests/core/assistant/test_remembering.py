@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 import redis.asyncio
 
+from core.assistant.command import CommandReply
 from core.assistant.commands import Confirmation, find
-from core.assistant.orders import CommandReply
-from core.memory.conversations import Exchange, Memory, Thread
+from core.memory.conversations import Memory
+from core.memory.exchange import Exchange, Thread
 from core.memory.facts import MAX_FACTS
 from core.policy import Policy, Venue
 from core.turns.queue import TurnQueue

@@ -13,7 +13,8 @@ from core.assistant import commands
 from core.assistant.assistant import AnswerSettings, Assistant
 from core.assistant.summary import INSTRUCTION, LONGEST_SUMMARY, Summarizer, pending
 from core.errors import StreamBroken
-from core.memory.conversations import Exchange, Memory, Thread
+from core.memory.conversations import Memory
+from core.memory.exchange import Exchange, Thread
 from core.model_types import Delta, Done, GenerationRequest, ModelLimits, Streamed
 from core.models.generation import Deadlines
 from core.models.models import single_model

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from core.assistant import commands
 from core.assistant.assistant import AnswerSettings, Assistant
 from core.memory.choices import CHOICE_HELP, Choices, WrongChoice, find_setting
-from core.memory.conversations import Memory, Thread
+from core.memory.conversations import Memory
+from core.memory.exchange import Thread
 from core.model_types import ModelLimits
 from core.models.generation import Deadlines
 from core.models.models import Model, Models, fixed_template

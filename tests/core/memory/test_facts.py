@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from core.archive import Archive, Record
 from core.archive.record import Part
-from core.memory.conversations import Memory, Thread
+from core.memory.conversations import Memory
+from core.memory.exchange import Thread
 from core.memory.facts import (
     LAST_NUMBER,
     MAX_FACT_CHARACTERS,

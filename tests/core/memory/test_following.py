@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.memory.choices import Choices
-from core.memory.conversations import Exchange, Memory, Thread
-from core.memory.following import OPENS, Remark, ThreadState, calls_somebody
+from core.memory.conversations import Memory
+from core.memory.exchange import Exchange, Thread
+from core.memory.following import OPENED_THREAD, Remark, ThreadState, calls_somebody
 from core.store.keys import Keys
 from core.turns.queue import TurnQueue
 from core.types import Author, ConversationKey, ConversationSettings, Follow, Message, Role, Turn
@@ -39,7 +40,7 @@ class Room:
     def turn(self, author: Author, key: ConversationKey = THREAD, text: str = "and now?", opens: str = "") -> Turn:
         """A message of somebody."""
         self.ids += 1
-        place = {OPENS: opens} if opens else {}
+        place = {OPENED_THREAD: opens} if opens else {}
         return Turn(f"slack:T1:C1:{self.ids}", key, f"{key}/{author.id}", author, text, 1.0, place=place)
 
     async def opened(self, author: Author = ANN) -> None:
@@ -62,7 +63,7 @@ class Room:
     async def hears(self, author: Author, text: str = "and then?", *, others: bool = False, id_: str = "") -> bool:
         """Whether a message without a mention is for Parley."""
         name = id_ or self.turn(author).id
-        return await self.memory.following.hears(Remark(THREAD, name, author, text, others), own="Parley")
+        return await self.memory.following.is_for_parley(Remark(THREAD, name, author, text, others), own="Parley")
 
 
 @pytest.fixture

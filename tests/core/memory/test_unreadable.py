@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import redis.asyncio
 
-from core.memory.conversations import Exchange, Memory, Thread
+from core.memory.conversations import Memory
+from core.memory.exchange import Exchange, Thread
 from core.store.keys import Keys
 from core.types import Author, ConversationKey, ConversationSettings, Message, Role
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from core.errors import StorageError, StorageFault
-from core.memory.conversations import Exchange, Memory
+from core.memory.conversations import Memory
+from core.memory.exchange import Exchange
 from core.store.connection import connect, redis_errors
 from core.turns.intake import STORE_TIMEOUT_SECONDS
 from core.turns.queue import TurnQueue

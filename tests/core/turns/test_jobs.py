@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.memory.conversations import Exchange
+from core.memory.exchange import Exchange
 from core.stored import Unreadable
 from core.turns.jobs import MAX_COUNTED_TOKENS, Note, Receipt, Seal, StoredJob, read_refs, write_refs
 from core.types import Author, ConversationKey, Ending, Message, MessageRef, Outcome, Role, Turn

@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 
 from bots.health.health import Health
 from core.errors import PlatformError, PlatformUnavailable, StorageFault
-from core.memory.conversations import Exchange, Memory
+from core.memory.conversations import Memory
+from core.memory.exchange import Exchange
 from core.metrics.meters import isolated_values as metrics_apart
 from core.turns.jobs import Job
 from core.turns.operator import Operator

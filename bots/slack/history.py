@@ -1,4 +1,4 @@
-"""What people and other apps say where Parley is: one message as it is remembered, and a thread or a channel read."""
+"""Reads what people and other apps said before a question, from Slack; and one message that was overheard."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ APP = "an app"
 """The name of an app that Slack does not name."""
 
 
-class Hearing:
-    """Reads one workspace: only what people said who may ask, since all others asked for nothing."""
+class History:
+    """Reads messages of one workspace: of people, only of those who may ask, since all others asked for nothing."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Hearing:
         bot_name: str,
         allow_users: Collection[str] = (),
     ) -> None:
-        """Without ``allow_users`` everybody is heard."""
+        """Without ``allow_users`` everybody may ask."""
         self._client = client
         self._directory = directory
         self._budgets = budgets

@@ -26,7 +26,7 @@ class CommandReply:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class CommandCall:
     """A command as a person gave it: the turn, the venue, and the operator's policy."""
 
     turn: Turn
@@ -56,13 +56,13 @@ class Command:
     >>> said = await command(turn, memory, venue, policy)
     """
 
-    obey: Callable[[Order], Awaitable[CommandReply]]
+    obey: Callable[[CommandCall], Awaitable[CommandReply]]
 
     def __call__(
         self, turn: Turn, memory: Memory, venue: Venue | None = None, policy: Policy | None = None
     ) -> Awaitable[CommandReply]:
         """Obey ``turn``, which was said in ``venue``, as far as ``policy`` lets its author. Raises StorageError."""
-        return self.obey(Order(turn, memory, venue or Venue(), policy or Policy()))
+        return self.obey(CommandCall(turn, memory, venue or Venue(), policy or Policy()))
 
 
 def place_of(key: ConversationKey, venue: Venue) -> str:

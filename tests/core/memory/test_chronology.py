@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.memory.order import in_order
+from core.memory.chronology import in_order
 from core.types import Author, Message, Role
 from tests.examples import examples
 

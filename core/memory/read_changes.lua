@@ -1,4 +1,4 @@
--- Edits and deletions in a thread that were noted for messages which are not stored yet, and how many there ever were.
+-- The edits and deletions in a thread that were noted for messages that are not stored yet, and how many there ever were.
 --
 -- takes    state, changed: keys
 -- returns  that number, entries as JSON
