@@ -52,6 +52,7 @@ ROOM_MESSAGES, ROOM_SECONDS = 20, 7200
 """Messages of a channel that are read, and how old they are at most."""
 TALK_NAMES_TIMEOUT = 1.0
 """Seconds to ask Slack for the names in what is overheard: the event is acknowledged afterwards."""
+CUT_NOTE = "This thread is too long to be read to its end: you don't know the newest messages in it."
 APP = "an app"
 """The name of an app that Slack does not name."""
 
@@ -120,10 +121,12 @@ class History:
             newest.extend(message for message in found if message["ts"] != turn.key.thread)
             if not cursor:
                 break
-        else:
-            log.warning("thread not read to its end")
         said = [*([root] if root and not oldest else []), *newest]
-        return await self._all(turn, [one for one in said if not self._is_known(one, turn, since=oldest)])
+        told = await self._all(turn, [one for one in said if not self._is_known(one, turn, since=oldest)])
+        if cursor:
+            log.warning("thread not read to its end")
+            told.append(Message(Role.SYSTEM, CUT_NOTE, id=f"{turn.key}:cut", at=turn.at))
+        return told
 
     async def room(self, turn: Turn) -> list[Message]:
         """The newest messages of a turn's channel before it.

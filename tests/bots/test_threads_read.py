@@ -70,7 +70,7 @@ async def test_of_1500_messages_the_newest_are_read(slack: SlackDouble, client: 
 async def test_a_thread_without_end_is_a_warning(
     slack: SlackDouble, client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody can find out why the newest is not known."""
+    """The operator can find out why the newest is not known, the model is told once, and nothing known is lost."""
     monkeypatch.setattr(slack_history, "THREAD_PAGE", 2)
     monkeypatch.setattr(slack_history, "THREAD_PAGES", 2)
     root = await slack.say(CHANNEL, "the root", user="U0BOB")
@@ -78,7 +78,11 @@ async def test_a_thread_without_end_is_a_warning(
         await slack.say(CHANNEL, f"note-{number}", thread=root)
     with structlog.testing.capture_logs() as logs:
         async with slack_desk(slack, client) as desk:
-            await answered(desk, await slack_turn(slack, "summarise", thread=root))
+            said = await answered(desk, await slack_turn(slack, "summarise", thread=root))
+            again = await answered(desk, await slack_turn(slack, "and now?", thread=root))
+    assert said[:3] == ["the root", "note-0", "note-1"]
+    assert said.count(slack_history.CUT_NOTE) == again.count(slack_history.CUT_NOTE) == 1
+    assert set(said) < set(again)
     assert "thread not read to its end" in [entry["event"] for entry in logs]
 
 
