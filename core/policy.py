@@ -63,7 +63,7 @@ class Venue:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the operator decided: who can use which command in shared conversations, and how long they are kept."""
+    """What the operator decided: who can use which command in shared conversations, what is read, and for how long."""
 
     admins: frozenset[str] = frozenset()
     forget_by: Group = "anyone"

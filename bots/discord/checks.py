@@ -23,7 +23,7 @@ GET_KEY = (
     "Create an application at discord.com/developers > New Application. On its page Bot, press Reset Token, and copy "
     "the token into DISCORD_TOKEN."
 )
-HEARING = (
+CONTENT_INTENT = (
     "Switch the Message Content Intent on at discord.com/developers > your application > Bot, "
     "and set DISCORD_MESSAGE_CONTENT=true."
 )
@@ -67,7 +67,7 @@ def _intents(settings: DiscordSettings, client: discord.Client) -> Finding:
     if not settings.discord_message_content:
         if settings.hear == "room":
             return Finding(
-                name, "warning", tried, "HEAR=room needs Message Content, and hears nothing without", HEARING
+                name, "warning", tried, "HEAR=room needs Message Content, and hears nothing without", CONTENT_INTENT
             )
         found = "enough for mentions, replies, direct messages and commands; what people say to each other isn't heard"
         return Finding(name, "ok", tried, found)

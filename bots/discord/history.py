@@ -21,14 +21,13 @@ from bots.discord.quotes import Reader, id_in, ids_in, record_in
 from bots.discord.settings import DiscordSettings
 from core.delivery import retry_for
 from core.errors import RateLimited
+from core.memory import ROOM_MESSAGES, ROOM_SECONDS
 from core.types import Message, Quote, QuoteKind, Role, Turn
 
 Json = dict[str, Any]
 
-THREAD_MESSAGES, ROOM_MESSAGES = 100, 20
-"""Messages that are read of a thread and of a channel: the newest. Discord gives no more than 100 at once."""
-ROOM_SECONDS = 7200.0
-"""Seconds before a question after which talk in its channel has nothing to do with it any more."""
+THREAD_MESSAGES = 100
+"""Messages that are read of a thread: the newest. Discord gives no more at once."""
 READ_TIMEOUT = 10.0
 """Seconds that an answer waits for messages that Discord does not give at once."""
 STARTER = 21

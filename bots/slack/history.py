@@ -27,6 +27,7 @@ from bots.slack.quotes import (
 )
 from bots.slack.text import mentions, readable, unnamed
 from core.delivery import retry_for, telling_refusals
+from core.memory import ROOM_MESSAGES, ROOM_SECONDS
 from core.pacing import CallBudget, CallBudgets
 from core.prompts import shorten
 from core.stored import finite
@@ -38,7 +39,7 @@ THREAD_MESSAGES = 50
 """Messages that are read of a thread in which people spoke before we were asked: the root and the newest."""
 THREAD_PAGE, THREAD_PAGES = 999, 20
 """Messages of a page, and pages, that are read to find the newest."""
-THREAD_TIMEOUT = 10.0
+READ_TIMEOUT = 10.0
 """Seconds that an answer waits for a page that Slack does not give at once."""
 THREAD_TOKENS = 500
 """The most tokens of each of its messages."""
@@ -48,8 +49,6 @@ CALLS_AT_ONCE, CALLS_A_SECOND = 30, 1 / 3
 That is 50 calls in any minute (docs.slack.dev/apis/web-api/rate-limits, tier 3). Not a window, which would let no call
 through for a whole minute after a refusal.
 """
-ROOM_MESSAGES, ROOM_SECONDS = 20, 7200
-"""Messages of a channel that are read, and how old they are at most."""
 TALK_NAMES_TIMEOUT = 1.0
 """Seconds to ask Slack for the names in what is overheard: the event is acknowledged afterwards."""
 CUT_NOTE = "This thread is too long to be read to its end: you don't know the newest messages in it."
@@ -152,7 +151,7 @@ class History:
                 found = [well_typed(message) for message in answer["messages"]]
                 return found, (answer.get("response_metadata") or {}).get("next_cursor") or None
 
-        found, cursor = await retry_for(call, THREAD_TIMEOUT)
+        found, cursor = await retry_for(call, READ_TIMEOUT)
         return [one for one in found if self._is_heard(one, turn)], cursor
 
     def _is_heard(self, said: Mapping[str, Any], turn: Turn) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from core.errors import PlatformError
-from core.memory import HEARS_CHANNEL, ROOM_SECONDS, heard_since
+from core.memory import HEARS_CHANNEL, ROOM_MESSAGES, ROOM_SECONDS, heard_since
 from core.types import Conversation, Message, Role, Turn
 
 log = structlog.get_logger()
@@ -26,8 +26,6 @@ ReadRoom = Callable[[Turn], Awaitable[Sequence[Message]]]
 
 READ_TIMEOUT_SECONDS = 10.0
 """Seconds that a question waits for what was said around it."""
-ROOM_MESSAGES = 20
-"""Messages of a channel that a question in it knows."""
 LOOKED_AT_AGAIN = 30
 """Messages of remembered talk that are read again with what is new in a thread: people edit and delete them."""
 LEFT_OUT_FROM = 40

@@ -11,7 +11,7 @@ from functools import partial
 
 from core.assistant.command import Command, CommandCall, CommandReply
 from core.markdown import heal
-from core.memory import Corrected, FactRefused, Removed, Told, most_alike, read_telling
+from core.memory import CorrectFact, FactRefused, RemoveFact, TellFact, most_alike, read_fact_command
 from core.types import Fact
 
 EXPLAINED = (
@@ -27,12 +27,12 @@ NOTHING_TOLD = "I was told nothing to remember for {place} yet. {{/remember: sta
 
 def find(text: str) -> Command | None:
     """The command about something to remember that a message is; None for anything else."""
-    match read_telling(text):
-        case Told(text):
+    match read_fact_command(text):
+        case TellFact(text):
             return Command(partial(_remember, text))
-        case Corrected(number, text):
+        case CorrectFact(number, text):
             return Command(partial(_correct, number, text))
-        case Removed(number, asks):
+        case RemoveFact(number, asks):
             return Command(partial(_explain_removal if asks else _remove, number))
     return None
 

@@ -17,14 +17,14 @@ from core.memory.chronology import in_order
 from core.memory.conversations import Memory
 from core.memory.departures import Departures
 from core.memory.exchange import MAX_CONVERSATION_BYTES, MAX_CONVERSATION_MESSAGES, Exchange, Thread
+from core.memory.fact_commands import CorrectFact, RemoveFact, TellFact, most_alike, read_fact_command
 from core.memory.facts import FactRefused, check_fact_field, facts_in, merge_facts
 from core.memory.feedback import Feedback
 from core.memory.following import FOLLOWED, OPENED_THREAD, Following, Remark
 from core.memory.forgetting import Extent
 from core.memory.listening import HEARS_CHANNEL, Listening, heard_since
-from core.memory.overhearing import ROOM_SECONDS
+from core.memory.overhearing import ROOM_MESSAGES, ROOM_SECONDS
 from core.memory.scripts import ADDING
-from core.memory.telling import Corrected, Removed, Told, most_alike, read_telling
 
 __all__ = [
     "ADDING",
@@ -35,9 +35,10 @@ __all__ = [
     "MAX_CONVERSATION_BYTES",
     "MAX_CONVERSATION_MESSAGES",
     "OPENED_THREAD",
+    "ROOM_MESSAGES",
     "ROOM_SECONDS",
     "Choices",
-    "Corrected",
+    "CorrectFact",
     "Departures",
     "Exchange",
     "Extent",
@@ -47,9 +48,9 @@ __all__ = [
     "Listening",
     "Memory",
     "Remark",
-    "Removed",
+    "RemoveFact",
+    "TellFact",
     "Thread",
-    "Told",
     "WrongChoice",
     "check_fact_field",
     "facts_in",
@@ -59,7 +60,7 @@ __all__ = [
     "in_order",
     "merge_facts",
     "most_alike",
-    "read_telling",
+    "read_fact_command",
     "setting_name",
     "split_setting",
 ]

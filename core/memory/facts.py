@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from redis.asyncio import Redis
 from redis.exceptions import WatchError
 
-from core.memory.telling import told_in
+from core.memory.fact_commands import told_in
 from core.store import Keys, redis_errors
 from core.stored import Unreadable, flag_in, read_record, text_in, time_in, whole_number
 from core.types import FORMAT, Author, ConversationKey, Fact, Turn

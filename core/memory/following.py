@@ -132,7 +132,7 @@ class Following:
                 pipe.expire(Keys.following(key), self._retention)
                 await pipe.execute()
 
-    def question(self, turn: Turn) -> dict[str, Any]:
+    def arguments(self, turn: Turn) -> dict[str, Any]:
         """What ``note_question`` of following.lua takes for a turn, with the key of its thread."""
         opened = turn.place.get(OPENED_THREAD, "")
         key = turn.key if turn.key.thread or not opened else replace(turn.key, thread=opened)

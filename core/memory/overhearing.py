@@ -14,8 +14,11 @@ from core.stored import readable, whole_number
 from core.types import ConversationKey, Message, Role
 
 MAX_ROOM_MESSAGES = 50
+"""Messages of a channel that are kept although nobody said them to Parley."""
 ROOM_SECONDS = 2 * 3600
-"""Messages of a channel that are kept although nobody said them to Parley, and for how long after the last one."""
+"""Seconds after which such a message has nothing to do with a question any more, and is kept no longer."""
+ROOM_MESSAGES = 20
+"""Such messages that a question knows: the newest."""
 
 
 class Overhearing:

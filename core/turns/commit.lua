@@ -1,7 +1,8 @@
 -- End a turn: what was said goes into the memory and the turn leaves its lane, together or not at all.
 --
--- takes    messages, memory, forks, following, retries: keys of the conversation; lane; epoch; job: the last one; count: of turns; tokens: used;
---          dead: why it is a dead letter ("" if it is not); known: the notes that the worker knows, one for each turn;
+-- takes    messages, memory, forks, following, retries: keys of the conversation; lane; epoch; job: the last one; count: of
+--          turns; tokens: used; dead: why it is a dead letter ("" if it is not); known: the notes that the worker knows,
+--          one for each turn;
 --          exchange: see exchange.lua; empty where nothing is remembered
 -- returns  {1} if done, {2} if it was done before, {0} if another worker has the lane, {3, notes…} if there is more to know,
 --          {4} if what was read for the answer may have been edited or deleted: see exchange.lua

@@ -82,7 +82,7 @@ class Intake:
                     follow_up=self._follow_up,
                     superseded=json.dumps(SUPERSEDED.record()),
                     limits=[] if command else limits,
-                    **self._following.question(turn),
+                    **self._following.arguments(turn),
                 )
         return self._receipt(answer, turn.key, turn.author.id)
 

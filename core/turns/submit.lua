@@ -1,7 +1,8 @@
 -- Accept a message: once, into its lane, within what may wait there and what its author may ask for. All of it or nothing.
 --
--- takes    key: the turn's; following: its thread's; token; turn: its id; lane; job: as JSON; most: that may wait in the lane; follow_up: "queue",
---          "merge" or "interrupt"; superseded: the outcome of an older turn that is stopped (JSON); limits: see quotas.lua; asked: see following.lua
+-- takes    key: the turn's; following: its thread's; token; turn: its id; lane; job: as JSON; most: that may wait in the lane;
+--          follow_up: "queue", "merge" or "interrupt"; superseded: the outcome of an older turn that is stopped (JSON);
+--          limits: see quotas.lua; asked: see following.lua
 -- returns  {1, turns before it} if accepted, {0, 0} if it was accepted before, {-1, turns waiting} if the lane is full,
 --          what ``exceeded_quota`` gives if it is too much
 local known = redis.call("HMGET", of_type("hash", key), "token", "before")

@@ -103,7 +103,7 @@ async def test_what_could_not_be_read_is_read_at_the_next_turn(
     slack: SlackDouble, client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch, error: str
 ) -> None:
     """Until then the model knows that it does not know; afterwards nothing stands there twice."""
-    monkeypatch.setattr(slack_history, "THREAD_TIMEOUT", 1.0)
+    monkeypatch.setattr(slack_history, "READ_TIMEOUT", 1.0)
     root = await slack.say(CHANNEL, "the root", user="U0BOB")
     slack.fail(REPLIES, error, None)
     async with slack_desk(slack, client) as desk:

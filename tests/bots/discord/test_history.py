@@ -12,12 +12,13 @@ import redis.asyncio
 
 from bots.discord import budgets
 from bots.discord.events import Place, make_turn
-from bots.discord.history import ROOM_MESSAGES, ROOM_SECONDS, THREAD_MESSAGES, UNHEARD_NOTE
+from bots.discord.history import THREAD_MESSAGES, UNHEARD_NOTE
 from bots.discord.platform import open_discord
 from bots.discord.settings import DiscordSettings
 from bots.discord.surface import DiscordSurface
 from bots.stopping import Stopping
 from core.errors import NotAllowed, PlatformUnavailable
+from core.memory.overhearing import ROOM_MESSAGES, ROOM_SECONDS
 from core.pacing.shared import CallBudgets
 from core.settings import load_settings
 from core.types import Message, Quote, QuoteKind, Role, Turn

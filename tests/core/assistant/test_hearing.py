@@ -12,13 +12,13 @@ import redis.asyncio
 
 from core.assistant import hearing
 from core.assistant.assistant import AnswerSettings, Assistant
-from core.assistant.hearing import GAP_NOTE, ROOM_MESSAGES, ROOM_UNREAD_NOTE, UNREAD_NOTE
+from core.assistant.hearing import GAP_NOTE, ROOM_UNREAD_NOTE, UNREAD_NOTE
 from core.delivery import Draft
 from core.errors import PlatformError
 from core.memory.conversations import Memory
 from core.memory.exchange import Exchange, Thread
 from core.memory.listening import HEARS_CHANNEL, Listening
-from core.memory.overhearing import ROOM_SECONDS
+from core.memory.overhearing import ROOM_MESSAGES, ROOM_SECONDS
 from core.model_types import Delta, Done, GenerationRequest, ModelLimits
 from core.models.models import single_model
 from core.policy import Venue

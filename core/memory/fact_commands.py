@@ -47,14 +47,14 @@ _COMMON_WORDS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class TellFact:
     """Remember ``text``; "" where nothing was told."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Corrected:
+class CorrectFact:
     """A fact is wrong, and ``text`` is right; ``number`` is 0 for the fact that is most like it."""
 
     number: int
@@ -62,26 +62,26 @@ class Corrected:
 
 
 @dataclass(frozen=True, slots=True)
-class Removed:
+class RemoveFact:
     """Forget a fact; ``asks`` says that it was written as a question."""
 
     number: int
     asks: bool
 
 
-def read_telling(text: str) -> Told | Corrected | Removed | None:
+def read_fact_command(text: str) -> TellFact | CorrectFact | RemoveFact | None:
     """What a message tells to remember, correct or forget; None for anything else."""
     line = text.strip(_EDGES)
     if line.startswith("`") and line.endswith("`"):  # copied from the help, as code
         line = line.strip("`").strip(_EDGES)
     if found := _REMEMBER.fullmatch(line) or _REMEMBER_MARKED.fullmatch(line):
-        return Told(_text(found[1]))
+        return TellFact(_text(found[1]))
     if (found := _REMEMBER_THAT.fullmatch(line)) and _is_a_clause(found[1]):
-        return Told(_text(found[1]))
+        return TellFact(_text(found[1]))
     if found := _WRONG.fullmatch(line) or _NUMBER_WRONG.fullmatch(line):
-        return Corrected(int(found[1] or 0), _text(found[2]))
+        return CorrectFact(int(found[1] or 0), _text(found[2]))
     if found := _REMOVE.fullmatch(line):
-        return Removed(int(found[1]), "?" in found[2])
+        return RemoveFact(int(found[1]), "?" in found[2])
     return None
 
 
@@ -92,8 +92,8 @@ def _is_a_clause(text: str) -> bool:
 
 def told_in(text: str) -> str:
     """The fact that a message tells, as a new one or a correction; "" for none."""
-    found = read_telling(text)
-    return found.text if isinstance(found, Told | Corrected) else ""
+    found = read_fact_command(text)
+    return found.text if isinstance(found, TellFact | CorrectFact) else ""
 
 
 def most_alike(text: str, facts: Sequence[Fact]) -> Fact | None:

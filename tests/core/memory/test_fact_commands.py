@@ -6,56 +6,56 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.memory.telling import Corrected, Removed, Told, most_alike, read_telling, told_in
+from core.memory.fact_commands import CorrectFact, RemoveFact, TellFact, most_alike, read_fact_command, told_in
 from core.types import Author, Fact
 
 STANDUP = "standup is at 9:15"
 ORDERS = {
-    "remember: standup is at 9:15": Told(STANDUP),
-    "Remember: standup is at 9:15": Told(STANDUP),
-    "REMEMBER : standup is at 9:15": Told(STANDUP),
-    "remember\uff1astandup is at 9:15": Told(STANDUP),
-    "  remember:\n\n standup is\nat 9:15 ": Told(STANDUP),
-    "`remember: standup is at 9:15`": Told(STANDUP),
-    "please remember: standup is at 9:15": Told(STANDUP),
-    "remember this: standup is at 9:15": Told(STANDUP),
-    "remember that: standup is at 9:15": Told(STANDUP),
-    "remember that standup is at 9:15": Told(STANDUP),
-    "Please remember that standup is at 9:15.": Told(f"{STANDUP}."),
-    "remember that the meeting is on Monday": Told("the meeting is on Monday"),
-    "remember that Dr. Who is on call": Told("Dr. Who is on call"),
-    "remember that we use Python 3.11": Told("we use Python 3.11"),
-    "/remember standup is at 9:15": Told(STANDUP),
-    "/remember that standup is at 9:15": Told(STANDUP),
-    "/remember: standup is at 9:15": Told(STANDUP),
-    "!remember standup is at 9:15": Told(STANDUP),
-    "remember: is it 9:15?": Told("is it 9:15?"),
-    "remember:": Told(""),
-    "/remember": Told(""),
-    "that is wrong: standup is at 9:15": Corrected(0, STANDUP),
-    "That's wrong: standup is at 9:15": Corrected(0, STANDUP),
-    "that\u2019s wrong: standup is at 9:15": Corrected(0, STANDUP),
-    "No, that is wrong: standup is at 9:15": Corrected(0, STANDUP),
-    "that is not right: standup is at 9:15": Corrected(0, STANDUP),
-    "Actually, that is wrong: standup is at 9:15": Corrected(0, STANDUP),
-    "sorry, no, 3 is wrong: standup is at 9:15": Corrected(3, STANDUP),
-    "that is wrong:": Corrected(0, ""),
-    "3 is wrong: standup is at 9:15": Corrected(3, STANDUP),
-    "#3 is wrong: standup is at 9:15": Corrected(3, STANDUP),
-    "number 3 is wrong: standup is at 9:15": Corrected(3, STANDUP),
-    "Fact 3 is incorrect: standup is at 9:15": Corrected(3, STANDUP),
-    "3 is wrong": Corrected(3, ""),
-    "forget 3": Removed(3, asks=False),
-    "Forget 3.": Removed(3, asks=False),
-    "please forget 3": Removed(3, asks=False),
-    "Forget 3, please.": Removed(3, asks=False),
-    "forget 3 please?": Removed(3, asks=True),
-    "forget #3": Removed(3, asks=False),
-    "forget fact 3": Removed(3, asks=False),
-    "forget number 12": Removed(12, asks=False),
-    "/forget 3": Removed(3, asks=False),
-    "`forget 3`": Removed(3, asks=False),
-    "forget 3?": Removed(3, asks=True),
+    "remember: standup is at 9:15": TellFact(STANDUP),
+    "Remember: standup is at 9:15": TellFact(STANDUP),
+    "REMEMBER : standup is at 9:15": TellFact(STANDUP),
+    "remember\uff1astandup is at 9:15": TellFact(STANDUP),
+    "  remember:\n\n standup is\nat 9:15 ": TellFact(STANDUP),
+    "`remember: standup is at 9:15`": TellFact(STANDUP),
+    "please remember: standup is at 9:15": TellFact(STANDUP),
+    "remember this: standup is at 9:15": TellFact(STANDUP),
+    "remember that: standup is at 9:15": TellFact(STANDUP),
+    "remember that standup is at 9:15": TellFact(STANDUP),
+    "Please remember that standup is at 9:15.": TellFact(f"{STANDUP}."),
+    "remember that the meeting is on Monday": TellFact("the meeting is on Monday"),
+    "remember that Dr. Who is on call": TellFact("Dr. Who is on call"),
+    "remember that we use Python 3.11": TellFact("we use Python 3.11"),
+    "/remember standup is at 9:15": TellFact(STANDUP),
+    "/remember that standup is at 9:15": TellFact(STANDUP),
+    "/remember: standup is at 9:15": TellFact(STANDUP),
+    "!remember standup is at 9:15": TellFact(STANDUP),
+    "remember: is it 9:15?": TellFact("is it 9:15?"),
+    "remember:": TellFact(""),
+    "/remember": TellFact(""),
+    "that is wrong: standup is at 9:15": CorrectFact(0, STANDUP),
+    "That's wrong: standup is at 9:15": CorrectFact(0, STANDUP),
+    "that\u2019s wrong: standup is at 9:15": CorrectFact(0, STANDUP),
+    "No, that is wrong: standup is at 9:15": CorrectFact(0, STANDUP),
+    "that is not right: standup is at 9:15": CorrectFact(0, STANDUP),
+    "Actually, that is wrong: standup is at 9:15": CorrectFact(0, STANDUP),
+    "sorry, no, 3 is wrong: standup is at 9:15": CorrectFact(3, STANDUP),
+    "that is wrong:": CorrectFact(0, ""),
+    "3 is wrong: standup is at 9:15": CorrectFact(3, STANDUP),
+    "#3 is wrong: standup is at 9:15": CorrectFact(3, STANDUP),
+    "number 3 is wrong: standup is at 9:15": CorrectFact(3, STANDUP),
+    "Fact 3 is incorrect: standup is at 9:15": CorrectFact(3, STANDUP),
+    "3 is wrong": CorrectFact(3, ""),
+    "forget 3": RemoveFact(3, asks=False),
+    "Forget 3.": RemoveFact(3, asks=False),
+    "please forget 3": RemoveFact(3, asks=False),
+    "Forget 3, please.": RemoveFact(3, asks=False),
+    "forget 3 please?": RemoveFact(3, asks=True),
+    "forget #3": RemoveFact(3, asks=False),
+    "forget fact 3": RemoveFact(3, asks=False),
+    "forget number 12": RemoveFact(12, asks=False),
+    "/forget 3": RemoveFact(3, asks=False),
+    "`forget 3`": RemoveFact(3, asks=False),
+    "forget 3?": RemoveFact(3, asks=True),
 }
 QUESTIONS = (
     "remember",
@@ -101,13 +101,13 @@ QUESTIONS = (
 @pytest.mark.parametrize(("text", "order"), ORDERS.items())
 def test_what_is_clearly_an_order_is_read_as_one(text: str, order: object) -> None:
     """In any case, with a colon or "that", and as the help writes it."""
-    assert read_telling(text) == order
+    assert read_fact_command(text) == order
 
 
 @pytest.mark.parametrize("text", QUESTIONS)
 def test_what_may_be_meant_for_the_model_is_no_order(text: str) -> None:
     """Remember is a common word, and so is wrong."""
-    assert read_telling(text) is None
+    assert read_fact_command(text) is None
 
 
 @given(st.text(alphabet=st.sampled_from("rembthaiswong:f# 3?\n`")) | st.text())
