@@ -1,20 +1,23 @@
 -- A person spoke in a thread and did not mention Parley: what the rule of core/memory/following.py needs to decide whether
 -- that was meant for it. Nothing is stored of threads that Parley does not know.
 --
--- takes    following, messages, settings, parent_settings, turn: keys of the thread and of the message; person: their id;
---          names_wanted: whether those of others are; ttl: seconds to live
+-- takes    following, messages, settings, parent_settings, turn: keys of the thread and of the message; parent_messages,
+--          room: keys of what was said in its channel; person: their id; names_wanted: whether those of others are; ttl:
+--          seconds to live
 -- returns  whether the message was accepted before; joined, known, several, muted: "1" or nil; settings; the names of others
---          who spoke, as far as they are stored
+--          who spoke there or in the channel, as far as they are stored
 of_type("hash", following)
 local names = {}
 if redis.call("EXISTS", following) == 1 then
   note_person(following, person)
   redis.call("EXPIRE", following, ttl)
   if names_wanted then
-    for _, entry in ipairs(redis.call("LRANGE", of_type("list", messages), 0, -1)) do
-      local message = string.find(entry, '"name"', 1, true) and decode(entry) or {}
-      if message.uid ~= person then
-        names[#names + 1] = text_in(message.name)
+    for _, said in ipairs({ messages, parent_messages, room }) do
+      for _, entry in ipairs(redis.call("LRANGE", of_type("list", said), 0, -1)) do
+        local message = string.find(entry, '"name"', 1, true) and decode(entry) or {}
+        if message.uid ~= person then
+          names[#names + 1] = text_in(message.name)
+        end
       end
     end
   end

@@ -86,7 +86,7 @@ class Following:
             redis,
             "core/memory/follow",
             "core/memory/following",
-            keys=["following", "messages", "settings", "parent_settings", "turn"],
+            keys=["following", "messages", "settings", "parent_settings", "turn", "parent_messages", "room"],
             args={"person": str, "names_wanted": bool, "ttl": int},
         )
 
@@ -106,6 +106,8 @@ class Following:
                 settings=Keys.settings(said.key),
                 parent_settings=Keys.settings(said.key.home),
                 turn=Keys.turn(said.id),
+                parent_messages=Keys.messages(said.key.home),
+                room=Keys.room(said.key.home),
                 person=said.author.id,
                 names_wanted=bool(called) and not said.others,
                 ttl=self._retention,
@@ -152,7 +154,7 @@ def calls_somebody(text: str, names: Collection[str], own: str) -> bool:
 
     Args:
         text: what it says.
-        names: of the other people in the thread.
+        names: of the other people in the thread and its channel.
         own: Parley's name there.
     """
     at = _AT.match(text)

@@ -252,6 +252,17 @@ async def test_always_answers_whoever_writes_but_not_who_calls_another_by_name(r
     assert await room.hears(BOB, "Bob: that's my name")
 
 
+@pytest.mark.parametrize("where", ["messages", "room"])
+async def test_whoever_spoke_in_the_channel_is_known_by_name_in_its_threads(room: Room, where: str) -> None:
+    """While one person talks with Parley in the thread, too: it says nothing to what is meant for somebody else."""
+    await room.opened()
+    assert await room.hears(ANN, "Bob, can you look?")  # nobody knows yet that there is a Bob
+    message = '{"v":1,"id":"m","role":"user","text":"x","at":1,"uid":"U2","name":"Bob Miller"}'
+    await room.client.rpush(getattr(Keys, where)(CHANNEL), message)
+    assert not await room.hears(ANN, "Bob, can you look?")
+    assert await room.hears(ANN, "Note: it is Friday")
+
+
 async def test_a_threads_choice_goes_before_its_channels_and_that_before_the_operators(
     client: redis.asyncio.Redis,
 ) -> None:
