@@ -104,7 +104,7 @@ class Reader:
         """Where a forwarded message was written, if people here can know that."""
         channel, guild = id_in(reference, "channel_id"), id_in(reference, "guild_id")
         if guild and guild != self.guild:
-            return "another server"
+            return "another server" if self.guild else "a server"
         return f"#{self.names[channel]}" if channel in self.names else ""
 
     def _cards(self, message: Json) -> list[Quote]:

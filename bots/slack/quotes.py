@@ -192,7 +192,7 @@ def _attachment_text(attachment: Mapping[str, Any], pieces: Iterable[Piece], *, 
     titled = f"<{link}|{title}>" if title and re.fullmatch(r"https?://[^<>|\s]+", link) else title
     lines = [text_in(attachment, "pretext"), titled, text_in(attachment, "text")]
     fields = [shown for shown in items(attachment.get("fields")) if isinstance(shown, Mapping)]
-    lines += [": ".join(filter(None, (text_in(shown, "title"), text_in(shown, "value")))) for shown in fields]
+    lines += [": ".join(filter(None, (text_in(shown, "title"), _value(shown)))) for shown in fields]
     text = _joined("\n".join(filter(None, map(str.strip, lines))), "\n".join(_texts(pieces)))
     # That of a preview describes its image, and that of buttons tells where to press them.
     if not text and not (_is_preview(attachment) or attachment.get("actions")):
@@ -200,6 +200,12 @@ def _attachment_text(attachment: Mapping[str, Any], pieces: Iterable[Piece], *, 
         return "" if fallback.lower() in PLACEHOLDERS else fallback
     footer = "" if forwarded else text_in(attachment, "footer").strip()
     return f"{text}\n{footer}" if footer and not _covers(text, footer) else text
+
+
+def _value(field: Mapping[str, Any]) -> str:
+    """What a field says; some apps write numbers."""
+    value = field.get("value")
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else text_in(field, "value")
 
 
 def _texts(pieces: Iterable[Piece]) -> list[str]:

@@ -228,7 +228,7 @@ async def test_a_forward_alone_is_a_question(world: World, channel: str) -> None
     """In a direct message, and in a thread of ours."""
     turn = read_question(world.message("", channel=channel, **FORWARDED), world.me, auto_thread=False, heard=True)
     assert turn
-    origin = "another server" if channel == DM else "#general"
+    origin = "a server" if channel == DM else "#general"
     assert (turn.text, turn.quotes) == ("", (Quote(QuoteKind.FORWARD, "Friday.", origin=origin),))
 
 

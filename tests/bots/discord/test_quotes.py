@@ -194,7 +194,7 @@ async def test_the_same_in_a_direct_message() -> None:
     """Which has no server."""
     world = World()
     text, quotes = wording(world.message("", channel=DM, **forwarded(snapshot("Hi."))), world.me)
-    assert (text, quotes) == ("", (Quote(FORWARD, "Hi.", origin="another server"),))
+    assert (text, quotes) == ("", (Quote(FORWARD, "Hi.", origin="a server"),))
 
 
 def test_quotes_are_bounded_and_what_cannot_be_read_is_among_them() -> None:
