@@ -69,6 +69,8 @@ class Watches:
         """Keep a chat window up to date, until its browser goes away or looks at another channel."""
         visitor = await self._actions.visitor(request)
         pulse = Pulse(request.session_hash or "")
+        if before := self._sessions.get(pulse.session):
+            before.ask()  # it ends now
         self._sessions[pulse.session] = pulse
         try:
             async with self._live_boards.watching(visitor.key(channel)) as board:
@@ -88,8 +90,8 @@ class Watches:
                     messages = await asyncio.to_thread(chat_messages, entries, visitor.id)
                     yield messages, gr.Button("Stop", interactive=busy), status_line(line), pulse.beat()
                     await asyncio.sleep(MIN_REFRESH_SECONDS)
-            if self._closing:
-                yield gr.skip(), gr.skip(), gr.skip(), pulse.end()
+            # As this ends, Gradio sends what it yielded last once more, perhaps after what the next watch has shown.
+            yield gr.skip(), gr.skip(), gr.skip(), pulse.end() if self._closing else gr.skip()
         finally:
             if self._sessions.get(pulse.session) is pulse:
                 del self._sessions[pulse.session]

@@ -81,7 +81,7 @@ async def test_the_memory_shows_what_the_model_will_see(visit: Open) -> None:
     await _listed(ada, 4)
     listed = await ada.page.inner_text("#remembered")
     assert [name in listed for name in ("Ada", "Bob", "Parley")] == [True] * 3
-    assert "Forgotten in 30 days" in await ada.page.inner_text(".facts >> nth=0")
+    await ada.page.locator(".facts").filter(has_text="Forgotten in 30 days").wait_for()
     assert await ada.page.locator("[role=meter]").get_attribute("aria-valuenow") not in ("0", None)
     await ada.page.get_by_role("button", name="What the model will see").click()
     rendered = await ada.page.input_value("#rendered textarea")
