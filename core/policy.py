@@ -15,7 +15,7 @@ HEARS: Mapping[Hear, str] = {
     "mention": "I don't read what isn't meant for me.",
     "thread": "In threads where I was asked, I also read what isn't meant for me, and remember it with the thread.",
     "room": "In threads where I was asked, I also read what isn't meant for me, and remember it with the thread. In "
-    "channels I read the last messages before a question, and keep them for two hours at most.",
+    "channels I read the last messages before a question, and keep them for four hours at most.",
 }
 """What is read besides messages to Parley, as people are told."""
 

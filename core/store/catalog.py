@@ -74,7 +74,7 @@ STORED: tuple[StoredKey, ...] = (
         "conv:<conversation>:room",
         "list",
         "what was said in a channel, and not to Parley, as JSON like `messages`; 50 at the most; only with `HEAR=room`",
-        "two hours after the last one",
+        "two hours after the last one; older ones go with the next",
     ),
     StoredKey(
         "conv:<conversation>:changed",

@@ -98,6 +98,13 @@ async def test_a_channel_is_overheard_apart_from_its_conversation(memory: Memory
     assert not (await memory.load(replace(CHANNEL, channel="C2"))).room
 
 
+async def test_what_is_older_than_two_hours_goes_when_something_is_said_in_the_channel(memory: Memory) -> None:
+    """A channel in which somebody says a word each hour keeps no day of talk."""
+    for hour in range(6):
+        assert await memory.overhear(CHANNEL, said(f"m{hour}", 3600.0 * (hour + 1)))
+    assert [message.id for message in (await memory.load(CHANNEL)).room] == ["m3", "m4", "m5"]
+
+
 QUOTES = (Quote(QuoteKind.CARD, "Resolved", "an app"),)
 
 
