@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import pytest
+
 from core.store.keys import Keys
 from tests.doubles.discord import ADA, BOB, GENERAL, DiscordDouble
 from tests.doubles.discord_world import CLEO, RANDOM
@@ -227,6 +229,7 @@ async def test_an_answer_that_outlives_its_token(discord: DiscordDouble, tgi: Tg
         assert discord.refused == []
 
 
+@pytest.mark.slow
 async def test_a_token_that_dies_too_early(discord: DiscordDouble, tgi: TgiDouble, parley: Parley) -> None:
     """One refusal, and the answer goes on with the bot's token."""
     discord.interaction_rules.life = 4.0

@@ -108,6 +108,7 @@ async def test_what_is_meant_for_somebody_else_is_not_answered(
         await reply(discord, discord.say("and what do you think?", channel=thread))
 
 
+@pytest.mark.slow
 async def test_a_reply_to_what_somebody_else_said_is_theirs(
     discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path
 ) -> None:
@@ -142,6 +143,7 @@ async def test_a_muted_thread_needs_mentions_until_it_is_unmuted(
         assert elsewhere.text.startswith("That's for threads: write `/mute` or `/unmute` in the thread")
 
 
+@pytest.mark.slow
 async def test_people_choose_how_a_channel_is_followed(discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path) -> None:
     """Whatever the operator set; the threads of a channel have its choice."""
     async with in_discord(discord, tgi, tmp_path, **HEARS, FOLLOW="mention"):
@@ -154,6 +156,7 @@ async def test_people_choose_how_a_channel_is_followed(discord: DiscordDouble, t
             await reply(discord, discord.say("and now?", channel=thread, user=user))
 
 
+@pytest.mark.slow
 async def test_an_answer_that_is_there_before_its_thread_waits_for_it(
     discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path
 ) -> None:
@@ -167,6 +170,7 @@ async def test_an_answer_that_is_there_before_its_thread_waits_for_it(
     assert discord.replies() == []
 
 
+@pytest.mark.slow
 async def test_people_who_may_not_ask_are_not_answered_and_not_told(
     discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path
 ) -> None:
@@ -178,6 +182,7 @@ async def test_people_who_may_not_ask_are_not_answered_and_not_told(
         await silent(discord, thread, 1)
 
 
+@pytest.mark.slow
 async def test_a_follow_up_that_comes_again_or_is_edited_is_one_turn(
     discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path
 ) -> None:
@@ -201,6 +206,7 @@ async def test_a_follow_up_that_comes_again_or_is_edited_is_one_turn(
     assert not [seen for seen in tgi.requests if "nwo" in seen.inputs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begun", [False, True])
 async def test_a_follow_up_that_is_edited_for_somebody_else_is_taken_back(
     discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path, *, begun: bool
@@ -227,6 +233,7 @@ async def test_a_follow_up_that_is_edited_for_somebody_else_is_taken_back(
     assert "@Bob can you look?" in tgi.requests[-1].inputs
 
 
+@pytest.mark.slow
 async def test_without_message_content_a_thread_is_not_followed(
     discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ async def test_what_was_said_while_we_were_away_is_answered(
         assert len(tgi.requests) == 5
 
 
+@pytest.mark.slow
 async def test_an_invalid_session_is_begun_anew(discord: DiscordDouble, tgi: TgiDouble, parley: Parley) -> None:
     """And what was missed in between is looked for."""
     await wait_until(lambda: "server list received" in parley.log)
@@ -174,6 +175,7 @@ async def test_without_the_right_to_write(discord: DiscordDouble, tgi: TgiDouble
     assert len(tgi.requests) == 2
 
 
+@pytest.mark.slow
 async def test_several_connections(discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path) -> None:
     """Each has its servers; direct messages come on the first."""
     async with in_discord(discord, tgi, tmp_path, DISCORD_SHARD_COUNT="2"):
@@ -208,6 +210,7 @@ async def test_an_old_reply_is_not_written_over(discord: DiscordDouble, tgi: Tgi
     await wait_until(lambda: any(m.text == "A newer answer." for m in discord.replies(asked)))
 
 
+@pytest.mark.slow
 async def test_redis_away_for_a_moment_loses_no_mention(discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path) -> None:
     """Discord delivers once: it is kept until it can be stored."""
     socket = tmp_path / "redis.sock"

@@ -170,6 +170,7 @@ async def test_a_channel_is_heard_if_asked_for_and_nowhere_else(
         assert "canary" not in "".join(one for one in prompts(tgi) if "lunch" in one or "in here" in one)
 
 
+@pytest.mark.slow
 async def test_what_was_said_in_a_gap_is_read_at_the_next_question(
     discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path
 ) -> None:
@@ -191,6 +192,7 @@ async def test_what_was_said_in_a_gap_is_read_at_the_next_question(
         assert in_order(prompt, "note-119.", "after-all", "and now?")
 
 
+@pytest.mark.slow
 async def test_what_is_said_in_a_thread_before_its_second_question_is_known(
     discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path
 ) -> None:
@@ -211,6 +213,7 @@ async def test_what_is_said_in_a_thread_before_its_second_question_is_known(
         assert pages(discord) == before + 1
 
 
+@pytest.mark.slow
 async def test_without_message_content_that_is_told_once(
     discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path
 ) -> None:
@@ -226,6 +229,7 @@ async def test_without_message_content_that_is_told_once(
         assert "canary" not in prompt
 
 
+@pytest.mark.slow
 async def test_a_refusal_and_a_kill_while_the_thread_is_read(
     discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path
 ) -> None:

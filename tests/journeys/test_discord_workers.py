@@ -61,6 +61,7 @@ async def ask(discord: DiscordDouble, channels: Sequence[str]) -> list[Posted]:
     return [discord.replies(one)[0] for one in asked]
 
 
+@pytest.mark.slow
 async def test_two_workers_in_one_channel_and_in_many_are_never_refused(
     discord: DiscordDouble, tgi: TgiDouble, workers: Sequence[Parley]
 ) -> None:

@@ -7,6 +7,8 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.doubles.discord import DiscordDouble
 from tests.doubles.frozen import Freezer
 from tests.doubles.slack import SlackDouble
@@ -52,6 +54,7 @@ async def test_slack_freezes(slack: SlackDouble, tgi: TgiDouble, tmp_path: Path)
         await wait_until(lambda: posted.text == STREAM)
 
 
+@pytest.mark.slow
 async def test_discord_freezes(discord: DiscordDouble, tgi: TgiDouble, tmp_path: Path) -> None:
     """In the middle of an answer."""
     tgi.answer, tgi.rate = STREAM, 50

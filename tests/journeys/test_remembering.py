@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.doubles.discord import APP, BOB, DiscordDouble
 from tests.doubles.discord_world import RANDOM
 from tests.doubles.slack import SlackDouble
@@ -15,6 +17,7 @@ from tests.journeys.test_slack_commands import said
 from tests.waiting import wait_until
 
 
+@pytest.mark.slow
 async def test_a_slack_channel_is_told_corrected_and_edited(slack: SlackDouble, tgi: TgiDouble, tmp_path: Path) -> None:
     """By two people; the next answers know it, in a thread too, and a direct message does not."""
     async with in_slack(slack, tgi, tmp_path):

@@ -6,6 +6,8 @@ import re
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.doubles.slack import SlackDouble
 from tests.doubles.tgi import TgiDouble
 from tests.journeys.process import GENERAL, STREAM, Parley, in_slack, reply, run_parley
@@ -21,6 +23,7 @@ def tokens(slack: SlackDouble) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 async def test_a_start_that_slack_spoils_is_tried_again(slack: SlackDouble, tgi: TgiDouble, tmp_path: Path) -> None:
     """Gateways in trouble, a handshake that fails after its address was used up; and no ticket in the log."""
     slack.gateway = "text/plain"

@@ -75,6 +75,7 @@ async def test_what_is_meant_for_somebody_else_is_not_answered(
     await nth_reply(slack, ts, 2)
 
 
+@pytest.mark.slow
 async def test_two_people_at_the_same_moment_get_one_answer_at_most(
     slack: SlackDouble, tgi: TgiDouble, parley: Parley
 ) -> None:
@@ -105,6 +106,7 @@ async def test_a_muted_thread_needs_mentions_until_it_is_unmuted(
     await nth_reply(slack, ts, 4)
 
 
+@pytest.mark.slow
 async def test_with_always_everybody_is_answered_and_with_mention_nobody(
     slack: SlackDouble, tgi: TgiDouble, tmp_path: Path
 ) -> None:
@@ -121,6 +123,7 @@ async def test_with_always_everybody_is_answered_and_with_mention_nobody(
         await silent(slack, ts, 4)
 
 
+@pytest.mark.slow
 async def test_a_thread_that_people_began_is_followed_if_one_person_is_in_it(
     slack: SlackDouble, tgi: TgiDouble, deployment: Deployment, tmp_path: Path
 ) -> None:
@@ -137,6 +140,7 @@ async def test_a_thread_that_people_began_is_followed_if_one_person_is_in_it(
             await (nth_reply(slack, root, 2) if followed else silent(slack, root, 1))
 
 
+@pytest.mark.slow
 async def test_people_who_may_not_ask_are_not_answered_and_not_told(
     slack: SlackDouble, tgi: TgiDouble, tmp_path: Path
 ) -> None:
@@ -148,6 +152,7 @@ async def test_people_who_may_not_ask_are_not_answered_and_not_told(
         assert not slack.calls_of("chat.postEphemeral")
 
 
+@pytest.mark.slow
 async def test_a_follow_up_that_comes_again_or_is_edited_is_one_turn(
     slack: SlackDouble, tgi: TgiDouble, deployment: Deployment
 ) -> None:
@@ -173,6 +178,7 @@ async def test_a_follow_up_that_comes_again_or_is_edited_is_one_turn(
     assert not [seen for seen in tgi.requests if "nwo" in seen.inputs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begun", [False, True])
 async def test_a_follow_up_that_is_edited_for_somebody_else_is_taken_back(
     slack: SlackDouble, tgi: TgiDouble, deployment: Deployment, *, begun: bool

@@ -149,6 +149,7 @@ async def test_overheard_talk_is_edited_and_deleted(slack: SlackDouble, tgi: Tgi
     assert "canary-password" not in prompt
 
 
+@pytest.mark.slow
 async def test_overheard_talk_can_become_a_question(slack: SlackDouble, tgi: TgiDouble, parley: Parley) -> None:
     """Whoever adds the mention later is answered, and the model sees the message once, also afterwards."""
     tgi.answer = "Fine."
@@ -186,6 +187,7 @@ async def test_a_channel_is_heard_if_asked_for_and_nowhere_else(
         assert "canary" not in "".join(one for one in prompts(tgi) if "lunch" in one)
 
 
+@pytest.mark.slow
 async def test_a_refusal_and_a_kill_while_the_thread_is_read(
     slack: SlackDouble, tgi: TgiDouble, deployment: Deployment
 ) -> None:

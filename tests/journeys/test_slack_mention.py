@@ -343,6 +343,7 @@ async def test_a_socket_that_breaks_is_opened_again_and_nothing_is_lost(
     await wait_until(lambda: slack.replies(GENERAL, ts))
 
 
+@pytest.mark.slow
 async def test_without_redis_nothing_is_acknowledged(slack: SlackDouble, tgi: TgiDouble, tmp_path: Path) -> None:
     """Slack keeps the message; when Redis is back it is answered, once."""
     slack.ack_deadline, slack.retry_delays = 1.0, (0.2, *[2.0] * 10)

@@ -230,7 +230,7 @@ def grows_faster(work: Callable[[str], object], short: str, long: str) -> bool:
     return all(seconds(work, long, times=2) > RATIO * seconds(work, short, times=3) for _ in range(TRIES))
 
 
-@settings(examples(40), phases=(Phase.explicit, Phase.generate))
+@settings(examples(25), phases=(Phase.explicit, Phase.generate))
 @given(hostile_units, edges, edges)
 @example(" ", "<@U0123>", "x")
 @example(" ", "a", "x")

@@ -107,6 +107,7 @@ async def test_the_room_is_what_was_said_last_in_the_channel(slack: SlackDouble,
     assert len(slack.calls_of(HISTORY)) == 1
 
 
+@pytest.mark.slow
 async def test_a_hundred_questions_at_once_are_not_refused(slack: SlackDouble, client: redis.asyncio.Redis) -> None:
     """As many as Slack lets in are read at once; all others wait for a free call, as long as an answer may wait."""
     slack.tiers = True
