@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
+import html
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
 import structlog
 
-from bots.web.board import Entry, Stage
+from bots.web.board import Entry
 from bots.web.live import LiveBoards
 from bots.web.markup import escape
 from bots.web.people import PRIVATE, People, Visitor, channel_name, contact_in, person_name, venue_of, visitor_id
 from bots.web.settings import WebSettings
+from bots.web.text import chat_messages, progress
 from core.assistant import forget_now, in_words, is_forget, is_stop
 from core.errors import ParleyError, StorageError
 from core.memory import Memory
 from core.metrics import tag
 from core.policy import Action, Venue
 from core.turns import STOPPED, WITHDRAWN, TurnQueue, in_time
-from core.types import ConversationKey, MessageRef, Role, Turn
+from core.types import MessageRef, Role, Turn
 
 log = structlog.get_logger()
 
 MAX_MESSAGE_CHARACTERS = 1_100_000
 """Characters of one message. The model's window is far smaller; the middle of a longer message is left out."""
+MIN_REFRESH_SECONDS = 0.08
+"""Seconds between two updates of a chat window, at least."""
+BROWSER_CHECK_SECONDS = 10.0
+"""Seconds between two checks whether a browser is still there."""
 NO_COOKIE = "Allow cookies for this page and reload it: without them I can't tell you from other people."
 NOTHING_TO_STOP = "I'm not writing an answer here right now."
 NOTHING_TO_FORGET = "There's nothing to forget here."
@@ -47,6 +54,7 @@ class ChatActions:
         self._header = settings.web_auth_header
         self._policy = settings.policy
         self._contact = contact_in(settings)
+        self._watches: dict[str, object] = {}
 
     async def visitor(self, request: gr.Request) -> Visitor:
         """The person who sent a request.
@@ -79,8 +87,41 @@ class ChatActions:
         shared = venue_of(visitor.key(channel), self._contact).shared
         return self.tell(self._policy.refusal(action, visitor.id, shared=shared))
 
-    async def submit(self, text: str, channel: str, request: gr.Request, turn_id: str = "") -> str:
-        """Put a message into the queue, once for each ``turn_id``. Returns it if it was refused, or else ""."""
+    async def watch(self, channel: str, request: gr.Request) -> AsyncIterator[Any]:
+        """Keep a chat window up to date, until its browser goes away or looks at another channel."""
+        visitor = await self.visitor(request)
+        watch, session = object(), request.session_hash or ""
+        self._watches[session] = watch
+        try:
+            async with self._live_boards.watching(visitor.key(channel)) as board:
+                version = 0
+                while self._watches.get(session) is watch:
+                    try:
+                        async with asyncio.timeout(BROWSER_CHECK_SECONDS):
+                            await board.changed(version)
+                    except TimeoutError:
+                        yield gr.skip(), gr.skip(), gr.skip()
+                        continue
+                    if self._watches.get(session) is not watch:
+                        return
+                    version, entries = board.version, board.entries
+                    line = progress(entries) if self._live_boards.reachable else self.tell(StorageError.plain)
+                    busy = any(entry.open for entry in entries)
+                    # In a thread, since a long text takes its time.
+                    messages = await asyncio.to_thread(chat_messages, entries)
+                    yield messages, gr.Button("Stop", interactive=busy), status_line(line)
+                    await asyncio.sleep(MIN_REFRESH_SECONDS)
+        finally:
+            if self._watches.get(session) is watch:
+                del self._watches[session]
+
+    def close(self) -> None:
+        """End all calls of ``watch``."""
+        self._watches.clear()
+        self._live_boards.wake()
+
+    async def submit(self, text: str, channel: str, request: gr.Request) -> str:
+        """Put a message into the queue. Returns the text that stays in the box: "" unless it was refused."""
         visitor = await self.visitor(request)
         if not text.strip():
             return ""
@@ -88,11 +129,15 @@ class ChatActions:
             await self.stop(channel, request)
             return ""
         if len(text) > MAX_MESSAGE_CHARACTERS:
-            warn(too_long(len(text)))
+            warn(
+                f"Your message has {len(text):,} characters, and I can take {MAX_MESSAGE_CHARACTERS:,}. "
+                "It's still in the box: shorten it and send it again.",
+                duration=30,  # a browser is slow with so long a text, and the time counts from when it shows this
+            )
             return text
         key = visitor.key(channel)
         lane = visitor.lane(key, visitor.id)
-        turn = Turn(turn_id or f"web:{uuid.uuid4().hex}", key, lane, visitor.author, text, time.time())
+        turn = Turn(f"web:{uuid.uuid4().hex}", key, lane, visitor.author, text, time.time())
         try:
             async with in_time():
                 receipt = await self.queue.submit(turn)
@@ -103,7 +148,7 @@ class ChatActions:
         if receipt.note:
             inform(self.tell(receipt.note))
         if not receipt.accepted:
-            return text if receipt.refused else ""  # a browser that lost its connection sends a question twice
+            return text
         try:
             await self._live_boards.boards.ask(key, Entry.of(turn))
         except StorageError as error:
@@ -111,12 +156,12 @@ class ChatActions:
         return ""
 
     async def stop(self, channel: str, request: gr.Request) -> None:
-        """Stop the answer to this person in a channel that is growing, or is next; if there is none, anybody's."""
+        """Stop the newest unfinished answer to this person in a channel or, if there is none, to anybody."""
         visitor = await self.visitor(request)
         with self.errors_shown():
-            unfinished = [entry for entry in await self._live_boards.boards.entries(visitor.key(channel)) if entry.open]
-            own = [entry for entry in unfinished if entry.author.id == visitor.id]
-            for entry in sorted(own or unfinished, key=lambda entry: entry.stage is not Stage.GROWING):
+            waiting = [entry for entry in await self._live_boards.boards.entries(visitor.key(channel)) if entry.open]
+            own = [entry for entry in waiting if entry.author.id == visitor.id]
+            for entry in reversed(own or waiting):
                 if await self.queue.stop(entry.turn, STOPPED):
                     return
         inform(NOTHING_TO_STOP)
@@ -132,31 +177,25 @@ class ChatActions:
                 return
             last = entries[-1]
             ref = MessageRef(key.channel, f"{last.turn}/answer")
-            asked = await self.asked(key, last)
+            kept = await self.memory.load(key)
+            asked = next((m.text for m in kept.messages if m.id == last.turn and m.role is Role.USER), last.question)
             lane = visitor.lane(key, last.author.id)
             turn = Turn(last.turn, key, lane, last.author, asked, last.at, attempt=last.attempt)
             receipt = await self.queue.retry(key, last.turn, ref, visitor.id, unkept=turn)
             if receipt.refused:
                 gr.Info(self.tell(receipt.note))
 
-    async def asked(self, key: ConversationKey, entry: Entry) -> str:
-        """The whole question of an entry; the board has only the beginning of a very long one."""
-        if waiting := await self.queue.find(entry.turn):
-            return waiting.text
-        kept = await self.memory.load(key)
-        return next((m.text for m in kept.messages if m.id == entry.turn and m.role is Role.USER), entry.question)
-
-    async def send(self, text: str, channel: str, request: gr.Request, turn_id: str = "") -> tuple[Any, Any, Any]:
+    async def send(self, text: str, channel: str, request: gr.Request) -> tuple[Any, Any, Any]:
         """Submit a message; ``forget`` in a channel where others wrote opens the dialog of ``ask_first`` instead."""
         if not is_forget(text):
-            return await self.submit(text, channel, request, turn_id), gr.skip(), gr.skip()
+            return await self.submit(text, channel, request), gr.skip(), gr.skip()
         visitor = await self.visitor(request)
         key = visitor.key(channel)
         with self.errors_shown():
             extent = await self.memory.extent(key)
         alone = not venue_of(key, "").shared or extent.people <= {visitor.id}
         if alone or self.refusal("forget", visitor, channel):  # the command says so
-            return await self.submit(text, channel, request, turn_id), gr.skip(), gr.skip()
+            return await self.submit(text, channel, request), gr.skip(), gr.skip()
         return "", *await self.ask_first(channel, request)
 
     async def ask_first(self, channel: str, request: gr.Request) -> tuple[Any, str]:
@@ -224,9 +263,6 @@ def inform(text: str) -> None:
     gr.Info(escape(text))
 
 
-def too_long(length: int) -> str:
-    """What a person is told whose message is too long."""
-    return (
-        f"Your message has {length:,} characters, and I can take {MAX_MESSAGE_CHARACTERS:,}. "
-        "It's still in the box: shorten it and send it again."
-    )
+def status_line(text: str) -> str:
+    """A line of HTML that a screen reader reads out when it changes."""
+    return f'<div id="line" role="status" aria-live="polite">{html.escape(text)}</div>'

@@ -7,20 +7,17 @@ from typing import Any
 
 import gradio as gr
 
-from bots.web.chat import ChatActions
-from bots.web.orders import Orders
+from bots.web.chat import ChatActions, status_line
 from bots.web.people import GENERAL, PRIVATE, Visitor
-from bots.web.watching import Watches, status_line
 
-EXAMPLES: tuple[Any, ...] = (
-    {"display_text": "What can you do?", "text": "help"},
-    {"text": "Write a Python function that says whether a word is a palindrome."},
-    {"text": "Explain what a token is, in three sentences."},
+EXAMPLES = (
+    "What can you do?",
+    "Write a Python function that says whether a word is a palindrome.",
+    "Explain what a token is, in three sentences.",
 )
 EMPTY = """### Ask something
 Everybody who opens this channel sees the conversation. I remember it and use it nowhere else. To open another channel,
-type a new name under **Channel**; only you see **Only me**. Enter sends, Shift-Enter starts a new line, and `?` shows
-all keys.
+type a new name under **Channel**; only you see **Only me**. Enter sends, Shift-Enter starts a new line.
 """
 
 
@@ -39,18 +36,14 @@ def build_masthead() -> tuple[gr.Dropdown, gr.Textbox]:
             value=None,
             interactive=False,
             label="Channel",
-            show_label=False,
-            container=False,
             allow_custom_value=True,
             elem_id="channel",
             scale=3,
         )
         name = gr.Textbox(
             label="Your name",
-            show_label=False,
-            container=False,
             interactive=False,
-            placeholder="Your name, for others",
+            placeholder="How others see you",
             max_lines=1,
             max_length=40,
             elem_id="name",
@@ -60,10 +53,9 @@ def build_masthead() -> tuple[gr.Dropdown, gr.Textbox]:
 
 
 def build_chat(
-    actions: ChatActions, orders: Orders, watches: Watches, masthead: tuple[gr.Dropdown, gr.Textbox], greeting: str
+    actions: ChatActions, channel: gr.Dropdown, name: gr.Textbox, greeting: str
 ) -> Callable[[gr.Blocks], None]:
     """Lay the tab out and wire it. Gives what to do with the page as a whole."""
-    channel, name = masthead
     if greeting:
         gr.Markdown(greeting, elem_classes="hint", elem_id="demo-hint")
     chat = gr.Chatbot(
@@ -72,18 +64,15 @@ def build_chat(
         elem_id="chat",
         buttons=["copy", "copy_all"],
         placeholder=EMPTY,
-        examples=list(EXAMPLES),
+        examples=[{"text": text} for text in EXAMPLES],
         layout="bubble",
         group_consecutive_messages=False,
         allow_tags=False,
-        autoscroll=False,  # page.js does it
-        latex_delimiters=[],  # markup.py draws formulas
+        latex_delimiters=[],  # a formula's commands draw anything anywhere
     )
     line = gr.HTML(status_line(""), elem_id="line-box", padding=False)
-    pulse = gr.HTML("", elem_classes="unseen", padding=False)
-    with gr.Row(equal_height=True, elem_id="composer"):
-        # page.js sends what is in the box, and keeps it until it was taken.
-        gr.Textbox(
+    with gr.Row(equal_height=True):
+        box = gr.Textbox(
             label="Your message",
             show_label=False,
             placeholder="Ask something …",
@@ -93,11 +82,11 @@ def build_chat(
             scale=8,
             container=False,
         )
-        gr.Button("Submit", variant="primary", elem_id="send", scale=1, min_width=96)
-        stop = gr.Button("Stop", interactive=False, elem_id="stop", scale=1, min_width=96)
-        clear = gr.Button("Clear", variant="stop", elem_id="clear", min_width=64, scale=0)
-    order = gr.Textbox(show_label=False, elem_classes="unseen", container=False)
-    obey = gr.Button("", elem_id="obey", elem_classes="unseen")
+        send = gr.Button("Submit", variant="primary", elem_id="send", scale=1, min_width=96)
+    with gr.Row():
+        stop = gr.Button("Stop", interactive=False, elem_id="stop", size="sm", min_width=80)
+        retry = gr.Button("Retry", elem_id="retry", size="sm", min_width=80)
+        clear = gr.Button("Clear", elem_id="clear", size="sm", min_width=80)
     with gr.Column(visible=False, elem_id="confirm", elem_classes="hint") as confirm:
         question = gr.Markdown("")
         with gr.Row():
@@ -105,9 +94,9 @@ def build_chat(
             keep = gr.Button("Keep it", elem_id="keep", size="sm")
 
     watching: dict[str, Any] = {
-        "fn": watches.watch,
+        "fn": actions.watch,
         "inputs": [channel],
-        "outputs": [chat, stop, line, pulse],
+        "outputs": [chat, stop, line],
         "show_progress": "hidden",
         "concurrency_limit": None,
         "trigger_mode": "multiple",  # another channel begins a watch, which ends the one before
@@ -129,16 +118,10 @@ def build_chat(
     async def example(place: str, picked: gr.SelectData, request: gr.Request) -> None:
         await actions.submit(str(picked.value["text"]), place, request)
 
-    obey.click(
-        orders.obey,
-        [order, channel],
-        [order, confirm, question],
-        js="(order, channel) => [window.parley.order(channel), channel]",
-        trigger_mode="multiple",
-        **SAYS,
-    ).then(None, [order], None, js="(told) => window.parley.heard(told)")
+    gr.on([send.click, box.submit], actions.send, [box, channel], [box, confirm, question], **SAYS)
     chat.example_select(example, [channel], None, **SAYS)
     stop.click(actions.stop, [channel], None, **SAYS)
+    retry.click(actions.retry, [channel], None, **SAYS)
     clear.click(actions.ask_first, [channel], [confirm, question], **SAYS)
     keep.click(lambda: gr.Column(visible=False), None, [confirm], **QUICK)
     forget.click(forget_it, [channel], [confirm], **SAYS)
@@ -147,11 +130,8 @@ def build_chat(
 
     async def enter(request: gr.Request) -> tuple[Any, Any]:
         visitor = await actions.visitor(request)
-        place = visitor.channel
-        if linked := str(request.query_params.get("c") or ""):
-            place = await actions.move(linked, request)
         channels = await actions.people.channels()
-        found = gr.Dropdown(choices=_choices([*channels, place]), value=place, interactive=True)
+        found = gr.Dropdown(choices=_choices([*channels, visitor.channel]), value=visitor.channel, interactive=True)
         return found, _name_box(visitor)
 
     def on_load(blocks: gr.Blocks) -> None:

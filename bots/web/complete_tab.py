@@ -23,8 +23,8 @@ def build_complete(models: Models, deadlines: Deadlines, actions: ChatActions) -
     gr.Markdown("The model continues your text. Nothing is remembered.")
     prompt = gr.Textbox(label="Prompt", placeholder="Once upon a time", lines=4, max_lines=16, elem_id="prompt")
     with gr.Row():
-        tokens = gr.Slider(1, 1024, value=20, step=1, label="Max new tokens", elem_id="tokens")
-        temperature = gr.Slider(0, 2, value=0.7, step=0.05, label="Temperature (0 is greedy)", elem_id="temperature")
+        tokens = gr.Slider(1, 1024, value=20, step=1, label="Maximum new tokens", elem_id="tokens")
+        temperature = gr.Slider(0, 1, value=0.7, step=0.05, label="Temperature (0 is greedy)", elem_id="temperature")
     model = gr.Dropdown(
         choices=list(names),
         value=names[0] if names else None,

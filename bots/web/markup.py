@@ -15,7 +15,6 @@ from functools import lru_cache
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from bots.web import formulas
 from core.markdown import fence_lines, is_honest_link
 
 _TAGS = frozenset(
@@ -43,16 +42,12 @@ _HIDDEN = "\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff"
 _ADDRESS = re.compile(rf"https?://[^\s<>\"'`{_HIDDEN}]+", re.IGNORECASE)
 _ALLOWED = re.compile(r"(?:https?://|mailto:)[^\s\x00-\x1f]", re.IGNORECASE)
 _DISGUISES = re.compile(f"[{_HIDDEN}]")
-_LANGUAGE = re.compile(r"[A-Za-z][\w+#.-]{0,19}", re.ASCII)
-_TASK = re.compile(r"\[([ xX])\]\s")
 _TICKS = re.compile(r"`+")
 _GAP = re.compile(r"(?<!\n)\n{2,}+(?=\S)")
 _DEFINITION = re.compile(r"^[ >]*\[[^\]\n]+\]:", re.MULTILINE)
-_MOST_SIGNS = {"[": 300, "*": 3_000, "_": 3_000, "~": 3_000, "`": 3_000, "$": 600, "\\(": 600, "\\[": 600}
+_MOST_SIGNS = {"[": 300, "*": 3_000, "_": 3_000, "~": 3_000, "`": 3_000}
 _MOST_CELLS = 20_000
 """Of one table, and signs in one paragraph. With more it is no text, takes the parser long, and is shown as it is."""
-MAX_INLINE_FORMULA = 40
-"""Characters of a formula that fits on a phone's line."""
 # A percent sign could begin one of Gradio's own place-holders.
 _ESCAPES = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "%": "&#37;", "\n": " ", "\r": " "}
@@ -69,9 +64,7 @@ class _Markdown(MarkdownIt):
         return url  # browsers do that; as it was written, it can be compared with its label
 
 
-_PARSER = formulas.with_formulas(
-    _Markdown("commonmark", {"html": False, "maxNesting": 100}).enable(["table", "strikethrough"])
-)
+_PARSER = _Markdown("commonmark", {"html": False, "maxNesting": 100}).enable(["table", "strikethrough"])
 
 
 def escape(text: str) -> str:
@@ -120,24 +113,14 @@ def _piece(text: str) -> str:
 def _blocks(tokens: Sequence[Token]) -> Iterator[str]:
     """Each block on a line that begins with a tag; code as a block of its own, also where it stands in a list."""
     line: list[str] = []
-    for index, token in enumerate(tokens):
-        if token.type == formulas.BLOCK and (shown := formulas.to_mathml(token.content, display=True)):
-            line.append(f'<div class="formula">{shown}</div>')
-            if token.level == 0:
-                yield "".join(line)
-                line = []
-            continue
-        if token.type in ("fence", "code_block", formulas.BLOCK):
+    for token in tokens:
+        if token.type in ("fence", "code_block"):
             if line:
                 yield "".join(line)
             yield _code(token)
             line = []
             continue
-        if token.type == "inline":
-            first = index > 1 and tokens[index - 2].type == "list_item_open"
-            line += [_task(token) if first else "", *_inline(token.children or [])]
-        else:
-            line.append(_tag(token))
+        line.append("".join(_inline(token.children or [])) if token.type == "inline" else _tag(token))
         if token.level == 0 and token.nesting <= 0:
             yield "".join(line)
             line = []
@@ -146,34 +129,15 @@ def _blocks(tokens: Sequence[Token]) -> Iterator[str]:
 def _tag(token: Token) -> str:
     if token.tag not in _TAGS:
         return escape(token.content)
-    if token.tag == "table":
-        return '<div class="table" dir="auto"><table>' if token.nesting > 0 else "</table></div>"
     start = f' start="{int(token.attrs["start"])}"' if "start" in token.attrs else ""
-    # The outermost block decides where a list has its numbers; each line has its own direction (page.css).
-    direction = ' dir="auto"' if token.level == 0 and token.nesting > 0 else ""
-    return f"<{'/' * (token.nesting < 0)}{token.tag}{start}{direction}>"
-
-
-def _task(token: Token) -> str:
-    """The box before a task in a list, which is taken off its text; "" where there is none."""
-    text = token.children[0] if token.children else None
-    found = _TASK.match(text.content) if text and text.type == "text" else None
-    if not text or not found:
-        return ""
-    text.content = text.content[found.end() :]
-    return f'<span class="task">{"☐" if found[1] == " " else "☑"}</span> '
+    return f"<{'/' * (token.nesting < 0)}{token.tag}{start}>"
 
 
 def _code(token: Token) -> str:
-    """Fenced code, under the name of its language."""
-    if token.type == formulas.BLOCK:
-        said, code = "latex", formulas.source(f"\n{token.content.strip()}\n", token.markup)
-    else:
-        said, code = token.info.strip().split(maxsplit=1)[0] if token.info.strip() else "", token.content
-    language = _LANGUAGES.get(said.lower(), "")
-    fence = "`" * max(3, 1 + max(map(len, _TICKS.findall(code)), default=0))
-    name = f'<p class="language">{escape(said)}</p>\n\n' if _LANGUAGE.fullmatch(said) else ""
-    return f"{name}{fence}{language}\n{code.removesuffix(chr(10))}\n{fence}"
+    language = _LANGUAGES.get(token.info.split()[0].lower(), "") if token.info.strip() else ""
+    fence = "`" * max(3, 1 + max(map(len, _TICKS.findall(token.content)), default=0))
+    code = token.content.removesuffix("\n")
+    return f"{fence}{language}\n{code}\n{fence}"
 
 
 def _inline(tokens: Sequence[Token], *, in_link: bool = False) -> Iterator[str]:
@@ -195,19 +159,8 @@ def _inline(tokens: Sequence[Token], *, in_link: bool = False) -> Iterator[str]:
             yield "<br>"
         elif token.type == "code_inline":
             yield f"<code>{escape(token.content)}</code>"
-        elif token.type == formulas.INLINE:
-            yield _formula(token)
         else:
             yield _tag(token)
-
-
-def _formula(token: Token) -> str:
-    """A formula in a line, which can be scrolled if it may be too long for a phone."""
-    written = formulas.source(token.content, token.markup)
-    shown = formulas.to_mathml(token.content, display=token.markup in ("$$", "\\["))
-    if not shown:
-        return f"<code>{escape(written)}</code>"
-    return shown if len(written) <= MAX_INLINE_FORMULA else f'<span class="formula">{shown}</span>'
 
 
 def _link(target: str, label: Sequence[Token]) -> str:
@@ -220,8 +173,6 @@ def _link(target: str, label: Sequence[Token]) -> str:
 
 def _plain(token: Token) -> str:
     """What somebody reads of a token."""
-    if token.type == formulas.INLINE:
-        return formulas.source(token.content, token.markup)
     if token.type == "image":
         return "".join(map(_plain, token.children or []))
     return " " if token.type in ("softbreak", "hardbreak") else token.content

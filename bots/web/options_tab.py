@@ -12,24 +12,14 @@ from bots.assembly import Core
 from bots.assembly import choices as available
 from bots.web.chat import ChatActions, warn
 from bots.web.chat_tab import QUICK, SAYS
-from core.errors import StorageError
 from core.memory import Choices, WrongChoice
-from core.types import ConversationKey, ConversationSettings
+from core.types import ConversationSettings
 
-FOR_WHOM = (
-    "<p class='facts'>These options hold for <b>everybody in this channel</b>, from the next question on; in "
-    "<b>Only me</b>, for you.</p>"
-)
-MAX_SLIDER_TEMPERATURE = 2.0
 MAX_SLIDER_TOKENS = 1024
 """The slider's maximum, unless the model's context is smaller or a command chose more."""
 LOCK_SCRIPT = "place => { document.body.classList.add('reading'); return [place]; }"
 UNLOCK_SCRIPT = "() => { document.body.classList.remove('reading'); }"
 """While options are being read, none can be changed (``page.css``), or the result would undo the change."""
-FOLLOW_SECONDS = 2.0
-"""Seconds between two looks of open options for what a command or somebody else changed."""
-_SETTINGS = ("persona", "system", "temperature", "temperature", "max_new_tokens", "top_p", "model")
-"""What each control shows, in their order."""
 GREEDY_TEMPERATURE = 0.0
 DEFAULT_TEMPERATURE = 0.7
 
@@ -38,20 +28,44 @@ def build_options(core: Core, actions: ChatActions, channel: gr.Dropdown) -> Non
     """Build the accordion, and store what people change in it."""
     choices = available(core.settings, core.models.names)
     with gr.Accordion("Advanced options", open=False, elem_id="options") as accordion:
-        persona, system, temperature, greedy, most, top_p, model = shown = _lay_out(choices)
+        persona = gr.Dropdown(
+            choices=[("None", ""), *((name, name) for name in choices.personas)],
+            value="",
+            label="Persona",
+            visible=bool(choices.personas),
+            elem_id="persona",
+        )
+        system = gr.Textbox(
+            label="System message",
+            info="Who the assistant is here. Empty: the default.",
+            placeholder=choices.system,
+            lines=2,
+            max_lines=8,
+            elem_id="system",
+        )
+        with gr.Row():
+            temperature = gr.Slider(0.1, 1, value=DEFAULT_TEMPERATURE, step=0.05, label="Temperature", elem_id="warmth")
+            greedy = gr.Checkbox(label="Greedy: always the likeliest word", elem_id="greedy")
+        with gr.Row():
+            most = gr.Slider(
+                1, MAX_SLIDER_TOKENS, value=MAX_SLIDER_TOKENS, step=1, label="Maximum new tokens", elem_id="most"
+            )
+            top_p = gr.Slider(0.05, 1, value=1, step=0.05, label="Top-p", elem_id="top-p")
+        model = gr.Dropdown(
+            choices=list(choices.models),
+            value=choices.models[0] if choices.models else None,
+            label="Model",
+            visible=len(choices.models) > 1,
+            elem_id="model",
+        )
         reset = gr.Button("Reset to defaults", size="sm", elem_id="reset")
-    known, timer = gr.State(None), gr.Timer(FOLLOW_SECONDS, active=False)
-    controls = [*shown, known]
+    controls = [persona, system, temperature, greedy, most, top_p, model]
 
     async def read(place: str, request: gr.Request) -> list[Any]:
         visitor = await actions.visitor(request)
         with actions.errors_shown():
             chosen, _ = await core.memory.settings(visitor.key(place))
         return await _shown(core, chosen, choices)
-
-    async def follow(place: str, shown: ConversationSettings | None, request: gr.Request) -> list[Any]:
-        visitor = await actions.visitor(request)
-        return await _changed(core, visitor.key(place), shown, choices) or [gr.skip() for _ in controls]
 
     async def choose(place: str, setting: str, value: str, request: gr.Request) -> list[Any]:
         visitor = await actions.visitor(request)
@@ -92,87 +106,10 @@ def build_options(core: Core, actions: ChatActions, channel: gr.Dropdown) -> Non
     causes = [channel.change, accordion.expand]
     reading = gr.on(causes, read, [channel], controls, js=LOCK_SCRIPT, **QUICK, trigger_mode="always_last")
     reading.then(None, None, None, js=UNLOCK_SCRIPT)
-    accordion.expand(lambda: gr.Timer(active=True), None, [timer], **QUICK)
-    accordion.collapse(lambda: gr.Timer(active=False), None, [timer], **QUICK)
-    timer.tick(follow, [channel, known], controls, **QUICK)
-
-
-def _lay_out(choices: Choices) -> list[Any]:
-    """The controls, in the order in which they are shown."""
-    gr.HTML(FOR_WHOM, padding=False)
-    persona = gr.Dropdown(
-        choices=[("None", ""), *((name, name) for name in choices.personas)],
-        value="",
-        label="Persona",
-        info="A prepared system message, in place of one of your own.",
-        visible=bool(choices.personas),
-        elem_id="persona",
-    )
-    system = gr.Textbox(
-        label="System message",
-        info="Who the assistant is here, and how it answers. Empty: the default.",
-        placeholder=choices.system,
-        lines=2,
-        max_lines=8,
-        elem_id="system",
-    )
-    with gr.Row():
-        temperature = gr.Slider(
-            0.1,
-            MAX_SLIDER_TEMPERATURE,
-            value=DEFAULT_TEMPERATURE,
-            step=0.05,
-            label="Temperature",
-            info="Higher varies the answers more.",
-            elem_id="warmth",
-        )
-        greedy = gr.Checkbox(
-            label="Greedy decoding", info="Temperature 0: always the likeliest token.", elem_id="greedy"
-        )
-    with gr.Row():
-        most = gr.Slider(
-            1,
-            MAX_SLIDER_TOKENS,
-            value=MAX_SLIDER_TOKENS,
-            step=1,
-            label="Max new tokens",
-            info="The longest answer.",
-            elem_id="most",
-        )
-        top_p = gr.Slider(
-            0.05,
-            1,
-            value=1,
-            step=0.05,
-            label="Top-p",
-            info="Only the likeliest tokens, up to this share; 1 uses all.",
-            elem_id="top-p",
-        )
-    model = gr.Dropdown(
-        choices=list(choices.models),
-        value=choices.models[0] if choices.models else None,
-        label="Model",
-        visible=len(choices.models) > 1,
-        elem_id="model",
-    )
-    return [persona, system, temperature, greedy, most, top_p, model]
-
-
-async def _changed(core: Core, key: ConversationKey, shown: ConversationSettings | None, choices: Choices) -> list[Any]:
-    """What ``_shown`` gives for what is chosen otherwise than it is shown; nothing if that is nothing, or not known."""
-    try:
-        chosen, _ = await core.memory.settings(key)
-    except StorageError:  # the chat says so
-        return []
-    if shown is None or chosen == shown:
-        return []
-    now = await _shown(core, chosen, choices)
-    same = [getattr(chosen, name) == getattr(shown, name) for name in _SETTINGS]
-    return [*(gr.skip() if is_same else control for control, is_same in zip(now[:-1], same, strict=True)), chosen]
 
 
 async def _shown(core: Core, chosen: ConversationSettings, choices: Choices) -> list[Any]:
-    """The value of each control, and what was chosen. A slider is extended where a command chose more."""
+    """The value of each control. Where a command chose more than a slider's maximum, the slider is extended."""
     heat = choices.temperature if chosen.temperature is None else chosen.temperature
     most, top_p = chosen.max_new_tokens or choices.max_new_tokens, chosen.top_p or choices.top_p or 1
     room = await _room(core, max(most, MAX_SLIDER_TOKENS))
@@ -183,14 +120,13 @@ async def _shown(core: Core, chosen: ConversationSettings, choices: Choices) -> 
         gr.Slider(
             value=heat or DEFAULT_TEMPERATURE,
             minimum=min(heat or 0.1, 0.1),
-            maximum=max(heat, MAX_SLIDER_TEMPERATURE),
+            maximum=max(heat, 1),
             interactive=heat > GREEDY_TEMPERATURE,
         ),
         heat == GREEDY_TEMPERATURE,
         gr.Slider(value=most, maximum=min(room, max(most, MAX_SLIDER_TOKENS))),
         gr.Slider(value=top_p, minimum=min(top_p, 0.05)),
         chosen.model or (choices.models[0] if choices.models else None),
-        chosen,
     ]
 
 
@@ -202,7 +138,7 @@ def _after(setting: str, shown: list[Any]) -> list[Any]:
     if not setting:
         return shown
     persona, system, _, greedy, *_ = shown
-    nothing = [*(gr.skip() for _ in shown[1:]), shown[-1]]
+    nothing = [gr.skip() for _ in shown]
     match setting:
         case "system":
             return [persona, *nothing[1:]]

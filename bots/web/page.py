@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
 
 import fastapi
 import gradio as gr
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse
 from starlette.types import ASGIApp
 
 from bots.platform import Start
@@ -18,14 +16,11 @@ from bots.web.complete_tab import build_complete
 from bots.web.live import LiveBoards
 from bots.web.memory_tab import build_memory
 from bots.web.options_tab import build_options
-from bots.web.orders import Orders
 from bots.web.people import People, visitor_id
 from bots.web.server import RequestGuard
 from bots.web.settings import WebSettings
 from bots.web.status_tab import build_status
 from bots.web.theme import CSS, JAVASCRIPT, theme
-from bots.web.watching import RUN, Watches
-from core.memory import Feedback
 from core.turns import TurnQueue
 
 DEMO = (
@@ -45,8 +40,6 @@ class Page:
         self._live_boards = live_boards
         people = People(core.redis, retention=core.settings.retention_seconds)
         self._actions = ChatActions(queue, core.memory, people, live_boards, start.settings)
-        self._orders = Orders(self._actions, live_boards.boards, Feedback(core.redis))
-        self._watches = Watches(self._actions, live_boards)
         self._blocks = self._build(start)
 
     def app(self) -> ASGIApp:
@@ -58,7 +51,7 @@ class Page:
             return visitor_id(request.headers, {}, header) or None
 
         app = gr.mount_gradio_app(
-            self._own_routes(),
+            fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
             self._blocks,
             path="/",
             footer_links=[],
@@ -80,27 +73,9 @@ class Page:
             app, local=not (password or header), cookie=not header, password=bool(password), header=header
         )
 
-    def _own_routes(self) -> fastapi.FastAPI:
-        """What the page answers beside Gradio; for anybody, so it tells nothing."""
-        routes = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-
-        @routes.get("/alive")
-        async def alive(watch: str = "") -> JSONResponse:
-            """The run of this process, and whether a chat window is kept up to date."""
-            return JSONResponse(
-                {"run": RUN, "watched": self._watches.alive(watch)}, headers={"Cache-Control": "no-store"}
-            )
-
-        @routes.get("/c/{channel}")
-        async def link(channel: str) -> RedirectResponse:
-            """A link to a channel. Relative, since a proxy may serve the page under another path."""
-            return RedirectResponse(f"../?c={quote(channel, safe='')}", 302)
-
-        return routes
-
     def close(self) -> None:
         """Let go of the browsers that watch."""
-        self._watches.close()
+        self._actions.close()
 
     def _build(self, start: Start[WebSettings]) -> Any:
         core = start.core
@@ -108,8 +83,7 @@ class Page:
             channel, name = build_masthead()
             with gr.Tabs():
                 with gr.Tab("Chat", id="chat") as chat:
-                    greeting = DEMO if core.settings.backend == "demo" else ""
-                    on_load = build_chat(self._actions, self._orders, self._watches, (channel, name), greeting)
+                    on_load = build_chat(self._actions, channel, name, DEMO if core.settings.backend == "demo" else "")
                     build_options(core, self._actions, channel)
                 with gr.Tab("Complete", id="complete") as complete:
                     build_complete(core.models, core.assistant.answer_settings.deadlines, self._actions)

@@ -44,8 +44,6 @@ def build_status(start: Start[WebSettings]) -> Any:
     """Build the tab. Returns a function that connects it to the opening of tabs."""
     cards = gr.HTML("", padding=False, elem_id="cards")
     plots = gr.HTML("", padding=False, elem_id="plots")
-    if start.settings.web_password:
-        gr.HTML("<p class='facts'><a href='./logout'>Log out of Parley in this browser</a></p>", padding=False)
     timer = gr.Timer(REFRESH_SECONDS, active=False)
     kept = Timings(start.core.redis)
 
@@ -92,9 +90,9 @@ def plots_of(timings: list[Timing]) -> str:
     speed = [timing.speed for timing in recent if timing.speed is not None]
     plots = (
         _plot("Time to first text", first, "s"),
-        _plot("Speed", speed, "tokens/s"),
-        _plot("Edits per answer", [float(timing.edits) for timing in recent], "edits"),
-        _plot("Refused edits", [float(timing.refused) for timing in recent], "edits"),
+        _plot("Tokens a second", speed, ""),
+        _plot("Edits an answer", [float(timing.edits) for timing in recent], ""),
+        _plot("Refused edits", [float(timing.refused) for timing in recent], ""),
     )
     return f"<p class='facts' id='covers'>{_covered(timings)}</p><div class='sparks'>{''.join(plots)}</div>"
 
@@ -115,21 +113,19 @@ def _covered(timings: list[Timing]) -> str:
 
 def _plot(title: str, values: list[float], unit: str) -> str:
     """A line plot, newest value at the right, with the newest and the largest value in words."""
+    unit = f" {unit}" if unit else ""
     if not values:
         return f"<figure class='spark'><figcaption>{title}</figcaption><p>No answers yet.</p></figure>"
     most = max(values) or 1.0
     step = 240 / max(len(values) - 1, 1)
     points = " ".join(f"{index * step:.1f},{56 - 52 * value / most:.1f}" for index, value in enumerate(values))
     dot = f"<circle cx='{(len(values) - 1) * step:.1f}' cy='{56 - 52 * values[-1] / most:.1f}' r='3'/>"
-    last, largest = (
-        f"{_number(value)} {'edit' if unit == 'edits' and value == 1 else unit}" for value in (values[-1], max(values))
-    )
-    said = f"{title}: {last} for the last answer, {largest} at the most"
+    said = f"{title}: {_number(values[-1])}{unit} for the last answer, {_number(max(values))}{unit} at the most"
     return (
         f"<figure class='spark'><figcaption>{title}</figcaption>"
         f"<svg viewBox='-4 0 248 60' preserveAspectRatio='none' role='img' aria-label='{said}'>"
         f"<polyline points='{points}'/>{dot}</svg>"
-        f"<p>The last answer: <b>{last}</b>. The most: {largest}.</p></figure>"
+        f"<p><b>{_number(values[-1])}{unit}</b> last · {_number(max(values))}{unit} most</p></figure>"
     )
 
 

@@ -181,8 +181,12 @@ def assert_within(made: list[float], capacity: float, per_second: float) -> None
             assert last - first + 1 <= capacity + per_second * (made[last] - start) + 1e-6
 
 
+MEASURED_LATE = 0.05
+"""Seconds by which a busy machine may notice a call later than it was granted."""
+
+
 def assert_never_more(made: list[float], calls: int, seconds: float) -> None:
     """In no window of so many ``seconds`` there are more than so many ``calls``."""
     made = sorted(made)
     for first, over in zip(made, made[calls:], strict=False):
-        assert over - first >= seconds - 1e-6
+        assert over - first >= seconds - MEASURED_LATE

@@ -113,11 +113,7 @@ class Visit:
 
     async def idle(self) -> None:
         """Wait until nothing is being answered here."""
-        await self.page.locator("#stop:disabled").wait_for(state="attached")
-
-    async def tool(self, name: str, turn: int = -1) -> None:
-        """Press what stands under a message, by its name; the last one of that name."""
-        await self.page.locator(f"#chat .tools [title='{name}']").nth(turn).click()
+        await self.page.locator("#stop:disabled").wait_for()
 
     async def tab(self, name: str) -> None:
         """Open a tab."""

@@ -158,6 +158,7 @@ async def test_a_follow_up_that_comes_again_or_is_edited_is_one_turn(
 ) -> None:
     """Although somebody else spoke meanwhile, and the worker was killed."""
     ts = await slack.mention(GENERAL, "hello")
+    await wait_until(lambda: not slack.unacked())
     again = await slack.say(GENERAL, "and nwo?", thread=ts)
     await wait_until(lambda: not slack.unacked())  # events that are on their way together have no order
     await slack.say(GENERAL, "I'm here as well", user=BOB, thread=ts)

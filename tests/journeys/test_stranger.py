@@ -63,13 +63,14 @@ async def test_from_a_fresh_folder_to_a_restored_memory(slack: SlackDouble, tmp_
             assert (await discord_reply(discord, asked)).text
             await parley("memory", "ls", cwd=tmp_path, **old)
             backup = json.loads(await parley("backup", "team.backup", "--json", cwd=tmp_path, **old))
-            assert (backup["conversations"], backup["waiting"]) == (2, 0)
+            # Two channels, and the thread in Slack that the answer opened.
+            assert (backup["conversations"], backup["waiting"]) == (3, 0)
             assert [await process.stop() for process in (listener, *workers)] == [0, 0, 0]
 
         await stack.enter_async_context(running_redis(tmp_path / "new.sock"))
         new = {"REDIS_URL": f"unix://{tmp_path}/new.sock"}
         restored = json.loads(await parley("restore", "team.backup", "--json", cwd=tmp_path, **new))
-        assert restored["written"] == 2
+        assert restored["written"] == 3
         async with run_parley(tmp_path, "run", **new) as whole:
             await wait_until(
                 lambda: slack.sockets and "connected to Discord" in whole.log,

@@ -52,7 +52,8 @@ async def overheard(ear: Ear, key: ConversationKey) -> list[str]:
     """What was overheard there, once all that was said is handled: a later question is in the queue."""
     last = ear.double.dm("ping")
     await wait_until(lambda: ear.turn(last))
-    await wait_until(lambda: not ear.platform.calls.client.listener.intake._changes._waiting)  # type: ignore[attr-defined]
+    intake = ear.platform.calls.client.listener.intake  # type: ignore[attr-defined]
+    await wait_until(lambda: not (intake._changes._waiting or intake._hearing._storing))
     loaded = await ear.memory.load(key)
     heard = [message for message in (*loaded.messages, *loaded.room) if message.overheard]
     return [message.text or message.quotes[0].text for message in heard]

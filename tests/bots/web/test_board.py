@@ -14,8 +14,7 @@ from bots.web.live import LiveBoards
 from bots.web.people import PRIVATE, People
 from bots.web.surface import WebSurface
 from core.errors import MessageGone
-from core.memory.conversations import Memory
-from core.memory.exchange import Exchange
+from core.memory import Exchange, Memory
 from core.store.keys import Keys
 from core.types import Author, ConversationKey, Ending, Message, Outcome, Role, Turn
 from tests.waiting import UNHURRIED, wait_until

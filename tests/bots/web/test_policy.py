@@ -14,8 +14,7 @@ from bots.web.chat import ChatActions
 from bots.web.live import LiveBoards
 from bots.web.people import PRIVATE, People, Visitor, venue_of
 from bots.web.settings import WebSettings
-from core.memory.conversations import Memory
-from core.memory.exchange import Exchange
+from core.memory import Exchange, Memory
 from core.settings import load_settings
 from core.turns.queue import TurnQueue
 from core.types import Author, ConversationKey, Message, Role

@@ -12,11 +12,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser
 
-from bots.web.board import Boards, Entry, Stage
-from bots.web.people import Visitor
 from core.assistant.summary import INSTRUCTION
-from core.store import open_redis
-from core.types import Author
 from tests.doubles.tgi import TgiDouble, last_words
 from tests.journeys.browser import Visit, open_browser, serving_page
 from tests.journeys.process import from_nothing
@@ -30,7 +26,6 @@ NOTES = "- Ada counts apples."
 PIRATE = "You are a pirate, and proud of it."
 
 Open = Callable[..., Awaitable[Visit]]
-Show = Callable[..., Awaitable[None]]
 
 
 def answer(inputs: str) -> str:
@@ -145,16 +140,3 @@ async def visit(browser: Browser, url: str, visits: dict[str, Visit]) -> AsyncIt
     for one in visits.values():
         one.complaints.clear()
     assert complaints == []
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def show(folder: Path) -> AsyncIterator[Show]:
-    """Shows a question with an answer in a channel, as the process that answers does."""
-    async with open_redis(None, folder / "data") as redis:
-        boards = Boards(redis, retention=3600)
-
-        async def put(channel: str, answer: str, *, number: int = 0, stage: Stage = Stage.DONE) -> None:
-            entry = Entry(f"web:{number}", Author("v-1", "Ada"), "Why?", 1e9 + number, stage=stage, answer=answer)
-            await boards.show(Visitor("v-1").key(channel), entry)
-
-        yield put

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from bots.web import formulas
 from bots.web.board import Boards, Entry, Stage
 from bots.web.people import People, Visitor, channel_name, person_name
 from core.memory import Exchange, Memory
@@ -36,8 +35,6 @@ HOSTILE = {
     "formulas": f"$$ \\rule{{500em}}{{500em}} $$ $$\\href{{/evil}}{{x}}$$ $$\\includegraphics{{/evil.png}}$$ {END}",
     "formulas over HTML": f"$$ ` $$ {IMG} ` $$ {OVER} $$\n\n$$\\htmlStyle{{position:fixed}}{{x}}$$ \\(x\\) \\[y\\]",
     "formulas over text": "$$\\raisebox{20em}{\\colorbox{red}{over}}$$ $$\\htmlId{box}{x}$$ $$\\smash{\\llap{over}}$$",
-    "formulas that are shown": f"$$\\text{{{IMG}}}$$ \\(\\raisebox{{-4.9em}}{{over}}\\) \\(\\text{{\u202ex}}\\)",
-    "formulas in code": f"\\begin{{align}} {IMG} \\end{{align}}\n\n\\[\n```\n{IMG}\n\\]\n\n$$\n{OVER}\n$$ {IMG}",
     "place-holders": f"$$a$$ %%%LATEX_BLOCK_0%%% {IMG}%%%LATEX_BLOCK_1%%%",
     "images": "![x](/evil.png) ![y](data:image/png;base64,AAAA) ![z][r] ![](http://t.example/p)\n\n[r]: /evil.png",
     "links": "[a](javascript:alert(1)) [b](data:text/html,x) [c](JaVaScRiPt&colon;alert(1)) [d](vbscript:x) [e](/evil)",
@@ -99,8 +96,8 @@ AROUND = """() => {
 }"""
 TAGS = "p br h1 h2 h3 h4 h5 h6 ul ol li blockquote hr table thead tbody tr th td strong em s a code"
 ALLOWED = {
-    "tags": [*TAGS.split(), "pre", "span", "div", "button", *formulas.ELEMENTS],
-    "attributes": ["class", "href", "target", "rel", "start", "title", "dir", "tabindex", "align", *formulas.VALUES],
+    "tags": [*TAGS.split(), "pre", "span", "div", "button"],
+    "attributes": ["class", "href", "target", "rel", "start", "title"],
 }
 
 

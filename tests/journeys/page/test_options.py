@@ -73,7 +73,7 @@ async def test_each_slider_can_be_moved(visit: Open, tgi: TgiDouble) -> None:
     ada = await visit("sliding")
     await ada.options()
     sliders = {
-        "#warmth": ("temperature", "0.1", "2", 0.7, 0.65),
+        "#warmth": ("temperature", "0.1", "1", 0.7, 0.65),
         "#most": ("max_new_tokens", "1", "1024", 1024, 1023),
         "#top-p": ("top_p", "0.05", "1", 1, 0.95),
     }
@@ -102,23 +102,6 @@ async def test_what_lies_beyond_a_slider_is_shown_as_it_is(visit: Open, tgi: Tgi
         for kind in ("range", "number"):
             shows = partial(ada.holds, f"{slider} input[type={kind}]", value)
             await wait_until(shows, description=f"{value} in {slider}")
-
-
-async def test_open_options_follow_what_is_chosen_elsewhere(visit: Open) -> None:
-    """By a command, or by somebody else; what one is writing oneself stays."""
-    ada, bob = await visit("followed", "Ada"), await visit("followed", "Bob")
-    await ada.options()
-    await bob.options()
-    await ada.page.locator("#options", has_text="everybody in this channel").wait_for()
-    await ada.ask("settings temperature 1.6")
-    for one in (ada, bob):
-        await wait_until(partial(one.holds, "#warmth input[type=number]", "1.6"), description="the command's choice")
-        await one.idle()
-    await bob.page.fill("#system textarea", "You are te")
-    await ada.page.fill("#most input[type=number]", "33")
-    await ada.page.press("#most input[type=number]", "Tab")
-    await wait_until(partial(bob.holds, "#most input[type=number]", "33"), description="the other's choice")
-    assert await bob.holds("#system textarea", "You are te")
 
 
 async def test_a_persona_can_be_picked_and_laid_down(visit: Open, tgi: TgiDouble) -> None:

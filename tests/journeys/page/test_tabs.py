@@ -46,7 +46,7 @@ async def test_a_completion_has_sliders_and_a_choice_of_models(visit: Open, smal
     """They say what the chosen model is asked for."""
     ada = await visit("", "Bob")
     await ada.tab("Complete")
-    ends = {"#tokens": ("1", "1024", "20"), "#temperature": ("0", "2", "0.7")}
+    ends = {"#tokens": ("1", "1024", "20"), "#temperature": ("0", "1", "0.7")}
     for slider, expected in ends.items():
         handle = ada.page.locator(f"{slider} input[type=range]")
         found = [await handle.get_attribute("min"), await handle.get_attribute("max"), await handle.input_value()]
@@ -81,7 +81,7 @@ async def test_the_memory_shows_what_the_model_will_see(visit: Open) -> None:
     await _listed(ada, 4)
     listed = await ada.page.inner_text("#remembered")
     assert [name in listed for name in ("Ada", "Bob", "Parley")] == [True] * 3
-    await ada.page.locator(".facts").filter(has_text="Forgotten in 30 days").wait_for()
+    assert "Forgotten in 30 days" in await ada.page.inner_text(".facts >> nth=0")
     assert await ada.page.locator("[role=meter]").get_attribute("aria-valuenow") not in ("0", None)
     await ada.page.get_by_role("button", name="What the model will see").click()
     rendered = await ada.page.input_value("#rendered textarea")
@@ -214,7 +214,7 @@ async def test_the_status_covers_what_another_process_does_in_slack(visit: Open,
             await reply(slack, GENERAL, await slack.mention(GENERAL, "something long"))
             await covers.filter(has_text="1 in Slack").wait_for()
             await covers.filter(has_text="1 edit refused.").wait_for()
-            assert await ada.page.get_by_label("Refused edits: 1 edit for the last answer").count() == 1
+            assert await ada.page.get_by_label("Refused edits: 1 for the last answer").count() == 1
             slack.fail("apps.connections.open", "fatal_error", times=None)
             await slack.drop_sockets()
             await cards.filter(has_text="Slack: not connected, trying again.").wait_for()
