@@ -10,8 +10,9 @@ import structlog
 
 from core.errors import StorageError
 from core.memory import FOLLOWED, Listening, Memory
+from core.quotes import Quote
 from core.turns import STOPPED, WITHDRAWN, TurnQueue, in_time
-from core.types import ConversationKey, Ending, Message, Outcome, Quote, Turn
+from core.types import ConversationKey, Ending, Message, Outcome, Turn
 
 log = structlog.get_logger()
 

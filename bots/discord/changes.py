@@ -19,8 +19,9 @@ from bots.listening import follow_change, take_back
 from core.errors import StorageError
 from core.memory import Memory
 from core.metrics import tag
+from core.quotes import Quote
 from core.turns import TurnQueue
-from core.types import ConversationKey, Message, Quote
+from core.types import ConversationKey, Message
 
 log = structlog.get_logger()
 

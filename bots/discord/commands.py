@@ -36,8 +36,9 @@ from core.assistant import CommandReply, commands
 from core.errors import ParleyError, StorageError
 from core.memory import HEARS_CHANNEL
 from core.policy import Venue
+from core.quotes import Quote, QuoteKind
 from core.turns import WITHDRAWN, in_time
-from core.types import Quote, QuoteKind, Turn
+from core.types import Turn
 
 log = structlog.get_logger()
 

@@ -21,7 +21,8 @@ from bots.discord.text import cut, without_mention
 from core.assistant import commands
 from core.memory import FOLLOWED, HEARS_CHANNEL, OPENED_THREAD
 from core.prompts import shorten
-from core.types import Author, ConversationKey, Message, Quote, QuoteKind, Role, Turn
+from core.quotes import Quote, QuoteKind
+from core.types import Author, ConversationKey, Message, Role, Turn
 
 MESSAGE_TYPES = {discord.MessageType.default, discord.MessageType.reply}
 """Types of messages that people write; the others are joins, pins, boosts and the like."""

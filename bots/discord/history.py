@@ -22,7 +22,8 @@ from bots.discord.settings import DiscordSettings
 from core.delivery import retry_for
 from core.errors import RateLimited
 from core.memory import ROOM_MESSAGES, ROOM_SECONDS
-from core.types import Message, Quote, QuoteKind, Role, Turn
+from core.quotes import Quote, QuoteKind
+from core.types import Message, Role, Turn
 
 Json = dict[str, Any]
 

@@ -41,8 +41,9 @@ from core.assistant import is_stop
 from core.errors import ParleyError, PlatformError, StorageError
 from core.memory import FOLLOWED, Listening, Memory, Remark
 from core.metrics import turn_fields
+from core.quotes import QuoteKind
 from core.turns import MIN_REFUSAL_SECONDS, NOT_ALLOWED_THERE, TurnQueue, crash_point
-from core.types import QuoteKind, Turn
+from core.types import Turn
 
 log = structlog.get_logger()
 

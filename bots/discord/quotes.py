@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bots.discord.text import cut, readable
-from core.types import Quote, QuoteKind
+from core.quotes import Quote, QuoteKind
 
 Json = Mapping[str, Any]
 

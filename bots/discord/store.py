@@ -12,9 +12,10 @@ from redis.asyncio import Redis
 
 from bots.discord.keys import discord_key
 from core.memory import Departures
+from core.quotes import Quote
 from core.store import Keys, kind_of, redis_errors
 from core.stored import Unreadable, read_record
-from core.types import ConversationKey, Quote
+from core.types import ConversationKey
 
 WEEK = 7 * 86_400
 FORM_SECONDS = 900

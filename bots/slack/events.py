@@ -20,9 +20,10 @@ import structlog
 from bots.slack.quotes import Reading, file_names, is_app, read_message
 from bots.slack.text import mentions, without_mention
 from core.memory import FOLLOWED, OPENED_THREAD
+from core.quotes import Quote
 from core.store import TURN_TTL
 from core.stored import finite
-from core.types import Author, ConversationKey, Quote, Turn
+from core.types import Author, ConversationKey, Turn
 
 log = structlog.get_logger()
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from bots.slack.blocks import MAX_DEPTH, Piece, PieceKind, clip, items, named, raw, read_blocks, text_in
 from bots.slack.text import mentions, readable
-from core.types import Quote, QuoteKind
+from core.quotes import Quote, QuoteKind
 
 MAX_QUOTES = 10
 """Quotes of one message."""

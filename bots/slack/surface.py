@@ -21,7 +21,8 @@ from core.delivery import Pace
 from core.errors import PlatformError
 from core.pacing import CallBudgets
 from core.policy import Venue
-from core.types import Message, Quote, Turn
+from core.quotes import Quote
+from core.types import Message, Turn
 
 log = structlog.get_logger()
 

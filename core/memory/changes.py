@@ -14,9 +14,10 @@ from core.memory.facts import facts_key
 from core.memory.forks import forks_of
 from core.memory.scripts import MemoryScripts
 from core.prompts import TokenCounter, message_tokens
+from core.quotes import Quote, QuoteKind, quotes_in
 from core.store import Keys, redis_errors
 from core.stored import Unreadable, flag_in, read_record, readable, text_in, time_in
-from core.types import ConversationKey, Message, Quote, QuoteKind, quotes_in
+from core.types import ConversationKey, Message
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,9 +29,10 @@ from core.memory.overhearing import Overhearing
 from core.memory.scripts import MemoryScripts
 from core.metrics import tag
 from core.prompts import TokenCounter, estimate_tokens, message_tokens
+from core.quotes import Quote
 from core.store import Keys, redis_errors
 from core.stored import finite, readable, whole_number
-from core.types import ANYBODY, Conversation, ConversationKey, ConversationSettings, Message, Quote, Role
+from core.types import ANYBODY, Conversation, ConversationKey, ConversationSettings, Message, Role
 
 log = structlog.get_logger()
 

@@ -1,7 +1,7 @@
 """Decides whether a message in a thread that doesn't mention Parley is for it: one rule for all platforms.
 
 Parley follows a thread in which it answers. With ``auto`` it answers without being mentioned while one person talks
-with it: from a second person's first word on, everybody has to mention it. With ``always`` it answers whoever writes.
+with it: from a second person's first word on, everybody has to mention it. With ``always`` nobody has to.
 It never answers in a muted thread, nor what is meant for somebody else.
 
 What is stored of a thread (see ``core.store.catalog``) names nobody: one person is told from several by a digest.

@@ -11,7 +11,8 @@ from datetime import datetime
 
 from core.prompts.guard import GuardMarkRemover, guard, name
 from core.prompts.voices import SpeakerNames
-from core.types import Author, Fact, Message, Quote, QuoteKind, Role
+from core.quotes import Quote, QuoteKind
+from core.types import Author, Fact, Message, Role
 
 HEADINGS = {
     QuoteKind.FORWARD: "forwarded message",

@@ -16,7 +16,8 @@ from core.prompts.guard import guard
 from core.prompts.messages import day
 from core.prompts.quoting import FACTS_ID, ROOM_ID, SUMMARY_ID, facts_block, room_block, summary_block
 from core.prompts.tokens import MESSAGE_OVERHEAD, TokenCounter, estimate_tokens, message_tokens
-from core.types import Conversation, Message, Quote, Role
+from core.quotes import Quote
+from core.types import Conversation, Message, Role
 
 SHARE_KEPT = 0.5
 """Share of the room that the kept messages fill after a cut."""

@@ -17,11 +17,12 @@ from core.assistant import commands
 from core.errors import StorageError
 from core.memory import Following
 from core.quotas import Quotas
+from core.quotes import Quote
 from core.store import TURN_TTL, Keys, redis_errors
 from core.stored import readable
 from core.turns.jobs import MAX_COUNTED_TOKENS, Note, Receipt, StoredJob
 from core.turns.scripts import QueueScripts
-from core.types import ConversationKey, Ending, MessageRef, Outcome, Quote, Turn
+from core.types import ConversationKey, Ending, MessageRef, Outcome, Turn
 
 MAX_LANE_TURNS = 20
 """Turns that can wait in one lane."""

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self, TypeVar
 
 from core.memory import Exchange
+from core.quotes import Quote, quotes_in
 from core.stored import Unreadable, count_in, flag_in, list_in, read_record, record_in, text_in, texts_in, time_in
-from core.types import FORMAT, Ending, MessageRef, Outcome, Quote, Turn, quotes_in
+from core.types import FORMAT, Ending, MessageRef, Outcome, Turn
 
 T = TypeVar("T")
 

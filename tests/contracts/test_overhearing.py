@@ -12,10 +12,11 @@ from core.memory.conversations import Memory
 from core.memory.exchange import MAX_CONVERSATION_MESSAGES, Exchange, Thread
 from core.memory.listening import Listening
 from core.memory.overhearing import MAX_ROOM_MESSAGES, ROOM_SECONDS
+from core.quotes import Quote, QuoteKind
 from core.store.keys import Keys
 from core.turns.jobs import Job, Seal
 from core.turns.queue import TurnQueue
-from core.types import Author, Conversation, ConversationKey, Message, Quote, QuoteKind, Role, Turn
+from core.types import Author, Conversation, ConversationKey, Message, Role, Turn
 from tests.contracts.queueing import DONE, Open, expire, take_one
 
 CHANNEL = ConversationKey("slack", "T1", "C1")

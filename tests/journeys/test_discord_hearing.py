@@ -1,4 +1,4 @@
-"""What the model is told of what people say around a mention in Discord: real processes, prompts as they were sent."""
+"""In Discord, the model knows what people say around a mention: real processes, and prompts as they were sent."""
 
 from __future__ import annotations
 

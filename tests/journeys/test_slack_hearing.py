@@ -1,4 +1,4 @@
-"""What the model is told of what people say around a mention in Slack: real processes, prompts as they were sent."""
+"""In Slack, the model knows what people say around a mention: real processes, and prompts as they were sent."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ async def test_overheard_talk_is_edited_and_deleted(slack: SlackDouble, tgi: Tgi
 
 @pytest.mark.slow
 async def test_overheard_talk_can_become_a_question(slack: SlackDouble, tgi: TgiDouble, parley: Parley) -> None:
-    """Whoever adds the mention later is answered, and the model sees the message once, also afterwards."""
+    """A person who adds the mention later is answered, and the model sees the message once, also afterwards."""
     tgi.answer = "Fine."
     root = await slack.mention(GENERAL, "the plan?")
     await reply(slack, GENERAL, root)

@@ -35,7 +35,8 @@ from core.models.control_tokens import ControlTrimmer
 from core.models.generation import SpaceTrimmer, StopTrimmer
 from core.models.reasoning import ReasoningOpened, ReasoningTrimmer
 from core.prompts import guard, quoting, tokens
-from core.types import Author, Fact, Message, MessageLimits, Quote, QuoteKind, Role
+from core.quotes import Quote, QuoteKind
+from core.types import Author, Fact, Message, MessageLimits, Role
 from tests.examples import examples
 
 SHORT = 5_000

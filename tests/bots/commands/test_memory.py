@@ -22,7 +22,8 @@ from core.errors import ParleyError
 from core.memory.conversations import Memory
 from core.memory.exchange import Exchange, Thread
 from core.memory.feedback import Feedback
-from core.types import Author, ConversationKey, Message, Quote, QuoteKind, Role, Turn
+from core.quotes import Quote, QuoteKind
+from core.types import Author, ConversationKey, Message, Role, Turn
 from tests.journeys.process import environment
 
 Cli = Callable[..., "Ran"]

@@ -9,7 +9,8 @@ import pytest
 
 from bots.discord.events import Place, changed_keys, mentions_others, read_overheard, read_question, wording
 from core.memory import FOLLOWED, OPENED_THREAD
-from core.types import Author, ConversationKey, Quote, QuoteKind, Role
+from core.quotes import Quote, QuoteKind
+from core.types import Author, ConversationKey, Role
 
 GUILD, GENERAL, THREAD = "100000000000000001", "200000000000000001", "300000000000000001"
 OTHER_THREAD, DM = "300000000000000002", "400000000000000001"

@@ -12,8 +12,9 @@ import redis.asyncio
 from bots.discord.buttons import identity
 from core.memory.conversations import Memory
 from core.memory.exchange import Exchange
+from core.quotes import QuoteKind
 from core.store.keys import Keys
-from core.types import Author, ConversationKey, Message, QuoteKind, Role
+from core.types import Author, ConversationKey, Message, Role
 from tests.bots.hearing import Ear, listening
 from tests.doubles.discord import ADA, APP, BOB, GENERAL, GUILD, DiscordDouble
 from tests.doubles.discord_records import Posted
@@ -53,7 +54,7 @@ async def overheard(ear: Ear, key: ConversationKey) -> list[str]:
     last = ear.double.dm("ping")
     await wait_until(lambda: ear.turn(last))
     intake = ear.platform.calls.client.listener.intake  # type: ignore[attr-defined]
-    await wait_until(lambda: not (intake._changes._waiting or intake._hearing._storing))
+    await wait_until(lambda: not (intake._pending or intake._changes._waiting or intake._hearing._storing))
     loaded = await ear.memory.load(key)
     heard = [message for message in (*loaded.messages, *loaded.room) if message.overheard]
     return [message.text or message.quotes[0].text for message in heard]

@@ -20,8 +20,9 @@ from bots.stopping import Stopping
 from core.errors import NotAllowed, PlatformUnavailable
 from core.memory.overhearing import ROOM_MESSAGES, ROOM_SECONDS
 from core.pacing.shared import CallBudgets
+from core.quotes import Quote, QuoteKind
 from core.settings import load_settings
-from core.types import Message, Quote, QuoteKind, Role, Turn
+from core.types import Message, Role, Turn
 from tests.bots.answering import Ada
 from tests.doubles.discord import ADA, APP, BOB, GENERAL, GUILD, DiscordDouble
 from tests.doubles.discord_records import Posted

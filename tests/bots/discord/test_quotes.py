@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bots.discord.events import Place, is_talk, overheard, wording
 from bots.discord.quotes import MAX_QUOTE_UNITS, MAX_QUOTES, Reader, ids_in
 from bots.discord.text import units
-from core.types import Quote, QuoteKind
+from core.quotes import Quote, QuoteKind
 from tests.bots.discord.test_events import ADA, BOB, DM, GENERAL, GUILD, PARLEY, World, person
 from tests.examples import examples
 

@@ -18,10 +18,11 @@ from bots.stopping import Stopping
 from core.memory.conversations import Memory
 from core.memory.exchange import Exchange, Thread
 from core.pacing import CallBudgets
+from core.quotes import QuoteKind
 from core.settings import load_settings
 from core.tasks import end_tasks
 from core.turns.queue import TurnQueue
-from core.types import Author, ConversationKey, Message, QuoteKind, Role
+from core.types import Author, ConversationKey, Message, Role
 from tests.bots.answering import slack_desk, slack_turn
 from tests.doubles.slack import SlackDouble
 from tests.waiting import wait_until

@@ -12,7 +12,7 @@ from bots.slack.blocks import WORDS_OF_BLOCKS, read_blocks, read_table
 from bots.slack.events import read_change, read_question, read_talk
 from bots.slack.quotes import ALL_QUOTES_SIZE, MAX_QUOTES, in_words, read_message
 from bots.slack.text import readable
-from core.types import Quote, QuoteKind
+from core.quotes import Quote, QuoteKind
 from tests.bots.slack.test_events import JSON
 from tests.examples import examples
 

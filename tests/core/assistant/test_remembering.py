@@ -97,7 +97,7 @@ async def test_memory_lists_what_was_told_by_whom_and_when(say: Chat) -> None:
 
 
 async def test_one_is_removed_by_its_number(say: Chat) -> None:
-    """Whoever names another reads which there are."""
+    """A number that does not exist: the reply lists those that do."""
     assert (await say("forget 1")).text == (
         "I was told nothing to remember for this channel yet. `@Parley remember: standup is at 9:15` tells me "
         "something."

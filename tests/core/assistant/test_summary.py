@@ -22,7 +22,8 @@ from core.prompts import open_template
 from core.prompts.guard import GUARD_MARK
 from core.prompts.quoting import SUMMARY_HEADING
 from core.prompts.window import fit, split_context
-from core.types import Author, Conversation, ConversationKey, Message, Quote, QuoteKind, Role, Turn
+from core.quotes import Quote, QuoteKind
+from core.types import Author, Conversation, ConversationKey, Message, Role, Turn
 from tests.core.delivery.platform import Platform, pace
 from tests.waiting import wait_until
 

@@ -239,7 +239,7 @@ async def test_what_is_meant_for_somebody_else_is_never_answered(client: redis.a
     assert await room.hears(ANN) == (mode != "mention")
 
 
-async def test_always_answers_whoever_writes_but_not_who_calls_another_by_name(room: Room) -> None:
+async def test_always_answers_everybody_except_a_person_who_calls_another_by_name(room: Room) -> None:
     """Names are those of people whose words are stored in the thread."""
     await room.memory.choose(CHANNEL, "follow", "always")
     await room.opened()
@@ -253,7 +253,7 @@ async def test_always_answers_whoever_writes_but_not_who_calls_another_by_name(r
 
 
 @pytest.mark.parametrize("where", ["messages", "room"])
-async def test_whoever_spoke_in_the_channel_is_known_by_name_in_its_threads(room: Room, where: str) -> None:
+async def test_a_person_who_spoke_in_the_channel_is_known_by_name_in_its_threads(room: Room, where: str) -> None:
     """While one person talks with Parley in the thread, too: it says nothing to what is meant for somebody else."""
     await room.opened()
     assert await room.hears(ANN, "Bob, can you look?")  # nobody knows yet that there is a Bob
@@ -336,7 +336,7 @@ async def test_a_key_of_another_type_costs_only_itself(room: Room) -> None:
 
 @pytest.mark.parametrize("mode", get_args(Follow))
 async def test_the_rule_holds_after_any_story(client: redis.asyncio.Redis, mode: Follow) -> None:
-    """Whoever speaks, calls, mentions and mutes, in any order: what is stored decides as the whole story would."""
+    """People speak, call, mention and mute in any order: what is stored decides as the whole story would."""
     chance = random.Random(7)  # noqa: S311 - no secret
     for _ in range(30):
         await client.flushdb()

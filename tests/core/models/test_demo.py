@@ -11,7 +11,8 @@ import pytest
 
 from core.model_types import Delta, Done, GenerationRequest, Prompt
 from core.models.backends.demo import DemoBackend, reply
-from core.types import Author, Ending, Message, Quote, QuoteKind, Role
+from core.quotes import Quote, QuoteKind
+from core.types import Author, Ending, Message, Role
 
 ADA, BOB = Author("U1", "Ada"), Author("U2", "Bob")
 ANSWER = Message(Role.ASSISTANT, "an answer")

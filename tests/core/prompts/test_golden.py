@@ -15,7 +15,8 @@ import pytest
 from core.model_types import PromptWindow
 from core.prompts import TokenBudget, fit, open_template
 from core.prompts.families import FAMILIES
-from core.types import Author, Conversation, ConversationKey, Fact, Message, Quote, QuoteKind, Role
+from core.quotes import Quote, QuoteKind
+from core.types import Author, Conversation, ConversationKey, Fact, Message, Role
 
 FOLDER = Path(__file__).with_name("golden")
 NAMES = (*FAMILIES, "chat")

@@ -32,7 +32,8 @@ from core.prompts.quoting import (
     room_block,
     words,
 )
-from core.types import Author, Conversation, ConversationKey, Fact, Message, Quote, QuoteKind, Role
+from core.quotes import Quote, QuoteKind
+from core.types import Author, Conversation, ConversationKey, Fact, Message, Role
 from tests.core.prompts.test_guard import traps
 from tests.examples import examples
 

@@ -12,7 +12,8 @@ from core.model_types import ModelLimits
 from core.prompts import open_template
 from core.prompts.tokens import MESSAGE_OVERHEAD, estimate_tokens, message_tokens
 from core.prompts.window import DATE_TOKENS, Fit, TokenBudget, fit, shorten, split_context
-from core.types import Author, Conversation, ConversationKey, Fact, Message, Quote, QuoteKind, Role
+from core.quotes import Quote, QuoteKind
+from core.types import Author, Conversation, ConversationKey, Fact, Message, Role
 
 KEY = ConversationKey("terminal", "local", "me")
 SYSTEM = "You are a helpful assistant."

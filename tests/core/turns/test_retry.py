@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 import redis.asyncio
 
+from core.quotes import Quote, QuoteKind
 from core.store.keys import Keys
 from core.turns.reply import WITHDRAWN
-from core.types import MessageRef, Quote, QuoteKind, Turn
+from core.types import MessageRef, Turn
 from tests.core.turns.office import CHANNEL, LONG, Office, Town, ask
 from tests.doubles.tgi import TgiDouble
 from tests.waiting import wait_until
